@@ -1,0 +1,115 @@
+//! The access record: one value per request or refused connection.
+//!
+//! A record owns or shares everything it names, so that it can leave the worker that made it; query
+//! parameters are redacted before they get here.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// What the record is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// An HTTP exchange, whatever its outcome.
+    Request,
+    /// A connection that was refused before any byte was answered.
+    Refused,
+}
+
+/// One line of the access log. `seq` and `clock_synchronized` are added by the store.
+#[derive(Clone, Debug)]
+pub struct AccessRecord {
+    /// When the exchange began, or the connection was refused.
+    pub time: Timestamp,
+    /// A request, or a refused connection.
+    pub event: Event,
+    /// The refusal's label, as in the gate's vocabulary.
+    pub reason: Option<&'static str>,
+    /// How many alike this record stands for, where that is not one.
+    pub count: Option<u64>,
+    /// Facts of the connection.
+    pub connection: Arc<ConnectionFacts>,
+    /// The generation of the snapshot that judged it.
+    pub generation: u64,
+    /// The id given to the exchange.
+    pub request_id: Option<Arc<str>>,
+    /// Who the client is: the peer, or what a trusted proxy said.
+    pub client: SocketAddr,
+    /// The TLS server name, or what could be read of it.
+    pub server_name: Option<Arc<str>>,
+    /// The host of the request.
+    pub host: Option<Arc<str>>,
+    /// `http/1.0`, `http/1.1`, `h2`; absent where no protocol was spoken.
+    pub protocol: Option<&'static str>,
+    /// Facts of the HTTP exchange; absent for a refused connection.
+    pub request: Option<RequestFacts>,
+    /// Where the request was sent, if it was.
+    pub upstream: Option<UpstreamFacts>,
+}
+
+/// What is the same for every record of a connection.
+#[derive(Clone, Debug)]
+pub struct ConnectionFacts {
+    /// Unique within the process.
+    pub id: u64,
+    /// The other end of the socket.
+    pub peer: SocketAddr,
+    /// This end of the socket.
+    pub local: SocketAddr,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub tls_version: Option<&'static str>,
+    /// The cipher suite's IANA name.
+    pub tls_cipher: Option<&'static str>,
+}
+
+/// What is known of an HTTP exchange.
+#[derive(Clone, Debug, Default)]
+pub struct RequestFacts {
+    /// The method as sent.
+    pub method: Option<Arc<str>>,
+    /// The path as sent, without the query.
+    pub path: Option<Arc<str>>,
+    /// The query as sent, already redacted.
+    pub query: Option<Arc<str>>,
+    /// The status answered; absent when the exchange was cut before an answer.
+    pub status: Option<u16>,
+    /// Request body bytes read.
+    pub bytes_in: u64,
+    /// Response body bytes written.
+    pub bytes_out: u64,
+    /// From the request's head to the end of the exchange.
+    pub duration: Duration,
+    /// The `referer` header.
+    pub referer: Option<Arc<str>>,
+    /// The `user-agent` header.
+    pub user_agent: Option<Arc<str>>,
+    /// The site that served it.
+    pub site: Option<Arc<str>>,
+    /// The filing's number.
+    pub icp_number: Option<Arc<str>>,
+    /// What became of the footer: the label of `icpgate_footer_total`.
+    pub footer: Option<&'static str>,
+}
+
+/// Where a request went.
+#[derive(Clone, Debug)]
+pub struct UpstreamFacts {
+    /// The origin's name.
+    pub origin: Arc<str>,
+    /// `mainland` or `offshore`.
+    pub region: &'static str,
+    /// The link's label.
+    pub link: Arc<str>,
+    /// The server's address.
+    pub address: SocketAddr,
+    /// This end of the connection to it.
+    pub local: Option<SocketAddr>,
+    /// The status that it answered.
+    pub status: Option<u16>,
+    /// From the first byte sent to the first byte of its answer.
+    pub first_byte: Option<Duration>,
+}
