@@ -1,0 +1,122 @@
+//! The decision itself.
+//!
+//! No I/O, no clock, no log: whatever the answer depends on is in the arguments.
+
+use std::sync::Arc;
+
+use super::{BindPermit, CertificateNeed, Filing, Gate, ListenerGate, ListenerId, Permit, Refusal, SiteId};
+use crate::clock::{Moment, Within};
+use crate::hostname::{HostPattern, Hostname};
+
+/// Decides whether `host` may be served on `listener` at `at`.
+pub fn decide(gate: &Gate, listener: ListenerId, host: &Hostname, at: Moment) -> Result<Permit, Refusal> {
+    let listener = gate.listeners.get(listener.0).ok_or(Refusal::NoSite)?;
+    let filing = filing_for(gate, listener, host, at)?;
+    let site = *listener.hosts.get(host).ok_or(Refusal::NoSite)?;
+    if listener.certificate == CertificateNeed::Required && !has_certificate(gate, site, host, at) {
+        return Err(Refusal::NoCertificate);
+    }
+    Ok(Permit { host: host.clone(), site, filing: Arc::clone(filing) })
+}
+
+/// Decides whether the addresses of `listener` may be bound at `at`: while a host is permitted on it.
+/// The refusal is that of the host that is nearest to being served.
+pub fn bind(gate: &Gate, listener: ListenerId, at: Moment) -> Result<BindPermit, Refusal> {
+    let mut nearest = Refusal::NoSite;
+    for pattern in gate.listeners.get(listener.0).map_or(&[][..], |known| &known.patterns) {
+        match decide_pattern(gate, listener, pattern, at) {
+            Ok(_) => return Ok(BindPermit { listener }),
+            Err(refusal) => nearest = nearer(nearest, refusal),
+        }
+    }
+    Err(nearest)
+}
+
+/// For each configured host of a listener, the permit or the refusal.
+pub fn permitted_patterns(
+    gate: &Gate,
+    listener: ListenerId,
+    at: Moment,
+) -> impl Iterator<Item = (&HostPattern, Result<Permit, Refusal>)> {
+    gate.listeners
+        .get(listener.0)
+        .map_or(&[][..], |known| &known.patterns)
+        .iter()
+        .map(move |pattern| (pattern, decide_pattern(gate, listener, pattern, at)))
+}
+
+/// A wildcard is permitted while any name it stands for is: one that the filing or the certificate
+/// names, or else any.
+fn decide_pattern(
+    gate: &Gate,
+    listener: ListenerId,
+    pattern: &HostPattern,
+    at: Moment,
+) -> Result<Permit, Refusal> {
+    let representative = pattern.representative().map_err(Refusal::from)?;
+    let answer = decide(gate, listener, &representative, at);
+    let HostPattern::Wildcard(base) = pattern else { return answer };
+    let Err(mut refusal) = answer else { return answer };
+    let filed = filings_of(gate, &representative)
+        .iter()
+        .filter_map(|filing| filing.hosts.as_ref())
+        .flat_map(|hosts| hosts.patterns().iter().map(HostPattern::base));
+    let covered = gate
+        .listeners
+        .get(listener.0)
+        .and_then(|known| known.hosts.get(&representative))
+        .and_then(|site| gate.sites.get(site.0)?.certificate.as_deref())
+        .into_iter()
+        .flat_map(|coverage| coverage.names.exact_names());
+    for host in filed.chain(covered).filter(|host| host.parent() == Some(base.as_str())) {
+        match decide(gate, listener, host, at) {
+            Ok(permit) => return Ok(permit),
+            Err(other) => refusal = nearer(refusal, other),
+        }
+    }
+    Err(refusal)
+}
+
+fn filings_of<'g>(gate: &'g Gate, host: &Hostname) -> &'g [Arc<Filing>] {
+    host.registrable_domain().map_or(&[], |domain| gate.filings.of_domain(domain))
+}
+
+fn filing_for<'g>(
+    gate: &'g Gate,
+    listener: &ListenerGate,
+    host: &Hostname,
+    at: Moment,
+) -> Result<&'g Arc<Filing>, Refusal> {
+    let mut nearest = Refusal::NotFiled;
+    for filing in filings_of(gate, host) {
+        match filing.covers(listener, host, at) {
+            Ok(()) => return Ok(filing),
+            Err(refusal) => nearest = nearer(nearest, refusal),
+        }
+    }
+    Err(nearest)
+}
+
+fn has_certificate(gate: &Gate, site: SiteId, host: &Hostname, at: Moment) -> bool {
+    gate.sites.get(site.0).and_then(|site| site.certificate.as_ref()).is_some_and(|certificate| {
+        certificate.names.get(host).is_some()
+            && at.within(Some(certificate.begins), Some(certificate.ends)) == Within::Yes
+    })
+}
+
+/// Of several refusals, the one that the decision reached last says most.
+fn nearer(one: Refusal, other: Refusal) -> Refusal {
+    let reached = |refusal| match refusal {
+        Refusal::NotFiled => 1,
+        Refusal::NotApproved => 2,
+        Refusal::NotYetValid | Refusal::Expired => 3,
+        Refusal::HostExcluded => 4,
+        Refusal::AddressNotFiled => 5,
+        Refusal::NoCertificate => 6,
+        _ => 0,
+    };
+    if reached(other) > reached(one) { other } else { one }
+}
+
+#[cfg(test)]
+mod tests;

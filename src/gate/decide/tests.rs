@@ -1,0 +1,145 @@
+use super::*;
+use crate::gate::filing::FiledHosts;
+use crate::gate::{Coverage, FilingStatus, Filings, SiteGate};
+use crate::hostname::HostTable;
+
+const HTTPS: ListenerId = ListenerId(0);
+const HTTP: ListenerId = ListenerId(1);
+
+fn time(text: &str) -> jiff::Timestamp {
+    text.parse().expect("a time")
+}
+
+fn host(name: &str) -> Hostname {
+    Hostname::parse(name).expect("a host name")
+}
+
+fn pattern(text: &str) -> HostPattern {
+    HostPattern::parse(text).expect("a pattern")
+}
+
+fn filing() -> Filing {
+    Filing {
+        domain: host("example.cn"),
+        number: None,
+        status: FilingStatus::Approved,
+        begins: Some(time("2026-03-01T16:00:00Z")),
+        ends: Some(time("2031-03-01T16:00:00Z")),
+        hosts: None,
+        access: None,
+        public_security: None,
+        public_security_due: None,
+        sms_verification_due: None,
+    }
+}
+
+fn coverage(names: &[&str]) -> Arc<Coverage> {
+    let mut table = HostTable::default();
+    for name in names {
+        table.insert(&pattern(name), ());
+    }
+    Arc::new(Coverage {
+        names: table,
+        begins: time("2026-01-01T00:00:00Z"),
+        ends: time("2027-01-01T00:00:00Z"),
+    })
+}
+
+fn gate(filings: Vec<Filing>) -> Gate {
+    let patterns = vec![pattern("www.example.cn"), pattern("*.static.example.cn")];
+    let mut hosts = HostTable::default();
+    for pattern in &patterns {
+        hosts.insert(pattern, SiteId(0));
+    }
+    let https = ListenerGate {
+        public_addresses: vec!["203.0.113.10".parse().expect("an address")],
+        certificate: CertificateNeed::Required,
+        hosts,
+        patterns,
+    };
+    let http = ListenerGate { certificate: CertificateNeed::None, ..https.clone() };
+    let certificate = Some(coverage(&["www.example.cn", "*.static.example.cn"]));
+    Gate {
+        filings: Filings::from_iter(filings),
+        listeners: vec![https, http],
+        sites: vec![SiteGate { certificate }],
+    }
+}
+
+#[track_caller]
+fn check(gate: &Gate, listener: ListenerId, name: &str, at: &str, expected: Result<(), Refusal>) {
+    let answer = decide(gate, listener, &host(name), Moment::at(time(at)));
+    assert_eq!(answer.map(|_| ()), expected, "{name} at {at}");
+}
+
+const NOON: &str = "2026-06-01T04:00:00Z";
+
+#[test]
+fn a_filed_host_with_a_site_and_a_certificate_is_permitted() {
+    let gate = gate(vec![filing()]);
+    check(&gate, HTTPS, "www.example.cn", NOON, Ok(()));
+    check(&gate, HTTPS, "a.static.example.cn", NOON, Ok(()));
+    let permit = decide(&gate, HTTPS, &host("www.example.cn"), Moment::at(time(NOON))).expect("permitted");
+    assert_eq!(permit.site(), SiteId(0));
+    assert_eq!(permit.filing().domain, host("example.cn"));
+}
+
+#[test]
+fn each_condition_has_its_reason() {
+    let known = gate(vec![filing()]);
+    check(&known, HTTPS, "www.other.cn", NOON, Err(Refusal::NotFiled));
+    check(&known, HTTPS, "cn", NOON, Err(Refusal::NotFiled));
+    check(&known, HTTPS, "blog.example.cn", NOON, Err(Refusal::NoSite));
+    check(&known, HTTPS, "a.b.static.example.cn", NOON, Err(Refusal::NoSite));
+    for status in FilingStatus::ALL.iter().filter(|status| **status != FilingStatus::Approved) {
+        let gate = gate(vec![Filing { status: *status, ..filing() }]);
+        check(&gate, HTTPS, "www.example.cn", NOON, Err(Refusal::NotApproved));
+    }
+    let other_address = vec!["198.51.100.1".parse().expect("an address")];
+    let elsewhere = gate(vec![Filing { access: Some(other_address), ..filing() }]);
+    check(&elsewhere, HTTPS, "www.example.cn", NOON, Err(Refusal::AddressNotFiled));
+    let only = gate(vec![Filing { hosts: Some(FiledHosts::new(vec![pattern("m.example.cn")])), ..filing() }]);
+    check(&only, HTTPS, "www.example.cn", NOON, Err(Refusal::HostExcluded));
+}
+
+#[test]
+fn days_begin_and_end_in_shanghai() {
+    let gate = gate(vec![filing()]);
+    check(&gate, HTTP, "www.example.cn", "2026-03-01T15:59:59Z", Err(Refusal::NotYetValid));
+    check(&gate, HTTP, "www.example.cn", "2026-03-01T16:00:00Z", Ok(()));
+    check(&gate, HTTP, "www.example.cn", "2031-03-01T15:59:59Z", Ok(()));
+    check(&gate, HTTP, "www.example.cn", "2031-03-01T16:00:00Z", Err(Refusal::Expired));
+}
+
+#[test]
+fn a_clear_text_listener_needs_no_certificate() {
+    let mut gate = gate(vec![filing()]);
+    gate.sites[0].certificate = None;
+    check(&gate, HTTPS, "www.example.cn", NOON, Err(Refusal::NoCertificate));
+    check(&gate, HTTP, "www.example.cn", NOON, Ok(()));
+    gate.sites[0].certificate = Some(coverage(&["m.example.cn"]));
+    check(&gate, HTTPS, "www.example.cn", NOON, Err(Refusal::NoCertificate));
+    gate.sites[0].certificate = Some(coverage(&["www.example.cn"]));
+    check(&gate, HTTPS, "www.example.cn", "2027-01-01T00:00:00Z", Err(Refusal::NoCertificate));
+}
+
+#[test]
+fn of_several_filings_one_is_enough_and_the_nearest_refusal_is_told() {
+    let cancelled = Filing { status: FilingStatus::Cancelled, ..filing() };
+    let excluded = Filing { hosts: Some(FiledHosts::new(vec![pattern("m.example.cn")])), ..filing() };
+    check(&gate(vec![cancelled.clone(), filing()]), HTTPS, "www.example.cn", NOON, Ok(()));
+    let refused = gate(vec![cancelled, excluded]);
+    check(&refused, HTTPS, "www.example.cn", NOON, Err(Refusal::HostExcluded));
+}
+
+#[test]
+fn a_listener_is_bound_while_any_of_its_hosts_is_permitted() {
+    let at = Moment::at(time(NOON));
+    assert!(bind(&gate(vec![filing()]), HTTPS, at).is_ok());
+    assert_eq!(bind(&gate(vec![]), HTTPS, at).map(|_| ()), Err(Refusal::NotFiled));
+    let one_static = FiledHosts::new(vec![pattern("img.static.example.cn")]);
+    let only_wildcard = gate(vec![Filing { hosts: Some(one_static), ..filing() }]);
+    assert!(bind(&only_wildcard, HTTPS, at).is_ok(), "a name below the wildcard is filed");
+    let answers: Vec<_> = permitted_patterns(&only_wildcard, HTTPS, at).map(|(_, a)| a.map(|_| ())).collect();
+    assert_eq!(answers, [Err(Refusal::HostExcluded), Ok(())]);
+}

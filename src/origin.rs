@@ -1,0 +1,130 @@
+//! Origins: named groups of upstream servers, each in one region.
+//!
+//! Which server is tried next is [`balance`]'s answer; whether a server may be tried is
+//! [`health`]'s. Neither knows a socket.
+
+pub mod balance;
+pub mod health;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::hostname::Hostname;
+
+/// An origin's place in the configuration.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct OriginId(pub usize);
+
+/// A named group of upstream servers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Origin {
+    /// In metrics and records.
+    pub name: Arc<str>,
+    /// Which side of the border its servers are on.
+    pub region: Region,
+    /// How its servers are spoken to.
+    pub scheme: Scheme,
+    /// In the order of the configuration; never empty.
+    pub servers: Vec<Server>,
+    /// How long its servers may take.
+    pub timeouts: Timeouts,
+    /// The `host` that is sent to it.
+    pub host: UpstreamHost,
+}
+
+/// One upstream server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Server {
+    /// Its name or address.
+    pub host: ServerHost,
+    /// Its port.
+    pub port: u16,
+}
+
+/// Where a server is found.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ServerHost {
+    /// At this address.
+    Address(std::net::IpAddr),
+    /// Wherever this name leads.
+    Name(Hostname),
+}
+
+impl std::fmt::Display for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.host {
+            ServerHost::Address(address) => std::net::SocketAddr::new(*address, self.port).fmt(f),
+            ServerHost::Name(name) => write!(f, "{name}:{}", self.port),
+        }
+    }
+}
+
+/// How servers are spoken to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Scheme {
+    /// HTTP/1.1 in clear text.
+    Http,
+    /// HTTP/1.1 over TLS, always verified.
+    Https {
+        /// The name sent and verified.
+        server_name: Hostname,
+        /// PEM roots to trust instead of the system's.
+        trust: Option<PathBuf>,
+    },
+}
+
+/// Which side of the border.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Region {
+    /// Mainland China, without Hong Kong, Macau and Taiwan.
+    Mainland,
+    /// Everywhere else.
+    Offshore,
+}
+
+impl Region {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Mainland, Self::Offshore];
+
+    /// The word for it in configuration, records and metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Mainland => "mainland",
+            Self::Offshore => "offshore",
+        }
+    }
+}
+
+/// How long a server may take.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Timeouts {
+    /// To accept a connection, TLS included.
+    pub connect: Duration,
+    /// From the request sent to the first byte of the answer.
+    pub first_byte: Duration,
+    /// Between two reads of an answer, and of a connection kept for the next request.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            first_byte: Duration::from_secs(30),
+            idle: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The `host` that is sent upstream.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum UpstreamHost {
+    /// What the client sent.
+    Preserve,
+    /// Always this.
+    Fixed(Hostname),
+}
+
+/// The label of the one link that a server has until links are told apart.
+pub const DEFAULT_LINK: &str = "default";
