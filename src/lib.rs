@@ -8,3 +8,4 @@ pub mod hostname;
 pub mod origin;
 pub mod rewrite;
 pub mod route;
+pub mod tls;

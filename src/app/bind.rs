@@ -1,0 +1,98 @@
+//! Keeping the listeners true to the gate: after every publication, on every date, whatever the
+//! clock does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::clock::{Moment, until};
+use crate::listen::Edge;
+use crate::listen::set::{ListenerSet, Standing};
+use crate::proxy::Upstreams;
+
+/// How often the clock is looked at, in case it was set, and a failed bind is tried again.
+const LOOKING: Duration = Duration::from_secs(1);
+
+/// Binds and unbinds.
+pub(super) struct Binding {
+    set: ListenerSet,
+    edge: Arc<Edge>,
+    upstreams: Arc<Upstreams>,
+    standing: watch::Sender<Standing>,
+    changed: watch::Receiver<u64>,
+    looked: Moment,
+}
+
+impl Binding {
+    pub(super) fn new(
+        set: ListenerSet,
+        edge: Arc<Edge>,
+        upstreams: Arc<Upstreams>,
+        standing: watch::Sender<Standing>,
+    ) -> Self {
+        let (changed, looked) = (edge.snapshots.subscribe(), edge.moment());
+        Self { set, edge, upstreams, standing, changed, looked }
+    }
+
+    /// Follows changes until the program ends.
+    pub(super) async fn run(&mut self) {
+        loop {
+            let next = next_date(self.edge.snapshots.load().dates(), self.edge.clock.now());
+            let pause = next.map_or(LOOKING, |next| next.min(LOOKING));
+            tokio::select! {
+                changed = self.changed.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.reconcile().await;
+                }
+                () = tokio::time::sleep(pause) => self.look().await,
+            }
+        }
+    }
+
+    /// Binds what may be bound, unbinds what may not, and tells how that went.
+    pub(super) async fn reconcile(&mut self) {
+        let standing = self.set.reconcile().await;
+        let before = self.standing.send_replace(standing.clone());
+        for listener in &standing.listeners {
+            for (address, reason) in &listener.failed {
+                let known = before.listeners.iter().any(|known| {
+                    known.name == listener.name && known.failed.iter().any(|(failed, _)| failed == address)
+                });
+                if !known {
+                    tracing::error!(listener = %listener.name, %address, reason, "cannot be bound; trying on");
+                }
+            }
+        }
+    }
+
+    /// Closes every port.
+    pub(super) async fn close(&mut self) {
+        self.set.close().await;
+    }
+
+    /// Looks at the clock: whether a date has passed since, in either direction.
+    async fn look(&mut self) {
+        let before = std::mem::replace(&mut self.looked, self.edge.moment());
+        let passed = |one: Timestamp, other: Timestamp| {
+            let (first, last) = (one.min(other), one.max(other));
+            self.edge.snapshots.load().dates().any(|date| first < date && date <= last)
+        };
+        if passed(before.now, self.looked.now) || passed(before.latest, self.looked.latest) {
+            tracing::info!("a date has passed: the gate is asked again");
+            self.edge.snapshots.announce();
+        } else if self.standing.borrow().wants_retry() {
+            self.reconcile().await;
+        }
+        self.upstreams.sweep();
+    }
+}
+
+/// From `now` to the next of `dates`.
+fn next_date(dates: impl Iterator<Item = Timestamp>, now: Timestamp) -> Option<Duration> {
+    // A millisecond more, since a timer may be early by a part of one.
+    dates.filter(|date| *date > now).min().map(|date| until(now, date) + Duration::from_millis(1))
+}

@@ -1,0 +1,56 @@
+//! The program's own log, on stderr, as the configuration of the moment says.
+
+use std::io;
+
+use anyhow::Context as _;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Registry, fmt, reload};
+
+use crate::config::problem::{Problem, Severity};
+use crate::config::{Log, LogFormat};
+
+type Written = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Changes how the log is written.
+pub(super) struct LogControl {
+    handle: reload::Handle<Written, Registry>,
+}
+
+/// Begins the log.
+pub(super) fn start(log: Log) -> anyhow::Result<LogControl> {
+    let (layer, handle) = reload::Layer::new(layer(log));
+    tracing_subscriber::registry().with(layer).try_init().context("the log cannot be started")?;
+    Ok(LogControl { handle })
+}
+
+impl LogControl {
+    /// Goes on as `log` says.
+    pub(super) fn set(&self, log: Log) {
+        if let Err(error) = self.handle.reload(layer(log)) {
+            tracing::warn!(%error, "the log goes on as before");
+        }
+    }
+}
+
+fn layer(log: Log) -> Written {
+    let level = LevelFilter::from_level(log.level);
+    match log.format {
+        LogFormat::Text => {
+            let colours = io::IsTerminal::is_terminal(&io::stderr());
+            fmt::layer().with_writer(io::stderr).with_ansi(colours).with_target(false).with_filter(level).boxed()
+        }
+        LogFormat::Json => fmt::layer().json().with_writer(io::stderr).with_filter(level).boxed(),
+    }
+}
+
+/// Shows what was found while a snapshot was built.
+pub(super) fn problems(problems: &[Problem]) {
+    for problem in problems {
+        match problem.severity {
+            Severity::Warning | Severity::Degraded => tracing::warn!("{problem}"),
+            Severity::Fatal => tracing::error!("{problem}"),
+        }
+    }
+}

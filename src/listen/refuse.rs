@@ -1,0 +1,54 @@
+//! How a connection is refused: RST, alert or FIN.
+//!
+//! A reset sends nothing of the payload; an alert sends just the seven bytes of the record.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::config::RefusalMode;
+
+/// A fatal `unrecognized_name` in a record of its own (RFC 8446, 5.1 and 6).
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+/// How long the last bytes of a client are awaited after ours.
+const LINGER: Duration = Duration::from_secs(1);
+/// How many of them.
+const LINGER_BYTES: usize = 64 * 1024;
+
+/// Refuses as `mode` says.
+pub async fn refuse(socket: TcpStream, mode: RefusalMode) {
+    match mode {
+        RefusalMode::Reset => reset(&socket),
+        RefusalMode::Alert => finish(socket, &UNRECOGNIZED_NAME).await,
+        RefusalMode::Silent => finish(socket, &[]).await,
+    }
+}
+
+/// Makes the kernel answer with RST when the socket is closed.
+pub fn reset(socket: &TcpStream) {
+    // The socket may be gone already; then there is nothing left to reset.
+    if let Err(error) = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO)) {
+        tracing::trace!(%error, "a connection could not be reset");
+    }
+}
+
+/// Sends `bytes` and FIN, and waits a moment for the client's, since a close with unread bytes would
+/// turn into RST and could overtake what was sent.
+pub async fn finish(mut socket: TcpStream, bytes: &[u8]) {
+    let polite = async {
+        socket.write_all(bytes).await?;
+        socket.shutdown().await?;
+        let mut left = LINGER_BYTES;
+        let mut buffer = [0; 1024];
+        while left > 0 {
+            match socket.read(&mut buffer).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    // The client is refused either way.
+    let _ = tokio::time::timeout(LINGER, polite).await;
+}

@@ -1,0 +1,180 @@
+//! The bound addresses, and the one place that binds.
+//!
+//! After [`ListenerSet::reconcile`], an address is bound if and only if the gate has given its
+//! listener a [`BindPermit`], or the system refuses it, which is told and tried again.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::accept::Acceptor;
+use crate::gate::{self, BindPermit, Refusal};
+
+/// Connections that the kernel may hold for us; it caps the figure at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// The addresses of all listeners.
+#[derive(Debug)]
+pub struct ListenerSet {
+    acceptor: Acceptor,
+    loops: NonZeroUsize,
+    bound: BTreeMap<Address, Bound>,
+}
+
+/// An address, and who needs it.
+type Address = (Arc<str>, SocketAddr);
+
+#[derive(Debug)]
+struct Bound {
+    unbind: CancellationToken,
+    loops: JoinSet<()>,
+}
+
+/// How the listeners stand.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Standing {
+    /// By listener, in the order of the configuration.
+    pub listeners: Vec<ListenerStanding>,
+}
+
+/// How one listener stands.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ListenerStanding {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Why it may not be bound; `None` while it may.
+    pub refusal: Option<Refusal>,
+    /// The addresses that are bound.
+    pub bound: Vec<SocketAddr>,
+    /// The addresses that should be bound and are not, with the system's reason.
+    pub failed: Vec<(SocketAddr, String)>,
+}
+
+impl Standing {
+    /// Whether a permitted address is not bound.
+    pub fn wants_retry(&self) -> bool {
+        self.listeners.iter().any(|listener| !listener.failed.is_empty())
+    }
+}
+
+impl ListenerSet {
+    /// Nothing bound; each address will have as many accept loops as there are `loops`.
+    pub fn new(acceptor: Acceptor, loops: NonZeroUsize) -> Self {
+        Self { acceptor, loops, bound: BTreeMap::new() }
+    }
+
+    /// Binds what may be bound, and unbinds what may not.
+    pub async fn reconcile(&mut self) -> Standing {
+        let edge = Arc::clone(&self.acceptor.edge);
+        let snapshot = edge.snapshots.load_full();
+        let at = edge.moment();
+        let permits: Vec<Result<BindPermit, Refusal>> = (0..snapshot.config.listeners.len())
+            .map(|place| gate::bind(&snapshot.gate, gate::ListenerId(place), at))
+            .collect();
+        let wanted: Vec<Address> = permits
+            .iter()
+            .flatten()
+            .filter_map(|permit| snapshot.listener_config(permit.listener()))
+            .flat_map(|listener| listener.addresses.iter().map(|address| (Arc::clone(&listener.name), *address)))
+            .collect();
+        // First what closes: a listener that was renamed, or moved, frees addresses for others.
+        let gone: Vec<Address> = self.bound.keys().filter(|address| !wanted.contains(address)).cloned().collect();
+        for address in gone {
+            self.unbind(&address).await;
+        }
+        let mut standing = Standing::default();
+        for (listener, permit) in snapshot.config.listeners.iter().zip(permits) {
+            let mut state = ListenerStanding {
+                name: Arc::clone(&listener.name),
+                refusal: permit.as_ref().err().copied(),
+                bound: Vec::new(),
+                failed: Vec::new(),
+            };
+            if let Ok(permit) = permit {
+                for (address, outcome) in self.bind(permit, &listener.name, &listener.addresses) {
+                    match outcome {
+                        Ok(()) => state.bound.push(address),
+                        Err(error) => state.failed.push((address, error.to_string())),
+                    }
+                }
+            }
+            let whole = state.refusal.is_none() && state.failed.is_empty();
+            edge.metrics.listener_bound.with_label_values(&[&*listener.name]).set(i64::from(whole));
+            standing.listeners.push(state);
+        }
+        standing
+    }
+
+    /// Closes every address.
+    pub async fn close(&mut self) {
+        let all: Vec<Address> = self.bound.keys().cloned().collect();
+        for address in all {
+            self.acceptor.edge.metrics.listener_bound.with_label_values(&[&*address.0]).set(0);
+            self.unbind(&address).await;
+        }
+    }
+
+    /// Binds the addresses that are not bound yet. The permit is spent: it is for now, not for later.
+    fn bind(
+        &mut self,
+        permit: BindPermit,
+        name: &Arc<str>,
+        addresses: &[SocketAddr],
+    ) -> Vec<(SocketAddr, io::Result<()>)> {
+        tracing::trace!(listener = ?permit.listener(), "may be bound");
+        let mut outcomes = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            let key = (Arc::clone(name), *address);
+            if self.bound.contains_key(&key) {
+                outcomes.push((*address, Ok(())));
+                continue;
+            }
+            outcomes.push((
+                *address,
+                open(*address).map(|socket| {
+                    tracing::info!(listener = %name, %address, "bound");
+                    self.bound.insert(key, self.start(Arc::new(socket), name));
+                }),
+            ));
+        }
+        outcomes
+    }
+
+    fn start(&self, socket: Arc<TcpListener>, name: &Arc<str>) -> Bound {
+        let unbind = CancellationToken::new();
+        let mut loops = JoinSet::new();
+        for _ in 0..self.loops.get() {
+            loops.spawn(self.acceptor.clone().run(Arc::clone(&socket), Arc::clone(name), unbind.clone()));
+        }
+        Bound { unbind, loops }
+    }
+
+    /// Ends the accept loops, the last of which closes the socket.
+    async fn unbind(&mut self, address: &Address) {
+        if let Some(mut bound) = self.bound.remove(address) {
+            bound.unbind.cancel();
+            while bound.loops.join_next().await.is_some() {}
+            tracing::info!(listener = %address.0, address = %address.1, "closed");
+        }
+    }
+}
+
+fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // So that `[::]:443` and `0.0.0.0:443` are two addresses, as they are written.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}

@@ -1,0 +1,296 @@
+//! What the program counts and measures, in Prometheus' terms.
+//!
+//! Labels come from closed sets and from configured names alone, so that no stranger can make a
+//! family grow; every family is there from the start, at zero for every configured name.
+
+use std::fmt::Write as _;
+
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+use prometheus::{Histogram, IntCounter, IntGauge};
+
+use crate::clock::Moment;
+use crate::gate::{FilingStatus, Refusal};
+use crate::origin::{DEFAULT_LINK, Region};
+use crate::rewrite::FooterResult;
+use crate::snapshot::Snapshot;
+
+/// Of requests: from a small page to a report that takes a minute, in seconds.
+const REQUEST_BUCKETS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// Of upstream connections and first bytes: from the same rack to across the border, in seconds.
+const UPSTREAM_BUCKETS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Every family that events add to. The name of a field is that of its family, without `icpgate_`.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// 1 while all of a listener's addresses are bound.
+    pub listener_bound: IntGaugeVec,
+    /// By listener and reason.
+    pub connections_refused: IntCounterVec,
+    /// By listener.
+    pub connections_open: IntGaugeVec,
+    /// By listener.
+    pub connections_empty: IntCounterVec,
+    /// By site and class of status.
+    pub requests: IntCounterVec,
+    /// From the head to the end of the exchange.
+    pub request_duration: Histogram,
+    /// By origin and link, TLS included.
+    pub upstream_connect: HistogramVec,
+    /// By origin and link.
+    pub upstream_first_byte: HistogramVec,
+    /// By origin and server.
+    pub origin_up: IntGaugeVec,
+    /// By result.
+    pub reloads: IntCounterVec,
+    /// Of the snapshot in use.
+    pub snapshot_generation: IntGauge,
+    /// By site and result.
+    pub footer: IntCounterVec,
+    /// By site and region.
+    pub egress_bytes: IntCounterVec,
+    /// Times that accepting paused for want of descriptors or memory.
+    pub accept_pauses: IntCounter,
+}
+
+/// What the store of access records shows of itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StoreFigures {
+    /// Records kept.
+    pub records: u64,
+    /// Records that could not be kept.
+    pub lost: u64,
+    /// Bytes in the store.
+    pub bytes: u64,
+    /// Whether the kernel's clock is kept by a time server; `None` where that cannot be told.
+    pub clock_synchronized: Option<bool>,
+}
+
+impl Metrics {
+    /// Families without a value.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let register = &registry;
+        Ok(Self {
+            listener_bound: gauges(register, "icpgate_listener_bound", "1 while the listener is bound.", &["listener"])?,
+            connections_refused: counters(
+                register,
+                "icpgate_connections_refused_total",
+                "Connections and requests refused.",
+                &["listener", "reason"],
+            )?,
+            connections_open: gauges(register, "icpgate_connections_open", "Open connections.", &["listener"])?,
+            connections_empty: counters(
+                register,
+                "icpgate_connections_empty_total",
+                "Connections that ended before they sent a byte.",
+                &["listener"],
+            )?,
+            requests: counters(register, "icpgate_requests_total", "Requests by class of status.", &["site", "status"])?,
+            request_duration: {
+                let help = "From a request's head to the end of its exchange.";
+                let options = HistogramOpts::new("icpgate_request_duration_seconds", help);
+                let histogram = Histogram::with_opts(options.buckets(REQUEST_BUCKETS.to_vec()))?;
+                register.register(Box::new(histogram.clone()))?;
+                histogram
+            },
+            upstream_connect: histograms(
+                register,
+                "icpgate_upstream_connect_seconds",
+                "Time to connect to an upstream server, TLS included.",
+            )?,
+            upstream_first_byte: histograms(
+                register,
+                "icpgate_upstream_first_byte_seconds",
+                "From the request sent to the first byte of the answer.",
+            )?,
+            origin_up: gauges(
+                register,
+                "icpgate_origin_up",
+                "0 while an upstream server is left alone after failures.",
+                &["origin", "server"],
+            )?,
+            reloads: counters(register, "icpgate_reloads_total", "Reloads.", &["result"])?,
+            snapshot_generation: {
+                let gauge = IntGauge::new("icpgate_snapshot_generation", "The generation in use.")?;
+                register.register(Box::new(gauge.clone()))?;
+                gauge
+            },
+            footer: counters(register, "icpgate_footer_total", "HTML pages by what became of the footer.", &["site", "result"])?,
+            egress_bytes: counters(
+                register,
+                "icpgate_egress_bytes_total",
+                "Response body bytes sent to clients, by the region they came from.",
+                &["site", "region"],
+            )?,
+            accept_pauses: {
+                let help = "Times that accepting paused for want of descriptors or memory.";
+                let counter = IntCounter::new("icpgate_accept_pauses_total", help)?;
+                register.register(Box::new(counter.clone()))?;
+                counter
+            },
+            registry,
+        })
+    }
+
+    /// Gives every configured name of `snapshot` its zero.
+    pub fn prepare(&self, snapshot: &Snapshot) {
+        let generation = i64::try_from(snapshot.generation).unwrap_or(i64::MAX);
+        self.snapshot_generation.set(generation);
+        for result in ["applied", "rejected"] {
+            self.reloads.with_label_values(&[result]);
+        }
+        for listener in &snapshot.config.listeners {
+            self.listener_bound.with_label_values(&[&*listener.name]);
+            self.connections_open.with_label_values(&[&*listener.name]);
+            self.connections_empty.with_label_values(&[&*listener.name]);
+            for refusal in Refusal::ALL {
+                self.connections_refused.with_label_values(&[&*listener.name, refusal.label()]);
+            }
+        }
+        for site in &snapshot.config.sites {
+            for class in ["2xx", "3xx", "4xx", "5xx"] {
+                self.requests.with_label_values(&[&*site.name, class]);
+            }
+            for result in FooterResult::ALL_LABELS {
+                self.footer.with_label_values(&[&*site.name, result]);
+            }
+            for region in Region::ALL {
+                self.egress_bytes.with_label_values(&[&*site.name, region.label()]);
+            }
+        }
+        for state in &snapshot.origins {
+            self.upstream_connect.with_label_values(&[&*state.origin.name, DEFAULT_LINK]);
+            self.upstream_first_byte.with_label_values(&[&*state.origin.name, DEFAULT_LINK]);
+            for server in &state.servers {
+                let up = server.health.paused_until().is_zero();
+                self.origin_up.with_label_values(&[&*state.origin.name, &server.label]).set(i64::from(up));
+            }
+        }
+    }
+
+    /// A connection or a request was refused.
+    pub fn refused(&self, listener: &str, refusal: Refusal) {
+        self.connections_refused.with_label_values(&[listener, refusal.label()]).inc();
+    }
+
+    /// Everything in Prometheus' text format, with what `snapshot` and the store show at `at`.
+    pub fn render(&self, snapshot: &Snapshot, store: StoreFigures, at: Moment) -> String {
+        let mut text = String::new();
+        if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "the metrics cannot be written");
+        }
+        render_filings(&mut text, snapshot, at);
+        let mut family = Family { text: &mut text };
+        family.start("icpgate_certificate_expiry_seconds", "gauge", "Until the site's certificate ends.");
+        for (site, certificate) in snapshot.config.sites.iter().zip(&snapshot.certificates) {
+            if let Some(certificate) = certificate {
+                let left = certificate.coverage.ends.duration_since(at.latest).as_secs();
+                family.value("icpgate_certificate_expiry_seconds", &[("site", &site.name)], left);
+            }
+        }
+        let one = [
+            ("icpgate_access_records_total", "counter", "Access records kept.", store.records),
+            ("icpgate_access_records_lost_total", "counter", "Access records that could not be kept.", store.lost),
+            ("icpgate_access_store_bytes", "gauge", "Bytes in the store of access records.", store.bytes),
+            (
+                "icpgate_clock_synchronized",
+                "gauge",
+                "1 while the system's clock is kept by a time server.",
+                u64::from(store.clock_synchronized == Some(true)),
+            ),
+        ];
+        for (name, kind, help, value) in one {
+            family.start(name, kind, help);
+            family.value(name, &[], value);
+        }
+        // No sink is configured; the families are there for whoever watches them.
+        family.start("icpgate_sink_lag_seconds", "gauge", "Age of the oldest record that a sink has not got.");
+        family.start("icpgate_sink_retention_ok", "gauge", "1 while a sink keeps records as long as it must.");
+        text
+    }
+}
+
+fn render_filings(text: &mut String, snapshot: &Snapshot, at: Moment) {
+    let mut family = Family { text };
+    family.start("icpgate_filings", "gauge", "Filings of the allowlist by status.");
+    for status in FilingStatus::ALL {
+        let count = snapshot.gate.filings.iter().filter(|filing| filing.status == *status).count();
+        family.value("icpgate_filings", &[("status", status.label())], count);
+    }
+    family.start("icpgate_filing_deadline_seconds", "gauge", "Until something is due for a filing; negative when overdue.");
+    for filing in snapshot.gate.filings.iter() {
+        let dues = [
+            ("sms_verification", filing.sms_verification_due),
+            ("public_security", filing.public_security_due),
+            ("valid_until", filing.ends),
+        ];
+        for (deadline, due) in dues {
+            if let Some(due) = due {
+                let labels = [("domain", filing.domain.as_str()), ("deadline", deadline)];
+                family.value("icpgate_filing_deadline_seconds", &labels, due.duration_since(at.latest).as_secs());
+            }
+        }
+    }
+}
+
+/// Writes families whose values are worked out when they are asked for.
+struct Family<'t> {
+    text: &'t mut String,
+}
+
+impl Family<'_> {
+    fn start(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing into a string cannot fail.
+        let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    /// The values of labels need no escaping: they are host names and words of closed sets, or
+    /// configured names, whose quotes and backslashes are escaped here.
+    fn value(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        let _ = self.text.write_str(name);
+        for (place, (label, text)) in labels.iter().enumerate() {
+            let opening = if place == 0 { '{' } else { ',' };
+            let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let _ = write!(self.text, "{opening}{label}=\"{escaped}\"");
+        }
+        let closing = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(self.text, "{closing} {value}");
+    }
+}
+
+/// The class of a status, as the label `status` shows it; `none` for an exchange without an answer.
+pub fn status_class(status: Option<u16>) -> &'static str {
+    match status.map(|status| status / 100) {
+        Some(1) => "1xx",
+        Some(2) => "2xx",
+        Some(3) => "3xx",
+        Some(4) => "4xx",
+        Some(_) => "5xx",
+        None => "none",
+    }
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    let family = IntCounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(family.clone()))?;
+    Ok(family)
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+    let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(family.clone()))?;
+    Ok(family)
+}
+
+/// By origin and link, with the buckets of upstream times.
+fn histograms(registry: &Registry, name: &str, help: &str) -> Result<HistogramVec, prometheus::Error> {
+    let options = HistogramOpts::new(name, help).buckets(UPSTREAM_BUCKETS.to_vec());
+    let family = HistogramVec::new(options, &["origin", "link"])?;
+    registry.register(Box::new(family.clone()))?;
+    Ok(family)
+}

@@ -1,0 +1,224 @@
+//! Connections to upstream servers: made under one deadline, kept for the next request, found again.
+//!
+//! A kept connection belongs to one [`ServerState`] and is never used for another, so that it is
+//! always one made under the verification that is configured.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+
+use crate::listen::downstream::{EdgeStream, Transport};
+use crate::metrics::Metrics;
+use crate::origin::{DEFAULT_LINK, ServerHost};
+use crate::snapshot::{OriginState, ServerState};
+
+/// The most connections that are kept to one server.
+const KEPT_PER_SERVER: usize = 256;
+/// How long the addresses of a name are used before it is looked up again.
+const NAME_LIFETIME: Duration = Duration::from_secs(30);
+/// The most addresses of a name that are tried for one connection.
+const ADDRESSES: usize = 4;
+
+/// What is known of upstream servers besides their health.
+#[derive(Debug)]
+pub struct Upstreams {
+    started: Instant,
+    kept: Mutex<HashMap<usize, Kept>>,
+    names: Mutex<HashMap<(String, u16), Resolved>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    server: Weak<ServerState>,
+    idle: Vec<Idle>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    stream: Box<EdgeStream>,
+    until: Instant,
+}
+
+#[derive(Clone, Debug)]
+struct Resolved {
+    addresses: Vec<IpAddr>,
+    until: Instant,
+}
+
+/// A connection to an upstream server.
+#[derive(Debug)]
+pub(super) struct UpstreamConnection {
+    pub(super) stream: Box<EdgeStream>,
+    pub(super) address: SocketAddr,
+    pub(super) local: Option<SocketAddr>,
+    pub(super) origin: ConnectionOrigin,
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum ConnectionOrigin {
+    /// Made for this request.
+    New,
+    /// Kept from an earlier one, so that the server may have closed it meanwhile.
+    Kept,
+}
+
+impl Default for Upstreams {
+    fn default() -> Self {
+        Self { started: Instant::now(), kept: Mutex::default(), names: Mutex::default() }
+    }
+}
+
+impl Upstreams {
+    /// The time that server health is told in.
+    pub fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Closes kept connections whose time is over, or whose server is no longer named.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        let mut closed = Vec::new();
+        self.kept().retain(|_, kept| {
+            let (stays, goes) = std::mem::take(&mut kept.idle)
+                .into_iter()
+                .partition(|idle| idle.until > now && kept.server.strong_count() > 0);
+            kept.idle = stays;
+            // Closed outside of the lock.
+            closed.extend::<Vec<Idle>>(goes);
+            !kept.idle.is_empty()
+        });
+    }
+
+    /// A kept connection to a server, still as it was left.
+    pub(super) fn take(&self, server: &Arc<ServerState>) -> Option<UpstreamConnection> {
+        let now = Instant::now();
+        loop {
+            let mut idle = self.kept().get_mut(&key(server))?.idle.pop()?;
+            if idle.until > now && idle.stream.is_quiet() {
+                let socket = idle.stream.transport().socket();
+                return Some(UpstreamConnection {
+                    address: socket.peer_addr().ok()?,
+                    local: socket.local_addr().ok(),
+                    stream: idle.stream,
+                    origin: ConnectionOrigin::Kept,
+                });
+            }
+        }
+    }
+
+    /// Keeps a connection whose exchange is over for `lifetime`.
+    pub(super) fn keep(&self, server: &Arc<ServerState>, stream: Box<EdgeStream>, lifetime: Duration) {
+        let mut kept = self.kept();
+        let kept = kept
+            .entry(key(server))
+            .or_insert_with(|| Kept { server: Arc::downgrade(server), idle: Vec::new() });
+        if kept.server.as_ptr() != Arc::as_ptr(server) || kept.server.strong_count() == 0 {
+            *kept = Kept { server: Arc::downgrade(server), idle: Vec::new() };
+        }
+        if kept.idle.len() < KEPT_PER_SERVER {
+            kept.idle.push(Idle { stream, until: Instant::now() + lifetime });
+        }
+    }
+
+    /// A new connection to the server at `place` of an origin, TLS included, within the origin's limit.
+    pub(super) async fn connect(
+        &self,
+        state: &OriginState,
+        place: usize,
+        metrics: &Metrics,
+    ) -> io::Result<UpstreamConnection> {
+        let (Some(server), Some(health)) = (state.origin.servers.get(place), state.servers.get(place)) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let began = Instant::now();
+        let attempt = async {
+            let addresses = match &server.host {
+                ServerHost::Address(address) => vec![*address],
+                ServerHost::Name(name) => self.resolve(name.as_str(), server.port).await?,
+            };
+            let mut last = io::Error::other("the name has no address");
+            for address in addresses.into_iter().take(ADDRESSES) {
+                match open(state, SocketAddr::new(address, server.port)).await {
+                    Ok(connection) => return Ok(connection),
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        };
+        let outcome = match tokio::time::timeout(state.origin.timeouts.connect, attempt).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        let labels = [&*state.origin.name, DEFAULT_LINK];
+        metrics.upstream_connect.with_label_values(&labels).observe(began.elapsed().as_secs_f64());
+        let up = metrics.origin_up.with_label_values(&[&*state.origin.name, &health.label]);
+        match &outcome {
+            Ok(_) if health.health.succeeded() => {
+                up.set(1);
+                tracing::info!(origin = %state.origin.name, server = %health.label, "answers again");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                up.set(0);
+                if health.health.failed(self.now()) {
+                    tracing::warn!(origin = %state.origin.name, server = %health.label, %error, "cannot be connected to");
+                }
+            }
+        }
+        outcome
+    }
+
+    /// The addresses of a name; those known before while it cannot be looked up.
+    async fn resolve(&self, name: &str, port: u16) -> io::Result<Vec<IpAddr>> {
+        let key = (name.to_owned(), port);
+        let known = self.names().get(&key).cloned();
+        if let Some(known) = known.as_ref().filter(|known| known.until > Instant::now()) {
+            return Ok(known.addresses.clone());
+        }
+        match tokio::net::lookup_host((name, port)).await {
+            Ok(found) => {
+                let addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+                let until = Instant::now() + NAME_LIFETIME;
+                self.names().insert(key, Resolved { addresses: addresses.clone(), until });
+                Ok(addresses)
+            }
+            Err(error) => known.map(|known| known.addresses).ok_or(error),
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<usize, Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Names come from the configuration alone, so that there are no more of them than it has.
+    fn names(&self) -> MutexGuard<'_, HashMap<(String, u16), Resolved>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn key(server: &Arc<ServerState>) -> usize {
+    Arc::as_ptr(server).addr()
+}
+
+async fn open(state: &OriginState, address: SocketAddr) -> io::Result<UpstreamConnection> {
+    let socket = TcpStream::connect(address).await?;
+    socket.set_nodelay(true)?;
+    let local = socket.local_addr().ok();
+    let transport = match &state.tls {
+        None => Transport::Tcp(socket),
+        Some(tls) => {
+            let connector = TlsConnector::from(Arc::clone(&tls.config));
+            Transport::Client(Box::new(connector.connect(tls.server_name.clone(), socket).await?))
+        }
+    };
+    let stream = Box::new(EdgeStream::new(transport, BytesMut::new()));
+    Ok(UpstreamConnection { stream, address, local, origin: ConnectionOrigin::New })
+}

@@ -1,0 +1,224 @@
+//! What is known of an exchange while it goes on, and the record that it leaves.
+//!
+//! The record is made when the value is dropped: exactly once, however the exchange ends.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use http::{HeaderMap, header};
+use tokio::time::Instant;
+
+use super::downstream::Downstream;
+use crate::access::record::{RequestFacts, UpstreamFacts};
+use crate::access::{AccessRecord, Event};
+use crate::config::Listener;
+use crate::gate::{Permit, Refusal};
+use crate::listen::{Edge, Opened};
+use crate::metrics::status_class;
+use crate::origin::Region;
+use crate::retention::Slot;
+use crate::snapshot::Snapshot;
+
+/// The longest request id that is believed, in bytes.
+const REQUEST_ID_BYTES: usize = 128;
+/// As much of a text that a client chose as a record keeps, in bytes.
+const TEXT_BYTES: usize = 8 * 1024;
+
+/// An exchange, as far as it has come.
+pub(super) struct RequestContext {
+    edge: Arc<Edge>,
+    opened: Arc<Opened>,
+    began: Instant,
+    time: jiff::Timestamp,
+    generation: u64,
+    slot: Option<Slot>,
+    region: Option<Region>,
+    /// Who the client is.
+    pub(super) client: SocketAddr,
+    /// Whether the peer is a trusted proxy.
+    pub(super) peer_is_trusted: bool,
+    /// The id of the exchange.
+    pub(super) request_id: Arc<str>,
+    /// The refusal, if it is refused.
+    pub(super) reason: Option<Refusal>,
+    /// The host as it was sent.
+    pub(super) host: Option<Arc<str>>,
+    pub(super) protocol: &'static str,
+    pub(super) facts: RequestFacts,
+    pub(super) upstream: Option<UpstreamFacts>,
+}
+
+impl RequestContext {
+    /// Begins with the head of a request.
+    pub(super) fn begin(edge: &Arc<Edge>, opened: &Arc<Opened>, snapshot: &Snapshot, down: &Downstream<'_>) -> Self {
+        let head = down.head();
+        let mut context = Self::of_nothing(edge, opened, snapshot, down.protocol());
+        let listener = snapshot.listener(&opened.facts.listener).and_then(|id| snapshot.listener_config(id));
+        context.peer_is_trusted = listener.is_some_and(|listener| is_trusted(listener, opened.facts.peer.ip()));
+        if context.peer_is_trusted {
+            let trusted = listener.map_or(&[][..], |listener| &listener.trusted_proxies);
+            if let Some(client) = forwarded_client(&head.headers, |ip| trusted.iter().any(|net| net.contains(&ip))) {
+                context.client = SocketAddr::new(client, 0);
+            }
+            if let Some(id) = believable_id(&head.headers) {
+                context.request_id = id;
+            }
+        }
+        let target = super::request::target(head);
+        let (path, query) = target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query)));
+        context.facts = RequestFacts {
+            method: Some(text(head.method.as_str().as_bytes())),
+            path: Some(text(path.as_bytes())),
+            query: query.map(|query| text(snapshot.redaction.redact(query).as_bytes())),
+            referer: head.headers.get(header::REFERER).map(|value| text(value.as_bytes())),
+            user_agent: head.headers.get(header::USER_AGENT).map(|value| text(value.as_bytes())),
+            ..RequestFacts::default()
+        };
+        context
+    }
+
+    /// An exchange whose head could not be read.
+    pub(super) fn of_nothing(
+        edge: &Arc<Edge>,
+        opened: &Arc<Opened>,
+        snapshot: &Snapshot,
+        protocol: &'static str,
+    ) -> Self {
+        Self {
+            edge: Arc::clone(edge),
+            opened: Arc::clone(opened),
+            began: Instant::now(),
+            time: edge.clock.now(),
+            generation: snapshot.generation,
+            slot: edge.recorder.reserve().ok(),
+            region: None,
+            client: opened.facts.peer,
+            peer_is_trusted: false,
+            request_id: new_id(),
+            reason: None,
+            host: None,
+            protocol,
+            facts: RequestFacts::default(),
+            upstream: None,
+        }
+    }
+
+    /// The other end of the connection.
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.opened.facts.peer
+    }
+
+    /// Whether a record of it can be kept. Without that it is answered with 503.
+    pub(super) fn can_be_recorded(&self) -> bool {
+        self.slot.is_some()
+    }
+
+    /// The gate has permitted it.
+    pub(super) fn permitted(&mut self, snapshot: &Snapshot, permit: &Permit) {
+        self.facts.site = snapshot.site(permit.site()).map(|site| Arc::clone(&site.name));
+        self.facts.icp_number = permit.filing().number.as_ref().map(|number| number.shared());
+    }
+
+    /// It is sent to a server of that region.
+    pub(super) fn sent_to(&mut self, region: Region, facts: UpstreamFacts) {
+        self.region = Some(region);
+        self.upstream = Some(facts);
+    }
+}
+
+impl Drop for RequestContext {
+    fn drop(&mut self) {
+        let metrics = &self.edge.metrics;
+        self.facts.duration = self.began.elapsed();
+        if let Some(site) = &self.facts.site {
+            metrics.requests.with_label_values(&[site, status_class(self.facts.status)]).inc();
+            metrics.request_duration.observe(self.facts.duration.as_secs_f64());
+            if let Some(region) = self.region {
+                metrics.egress_bytes.with_label_values(&[site, region.label()]).inc_by(self.facts.bytes_out);
+            }
+            if let Some(footer) = self.facts.footer {
+                metrics.footer.with_label_values(&[&**site, footer]).inc();
+            }
+        }
+        if let Some(reason) = self.reason {
+            metrics.refused(&self.opened.facts.listener, reason);
+        }
+        let Some(slot) = self.slot.take() else { return };
+        slot.keep(AccessRecord {
+            time: self.time,
+            event: Event::Request,
+            reason: self.reason.map(Refusal::label),
+            count: None,
+            connection: Arc::clone(&self.opened.facts),
+            generation: self.generation,
+            request_id: Some(Arc::clone(&self.request_id)),
+            client: self.client,
+            server_name: self.opened.coverage.as_ref().map(|_| self.opened.host.shared()),
+            host: self.host.take(),
+            protocol: Some(self.protocol),
+            request: Some(std::mem::take(&mut self.facts)),
+            upstream: self.upstream.take(),
+        });
+    }
+}
+
+fn is_trusted(listener: &Listener, peer: IpAddr) -> bool {
+    let peer = peer.to_canonical();
+    listener.trusted_proxies.iter().any(|net| net.contains(&peer))
+}
+
+/// The last address of `x-forwarded-for` that is not itself a trusted proxy: everything before it
+/// is what that client claims.
+fn forwarded_client(headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+    let mut client = None;
+    for value in headers.get_all("x-forwarded-for").iter().rev() {
+        for address in value.to_str().ok()?.rsplit(',') {
+            let address: IpAddr = address.trim().parse().ok()?;
+            client = Some(address.to_canonical());
+            if !is_trusted(address.to_canonical()) {
+                return client;
+            }
+        }
+    }
+    client
+}
+
+fn believable_id(headers: &HeaderMap) -> Option<Arc<str>> {
+    let id = headers.get("x-request-id")?.to_str().ok()?;
+    let fits = !id.is_empty() && id.len() <= REQUEST_ID_BYTES && id.bytes().all(|byte| byte.is_ascii_graphic());
+    fits.then(|| Arc::from(id))
+}
+
+/// 128 random bits in hexadecimal: an id need not be secret, only its own.
+fn new_id() -> Arc<str> {
+    Arc::from(format!("{:032x}", fastrand::u128(..)))
+}
+
+fn text(bytes: &[u8]) -> Arc<str> {
+    Arc::from(String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_BYTES)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_client_is_the_last_address_that_is_no_trusted_proxy() {
+        let trusted = |ip: IpAddr| ip.to_string().starts_with("10.");
+        let client = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("x-forwarded-for", HeaderValue::from_static(value));
+            }
+            forwarded_client(&headers, trusted).map(|ip| ip.to_string())
+        };
+        assert_eq!(client(&["192.0.2.1"]).as_deref(), Some("192.0.2.1"));
+        assert_eq!(client(&["198.51.100.9, 192.0.2.1, 10.0.0.1"]).as_deref(), Some("192.0.2.1"));
+        assert_eq!(client(&["198.51.100.9, 192.0.2.1", "10.0.0.1"]).as_deref(), Some("192.0.2.1"));
+        assert_eq!(client(&["10.0.0.2, 10.0.0.1"]).as_deref(), Some("10.0.0.2"));
+        assert_eq!(client(&["192.0.2.1, unknown"]), None);
+        assert_eq!(client(&[]), None);
+    }
+}

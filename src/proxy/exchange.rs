@@ -1,0 +1,231 @@
+//! One exchange: judged, routed, sent, answered.
+//!
+//! A revocation of its host cuts it after `revocation_grace`, wherever it stands.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+
+use super::connect::{ConnectionOrigin, UpstreamConnection};
+use super::context::RequestContext;
+use super::downstream::Downstream;
+use super::pump::{self, Ended};
+use super::{Proxy, refused, request, response};
+use crate::access::record::UpstreamFacts;
+use crate::config::Site;
+use crate::gate::{Permit, Refusal};
+use crate::listen::Opened;
+use crate::origin::DEFAULT_LINK;
+use crate::rewrite;
+use crate::route;
+use crate::snapshot::{OriginState, ServerState, Snapshot};
+
+/// What becomes of the connection, or of the stream.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum After {
+    /// The answer is whole.
+    Continue,
+    /// The answer is not whole, and the client must not take it for that.
+    Abort,
+}
+
+/// A server that an exchange may be sent to.
+struct Candidate<'s> {
+    origin: &'s OriginState,
+    place: usize,
+    server: &'s Arc<ServerState>,
+}
+
+/// Serves one request.
+pub(super) async fn run(proxy: &Proxy, opened: &Arc<Opened>, down: &mut Downstream<'_>) -> After {
+    let edge = &proxy.edge;
+    let snapshot = edge.snapshots.load_full();
+    let mut changes = edge.snapshots.subscribe();
+    let mut context = RequestContext::begin(edge, opened, &snapshot, down);
+    down.set_write_timeout(snapshot.config.limits.body_idle_timeout);
+    if edge.is_draining() {
+        down.close_after();
+    }
+    let permit = match judge(proxy, &snapshot, opened, down, &mut context) {
+        Ok(permit) => permit,
+        Err(refusal) => {
+            context.reason = Some(refusal);
+            down.close_after();
+            return answered(response::answer(down, &mut context, StatusCode::MISDIRECTED_REQUEST).await);
+        }
+    };
+    context.permitted(&snapshot, &permit);
+    let cut = async {
+        refused(edge, &mut changes, &opened.facts.listener, permit.host()).await;
+        tokio::time::sleep(snapshot.config.limits.revocation_grace).await;
+    };
+    tokio::select! {
+        biased;
+        after = serve(proxy, &snapshot, &permit, opened, down, &mut context) => after,
+        () = cut => After::Abort,
+    }
+}
+
+/// The gate's answer for the host of a request, and the certificate's.
+fn judge(
+    proxy: &Proxy,
+    snapshot: &Snapshot,
+    opened: &Opened,
+    down: &Downstream<'_>,
+    context: &mut RequestContext,
+) -> Result<Permit, Refusal> {
+    context.host = request::authority(down.head()).map(Arc::from);
+    let host = request::host(down.head()).map_err(|_| Refusal::HostNotPermitted)?;
+    let permit = snapshot
+        .decide(&opened.facts.listener, &host, proxy.edge.moment())
+        .map_err(|_| Refusal::HostNotPermitted)?;
+    match &opened.coverage {
+        Some(coverage) if host != opened.host && coverage.names.get(&host).is_none() => Err(Refusal::NotCovered),
+        _ => Ok(permit),
+    }
+}
+
+async fn serve(
+    proxy: &Proxy,
+    snapshot: &Snapshot,
+    permit: &Permit,
+    opened: &Opened,
+    down: &mut Downstream<'_>,
+    context: &mut RequestContext,
+) -> After {
+    let status = match attempt(proxy, snapshot, permit, opened, down, context).await {
+        Ok(after) => return after,
+        Err(status) => status,
+    };
+    if status.is_client_error() && status != StatusCode::NOT_FOUND {
+        down.close_after();
+    }
+    answered(response::answer(down, context, status).await)
+}
+
+fn answered<E>(outcome: Result<(), E>) -> After {
+    if outcome.is_ok() { After::Continue } else { After::Abort }
+}
+
+/// Sends the request to the first server that takes it. The error is the status to answer with.
+async fn attempt(
+    proxy: &Proxy,
+    snapshot: &Snapshot,
+    permit: &Permit,
+    opened: &Opened,
+    down: &mut Downstream<'_>,
+    context: &mut RequestContext,
+) -> Result<After, StatusCode> {
+    if !context.can_be_recorded() {
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let head = down.head();
+    if head.method == Method::CONNECT {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    let site = snapshot.site(permit.site()).ok_or(StatusCode::NOT_FOUND)?;
+    let target = request::target(head);
+    let path = target.split('?').next().unwrap_or_default().to_owned();
+    let route = route::resolve(&site.routes, &head.method, &path, &head.headers).ok_or(StatusCode::NOT_FOUND)?;
+    let candidates = candidates(proxy, snapshot, &route.origins);
+    let may_be_html = rewrite::may_be_html(&head.method, &path, &head.headers);
+    let upgrade = request::is_websocket(head);
+    let idempotent = matches!(
+        head.method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    );
+    let scheme = if opened.coverage.is_some() { "https" } else { "http" };
+    let framing = match (upgrade, down.is_body_done()) {
+        (true, _) => request::Framing::Tunnel,
+        (false, true) => request::Framing::None,
+        (false, false) => request::Framing::AsSent,
+    };
+
+    for candidate in candidates {
+        let Candidate { origin, place, server } = candidate;
+        let mut kept = proxy.upstreams.take(server);
+        loop {
+            let connection = match kept.take() {
+                Some(connection) => connection,
+                None => match proxy.upstreams.connect(origin, place, &proxy.edge.metrics).await {
+                    Ok(connection) => connection,
+                    // The next server is tried; nothing has been sent.
+                    Err(_) => break,
+                },
+            };
+            note(context, origin, &connection);
+            let changes = request::Changes { host: &origin.origin.host, framing, may_be_html };
+            let head = request::upstream_head(down.head(), context, scheme, changes)
+                .map_err(|_| StatusCode::BAD_REQUEST)?;
+            let was_kept = connection.origin == ConnectionOrigin::Kept;
+            let exchange = pump::Exchange {
+                site: site_of(site, permit),
+                path: &path,
+                timeouts: origin.origin.timeouts,
+                limits: &snapshot.config.limits,
+                framing,
+            };
+            match pump::run(exchange, head, connection, down, context).await {
+                Ended::Whole(stream) => {
+                    observe(proxy, origin, context);
+                    if let Some(stream) = stream {
+                        proxy.upstreams.keep(server, stream, origin.origin.timeouts.idle);
+                    }
+                    return Ok(After::Continue);
+                }
+                Ended::Broken => {
+                    observe(proxy, origin, context);
+                    return Ok(After::Abort);
+                }
+                // A server closes a kept connection when it likes: nothing was wrong with the request.
+                Ended::Unanswered { sent_body: false } if was_kept && idempotent => {}
+                Ended::Unanswered { .. } => return Err(StatusCode::BAD_GATEWAY),
+                Ended::Late => return Err(StatusCode::GATEWAY_TIMEOUT),
+                Ended::BodyLate => return Err(StatusCode::REQUEST_TIMEOUT),
+            }
+        }
+    }
+    Err(StatusCode::BAD_GATEWAY)
+}
+
+fn site_of<'s>(site: &'s Site, permit: &'s Permit) -> pump::Page<'s> {
+    pump::Page { pages: site.footer, filing: permit.filing() }
+}
+
+/// Every server of the origins in their order: first those that nothing speaks against, then one of
+/// the paused, so that the last of all is not given up.
+fn candidates<'s>(
+    proxy: &Proxy,
+    snapshot: &'s Snapshot,
+    origins: &[crate::origin::OriginId],
+) -> Vec<Candidate<'s>> {
+    let now = proxy.upstreams.now();
+    let all = origins.iter().filter_map(|id| snapshot.origin(*id)).flat_map(|origin| {
+        let candidate = move |place| Some(Candidate { origin, place, server: origin.servers.get(place)? });
+        origin.order(now).into_iter().filter_map(candidate)
+    });
+    let (mut healthy, mut paused): (Vec<_>, Vec<_>) = all.partition(|one| one.server.health.may_be_tried(now));
+    paused.sort_by_key(|one| one.server.health.paused_until());
+    healthy.extend(paused.into_iter().take(1));
+    healthy
+}
+
+fn note(context: &mut RequestContext, state: &OriginState, connection: &UpstreamConnection) {
+    let facts = UpstreamFacts {
+        origin: Arc::clone(&state.origin.name),
+        region: state.origin.region.label(),
+        link: Arc::from(DEFAULT_LINK),
+        address: connection.address,
+        local: connection.local,
+        status: None,
+        first_byte: None,
+    };
+    context.sent_to(state.origin.region, facts);
+}
+
+fn observe(proxy: &Proxy, origin: &OriginState, context: &RequestContext) {
+    if let Some(first_byte) = context.upstream.as_ref().and_then(|upstream| upstream.first_byte) {
+        let labels = [&*origin.origin.name, DEFAULT_LINK];
+        proxy.edge.metrics.upstream_first_byte.with_label_values(&labels).observe(first_byte.as_secs_f64());
+    }
+}

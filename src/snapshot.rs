@@ -1,0 +1,188 @@
+//! The snapshot: one immutable value that holds all a connection and a request are judged and served by.
+//!
+//! A snapshot is built whole or not at all, and published at once through [`Snapshots`]; whoever has
+//! loaded one keeps seeing the same generation.
+
+mod build;
+mod stamps;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::sync::watch;
+
+use crate::access::QueryRedaction;
+use crate::clock::Moment;
+use crate::config::{Config, Listener, Site};
+use crate::gate::{self, Filings, Gate, ListenerId, Permit, Refusal, SiteId};
+use crate::hostname::Hostname;
+use crate::origin::health::ServerHealth;
+use crate::origin::{Origin, OriginId, balance};
+use crate::tls::Certificate;
+
+pub use build::{Built, build};
+pub use stamps::Stamps;
+
+/// All that a request needs.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts what was published; the first is 1.
+    pub generation: u64,
+    /// What the operator configured.
+    pub config: Config,
+    /// What the gate judges by.
+    pub gate: Gate,
+    /// By [`SiteId`]; `None` while a site has no usable pair.
+    pub certificates: Vec<Option<Arc<Certificate>>>,
+    /// By [`OriginId`].
+    pub origins: Vec<OriginState>,
+    /// What of a query is not kept.
+    pub redaction: QueryRedaction,
+}
+
+/// An origin, ready to be spoken to.
+#[derive(Debug)]
+pub struct OriginState {
+    /// As configured.
+    pub origin: Origin,
+    /// How TLS is spoken to it; `None` in clear text.
+    pub tls: Option<OriginTls>,
+    /// Its servers, in the order of the configuration.
+    pub servers: Vec<Arc<ServerState>>,
+    turn: AtomicUsize,
+}
+
+/// What TLS to an origin needs.
+#[derive(Clone, Debug)]
+pub struct OriginTls {
+    /// Roots and protocols.
+    pub config: Arc<ClientConfig>,
+    /// The name that is sent and verified.
+    pub server_name: ServerName<'static>,
+}
+
+/// One server of an origin. It is the same value for as long as snapshots name the same server, so
+/// that what was learnt about it and the connections kept to it outlive a reload.
+#[derive(Debug)]
+pub struct ServerState {
+    /// As configured, in metrics and on the status page.
+    pub label: String,
+    /// Whether it can be reached.
+    pub health: ServerHealth,
+}
+
+impl OriginState {
+    /// The same origin, with the same servers.
+    fn again(&self) -> Self {
+        Self {
+            origin: self.origin.clone(),
+            tls: self.tls.clone(),
+            servers: self.servers.clone(),
+            turn: AtomicUsize::new(self.turn.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// The places of the servers in the order of trying them at `now`.
+    pub fn order(&self, now: Duration) -> Vec<usize> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        balance::order(self.servers.iter().map(|server| &server.health), turn, now)
+    }
+}
+
+impl Snapshot {
+    /// The listener of that name: its place moves when others are added or removed.
+    pub fn listener(&self, name: &str) -> Option<ListenerId> {
+        self.config.listeners.iter().position(|listener| &*listener.name == name).map(ListenerId)
+    }
+
+    /// What is configured for a listener of this snapshot.
+    pub fn listener_config(&self, listener: ListenerId) -> Option<&Listener> {
+        self.config.listeners.get(listener.0)
+    }
+
+    /// What is configured for a site of this snapshot.
+    pub fn site(&self, site: SiteId) -> Option<&Site> {
+        self.config.sites.get(site.0)
+    }
+
+    /// The pair that a site of this snapshot is served with.
+    pub fn certificate(&self, site: SiteId) -> Option<&Arc<Certificate>> {
+        self.certificates.get(site.0)?.as_ref()
+    }
+
+    /// An origin of this snapshot.
+    pub fn origin(&self, origin: OriginId) -> Option<&OriginState> {
+        self.origins.get(origin.0)
+    }
+
+    /// The gate's answer for the listener of that name; `no_site` once it is gone.
+    pub fn decide(&self, listener: &str, host: &Hostname, at: Moment) -> Result<Permit, Refusal> {
+        let listener = self.listener(listener).ok_or(Refusal::NoSite)?;
+        gate::decide(&self.gate, listener, host, at)
+    }
+
+    /// The same with an empty allowlist: nothing is permitted.
+    pub fn without_filings(&self) -> Self {
+        Self {
+            generation: self.generation + 1,
+            config: self.config.clone(),
+            gate: Gate { filings: Filings::default(), ..self.gate.clone() },
+            certificates: self.certificates.clone(),
+            origins: self.origins.iter().map(OriginState::again).collect(),
+            redaction: self.redaction.clone(),
+        }
+    }
+
+    /// Every instant at which an answer of the gate may change by itself.
+    pub fn dates(&self) -> impl Iterator<Item = jiff::Timestamp> {
+        let certificates = self.certificates.iter().flatten();
+        self.gate
+            .filings
+            .dates()
+            .chain(certificates.flat_map(|certificate| [certificate.coverage.begins, certificate.coverage.ends]))
+    }
+}
+
+/// The snapshot in use, and the notice of its change.
+#[derive(Debug)]
+pub struct Snapshots {
+    current: ArcSwap<Snapshot>,
+    changed: watch::Sender<u64>,
+}
+
+impl Snapshots {
+    /// Begins with `first`.
+    pub fn new(first: Snapshot) -> Self {
+        Self { current: ArcSwap::from_pointee(first), changed: watch::Sender::new(0) }
+    }
+
+    /// The snapshot in use.
+    pub fn load(&self) -> Guard<Arc<Snapshot>> {
+        self.current.load()
+    }
+
+    /// The snapshot in use, to keep.
+    pub fn load_full(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Puts `next` in use, and says so.
+    pub fn publish(&self, next: Snapshot) {
+        self.current.store(Arc::new(next));
+        self.announce();
+    }
+
+    /// Says that answers of the gate may have changed: the snapshot, or the day.
+    pub fn announce(&self) {
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Sees every announcement from now on.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+}

@@ -1,0 +1,215 @@
+//! Building a snapshot from files: configuration, allowlist, certificates, roots.
+//!
+//! Everything is read and every problem collected before anything is decided; a fatal problem means
+//! no snapshot.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rustls::pki_types::ServerName;
+
+use super::{OriginState, OriginTls, ServerState, Snapshot, Stamps};
+use crate::access::QueryRedaction;
+use crate::clock::{Moment, Within};
+use crate::config::problem::{Problem, Severity};
+use crate::config::{self, Config, Protocol, Site, Unreadable};
+use crate::gate::{CertificateNeed, Filings, Gate, ListenerGate, ListenerId, SiteGate, SiteId};
+use crate::hostname::HostTable;
+use crate::origin::{Origin, Scheme};
+use crate::tls::certificates::{self, Certificate};
+use crate::tls::{Tickets, roots};
+
+/// What came of an attempt.
+#[derive(Debug)]
+pub struct Built {
+    /// Nothing when a problem is fatal.
+    pub snapshot: Option<Snapshot>,
+    /// Everything found, in the order of the files.
+    pub problems: Vec<Problem>,
+    /// The files that were read or looked for; a change of any is a reason to build again.
+    pub files: Stamps,
+}
+
+/// Reads everything that the configuration at `file` names. `previous` lends what has not changed,
+/// and its pair to a site whose new one is bad.
+///
+/// The error is for the configuration itself, or an allowlist, that cannot be read.
+pub fn build(
+    file: &Path,
+    previous: Option<&Snapshot>,
+    tickets: &Tickets,
+    at: Timestamp,
+) -> Result<Built, Unreadable> {
+    let mut files = Stamps::default();
+    files.take(file);
+    let loaded = config::load(file)?;
+    let mut problems = loaded.problems;
+    let Some(config) = loaded.value else { return Ok(Built { snapshot: None, problems, files }) };
+    files.take(&config.filings);
+    let filings = config::filings::load(&config.filings, at)?;
+    problems.extend(filings.problems);
+
+    let mut certificates = Vec::with_capacity(config.sites.len());
+    for (place, site) in config.sites.iter().enumerate() {
+        for file in site.certificate.iter().flat_map(|pair| [&pair.chain, &pair.key]) {
+            files.take(file);
+        }
+        let kept = previous.and_then(|previous| certificate_of(previous, &site.name));
+        certificates.push(certificate(&config, place, site, tickets, kept, at, &mut problems));
+    }
+    let mut origins = Vec::with_capacity(config.origins.len());
+    for (place, origin) in config.origins.iter().enumerate() {
+        if let Scheme::Https { trust: Some(trust), .. } = &origin.scheme {
+            files.take(trust);
+        }
+        origins.extend(origin_state(&config, place, origin, previous, &mut problems));
+    }
+
+    let fatal = problems.iter().any(|problem| problem.severity == Severity::Fatal);
+    let snapshot = filings.value.filter(|_| !fatal).map(|filings| {
+        let gate = gate(&config, filings, &certificates);
+        let generation = previous.map_or(1, |previous| previous.generation + 1);
+        let redaction = QueryRedaction::new(&config.access_log.redact_query);
+        Snapshot { generation, config, gate, certificates, origins, redaction }
+    });
+    Ok(Built { snapshot, problems, files })
+}
+
+fn certificate_of<'s>(snapshot: &'s Snapshot, site: &str) -> Option<&'s Arc<Certificate>> {
+    let place = snapshot.config.sites.iter().position(|known| &*known.name == site)?;
+    snapshot.certificate(SiteId(place))
+}
+
+/// The pair of a site; the one kept from before while the new one is bad.
+fn certificate(
+    config: &Config,
+    place: usize,
+    site: &Site,
+    tickets: &Tickets,
+    kept: Option<&Arc<Certificate>>,
+    at: Timestamp,
+    problems: &mut Vec<Problem>,
+) -> Option<Arc<Certificate>> {
+    let files = site.certificate.as_ref()?;
+    let mut report = |severity, key: &str, message: String, hint: &str| {
+        problems.push(Problem {
+            severity,
+            file: config.file.clone(),
+            place: format!("sites[{place}].certificate{key}"),
+            message,
+            hint: Some(hint.to_owned()),
+        });
+    };
+    if certificates::readable_by_others(&files.key) {
+        let message = format!("{} is readable by others", files.key.display());
+        report(Severity::Warning, ".key", message, "take the right away: chmod o= FILE");
+    }
+    let loaded = match Certificate::load(files, tickets, kept) {
+        Ok(loaded) => loaded,
+        Err(bad) => {
+            let hint = match kept {
+                Some(_) => "the last good pair stays in use until this one is mended",
+                None => "the site is refused with no_certificate until there is a usable pair",
+            };
+            report(Severity::Degraded, "", bad.to_string(), hint);
+            return kept.map(Arc::clone);
+        }
+    };
+    let coverage = &loaded.coverage;
+    let validity = Moment::at(at).within(Some(coverage.begins), Some(coverage.ends));
+    if validity == Within::Ended {
+        let message = format!("the certificate in {} ended at {}", files.chain.display(), coverage.ends);
+        report(Severity::Degraded, "", message, "renew it");
+    } else if validity == Within::NotYet {
+        let message = format!("the certificate in {} begins at {}", files.chain.display(), coverage.begins);
+        report(Severity::Degraded, "", message, "check the clock, or wait");
+    }
+    for host in site.hosts.iter().filter(|host| !loaded.covers(host)) {
+        let message = format!("the certificate in {} is not for {host}", files.chain.display());
+        report(Severity::Degraded, "", message, "have it issued for every host of the site");
+    }
+    // A pair out of its dates serves nobody: while the one from before does, it stays.
+    let usable = |pair: &Arc<Certificate>| {
+        Moment::at(at).within(Some(pair.coverage.begins), Some(pair.coverage.ends)) == Within::Yes
+    };
+    match kept.filter(|kept| validity != Within::Yes && usable(kept)) {
+        Some(kept) => Some(Arc::clone(kept)),
+        None => Some(loaded),
+    }
+}
+
+fn origin_state(
+    config: &Config,
+    place: usize,
+    origin: &Origin,
+    previous: Option<&Snapshot>,
+    problems: &mut Vec<Problem>,
+) -> Option<OriginState> {
+    let tls = match &origin.scheme {
+        Scheme::Http => None,
+        Scheme::Https { server_name, trust } => {
+            let checked = roots::client_config(trust.as_deref()).and_then(|config| {
+                let server_name = ServerName::try_from(server_name.as_str().to_owned());
+                server_name.map(|name| (config, name)).map_err(|error| error.to_string())
+            });
+            match checked {
+                Ok((config, server_name)) => Some(OriginTls { config, server_name }),
+                Err(message) => {
+                    problems.push(Problem {
+                        severity: Severity::Fatal,
+                        file: config.file.clone(),
+                        place: format!("origins[{place}].trust"),
+                        message,
+                        hint: Some("give a PEM file with the certificates of the origin's CA".to_owned()),
+                    });
+                    return None;
+                }
+            }
+        }
+    };
+    // A server is the same one as before only when it is spoken to in the same way, so that no kept
+    // connection outlives the verification it was made under.
+    let known: HashMap<&str, &Arc<ServerState>> = previous
+        .and_then(|previous| previous.origins.iter().find(|known| known.origin.name == origin.name))
+        .filter(|known| known.origin.scheme == origin.scheme && tls.is_none())
+        .map(|known| known.servers.iter().map(|server| (server.label.as_str(), server)).collect())
+        .unwrap_or_default();
+    let servers = origin
+        .servers
+        .iter()
+        .map(|server| {
+            let label = server.to_string();
+            known.get(label.as_str()).map_or_else(
+                || Arc::new(ServerState { label: label.clone(), health: Default::default() }),
+                |known| Arc::clone(known),
+            )
+        })
+        .collect();
+    Some(OriginState { origin: origin.clone(), tls, servers, turn: Default::default() })
+}
+
+fn gate(config: &Config, filings: Filings, certificates: &[Option<Arc<Certificate>>]) -> Gate {
+    let listeners = config.listeners.iter().enumerate().map(|(place, listener)| {
+        let mut hosts = HostTable::default();
+        let mut patterns = Vec::new();
+        for (site_place, site) in config.sites.iter().enumerate() {
+            if site.listeners.contains(&ListenerId(place)) {
+                for pattern in &site.hosts {
+                    hosts.insert(pattern, SiteId(site_place));
+                    patterns.push(pattern.clone());
+                }
+            }
+        }
+        let certificate = match listener.protocol {
+            Protocol::Https { .. } => CertificateNeed::Required,
+            Protocol::Http { .. } => CertificateNeed::None,
+        };
+        ListenerGate { public_addresses: listener.public_addresses.clone(), certificate, hosts, patterns }
+    });
+    let sites = certificates.iter().map(|certificate| SiteGate {
+        certificate: certificate.as_ref().map(|certificate| Arc::clone(&certificate.coverage)),
+    });
+    Gate { listeners: listeners.collect(), sites: sites.collect(), filings }
+}

@@ -1,0 +1,202 @@
+//! The certificate and key that a site is served with.
+//!
+//! A [`Certificate`] exists only for a chain and a key that belong together; whether it covers a host
+//! at a moment is the gate's to say, by its [`Coverage`].
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::config::CertificateFiles;
+use crate::gate::Coverage;
+use crate::hostname::{HostPattern, HostTable};
+
+/// A usable pair, ready to serve.
+#[derive(Clone)]
+pub struct Certificate {
+    /// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
+    pub server: Arc<ServerConfig>,
+    /// What it covers, and when.
+    pub coverage: Arc<Coverage>,
+    fingerprint: u64,
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate").field("coverage", &self.coverage).finish_non_exhaustive()
+    }
+}
+
+/// What every certificate's sessions are resumed with. Made once, so that a reload ends no session.
+#[derive(Clone)]
+pub struct Tickets {
+    ticketer: Arc<dyn ProducesTickets>,
+    hasher: RandomState,
+}
+
+impl fmt::Debug for Tickets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tickets").finish_non_exhaustive()
+    }
+}
+
+impl Tickets {
+    /// Fresh keys, known to this process alone.
+    pub fn new() -> Result<Self, rustls::Error> {
+        Ok(Self { ticketer: rustls::crypto::aws_lc_rs::Ticketer::new()?, hasher: RandomState::new() })
+    }
+}
+
+/// Why a pair cannot be used, in a sentence, and the file it is about.
+#[derive(Debug, thiserror::Error)]
+pub enum BadPair {
+    /// A file cannot be read.
+    #[error("{0}")]
+    Unreadable(std::io::Error),
+    /// A file does not hold what it should.
+    #[error("{file}: {what}")]
+    Content {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The key is another certificate's.
+    #[error("the key in {key} does not belong to the certificate in {chain}")]
+    Mismatch {
+        /// The certificate's file.
+        chain: String,
+        /// The key's file.
+        key: String,
+    },
+}
+
+impl Certificate {
+    /// Reads a pair. `previous` is given back, shared, when the files hold what they held then.
+    pub fn load(
+        files: &CertificateFiles,
+        tickets: &Tickets,
+        previous: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, BadPair> {
+        let chain_pem = super::read_pem(&files.chain).map_err(BadPair::Unreadable)?;
+        let key_pem = super::read_pem(&files.key).map_err(BadPair::Unreadable)?;
+        let fingerprint = tickets.hasher.hash_one((&chain_pem, &key_pem));
+        if let Some(previous) = previous.filter(|previous| previous.fingerprint == fingerprint) {
+            return Ok(Arc::clone(previous));
+        }
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&chain_pem)
+            .collect::<Result<_, _>>()
+            .map_err(|error| content(&files.chain, error))?;
+        let Some(leaf) = chain.first() else {
+            return Err(content(&files.chain, "it holds no certificate"));
+        };
+        let coverage = Arc::new(coverage(leaf).map_err(|what| content(&files.chain, what))?);
+        let key = PrivateKeyDer::from_pem_slice(&key_pem)
+            .map_err(|error| content(&files.key, format!("no private key: {error}")))?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => BadPair::Mismatch {
+                chain: files.chain.display().to_string(),
+                key: files.key.display().to_string(),
+            },
+            error => content(&files.key, error),
+        })?;
+        let mut server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| content(&files.chain, error))?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        server.ticketer = Arc::clone(&tickets.ticketer);
+        // Tickets alone resume: a session cache would be memory that a stranger fills.
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(Arc::new(Self { server: Arc::new(server), coverage, fingerprint }))
+    }
+
+    /// Whether the certificate is for `pattern`: for the name, or for the same wildcard.
+    pub fn covers(&self, pattern: &HostPattern) -> bool {
+        pattern.representative().is_ok_and(|host| self.coverage.names.get(&host).is_some())
+    }
+}
+
+/// Whether others than the owner and the group may read a private key.
+pub fn readable_by_others(key: &Path) -> bool {
+    fs_err::metadata(key).is_ok_and(|metadata| metadata.permissions().mode() & 0o007 != 0)
+}
+
+fn content(file: &Path, what: impl fmt::Display) -> BadPair {
+    BadPair::Content { file: file.display().to_string(), what: what.to_string() }
+}
+
+fn coverage(leaf: &CertificateDer<'_>) -> Result<Coverage, String> {
+    let (_, parsed) = X509Certificate::from_der(leaf).map_err(|error| error.to_string())?;
+    let mut names = HostTable::default();
+    if let Ok(Some(extension)) = parsed.subject_alternative_name() {
+        for name in &extension.value.general_names {
+            if let GeneralName::DNSName(name) = name
+                && let Ok(pattern) = HostPattern::parse(&name.to_ascii_lowercase())
+            {
+                names.insert(&pattern, ());
+            }
+        }
+    }
+    let second = |time: i64| Timestamp::from_second(time).map_err(|error| error.to_string());
+    let begins = second(parsed.validity().not_before.timestamp())?;
+    // The last second is part of the validity: RFC 5280, 4.1.2.5.
+    let ends = second(parsed.validity().not_after.timestamp().saturating_add(1))?;
+    Ok(Coverage { names, begins, ends })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn write_pair(directory: &Path, name: &str, host: &str) -> CertificateFiles {
+        let pair = rcgen::generate_simple_self_signed(vec![host.to_owned()]).expect("a certificate");
+        let chain: PathBuf = directory.join(format!("{name}.pem"));
+        let key = directory.join(format!("{name}.key"));
+        fs_err::write(&chain, pair.cert.pem()).expect("written");
+        fs_err::write(&key, pair.signing_key.serialize_pem()).expect("written");
+        CertificateFiles { chain, key }
+    }
+
+    #[test]
+    fn a_pair_is_usable_when_its_key_belongs_to_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let tickets = Tickets::new().expect("tickets");
+        let one = write_pair(directory.path(), "one", "*.example.cn");
+        let two = write_pair(directory.path(), "two", "www.example.cn");
+        let loaded = Certificate::load(&one, &tickets, None).expect("usable");
+        assert!(loaded.covers(&HostPattern::parse("*.example.cn").expect("a pattern")));
+        assert!(!loaded.covers(&HostPattern::parse("example.cn").expect("a pattern")));
+        let again = Certificate::load(&one, &tickets, Some(&loaded)).expect("usable");
+        assert!(Arc::ptr_eq(&loaded, &again), "unchanged files keep the pair");
+        let mixed = CertificateFiles { chain: one.chain, key: two.key };
+        assert!(matches!(Certificate::load(&mixed, &tickets, None), Err(BadPair::Mismatch { .. })));
+    }
+
+    #[test]
+    fn files_that_hold_something_else_are_named() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let tickets = Tickets::new().expect("tickets");
+        let mut files = write_pair(directory.path(), "one", "www.example.cn");
+        fs_err::write(&files.chain, "not a certificate").expect("written");
+        let error = Certificate::load(&files, &tickets, None).expect_err("no certificate").to_string();
+        assert!(error.contains("one.pem") && error.contains("no certificate"), "{error}");
+        files.chain = directory.path().join("missing.pem");
+        let error = Certificate::load(&files, &tickets, None).expect_err("no file").to_string();
+        assert!(error.contains("missing.pem"), "{error}");
+    }
+}
