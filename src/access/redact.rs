@@ -19,7 +19,12 @@ impl QueryRedaction {
     /// Redacts the parameters called one of `names`, as `access_log.redact_query` lists them: not
     /// encoded, upper and lower case (ASCII) alike.
     pub fn new<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Self {
-        Self { names: names.into_iter().map(|name| name.as_ref().to_ascii_lowercase().as_bytes().into()).collect() }
+        Self {
+            names: names
+                .into_iter()
+                .map(|name| name.as_ref().to_ascii_lowercase().as_bytes().into())
+                .collect(),
+        }
     }
 
     /// The query, without its `?`, with `***` for the value of each named parameter.
