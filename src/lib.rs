@@ -1,11 +1,13 @@
 //! icpgate: an edge proxy for mainland China that opens and serves only what is filed (ICP 备案).
 
 pub mod access;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod gate;
 pub mod hostname;
 pub mod origin;
+pub mod retention;
 pub mod rewrite;
 pub mod route;
 pub mod tls;

@@ -1,0 +1,160 @@
+//! `icpgate logs`: what an operator does with kept records.
+//!
+//! Nothing here writes to a store. An error of these functions is exit code 2.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use jiff::Timestamp;
+
+use crate::clock::SHANGHAI;
+use crate::hostname::Hostname;
+use crate::retention::reader::{Item, Reader, Selection, Summary, summarize};
+
+/// What `logs export` is asked.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ExportArgs {
+    /// The store: `access_log.directory`.
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Only records of this time or later (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<Timestamp>,
+    /// Only records from before this time (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<Timestamp>,
+    /// Only records of this host, or refused connections of this server name.
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+    /// Only records of this client address.
+    #[arg(long, value_name = "IP")]
+    pub client: Option<IpAddr>,
+}
+
+/// What `logs stat` is asked.
+#[derive(Clone, Debug, clap::Args)]
+pub struct StatArgs {
+    /// The store: `access_log.directory`.
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Writes the chosen records to `out` as NDJSON, oldest first, and to `notes` what was passed over.
+pub fn export(args: &ExportArgs, out: &mut dyn Write, notes: &mut dyn Write) -> anyhow::Result<()> {
+    let host = args.host.as_deref().map(|host| match Hostname::from_unicode(host) {
+        Ok(name) => name.as_str().to_owned(),
+        Err(_) => host.to_owned(),
+    });
+    let selection = Selection { from: args.from, to: args.to, host, client: args.client };
+    let mut reader = Reader::open(&args.dir, selection).with_context(|| unreadable(&args.dir))?;
+    let mut passed_over = 0_u64;
+    while let Some(item) = reader.next_item().with_context(|| unreadable(&args.dir))? {
+        match item {
+            Item::Record(line) => match out.write_all(line) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                written => written.context("the records cannot be written out")?,
+            },
+            Item::NoRecord { segment, line } => {
+                passed_over += 1;
+                writeln!(notes, "{}:{line}: not a record, passed over", segment.display())?;
+            }
+            Item::Rewritten { segment, line } => {
+                writeln!(
+                    notes,
+                    "{}:{line}: left by a failed write, follows in the next segment",
+                    segment.display()
+                )?;
+            }
+        }
+    }
+    if passed_over > 0 {
+        writeln!(notes, "{passed_over} lines are no records")?;
+    }
+    match out.flush() {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        flushed => flushed.context("the records cannot be written out"),
+    }
+}
+
+/// Writes to `out` what a store holds, how fast it grows and for how long the disk suffices.
+pub fn stat(args: &StatArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let summary = summarize(&args.dir).with_context(|| unreadable(&args.dir))?;
+    let growth = Growth::of(&summary);
+    let (from, to) = (summary.from.map(shown), summary.to.map(shown));
+    if args.json {
+        let document = serde_json::json!({
+            "directory": args.dir.display().to_string(),
+            "segments": summary.segments,
+            "records": summary.records,
+            "bytes": summary.bytes,
+            "from": from,
+            "to": to,
+            "records_per_day": growth.as_ref().map(|growth| growth.records_per_day.round()),
+            "bytes_per_day": growth.as_ref().map(|growth| growth.bytes_per_day.round()),
+            "free_bytes": summary.free_bytes,
+            "days_until_full": growth.as_ref().map(|growth| growth.days_until_full.round()),
+        });
+        writeln!(out, "{document}")?;
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "{} records in {} segments, {}",
+        summary.records,
+        summary.segments,
+        size(summary.bytes as f64)
+    )?;
+    if let (Some(from), Some(to)) = (from, to) {
+        writeln!(out, "from {from} to {to}")?;
+    }
+    if let Some(growth) = growth {
+        let (records, bytes) = (growth.records_per_day, size(growth.bytes_per_day));
+        writeln!(out, "{records:.0} records and {bytes} a day")?;
+        writeln!(out, "the disk is full in {:.0} days", growth.days_until_full)?;
+    }
+    writeln!(out, "{} free on the disk", size(summary.free_bytes as f64))?;
+    Ok(())
+}
+
+/// How a store grows, were it to go on as it did.
+struct Growth {
+    records_per_day: f64,
+    bytes_per_day: f64,
+    days_until_full: f64,
+}
+
+impl Growth {
+    /// `None` for a store that spans no time.
+    fn of(summary: &Summary) -> Option<Self> {
+        let span = summary.to?.duration_since(summary.from?).as_secs_f64() / (24.0 * 60.0 * 60.0);
+        (span > 0.0).then(|| {
+            let bytes_per_day = summary.bytes as f64 / span;
+            let days_until_full = summary.free_bytes as f64 / bytes_per_day;
+            Self { records_per_day: summary.records as f64 / span, bytes_per_day, days_until_full }
+        })
+    }
+}
+
+fn unreadable(directory: &Path) -> String {
+    format!("{}: cannot be read as a record store", directory.display())
+}
+
+fn shown(time: Timestamp) -> String {
+    time.display_with_offset(SHANGHAI).to_string()
+}
+
+fn size(bytes: f64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let mut shown = (bytes, "bytes");
+    for unit in UNITS {
+        if shown.0 >= 1024.0 {
+            shown = (shown.0 / 1024.0, unit);
+        }
+    }
+    format!("{:.1} {}", shown.0, shown.1)
+}

@@ -1,0 +1,135 @@
+//! What may be deleted: segments older than the retention, oldest first, and nothing in doubt.
+//!
+//! A clock that is wrong must not delete what is young. Set forward while the store is open: its time
+//! does not pass faster than the machine's monotonic clock. Set back and corrected: a segment is
+//! never older than those before it, since deletion stops at the first that must stay.
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::clock::Moment;
+use crate::retention::segment::{self, Segment};
+
+/// The time to judge age by: never ahead of the wall clock, nor of what has really passed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StoreTime {
+    anchor: Timestamp,
+    since: Instant,
+}
+
+impl StoreTime {
+    /// Starts at the newest record's time, or at the wall clock's where there is none or it is earlier.
+    pub(super) fn start(moment: Moment, newest_record: Option<Timestamp>, since: Instant) -> Self {
+        Self { anchor: newest_record.map_or(moment.now, |newest| newest.min(moment.now)), since }
+    }
+
+    /// The time at `moment`, which is `now` on the monotonic clock.
+    pub(super) fn at(self, moment: Moment, now: Instant) -> Timestamp {
+        let passed = SignedDuration::try_from(now.saturating_duration_since(self.since)).unwrap_or_default();
+        self.anchor.checked_add(passed).map_or(self.anchor, |reached| reached.min(moment.now))
+    }
+}
+
+/// Deletes what is older than `retention` at `time`, but for the last segment; how many bytes that
+/// were.
+///
+/// A segment goes when the time in its name, its last record's time and its last change are all
+/// older, and so is every segment before it.
+pub(super) fn delete_expired(directory: &Path, time: Timestamp, retention: Duration) -> io::Result<u64> {
+    let Some(limit) = SignedDuration::try_from(retention).ok().and_then(|age| time.checked_sub(age).ok())
+    else {
+        return Ok(0);
+    };
+    let segments = segment::list(directory)?;
+    let mut deleted = 0;
+    for segment in segments.iter().take(segments.len().saturating_sub(1)) {
+        if newest_time(segment)?.is_none_or(|newest| newest >= limit) {
+            break;
+        }
+        let bytes = fs_err::metadata(&segment.path)?.len();
+        fs_err::remove_file(&segment.path)?;
+        tracing::info!(segment = %segment.path.display(), "access records past their retention deleted");
+        deleted += bytes;
+    }
+    Ok(deleted)
+}
+
+/// The latest time that speaks of a segment; `None` when it cannot be told.
+fn newest_time(segment: &Segment) -> io::Result<Option<Timestamp>> {
+    let Some(opened) = segment.name.opened_at() else { return Ok(None) };
+    let outside = opened.max(segment.modified()?);
+    Ok(match segment::last_stamp(&segment.path)? {
+        Some(last) => Some(last.time.max(outside)),
+        // Nothing in it is a record: its outside is all there is.
+        None => Some(outside),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::retention::segment::SegmentName;
+
+    const DAY: SignedDuration = SignedDuration::from_hours(24);
+    const RETENTION: Duration = Duration::from_secs(190 * 24 * 60 * 60);
+
+    fn today() -> Timestamp {
+        "2026-11-01T00:00:00Z".parse().expect("a time")
+    }
+
+    /// A store with a segment of one record for each `(days old by record, days old by mtime)`.
+    fn store(ages: &[(i32, i32)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (seq, &(record, modified)) in (1_u64..).zip(ages) {
+            let time = today() - DAY * record;
+            let opened = crate::clock::SHANGHAI.to_datetime(time);
+            let path = folder.path().join(SegmentName { opened, first_seq: seq }.to_string());
+            fs_err::write(&path, format!("{{\"seq\":{seq},\"time\":\"{time}\"}}\n")).expect("written");
+            let file = std::fs::File::options().write(true).open(&path).expect("opened");
+            file.set_modified(SystemTime::try_from(today() - DAY * modified).expect("a time")).expect("aged");
+        }
+        folder
+    }
+
+    #[track_caller]
+    fn check(ages: &[(i32, i32)], time: Timestamp, left: usize) {
+        let store = store(ages);
+        delete_expired(store.path(), time, RETENTION).expect("done");
+        assert_eq!(segment::list(store.path()).expect("listed").len(), left);
+    }
+
+    #[test]
+    fn what_is_past_its_retention_goes_and_the_rest_stays() {
+        check(&[(200, 200), (191, 191), (189, 189), (0, 0)], today(), 2);
+        check(&[(200, 200), (200, 200)], today(), 1);
+        check(&[], today(), 0);
+    }
+
+    #[test]
+    fn a_record_or_a_change_that_is_young_keeps_its_segment_and_all_after_it() {
+        check(&[(200, 10), (200, 200), (0, 0)], today(), 3);
+        check(&[(10, 200), (200, 200), (0, 0)], today(), 3);
+        // Written while the clock was a year behind.
+        check(&[(100, 100), (99 + 365, 99 + 365), (0, 0)], today(), 3);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ahead_does_not_make_the_store_older() {
+        let start = Instant::now();
+        let year = DAY * 365;
+        let time = StoreTime::start(Moment::at(today()), Some(today() - SignedDuration::from_secs(5)), start);
+        let hour = start + Duration::from_secs(3600);
+        let ahead = time.at(Moment::at(today() + year), hour);
+        assert!(ahead < today() + SignedDuration::from_hours(1));
+        check(&[(189, 189), (0, 0)], ahead, 2);
+        assert_eq!(time.at(Moment::at(today() - year), hour), today() - year);
+        // Started with the clock already ahead.
+        let time = StoreTime::start(Moment::at(today() + year), Some(today()), start);
+        assert_eq!(time.at(Moment::at(today() + year), start), today());
+    }
+}

@@ -1,0 +1,250 @@
+//! The recorder: how workers hand records over, without ever waiting.
+//!
+//! Who serves a request holds a [`Slot`] first, so that the record of an exchange that was accepted
+//! always has its place in the queue.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::access::AccessRecord;
+use crate::config::WhenFull;
+use crate::retention::refusals::Refusals;
+
+/// Exchanges under way and records not yet written, together.
+pub const SLOTS: usize = 65_536;
+
+/// Why no record can be kept now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum StoreFull {
+    /// Every slot is taken.
+    #[error("{SLOTS} access records are under way or not yet written")]
+    Queue,
+    /// Less disk is free than `access_log.reserve`.
+    #[error("the disk of the access records has less free than access_log.reserve")]
+    Reserve,
+    /// The last write found no space.
+    #[error("the disk of the access records is full")]
+    NoSpace,
+    /// The last write failed otherwise.
+    #[error("the access records cannot be written")]
+    Failing,
+    /// The writer has ended.
+    #[error("the store of access records is closed")]
+    Closed,
+}
+
+impl StoreFull {
+    /// The word for it in metrics and on the status page.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Reserve => "reserve",
+            Self::NoSpace => "no_space",
+            Self::Failing => "failing",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// What the store has done and how it is, for metrics and the status page.
+#[derive(Debug, Default)]
+pub struct StoreStats {
+    pub(super) records: AtomicU64,
+    pub(super) lost: AtomicU64,
+    pub(super) bytes: AtomicU64,
+    pub(super) clock_synchronized: AtomicBool,
+    in_use: AtomicUsize,
+    trouble: AtomicU8,
+}
+
+impl StoreStats {
+    /// Records written since the start.
+    pub fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    /// Exchanges and refusals whose record was lost since the start.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Bytes in the store.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether the wall clock is known to follow a time source.
+    pub fn clock_synchronized(&self) -> bool {
+        self.clock_synchronized.load(Ordering::Relaxed)
+    }
+
+    /// Slots taken: exchanges under way and records not yet written.
+    pub fn slots_in_use(&self) -> usize {
+        self.in_use.load(Ordering::Relaxed)
+    }
+
+    /// Why no record can be kept now, if so.
+    pub fn full(&self) -> Option<StoreFull> {
+        match self.trouble.load(Ordering::Relaxed) {
+            1 => Some(StoreFull::Reserve),
+            2 => Some(StoreFull::NoSpace),
+            3 => Some(StoreFull::Failing),
+            4 => Some(StoreFull::Closed),
+            _ if self.slots_in_use() >= SLOTS => Some(StoreFull::Queue),
+            _ => None,
+        }
+    }
+
+    /// Publishes what is wrong with the disk or the writer; the queue speaks for itself.
+    pub(super) fn set_trouble(&self, trouble: Option<StoreFull>) {
+        let code = match trouble {
+            None | Some(StoreFull::Queue) => 0,
+            Some(StoreFull::Reserve) => 1,
+            Some(StoreFull::NoSpace) => 2,
+            Some(StoreFull::Failing) => 3,
+            Some(StoreFull::Closed) => 4,
+        };
+        self.trouble.store(code, Ordering::Relaxed);
+    }
+
+    fn claim(&self) -> Result<(), StoreFull> {
+        if let Some(full) = self.full() {
+            return Err(full);
+        }
+        if self.in_use.fetch_add(1, Ordering::Relaxed) >= SLOTS {
+            self.release(1);
+            return Err(StoreFull::Queue);
+        }
+        Ok(())
+    }
+
+    pub(super) fn release(&self, slots: usize) {
+        self.in_use.fetch_sub(slots, Ordering::Relaxed);
+    }
+
+    fn lose(&self, count: u64) {
+        self.lost.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// What the recorders and the writer share.
+pub(super) struct Shared {
+    pub(super) stats: StoreStats,
+    when_full: WhenFull,
+    queue: SyncSender<Box<AccessRecord>>,
+    refusals: Mutex<Refusals>,
+    closing: Mutex<bool>,
+    wakeup: Condvar,
+}
+
+impl Shared {
+    pub(super) fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the writer to end.
+    pub(super) fn close(&self) {
+        *self.closing.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.wakeup.notify_all();
+    }
+
+    /// Waits for `tick`, or until the writer is asked to end; whether it is.
+    pub(super) fn wait(&self, tick: Duration) -> bool {
+        let closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
+        if *closing {
+            return true;
+        }
+        *self.wakeup.wait_timeout(closing, tick).unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// Takes records from the workers. Cheap to clone; no call waits for the disk.
+#[derive(Clone)]
+pub struct Recorder {
+    shared: Arc<Shared>,
+}
+
+impl Recorder {
+    pub(super) fn new(when_full: WhenFull) -> (Self, Arc<Shared>, Receiver<Box<AccessRecord>>) {
+        let (queue, records) = sync_channel(SLOTS);
+        let shared = Arc::new(Shared {
+            stats: StoreStats::default(),
+            when_full,
+            queue,
+            refusals: Mutex::default(),
+            closing: Mutex::new(false),
+            wakeup: Condvar::new(),
+        });
+        (Self { shared: Arc::clone(&shared) }, shared, records)
+    }
+
+    /// A place for the record of an exchange that is about to begin.
+    ///
+    /// Fails when no record can be kept and `access_log.when_full` is `refuse`: the request then gets
+    /// 503. With `drop` it never fails.
+    pub fn reserve(&self) -> Result<Slot, StoreFull> {
+        let claimed = match self.shared.stats.claim() {
+            Ok(()) => true,
+            Err(_) if self.shared.when_full == WhenFull::Drop => false,
+            Err(full) => return Err(full),
+        };
+        Ok(Slot { shared: Arc::clone(&self.shared), claimed })
+    }
+
+    /// Keeps the record of a refused connection, alone or, in a flood, counted with those alike.
+    pub fn refused(&self, record: AccessRecord) {
+        if self.shared.stats.full() == Some(StoreFull::Closed) {
+            self.shared.stats.lose(record.count.unwrap_or(1));
+        } else {
+            self.shared.refusals().add(record);
+        }
+    }
+
+    /// How the store is.
+    pub fn stats(&self) -> &StoreStats {
+        &self.shared.stats
+    }
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder").field("stats", &self.shared.stats).finish_non_exhaustive()
+    }
+}
+
+/// The place in the queue of one exchange's record. Dropped without a record, it is free again.
+#[must_use = "the exchange's record is kept through its slot"]
+pub struct Slot {
+    shared: Arc<Shared>,
+    /// Not so only where `when_full` is `drop` and nothing could be kept.
+    claimed: bool,
+}
+
+impl Slot {
+    /// Hands the record over; it is in the store within 100 ms.
+    pub fn keep(mut self, record: AccessRecord) {
+        self.claimed = self.claimed || self.shared.stats.claim().is_ok();
+        if self.claimed && self.shared.queue.try_send(Box::new(record)).is_ok() {
+            // The writer frees it.
+            self.claimed = false;
+        } else {
+            self.shared.stats.lose(1);
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if self.claimed {
+            self.shared.stats.release(1);
+        }
+    }
+}
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Slot").field("claimed", &self.claimed).finish_non_exhaustive()
+    }
+}

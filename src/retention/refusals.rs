@@ -1,0 +1,144 @@
+//! Refused connections on their way to the store: a flood of them costs bounded memory and disk.
+//!
+//! Every refusal is counted in exactly one record. They take none of the queue that requests use, so
+//! that nobody can have requests refused by being refused often.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::access::AccessRecord;
+use crate::access::export::Clients;
+
+/// So many alike within a second have a record each; the others share one.
+pub(super) const ALIKE: u32 = 100;
+/// So many refusals within a second have a record each, whatever they are.
+const SINGLES: usize = 4096;
+/// So many kinds are told apart within a second; the others share one for all clients.
+const KINDS: usize = 4096;
+
+/// What refusals have in common to be alike.
+#[derive(Eq, Hash, PartialEq)]
+struct Kind {
+    listener: Arc<str>,
+    reason: Option<&'static str>,
+    /// `None`: clients beyond [`KINDS`].
+    client: Option<IpAddr>,
+}
+
+#[derive(Default)]
+struct Alike {
+    singles: u32,
+    shared: u64,
+    /// The first of those that share a record.
+    first: Option<AccessRecord>,
+}
+
+/// The refusals since the writer last asked.
+#[derive(Default)]
+pub(super) struct Refusals {
+    singles: Vec<AccessRecord>,
+    singles_this_second: usize,
+    kinds: HashMap<Kind, Alike>,
+}
+
+impl Refusals {
+    /// Takes one refusal.
+    pub(super) fn add(&mut self, record: AccessRecord) {
+        let mut kind = Kind {
+            listener: Arc::clone(&record.connection.listener),
+            reason: record.reason,
+            client: Some(record.client.ip()),
+        };
+        if self.kinds.len() >= KINDS && !self.kinds.contains_key(&kind) {
+            kind.client = None;
+        }
+        let alike = self.kinds.entry(kind).or_default();
+        if alike.singles < ALIKE && self.singles_this_second < SINGLES {
+            alike.singles += 1;
+            self.singles_this_second += 1;
+            self.singles.push(record);
+        } else {
+            alike.shared += record.count.unwrap_or(1);
+            alike.first.get_or_insert(record);
+        }
+    }
+
+    /// The refusals that have a record each.
+    pub(super) fn take_singles(&mut self) -> Vec<AccessRecord> {
+        std::mem::take(&mut self.singles)
+    }
+
+    /// Ends the second: the records that stand for many.
+    pub(super) fn end_second(&mut self) -> Vec<(AccessRecord, Clients)> {
+        self.singles_this_second = self.singles.len();
+        std::mem::take(&mut self.kinds)
+            .into_iter()
+            .filter_map(|(kind, alike)| {
+                let mut record = alike.first?;
+                record.count = (alike.shared > 1).then_some(alike.shared);
+                let clients = if kind.client.is_some() { Clients::One } else { Clients::Many };
+                Some((record, clients))
+            })
+            .collect()
+    }
+
+    /// How many refusals are waiting.
+    pub(super) fn waiting(&self) -> u64 {
+        let singles: u64 = self.singles.iter().map(|record| record.count.unwrap_or(1)).sum();
+        singles + self.kinds.values().map(|alike| alike.shared).sum::<u64>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::retention::tests::refusal;
+
+    fn counted<'r>(records: impl IntoIterator<Item = &'r AccessRecord>) -> u64 {
+        records.into_iter().map(|record| record.count.unwrap_or(1)).sum()
+    }
+
+    #[test]
+    fn a_flood_from_one_client_becomes_one_record_with_a_count() {
+        let mut refusals = Refusals::default();
+        for _ in 0..1_000 {
+            refusals.add(refusal("198.51.100.7", "not_filed"));
+        }
+        refusals.add(refusal("198.51.100.7", "not_tls"));
+        refusals.add(refusal("198.51.100.8", "not_filed"));
+        assert_eq!(refusals.waiting(), 1_002);
+        assert_eq!(refusals.take_singles().len(), 102);
+        let shared = refusals.end_second();
+        assert_eq!(shared.len(), 1);
+        assert_eq!((shared[0].0.count, shared[0].1), (Some(900), Clients::One));
+        assert_eq!(refusals.waiting(), 0);
+    }
+
+    #[test]
+    fn a_flood_from_everywhere_is_bounded_and_counted() {
+        let mut refusals = Refusals::default();
+        for client in 0..100_000_u32 {
+            refusals.add(refusal(&std::net::Ipv4Addr::from(client).to_string(), "not_filed"));
+        }
+        let singles = refusals.take_singles();
+        assert!(singles.len() <= SINGLES && refusals.kinds.len() <= KINDS + 1);
+        let shared = refusals.end_second();
+        assert_eq!(counted(&singles) + counted(shared.iter().map(|(record, _)| record)), 100_000);
+        assert!(shared.iter().any(|(_, clients)| *clients == Clients::Many));
+    }
+
+    #[test]
+    fn what_is_not_taken_goes_on_being_counted_in_the_same_space() {
+        let mut refusals = Refusals::default();
+        let mut shared = 0;
+        for _ in 0..20 {
+            for client in 0..10_000_u32 {
+                refusals.add(refusal(&std::net::Ipv4Addr::from(client).to_string(), "not_filed"));
+            }
+            shared += counted(refusals.end_second().iter().map(|(record, _)| record));
+        }
+        assert_eq!(refusals.singles.len(), SINGLES);
+        assert_eq!(shared + refusals.waiting(), 200_000);
+    }
+}
