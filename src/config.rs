@@ -4,10 +4,19 @@
 //! needs no further checks; what lies in other files (allowlist, certificates) is read when a
 //! snapshot is built.
 
+mod convert;
+mod file;
+pub mod filings;
 pub mod problem;
+mod reader;
+pub mod report;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod units;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +27,37 @@ use crate::hostname::HostPattern;
 use crate::origin::Origin;
 use crate::rewrite::FooterPages;
 use crate::route::Route;
+
+pub use file::Unreadable;
+
+/// What a file was found to hold.
+#[derive(Clone, Debug)]
+pub struct Loaded<T> {
+    /// The value; `None` when a problem is fatal.
+    pub value: Option<T>,
+    /// Everything that is wrong, and what is worth a warning, in the order of the conversion.
+    pub problems: Vec<problem::Problem>,
+}
+
+/// Reads and converts the configuration `path`. Bytes that are no configuration are problems; a file
+/// that cannot be read is the error.
+pub fn load(path: &Path) -> Result<Loaded<Config>, Unreadable> {
+    Ok(parse(path, &file::read(path, MAX_BYTES)?))
+}
+
+/// Converts the bytes of the configuration `path`; relative paths in it begin at its folder.
+pub fn parse(path: &Path, bytes: &[u8]) -> Loaded<Config> {
+    let findings = reader::Findings::new(path);
+    match file::parse(bytes, MAX_BYTES) {
+        Ok(node) => {
+            let value = convert::config(&reader::Value::root(&node, &findings), path);
+            findings.loaded(value)
+        }
+        Err(malformed) => findings.malformed(&malformed, None),
+    }
+}
+
+const MAX_BYTES: u64 = 4 << 20;
 
 /// What an operator configured.
 #[derive(Clone, Debug)]

@@ -34,7 +34,7 @@ pub struct Origin {
 }
 
 /// One upstream server.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Server {
     /// Its name or address.
     pub host: ServerHost,
@@ -43,7 +43,7 @@ pub struct Server {
 }
 
 /// Where a server is found.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum ServerHost {
     /// At this address.
     Address(std::net::IpAddr),

@@ -79,6 +79,12 @@ impl FilingNumber {
         self.kind
     }
 
+    /// The first two digits of the province's area codes (GB/T 2260); `None` for a national licence.
+    pub fn area(&self) -> Option<&'static str> {
+        let province = self.text.chars().next()?;
+        PROVINCES.iter().find(|(names, _)| names.contains(province)).map(|(_, area)| *area)
+    }
+
     /// The service that `-N` names; `None` for a subject's own number.
     pub fn service(&self) -> Option<Service> {
         self.service

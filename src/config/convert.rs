@@ -1,0 +1,273 @@
+//! From nodes to a [`Config`], section by section.
+//!
+//! References between sections are resolved by the place in the file, so that a section with a
+//! problem of its own raises no others where it is referred to.
+
+mod listeners;
+mod origins;
+mod sites;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::reader::{Value, did_you_mean, quote};
+use super::schema;
+use super::{AccessLog, Config, Limits, Log, LogFormat, WhenFull, units};
+use listeners::AddressClaims;
+pub(super) use sites::{filed_name, host_pattern};
+
+pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let fields = root.fields(schema::ICPGATE)?;
+    let node = fields.get("node").map_or_else(|| Some(host_name()), |node| node.name().map(Arc::from));
+    let filings = fields.required("filings").and_then(|path| path.path(folder));
+    let access_log = section(fields.get("access_log"), default_access_log(), |v, d| access_log(v, folder, d));
+    let admin = section(fields.get("admin"), SocketAddr::from(([127, 0, 0, 1], 9180)), admin);
+    let log = section(fields.get("log"), DEFAULT_LOG, log);
+    let limits = section(fields.get("limits"), Limits::default(), limits);
+
+    let claims = RefCell::new(AddressClaims::default());
+    if let Some(admin) = admin {
+        claims.borrow_mut().claim(admin, "admin");
+    }
+    let listener_items = fields.required("listeners").and_then(Value::items).unwrap_or_default();
+    let listener_names = Names::of(&listener_items, "listener");
+    let listeners: Vec<_> = listener_items.iter().map(|item| listeners::listener(item, &claims)).collect();
+    let origin_items = fields.get("origins").and_then(Value::items_or_none).unwrap_or_default();
+    let origin_names = Names::of(&origin_items, "origin");
+    let origins: Vec<_> = origin_items.iter().map(|item| origins::origin(item, folder)).collect();
+    let site_items = fields.required("sites").and_then(Value::items_or_none).unwrap_or_default();
+    let mut context = sites::Context::new(folder, &listener_names, &listeners, &origin_names);
+    let sites: Vec<_> = site_items.iter().map(|item| sites::site(item, &mut context)).collect();
+    if root.is_sound() {
+        context.warn_of_unused(&listener_items, &origin_items);
+    }
+    listeners::warn_of_lost_redirects(&listener_items, &listeners);
+
+    Some(Config {
+        file: file.to_owned(),
+        node: node?,
+        filings: filings?,
+        listeners: listeners.into_iter().collect::<Option<_>>()?,
+        sites: sites.into_iter().collect::<Option<_>>()?,
+        origins: origins.into_iter().collect::<Option<_>>()?,
+        access_log: access_log?,
+        admin: admin?,
+        log: log?,
+        limits: limits?,
+    })
+}
+
+/// The names that the items of a list give themselves, by the item's place in the list.
+struct Names<'n> {
+    by_name: HashMap<&'n str, usize>,
+    count: usize,
+}
+
+impl<'n> Names<'n> {
+    fn of(items: &'n [Value<'n>], what: &str) -> Self {
+        let mut by_name = HashMap::new();
+        for (index, item) in items.iter().enumerate() {
+            if let Some((name, place)) = item.own_name()
+                && by_name.insert(name, index).is_some()
+            {
+                place.fatal(
+                    format_args!("another {what} is named {}", quote(name)),
+                    "rename one of them".to_owned(),
+                );
+            }
+        }
+        Self { by_name, count: items.len() }
+    }
+
+    /// The place of the item that `reference` names.
+    fn resolve(&self, reference: &Value<'_>, what: &str) -> Option<usize> {
+        let name = reference.text()?;
+        let found = self.by_name.get(name).copied();
+        if found.is_none() {
+            let mut known: Vec<_> = self.by_name.keys().copied().collect();
+            known.sort_unstable();
+            let hint = did_you_mean(name, known.iter().copied()).unwrap_or_else(|| match known.as_slice() {
+                [] => format!("there is no {what}"),
+                [.., _] if known.len() <= 10 => format!("known: {}", known.join(", ")),
+                _ => format!("it must be the name of one of {} {what}s", known.len()),
+            });
+            reference.fatal(format_args!("no {what} is named {}", quote(name)), hint);
+        }
+        found
+    }
+}
+
+/// A section that may be left out: its defaults, or what is read over them.
+fn section<T>(
+    value: Option<&Value<'_>>,
+    default: T,
+    read: impl FnOnce(&Value<'_>, T) -> Option<T>,
+) -> Option<T> {
+    match value {
+        None => Some(default),
+        Some(value) => read(value, default),
+    }
+}
+
+/// A key that may be left out, with its default.
+fn or<'v, T>(value: Option<&Value<'v>>, default: T, read: impl FnOnce(&Value<'v>) -> Option<T>) -> Option<T> {
+    value.map_or(Some(default), read)
+}
+
+fn host_name() -> Arc<str> {
+    match rustix::system::uname().nodename().to_str() {
+        Ok(name) if !name.is_empty() => name.into(),
+        Ok(_) | Err(_) => "localhost".into(),
+    }
+}
+
+pub(super) fn ip_address(value: &Value<'_>) -> Option<IpAddr> {
+    value.parsed("an IP address", "203.0.113.10", str::parse)
+}
+
+fn network(value: &Value<'_>) -> Option<IpNet> {
+    let network: IpNet = value.parsed("a network", "100.64.0.0/10", |text| match text.parse::<IpAddr>() {
+        Ok(address) => Ok(IpNet::from(address)),
+        Err(_) => text.parse(),
+    })?;
+    if network != network.trunc() {
+        value
+            .warn(format_args!("{network} has bits beyond its length"), format!("write {}", network.trunc()));
+    }
+    Some(network.trunc())
+}
+
+fn default_access_log() -> AccessLog {
+    AccessLog {
+        directory: "/var/lib/icpgate/access".into(),
+        retention: 190 * DAY,
+        reserve: 1 << 30,
+        when_full: WhenFull::default(),
+        redact_query: ["token", "password", "access_token"].map(str::to_owned).to_vec(),
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn access_log(value: &Value<'_>, folder: &Path, default: AccessLog) -> Option<AccessLog> {
+    let fields = value.fields(schema::ACCESS_LOG)?;
+    let directory = or(fields.get("directory"), default.directory, |v| v.path(folder));
+    let retention = or(fields.get("retention"), default.retention, |value| {
+        let retention = value.duration()?;
+        if retention < 180 * DAY {
+            let shown = units::show_duration(retention);
+            value.fatal(
+                format_args!("{shown} is less than the 180d that the law asks for"),
+                "190d leaves room".to_owned(),
+            );
+        }
+        Some(retention)
+    });
+    let reserve = or(fields.get("reserve"), default.reserve, |v| v.size(0, 1 << 50));
+    let when_full = or(fields.get("when_full"), default.when_full, |v| {
+        v.word(&[("refuse", WhenFull::Refuse), ("drop", WhenFull::Drop)])
+    });
+    let redact_query = or(fields.get("redact_query"), default.redact_query, |v| {
+        if v.items_or_none()?.is_empty() {
+            Some(Vec::new())
+        } else {
+            v.distinct(|v| v.text().map(str::to_owned))
+        }
+    });
+    Some(AccessLog {
+        directory: directory?,
+        retention: retention?,
+        reserve: reserve?,
+        when_full: when_full?,
+        redact_query: redact_query?,
+    })
+}
+
+fn admin(value: &Value<'_>, default: SocketAddr) -> Option<SocketAddr> {
+    let fields = value.fields(schema::ADMIN)?;
+    let Some(value) = fields.get("address") else { return Some(default) };
+    let address = listeners::socket_address(value)?;
+    if !is_internal(address.ip()) {
+        value.warn(
+            format_args!("the admin pages are open to whoever reaches {address}"),
+            "give a loopback or private address, such as 127.0.0.1:9180".to_owned(),
+        );
+    }
+    Some(address)
+}
+
+fn is_internal(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
+            ip.is_loopback() || ip.is_private() || ip.is_link_local() || shared
+        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+const DEFAULT_LOG: Log = Log { format: LogFormat::Text, level: tracing::Level::INFO };
+
+fn log(value: &Value<'_>, default: Log) -> Option<Log> {
+    use tracing::Level;
+    let fields = value.fields(schema::LOG)?;
+    let format = or(fields.get("format"), default.format, |v| {
+        v.word(&[("text", LogFormat::Text), ("json", LogFormat::Json)])
+    });
+    let level = or(fields.get("level"), default.level, |v| {
+        v.word(&[
+            ("error", Level::ERROR),
+            ("warn", Level::WARN),
+            ("info", Level::INFO),
+            ("debug", Level::DEBUG),
+            ("trace", Level::TRACE),
+        ])
+    });
+    Some(Log { format: format?, level: level? })
+}
+
+fn limits(value: &Value<'_>, default: Limits) -> Option<Limits> {
+    let fields = value.fields(schema::LIMITS)?;
+    let count = |key, default| or(fields.get(key), default, |v| v.count(1, 10_000_000)?.try_into().ok());
+    let time = |key, default| or(fields.get(key), default, Value::duration);
+    let time_or_zero = |key, default| or(fields.get(key), default, Value::duration_or_zero);
+    let head_bytes = or(fields.get("request_head_bytes"), default.request_head_bytes, |v| {
+        v.size(1 << 10, 1 << 20)?.try_into().ok()
+    });
+    let connections = count("connections", default.connections);
+    let per_client = count("connections_per_client", default.connections_per_client);
+    if let (Some(all), Some(one), Some(value)) =
+        (connections, per_client, fields.get("connections_per_client"))
+        && one > all
+    {
+        value.warn(format_args!("{one} is more than the {all} connections there are in all"), None);
+    }
+    let client_hello_timeout = time("client_hello_timeout", default.client_hello_timeout);
+    let handshake_timeout = time("handshake_timeout", default.handshake_timeout);
+    let request_head_timeout = time("request_head_timeout", default.request_head_timeout);
+    let body_idle_timeout = time("body_idle_timeout", default.body_idle_timeout);
+    let idle_timeout = time("idle_timeout", default.idle_timeout);
+    let drain_timeout = time_or_zero("drain_timeout", default.drain_timeout);
+    let revocation_grace = time_or_zero("revocation_grace", default.revocation_grace);
+    let filings_stale_after = time_or_zero("filings_stale_after", default.filings_stale_after);
+    Some(Limits {
+        connections: connections?,
+        connections_per_client: per_client?,
+        client_hello_timeout: client_hello_timeout?,
+        handshake_timeout: handshake_timeout?,
+        request_head_timeout: request_head_timeout?,
+        request_head_bytes: head_bytes?,
+        body_idle_timeout: body_idle_timeout?,
+        idle_timeout: idle_timeout?,
+        drain_timeout: drain_timeout?,
+        revocation_grace: revocation_grace?,
+        filings_stale_after: filings_stale_after?,
+    })
+}

@@ -1,0 +1,110 @@
+//! `origins`: named groups of upstream servers.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use super::{Value, or};
+use crate::config::reader::Fields;
+use crate::config::schema;
+use crate::hostname::Hostname;
+use crate::origin::{Origin, Region, Scheme, Server, ServerHost, Timeouts, UpstreamHost};
+
+pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
+    let fields = item.fields(schema::ORIGIN)?;
+    let name = fields.required("name").and_then(Value::name);
+    let regions = Region::ALL.map(|region| (region.label(), region));
+    let region = fields.required("region").and_then(|value| value.word(&regions));
+    let servers = fields.required("servers").and_then(|list| list.distinct(server));
+    let scheme = fields.required("scheme").and_then(|value| {
+        match value.word(&[("http", false), ("https", true)])? {
+            true => https(&fields, folder, servers.as_deref()),
+            false => {
+                for key in ["server_name", "trust"] {
+                    fields.useless(key, "it is for the scheme https, and this one is http");
+                }
+                Some(Scheme::Http)
+            }
+        }
+    });
+    let timeouts = or(fields.get("timeouts"), Timeouts::default(), timeouts);
+    let host = or(fields.get("host"), UpstreamHost::Preserve, |value| {
+        value.parsed("`preserve` or a host name", "app.example.com", |text| match text {
+            "preserve" => Ok(UpstreamHost::Preserve),
+            name => Hostname::from_unicode(name).map(UpstreamHost::Fixed),
+        })
+    });
+    Some(Origin {
+        name: name?.into(),
+        region: region?,
+        scheme: scheme?,
+        servers: servers?,
+        timeouts: timeouts?,
+        host: host?,
+    })
+}
+
+fn https(fields: &Fields<'_>, folder: &Path, servers: Option<&[Server]>) -> Option<Scheme> {
+    let trust = or(fields.get("trust"), None, |value| value.path(folder).map(Some));
+    let Some(server_name) = fields.get("server_name") else {
+        let name = servers.and_then(|servers| {
+            servers.iter().find_map(|server| match &server.host {
+                ServerHost::Name(name) => Some(format!("such as server_name: {name}")),
+                ServerHost::Address(_) => None,
+            })
+        });
+        fields.missing("server_name", "https needs the name to ask for and to verify", name);
+        return None;
+    };
+    let server_name = server_name.parsed("a host name", "app.example.com", Hostname::from_unicode);
+    Some(Scheme::Https { server_name: server_name?, trust: trust? })
+}
+
+fn timeouts(value: &Value<'_>) -> Option<Timeouts> {
+    let fields = value.fields(schema::TIMEOUTS)?;
+    let default = Timeouts::default();
+    let connect = or(fields.get("connect"), default.connect, Value::duration);
+    let first_byte = or(fields.get("first_byte"), default.first_byte, Value::duration);
+    let idle = or(fields.get("idle"), default.idle, Value::duration);
+    Some(Timeouts { connect: connect?, first_byte: first_byte?, idle: idle? })
+}
+
+/// `HOST:PORT`, or a mapping with that as its `address`.
+fn server(value: &Value<'_>) -> Option<Server> {
+    const EXAMPLE: &str = "10.0.1.10:8080, app.example.com:443 or \"[2001:db8::1]:443\"";
+    if !value.is_map() {
+        return value.parsed("a server's address with a port", EXAMPLE, address);
+    }
+    let fields = value.fields(schema::SERVER)?;
+    fields.required("address")?.parsed("a server's address with a port", EXAMPLE, address)
+}
+
+fn address(text: &str) -> Result<Server, String> {
+    if text.starts_with('[') {
+        let address: SocketAddr =
+            text.parse().map_err(|_| "the part in brackets is no IPv6 address with a port")?;
+        return with_port(ServerHost::Address(address.ip()), address.port());
+    }
+    if text.contains('/') {
+        return Err("a server is named without scheme and path".to_owned());
+    }
+    let (host, port) = text.rsplit_once(':').ok_or("the port is missing")?;
+    if host.contains(':') {
+        return Err("an IPv6 address stands in brackets".to_owned());
+    }
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("the port is no number".to_owned());
+    }
+    let port = port.parse().map_err(|_| "the port is not from 1 to 65535")?;
+    let host = match host.parse::<IpAddr>() {
+        Ok(address) => ServerHost::Address(address),
+        Err(_) => ServerHost::Name(Hostname::from_unicode(host).map_err(|error| error.to_string())?),
+    };
+    with_port(host, port)
+}
+
+fn with_port(host: ServerHost, port: u16) -> Result<Server, String> {
+    match port {
+        0 => Err("the port is not from 1 to 65535".to_owned()),
+        port => Ok(Server { host, port }),
+    }
+}

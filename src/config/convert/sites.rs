@@ -1,0 +1,300 @@
+//! `sites`: hosts that are served together, each claimed once on a listener.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::path::Path;
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, Method};
+
+use super::listeners::path;
+use super::{Names, Value, or};
+use crate::config::reader::{Fields, quote};
+use crate::config::{CertificateFiles, Listener, Protocol, Redirect, Site, schema};
+use crate::gate::ListenerId;
+use crate::hostname::{HostPattern, Hostname, InvalidHostname};
+use crate::origin::OriginId;
+use crate::rewrite::FooterPages;
+use crate::route::{Matcher, PathMatch, Route};
+
+/// What sites refer to, and what the sites before have taken.
+pub(super) struct Context<'c> {
+    folder: &'c Path,
+    listener_names: &'c Names<'c>,
+    listeners: &'c [Option<Listener>],
+    origin_names: &'c Names<'c>,
+    names: HashMap<Arc<str>, ()>,
+    hosts: HashMap<(ListenerId, HostPattern), Arc<str>>,
+    used_listeners: Vec<bool>,
+    used_origins: Vec<bool>,
+}
+
+impl<'c> Context<'c> {
+    pub(super) fn new(
+        folder: &'c Path,
+        listener_names: &'c Names<'c>,
+        listeners: &'c [Option<Listener>],
+        origin_names: &'c Names<'c>,
+    ) -> Self {
+        Self {
+            folder,
+            listener_names,
+            listeners,
+            origin_names,
+            names: HashMap::new(),
+            hosts: HashMap::new(),
+            used_listeners: vec![false; listener_names.count],
+            used_origins: vec![false; origin_names.count],
+        }
+    }
+
+    /// Warns of listeners and origins that no site refers to.
+    pub(super) fn warn_of_unused(&self, listeners: &[Value<'_>], origins: &[Value<'_>]) {
+        let unused = |items: &[Value<'_>], used: &[bool], message: &str| {
+            for (item, _) in items.iter().zip(used).filter(|(_, used)| !**used) {
+                item.warn(message, None);
+            }
+        };
+        unused(listeners, &self.used_listeners, "no site is on this listener: it is never bound");
+        unused(origins, &self.used_origins, "no route leads to this origin");
+    }
+}
+
+pub(super) fn site(item: &Value<'_>, context: &mut Context<'_>) -> Option<Site> {
+    let fields = item.fields(schema::SITE)?;
+    let listeners = listeners(&fields, context);
+    let given_name = fields.get("name").map(Value::name);
+    let hosts = fields.required("hosts").and_then(|list| list.distinct(host));
+    let name: Option<Arc<str>> = match given_name {
+        Some(name) => name.map(Arc::from),
+        None => hosts.as_ref().and_then(|hosts| hosts.first()).map(|host| host.to_string().into()),
+    };
+    if let Some(name) = &name
+        && context.names.insert(Arc::clone(name), ()).is_some()
+    {
+        let place = fields.get("name").unwrap_or(item);
+        place.fatal(
+            format_args!("another site is named {}", quote(name)),
+            "name one of them otherwise".to_owned(),
+        );
+    }
+    if let (Some(name), Some(listeners), Some(list)) = (&name, &listeners, fields.get("hosts")) {
+        claim_hosts(list, listeners, name, context);
+    }
+    let certificate = certificate(&fields, listeners.as_deref(), context);
+    let footer = or(fields.get("footer"), FooterPages::default(), footer);
+    let routes = or(fields.get("routes"), Vec::new(), |list| routes(list, context));
+    if routes.as_ref().is_some_and(Vec::is_empty) {
+        item.warn("it has no routes: every request gets 404", None);
+    }
+    Some(Site {
+        name: name?,
+        hosts: hosts?,
+        listeners: listeners?,
+        certificate: certificate?,
+        footer: footer?,
+        routes: routes?,
+    })
+}
+
+fn listeners(fields: &Fields<'_>, context: &mut Context<'_>) -> Option<Vec<ListenerId>> {
+    let every = (0..context.listener_names.count).map(ListenerId).collect();
+    let listeners = or(fields.get("listeners"), every, |list| {
+        list.distinct(|name| context.listener_names.resolve(name, "listener").map(ListenerId))
+    })?;
+    for listener in &listeners {
+        if let Some(used) = context.used_listeners.get_mut(listener.0) {
+            *used = true;
+        }
+    }
+    Some(listeners)
+}
+
+/// A name or a wildcard that a filing can cover.
+fn host(value: &Value<'_>) -> Option<HostPattern> {
+    let pattern = host_pattern(value)?;
+    if pattern.base().registrable_domain().is_none() {
+        value.fatal(
+            format_args!("no filing can cover {pattern}: it is not below a public suffix"),
+            "filings are made for domains such as example.cn or example.com.cn".to_owned(),
+        );
+    }
+    Some(pattern)
+}
+
+/// A name or a wildcard.
+pub(in crate::config) fn host_pattern(value: &Value<'_>) -> Option<HostPattern> {
+    value.parsed("a host name", "www.example.cn or \"*.static.example.cn\"", |text| {
+        let pattern = HostPattern::parse(text)?;
+        // A wildcard must have room for the label that it stands for.
+        if matches!(pattern, HostPattern::Wildcard(_)) {
+            pattern.representative()?;
+        }
+        Ok::<_, InvalidHostname>(pattern)
+    })
+}
+
+fn claim_hosts(list: &Value<'_>, listeners: &[ListenerId], site: &Arc<str>, context: &mut Context<'_>) {
+    for item in list.items_or_none().unwrap_or_default() {
+        let Some(Ok(pattern)) = item.plain_text().map(HostPattern::parse) else { continue };
+        for listener in listeners {
+            match context.hosts.entry((*listener, pattern.clone())) {
+                Entry::Vacant(free) => {
+                    free.insert(Arc::clone(site));
+                }
+                Entry::Occupied(taken) if taken.get() != site => {
+                    let on = context.listeners.get(listener.0).and_then(Option::as_ref);
+                    let on = on.map_or_else(String::new, |on| format!(" on listener {:?}", on.name));
+                    item.fatal(
+                        format_args!("{pattern} belongs to site {:?}{on} already", taken.get()),
+                        "one site serves a host on a listener".to_owned(),
+                    );
+                    break;
+                }
+                Entry::Occupied(_) => {}
+            }
+        }
+    }
+}
+
+/// The certificate: needed on https listeners, useless without one.
+fn certificate(
+    fields: &Fields<'_>,
+    listeners: Option<&[ListenerId]>,
+    context: &Context<'_>,
+) -> Option<Option<CertificateFiles>> {
+    let known: Option<Vec<&Listener>> = listeners.and_then(|listeners| {
+        listeners.iter().map(|listener| context.listeners.get(listener.0)?.as_ref()).collect()
+    });
+    if let Some(known) = known {
+        let https = known.iter().find(|listener| matches!(listener.protocol, Protocol::Https { .. }));
+        let redirects = |listener: &&&Listener| {
+            matches!(listener.protocol, Protocol::Http { redirect: Redirect::Https, .. })
+        };
+        match (https, fields.get("certificate")) {
+            (Some(listener), None) => {
+                let why = format!("the site is on the https listener {:?}", listener.name);
+                let hint = "certificate: {chain: certs/example.cn.pem, key: certs/example.cn.key}";
+                fields.missing("certificate", why, Some(hint.to_owned()));
+                return None;
+            }
+            (None, Some(_)) => fields.useless("certificate", "the site is on http listeners alone"),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        let lost = known.iter().find(redirects).filter(|_| {
+            let any = |l: &Listener| matches!(l.protocol, Protocol::Https { .. });
+            https.is_none() && context.listeners.iter().flatten().any(any)
+        });
+        if let Some(listener) = lost {
+            fields.map().warn(
+                format_args!("listener {:?} redirects to https, where this site is not", listener.name),
+                "put the site on an https listener too".to_owned(),
+            );
+        }
+    }
+    or(fields.get("certificate"), None, |value| {
+        let fields = value.fields(schema::CERTIFICATE)?;
+        let chain = fields.required("chain").and_then(|path| path.path(context.folder));
+        let key = fields.required("key").and_then(|path| path.path(context.folder));
+        Some(Some(CertificateFiles { chain: chain?, key: key? }))
+    })
+}
+
+fn footer(value: &Value<'_>) -> Option<FooterPages> {
+    let fields = value.fields(schema::FOOTER)?;
+    let words = [("all", FooterPages::All), ("home", FooterPages::Home), ("off", FooterPages::Off)];
+    or(fields.get("pages"), FooterPages::default(), |value| value.word(&words))
+}
+
+/// Routes are tried one by one, so that there must not be too many.
+const MAX_ROUTES: usize = 4096;
+
+fn routes(list: &Value<'_>, context: &mut Context<'_>) -> Option<Vec<Route>> {
+    let items = list.items_or_none()?;
+    if items.len() > MAX_ROUTES {
+        list.fatal(format_args!("there are {} routes, more than {MAX_ROUTES}", items.len()), None);
+        return None;
+    }
+    let routes: Vec<_> = items.iter().map(|item| route(item, context)).collect();
+    for (index, route) in routes.iter().enumerate() {
+        let Some(route) = route else { continue };
+        let covers =
+            |before: &Option<Route>| before.as_ref().is_some_and(|b| b.matcher.covers(&route.matcher));
+        if let Some(before) = routes.iter().take(index).position(covers)
+            && let Some(item) = items.get(index)
+        {
+            item.warn(
+                format_args!("it is never reached: routes[{before}] takes all of it"),
+                "put it first".to_owned(),
+            );
+        }
+    }
+    routes.into_iter().collect()
+}
+
+fn route(item: &Value<'_>, context: &mut Context<'_>) -> Option<Route> {
+    let fields = item.fields(schema::ROUTE)?;
+    let matcher = or(fields.get("match"), Matcher::default(), matcher);
+    let origins = fields
+        .required("origins")
+        .and_then(|list| list.distinct(|name| context.origin_names.resolve(name, "origin").map(OriginId)));
+    for origin in origins.iter().flatten() {
+        if let Some(used) = context.used_origins.get_mut(origin.0) {
+            *used = true;
+        }
+    }
+    Some(Route { matcher: matcher?, origins: origins? })
+}
+
+fn matcher(value: &Value<'_>) -> Option<Matcher> {
+    let fields = value.fields(schema::MATCH)?;
+    let prefix =
+        or(fields.get("path"), PathMatch::Any, |value| path(value).map(|path| PathMatch::prefix(&path)));
+    let path = match fields.get("path_exact") {
+        None => prefix,
+        Some(exact) => {
+            if fields.get("path").is_some() {
+                exact.fatal("path and path_exact stand together", "keep one of them".to_owned());
+            }
+            path(exact).map(PathMatch::Exact)
+        }
+    };
+    let methods = or(fields.get("method"), Vec::new(), |list| list.distinct(method));
+    let headers = or(fields.get("header"), Vec::new(), headers);
+    Some(Matcher { path: path?, methods: methods?, headers: headers? })
+}
+
+fn method(value: &Value<'_>) -> Option<Method> {
+    value.parsed("a method", "GET", |text| match Method::from_bytes(text.as_bytes()) {
+        Ok(_) if text.contains(|c: char| c.is_ascii_lowercase()) => Err("methods are in upper case"),
+        Ok(method) => Ok(method),
+        Err(_) => Err("it is no HTTP token"),
+    })
+}
+
+fn headers(value: &Value<'_>) -> Option<Vec<(HeaderName, String)>> {
+    let mut headers: Vec<(HeaderName, String)> = Vec::new();
+    for (name, value) in value.entries()? {
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+            value.fatal(format_args!("{} is not a header's name", quote(name)), "such as x-tier".to_owned());
+            continue;
+        };
+        if headers.iter().any(|(other, _)| *other == name) {
+            value.fatal(format_args!("the header {name} is there twice"), "take one of them away".to_owned());
+        }
+        if headers.len() >= 64 {
+            value.fatal("there are more than 64 headers", None);
+            break;
+        }
+        let text = value.parsed("a header's value", "gold", |text| {
+            HeaderValue::from_str(text).map(|_| text.trim().to_owned())
+        });
+        headers.extend(text.map(|text| (name, text)));
+    }
+    Some(headers)
+}
+
+/// A plain name, in the strict form.
+pub(in crate::config) fn filed_name(value: &Value<'_>) -> Option<Hostname> {
+    value.parsed("a host name", "example.cn", Hostname::from_unicode)
+}

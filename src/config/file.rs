@@ -1,0 +1,281 @@
+//! From a file to a [`Node`]: plain data, before anything is known of its meaning.
+//!
+//! This is the one place that knows YAML. Whatever the bytes are, the answer is a node or a
+//! [`Malformed`] in bounded time and space: the size of the file, the depth of its nesting and what
+//! its aliases multiply are all limited.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
+
+/// A file that cannot be read at all.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", path.display())]
+pub struct Unreadable {
+    /// The file.
+    pub path: PathBuf,
+    /// What the system says.
+    pub source: io::Error,
+}
+
+/// Reads the regular file `path`, at most one byte more than `limit`.
+pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> {
+    let unreadable = |source| Unreadable { path: path.to_owned(), source };
+    let kind = std::fs::metadata(path).map_err(unreadable)?;
+    if kind.is_dir() {
+        return Err(unreadable(io::ErrorKind::IsADirectory.into()));
+    }
+    // Opening a pipe would wait for its writer.
+    if !kind.is_file() {
+        return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
+    Ok(bytes)
+}
+
+/// One value of a file.
+#[derive(Debug)]
+pub(super) enum Node<'i> {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(Cow<'i, str>),
+    List(Vec<Self>),
+    /// In the order of the file; a key that stands twice is here twice.
+    Map(Vec<(Cow<'i, str>, Self)>),
+}
+
+/// A number, and how the file means it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Number {
+    Unsigned(u64),
+    Negative(i64),
+    Fraction(f64),
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsigned(number) => number.fmt(f),
+            Self::Negative(number) => number.fmt(f),
+            Self::Fraction(number) => number.fmt(f),
+        }
+    }
+}
+
+/// Why bytes are not one YAML document.
+#[derive(Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum Malformed {
+    #[error("it is empty")]
+    Empty,
+    #[error("it is larger than {0} MiB")]
+    TooLarge(u64),
+    #[error("it is not UTF-8: byte {0} of line {1}")]
+    NotUtf8(usize, usize),
+    #[error("it is nested too deeply")]
+    TooDeep,
+    #[error("it is not valid YAML: {0}")]
+    Syntax(String),
+}
+
+/// Parses one YAML document of at most `limit` bytes.
+pub(super) fn parse(bytes: &[u8], limit: u64) -> Result<Node<'_>, Malformed> {
+    if bytes.len() as u64 > limit {
+        return Err(Malformed::TooLarge(limit >> 20));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+        Malformed::NotUtf8(before.len() - line_start + 1, line)
+    })?;
+    if is_nested_deeply(bytes) {
+        return Err(Malformed::TooDeep);
+    }
+    let seed = NodeSeed { budget: &Cell::new(bytes.len().saturating_mul(2).saturating_add(1024)) };
+    seed.deserialize(serde_yaml::Deserializer::from_str(text))
+        .map_err(|error| Malformed::Syntax(error.to_string()))
+        .and_then(|node| if matches!(node, Node::Null) { Err(Malformed::Empty) } else { Ok(node) })
+}
+
+/// Whether brackets alone nest past any use: the YAML scanner's time grows with their depth for
+/// every token, and it has no limit of its own. Brackets in texts and comments count as well, which
+/// the limit leaves room for.
+fn is_nested_deeply(bytes: &[u8]) -> bool {
+    let mut depth = 0_usize;
+    for byte in bytes {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_BRACKETS {
+            return true;
+        }
+    }
+    false
+}
+
+const MAX_BRACKETS: usize = 512;
+
+/// Builds a [`Node`]. The budget is spent by nodes and bytes of text: a file without aliases cannot
+/// hold more of them than it has bytes, twice over, so that only multiplying aliases exceed it.
+#[derive(Clone, Copy)]
+struct NodeSeed<'b> {
+    budget: &'b Cell<usize>,
+}
+
+impl NodeSeed<'_> {
+    fn spend<E: Error>(self, cost: usize) -> Result<(), E> {
+        let left = self.budget.get().checked_sub(cost).ok_or_else(|| E::custom(MULTIPLIED))?;
+        self.budget.set(left);
+        Ok(())
+    }
+}
+
+const MULTIPLIED: &str = "its aliases multiply it beyond measure";
+
+impl<'de> DeserializeSeed<'de> for NodeSeed<'_> {
+    type Value = Node<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for NodeSeed<'_> {
+    type Value = Node<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a plain YAML value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        self.spend(1).map(|()| Node::Null)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Self::Value, E> {
+        self.visit_unit()
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
+        self.spend(1).map(|()| Node::Bool(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
+        self.spend(1).map(|()| Node::Number(Number::Unsigned(value)))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
+        self.spend(1).map(|()| Node::Number(Number::Negative(value)))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
+        self.spend(1).map(|()| Node::Number(Number::Fraction(value)))
+    }
+
+    fn visit_u128<E: Error>(self, value: u128) -> Result<Self::Value, E> {
+        self.visit_f64(value as f64)
+    }
+
+    fn visit_i128<E: Error>(self, value: i128) -> Result<Self::Value, E> {
+        self.visit_f64(value as f64)
+    }
+
+    fn visit_borrowed_str<E: Error>(self, value: &'de str) -> Result<Self::Value, E> {
+        self.spend(1 + value.len()).map(|()| Node::Text(Cow::Borrowed(value)))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
+        self.spend(1 + value.len()).map(|()| Node::Text(Cow::Owned(value.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        self.spend(1)?;
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(self)? {
+            list.push(item);
+        }
+        Ok(Node::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        self.spend(1)?;
+        let mut map = Vec::new();
+        while let Some(key) = entries.next_key_seed(self)? {
+            let key = match key {
+                Node::Text(key) => key,
+                Node::Null => Cow::Borrowed("null"),
+                Node::Bool(key) => Cow::Owned(key.to_string()),
+                Node::Number(key) => Cow::Owned(key.to_string()),
+                Node::List(_) | Node::Map(_) => return Err(Error::custom("a key must be a word")),
+            };
+            map.push((key, entries.next_value_seed(self)?));
+        }
+        Ok(Node::Map(map))
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
+        Err(Error::custom("tags (`!name`) have no meaning here"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const LIMIT: u64 = 32 << 20;
+
+    #[track_caller]
+    fn check_malformed(bytes: &[u8], expected: &str) {
+        let started = Instant::now();
+        let error = parse(bytes, LIMIT).expect_err("malformed").to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(5), "{expected} took {:?}", started.elapsed());
+    }
+
+    #[test]
+    fn what_is_no_document_is_told_apart() {
+        for nothing in ["", "\n", "# filings: []\n", "---\n", "~"] {
+            check_malformed(nothing.as_bytes(), "it is empty");
+        }
+        check_malformed(b"a: \xff", "it is not UTF-8: byte 4 of line 1");
+        check_malformed("a: 1\nb: 例".as_bytes().split_last().expect("bytes").1, "byte 4 of line 2");
+        check_malformed(b"a: \0", "control characters");
+        check_malformed(b"a: [1", "did not find expected ',' or ']'");
+        check_malformed(b"a: 1\n---\nb: 2", "more than one document");
+        check_malformed(b"a: *b", "unknown anchor");
+        check_malformed(b"a: !secret b", "tags");
+        check_malformed(b"[a]: b", "a key must be a word");
+        check_malformed(b"a: 1\n  b: 2", "line 2 column 4");
+    }
+
+    #[test]
+    fn nesting_and_multiplying_are_bounded() {
+        check_malformed("[".repeat(10_000).as_bytes(), "nested too deeply");
+        check_malformed("[".repeat(20 << 20).as_bytes(), "nested too deeply");
+        check_malformed("{a: ".repeat(10_000).as_bytes(), "nested too deeply");
+        check_malformed("[".repeat(500).as_bytes(), "it is not valid YAML");
+        let balanced = format!("{}{}", "[".repeat(500), "]".repeat(500));
+        check_malformed(balanced.as_bytes(), "recursion limit");
+        check_malformed("- ".repeat(20_000).as_bytes(), "recursion limit");
+        check_malformed(b"a: &a [*a]", "recursion limit");
+        let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..10 {
+            let below = vec![format!("*a{}", level - 1); 10].join(", ");
+            laughs += &format!("a{level}: &a{level} [{below}]\n");
+        }
+        check_malformed(laughs.as_bytes(), "beyond measure");
+    }
+}

@@ -1,0 +1,418 @@
+//! Typed readers: a [`Value`] is a node that knows its place and where its problems go.
+//!
+//! A reader gives `None` only after it has added a fatal problem, so that a conversion may go on and
+//! find the rest: what it builds is dropped in the end.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::fmt::{self, Display};
+use std::hash::Hash;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::file::{Malformed, Node, Number};
+use super::problem::{Problem, Severity};
+use super::schema::Section;
+use super::{Loaded, units};
+
+/// The problems of one file, as they are found; past a limit they are only counted.
+#[derive(Debug)]
+pub(super) struct Findings {
+    file: PathBuf,
+    kept: RefCell<Vec<Problem>>,
+    fatal: Cell<usize>,
+    warnings: Cell<usize>,
+}
+
+const MAX_KEPT: usize = 500;
+
+impl Findings {
+    pub(super) fn new(file: &Path) -> Self {
+        let (kept, fatal, warnings) = Default::default();
+        Self { file: file.to_owned(), kept, fatal, warnings }
+    }
+
+    fn add(&self, severity: Severity, place: Place<'_>, message: impl Display, hint: Option<String>) {
+        let count = if severity == Severity::Warning { &self.warnings } else { &self.fatal };
+        count.set(count.get() + 1);
+        if count.get() <= MAX_KEPT {
+            let (place, message) = (place.to_string(), message.to_string());
+            let problem = Problem { severity, file: self.file.clone(), place, message, hint };
+            self.kept.borrow_mut().push(problem);
+        }
+    }
+
+    /// What is found wrong with the file as a whole.
+    pub(super) fn malformed<T>(self, error: &Malformed, hint: Option<String>) -> Loaded<T> {
+        self.add(Severity::Fatal, Place::File, error, hint);
+        self.loaded(None)
+    }
+
+    /// The outcome: the value, unless something fatal was found.
+    pub(super) fn loaded<T>(self, value: Option<T>) -> Loaded<T> {
+        let value = value.filter(|_| self.fatal.get() == 0);
+        let mut problems = self.kept.into_inner();
+        for (severity, count) in [(Severity::Fatal, &self.fatal), (Severity::Warning, &self.warnings)] {
+            if let Some(more @ 1..) = count.get().checked_sub(MAX_KEPT) {
+                let (file, place) = (self.file.clone(), String::new());
+                let message = format!("{more} more like the above are not shown");
+                problems.push(Problem { severity, file, place, message, hint: None });
+            }
+        }
+        Loaded { value, problems }
+    }
+}
+
+/// A place in a file, written as `sites[0].routes[1]`.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place<'p> {
+    File,
+    Key(&'p Self, &'p str),
+    Item(&'p Self, usize),
+}
+
+impl Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File => Ok(()),
+            Self::Item(list, index) => write!(f, "{list}[{index}]"),
+            Self::Key(map, key) => {
+                if !matches!(map, Self::File) {
+                    write!(f, "{map}.")?;
+                }
+                let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+                if key.len() <= 64 && !key.is_empty() && key.chars().all(plain) {
+                    f.write_str(key)
+                } else {
+                    f.write_str(&quote(key))
+                }
+            }
+        }
+    }
+}
+
+/// A text as messages show it: quoted, control characters escaped, and not longer than a line.
+pub(super) fn quote(text: &str) -> String {
+    match text.char_indices().nth(80) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+    }
+}
+
+/// A node and its place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Value<'v> {
+    node: &'v Node<'v>,
+    place: Place<'v>,
+    findings: &'v Findings,
+}
+
+impl<'v> Value<'v> {
+    pub(super) fn root(node: &'v Node<'v>, findings: &'v Findings) -> Self {
+        Self { node, place: Place::File, findings }
+    }
+
+    pub(super) fn fatal(&self, message: impl Display, hint: impl Into<Option<String>>) {
+        self.findings.add(Severity::Fatal, self.place, message, hint.into());
+    }
+
+    pub(super) fn warn(&self, message: impl Display, hint: impl Into<Option<String>>) {
+        self.findings.add(Severity::Warning, self.place, message, hint.into());
+    }
+
+    fn expected<T>(&self, what: impl Display, hint: Option<&str>) -> Option<T> {
+        let found = match self.node {
+            Node::Null => "nothing".to_owned(),
+            Node::Bool(value) => value.to_string(),
+            Node::Number(value) => value.to_string(),
+            Node::Text(text) => quote(text),
+            Node::List(_) => "a list".to_owned(),
+            Node::Map(_) => "a mapping".to_owned(),
+        };
+        self.fatal(format_args!("expected {what}, found {found}"), hint.map(str::to_owned));
+        None
+    }
+
+    /// Whether nothing fatal has been found so far, in the whole file.
+    pub(super) fn is_sound(&self) -> bool {
+        self.findings.fatal.get() == 0
+    }
+
+    /// The text that stands here, if one does; nothing is a problem.
+    pub(super) fn plain_text(&self) -> Option<&'v str> {
+        match self.node {
+            Node::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The text under the key `name`, if one stands there, and its place; nothing is a problem.
+    pub(super) fn own_name<'s>(&'s self) -> Option<(&'s str, Value<'s>)> {
+        let Node::Map(map) = self.node else { return None };
+        let (key, node) = map.iter().find(|(key, _)| key == "name")?;
+        let value = Value { node, place: Place::Key(&self.place, key), findings: self.findings };
+        Some((value.plain_text()?, value))
+    }
+
+    /// Whether a mapping stands here.
+    pub(super) fn is_map(&self) -> bool {
+        matches!(self.node, Node::Map(_))
+    }
+
+    /// A text that is not empty.
+    pub(super) fn text(&self) -> Option<&'v str> {
+        self.text_for("text", None)
+    }
+
+    fn text_for(&self, what: &str, example: Option<&str>) -> Option<&'v str> {
+        match self.node {
+            Node::Text(text) if !text.is_empty() => Some(text),
+            Node::Bool(_) | Node::Number(_) => {
+                let example = example.map_or_else(String::new, |example| format!("such as {example}; "));
+                let hint = format!("{example}a number or a boolean is a text only in quotes");
+                self.expected(what, Some(&hint))
+            }
+            Node::Text(_) | Node::Null | Node::List(_) | Node::Map(_) => {
+                self.expected(what, example.map(|example| format!("such as {example}")).as_deref())
+            }
+        }
+    }
+
+    /// A text that `parse` makes something of; the example goes into the hint.
+    pub(super) fn parsed<T, E: Display>(
+        &self,
+        what: &str,
+        example: &str,
+        parse: impl FnOnce(&'v str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = self.text_for(what, Some(example))?;
+        match parse(text) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let message = format!("{} is not {what}: {error}", quote(text));
+                self.fatal(message, format!("such as {example}"));
+                None
+            }
+        }
+    }
+
+    /// One of a few words.
+    pub(super) fn word<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
+        let known = || words.iter().map(|(word, _)| *word);
+        let Node::Text(text) = self.node else {
+            return self.expected(format_args!("one of {}", join(known())), None);
+        };
+        let found = words.iter().find(|(word, _)| word == text).map(|(_, value)| *value);
+        if found.is_none() {
+            let message = format!("{} is not one of {}", quote(text), join(known()));
+            self.fatal(message, did_you_mean(text, known()));
+        }
+        found
+    }
+
+    /// A whole number of at least `min` and at most `max`.
+    pub(super) fn count(&self, min: u64, max: u64) -> Option<u64> {
+        match self.node {
+            Node::Number(Number::Unsigned(value)) if (min..=max).contains(value) => Some(*value),
+            _ => self.expected(format_args!("a whole number from {min} to {max}"), None),
+        }
+    }
+
+    /// A duration that is not zero.
+    pub(super) fn duration(&self) -> Option<Duration> {
+        let duration = self.duration_or_zero()?;
+        if duration.is_zero() {
+            self.fatal("it may not be zero", "such as 5s".to_owned());
+            return None;
+        }
+        Some(duration)
+    }
+
+    /// A duration.
+    pub(super) fn duration_or_zero(&self) -> Option<Duration> {
+        self.parsed("a duration", "250ms, 5s, 10m, 24h or 190d", units::duration)
+    }
+
+    /// A size in bytes, with or without a unit, of at least `min` and at most `max`.
+    pub(super) fn size(&self, min: u64, max: u64) -> Option<u64> {
+        let size = match self.node {
+            Node::Number(Number::Unsigned(bytes)) => *bytes,
+            _ => self.parsed("a size", "4096, 64KiB, 1MiB or 1GiB", units::size)?,
+        };
+        if !(min..=max).contains(&size) {
+            let (min, max) = (units::show_size(min), units::show_size(max));
+            self.fatal(format_args!("{} is not from {min} to {max}", units::show_size(size)), None);
+            return None;
+        }
+        Some(size)
+    }
+
+    /// A path; a relative one begins at `folder`.
+    pub(super) fn path(&self, folder: &Path) -> Option<PathBuf> {
+        let path =
+            |text: &str| if text.contains('\0') { Err("it holds a NUL") } else { Ok(folder.join(text)) };
+        self.parsed("a path", "certs/example.cn.pem", path)
+    }
+
+    /// A name of the operator's own: no control characters, no white space around it.
+    pub(super) fn name(&self) -> Option<&'v str> {
+        self.parsed("a name", "bj-edge-1", |text| {
+            if text.len() > 253 {
+                Err("it is longer than 253 bytes")
+            } else if text.trim() != text || text.contains(char::is_control) {
+                Err("it holds a control character, or white space around it")
+            } else {
+                Ok(text)
+            }
+        })
+    }
+
+    /// The items of a list that is not empty.
+    pub(super) fn items<'s>(&'s self) -> Option<Vec<Value<'s>>> {
+        let items = self.items_or_none()?;
+        if items.is_empty() {
+            self.fatal("the list is empty", "name at least one, or leave the key out".to_owned());
+            return None;
+        }
+        Some(items)
+    }
+
+    /// The items of a list.
+    pub(super) fn items_or_none<'s>(&'s self) -> Option<Vec<Value<'s>>> {
+        let Node::List(list) = self.node else {
+            return self.expected("a list", Some("write [one, another]"));
+        };
+        let item =
+            |(index, node)| Value { node, place: Place::Item(&self.place, index), findings: self.findings };
+        Some(list.iter().enumerate().map(item).collect())
+    }
+
+    /// What `read` makes of every item of a list that is not empty; an item that stands twice is a
+    /// problem.
+    pub(super) fn distinct<T: Clone + Eq + Hash>(
+        &self,
+        read: impl Fn(&Value<'_>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let items = self.items()?;
+        let mut seen = HashSet::with_capacity(items.len());
+        let mut all = Vec::with_capacity(items.len());
+        for item in &items {
+            let Some(value) = read(item) else { continue };
+            if !seen.insert(value.clone()) {
+                item.fatal("it is there twice", "take one of them away".to_owned());
+            }
+            all.push(value);
+        }
+        (all.len() == items.len()).then_some(all)
+    }
+
+    /// The entries of a mapping of `section`; keys that do not belong there are problems.
+    pub(super) fn fields<'s>(&'s self, section: &'static Section) -> Option<Fields<'s>> {
+        let entries = self.entries()?;
+        let mut seen = 0_u64;
+        for entry in &entries {
+            let Some(position) = section.keys.iter().position(|key| *key == entry.0) else {
+                let known = section.keys.iter().copied();
+                let hint = did_you_mean(entry.0, known.clone())
+                    .unwrap_or_else(|| format!("known here: {}", join(known)));
+                entry.1.fatal(format_args!("unknown key {}", quote(entry.0)), hint);
+                continue;
+            };
+            if seen & (1 << position) != 0 {
+                entry.1.fatal(format_args!("the key {} is there twice", quote(entry.0)), None);
+            }
+            seen |= 1 << position;
+        }
+        Some(Fields { map: *self, entries, section })
+    }
+
+    /// The entries of a mapping with free keys.
+    pub(super) fn entries<'s>(&'s self) -> Option<Vec<(&'s str, Value<'s>)>> {
+        let Node::Map(map) = self.node else { return self.expected("a mapping of keys and values", None) };
+        let entry = |(key, node): &'s (Cow<'_, str>, Node<'_>)| {
+            let key: &'s str = key;
+            (key, Value { node, place: Place::Key(&self.place, key), findings: self.findings })
+        };
+        Some(map.iter().map(entry).collect())
+    }
+}
+
+/// The entries of a mapping, by key.
+#[derive(Debug)]
+pub(super) struct Fields<'f> {
+    map: Value<'f>,
+    entries: Vec<(&'f str, Value<'f>)>,
+    section: &'static Section,
+}
+
+impl<'f> Fields<'f> {
+    /// The mapping itself.
+    pub(super) fn map(&self) -> &Value<'f> {
+        &self.map
+    }
+
+    /// The value of a key that may be left out.
+    pub(super) fn get(&self, key: &str) -> Option<&Value<'f>> {
+        debug_assert!(self.section.keys.contains(&key), "{key} is a key of {}", self.section.name);
+        self.entries.iter().find(|(known, _)| *known == key).map(|(_, value)| value)
+    }
+
+    /// The value of a key that must be there.
+    pub(super) fn required(&self, key: &'static str) -> Option<&Value<'f>> {
+        let found = self.get(key);
+        if found.is_none() {
+            self.missing(key, "it is required here", None);
+        }
+        found
+    }
+
+    /// Adds the problem of a key that is not there.
+    pub(super) fn missing(&self, key: &str, why: impl Display, hint: Option<String>) {
+        let place = Place::Key(&self.map.place, key);
+        self.map.findings.add(Severity::Fatal, place, format_args!("{key} is missing: {why}"), hint);
+    }
+
+    /// Refuses a key that can have no effect.
+    pub(super) fn useless(&self, key: &str, why: &str) {
+        if let Some(value) = self.get(key) {
+            value.fatal(format_args!("{key} has no effect here: {why}"), "take it away".to_owned());
+        }
+    }
+}
+
+/// `did you mean "x"?`, where a known word is near.
+pub(super) fn did_you_mean<'w>(text: &str, words: impl IntoIterator<Item = &'w str>) -> Option<String> {
+    if text.len() > 300 {
+        return None;
+    }
+    let text: Vec<char> = text.to_lowercase().chars().collect();
+    let near = |word: &&str| {
+        let word: Vec<char> = word.chars().collect();
+        let limit = text.len().max(word.len()).div_ceil(4).min(3);
+        (edits(&text, &word) <= limit).then(|| edits(&text, &word))
+    };
+    let best = words.into_iter().take(10_000).filter_map(|word| Some((near(&word)?, word))).min();
+    best.map(|(_, word)| format!("did you mean {word:?}?"))
+}
+
+/// How many letters must be put in, taken out or changed.
+fn edits(one: &[char], another: &[char]) -> usize {
+    if one.len().abs_diff(another.len()) > 3 {
+        return usize::MAX;
+    }
+    let mut row: Vec<usize> = (0..=another.len()).collect();
+    for (i, a) in one.iter().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in another.iter().enumerate() {
+            let change = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[another.len()]
+}
+
+fn join<'w>(words: impl Iterator<Item = &'w str>) -> String {
+    words.collect::<Vec<_>>().join(", ")
+}

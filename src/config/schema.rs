@@ -1,0 +1,93 @@
+//! Every key of the two files. A key that is not here is refused as unknown; the reference in
+//! `docs/configuration.md` lists the same keys, section by section, and a test compares them.
+
+/// A mapping of the files.
+#[derive(Debug)]
+pub(super) struct Section {
+    /// Where it stands, as the reference heads it.
+    pub(super) name: &'static str,
+    /// Its keys, in the order of the reference; at most 64.
+    pub(super) keys: &'static [&'static str],
+}
+
+macro_rules! sections {
+    ($($id:ident = $name:literal: [$($key:literal),* $(,)?];)*) => {
+        $(pub(super) const $id: &Section = &Section { name: $name, keys: &[$($key),*] };)*
+
+        /// Every section, in the order of the reference.
+        #[cfg(test)]
+        pub(super) const ALL: &[&Section] = &[$($id),*];
+    };
+}
+
+sections! {
+    ICPGATE = "icpgate.yaml": [
+        "node", "filings", "listeners", "sites", "origins", "access_log", "admin", "log", "limits",
+    ];
+    LISTENER = "listeners[]": [
+        "name", "addresses", "protocol", "public_addresses", "refusal", "trusted_proxies", "redirect",
+        "health_check",
+    ];
+    HEALTH_CHECK = "listeners[].health_check": ["path", "from"];
+    SITE = "sites[]": ["name", "hosts", "listeners", "certificate", "footer", "routes"];
+    CERTIFICATE = "sites[].certificate": ["chain", "key"];
+    FOOTER = "sites[].footer": ["pages"];
+    ROUTE = "sites[].routes[]": ["match", "origins"];
+    MATCH = "sites[].routes[].match": ["path", "path_exact", "method", "header"];
+    ORIGIN = "origins[]": [
+        "name", "region", "scheme", "server_name", "trust", "servers", "timeouts", "host",
+    ];
+    SERVER = "origins[].servers[]": ["address"];
+    TIMEOUTS = "origins[].timeouts": ["connect", "first_byte", "idle"];
+    ACCESS_LOG = "access_log": ["directory", "retention", "reserve", "when_full", "redact_query"];
+    ADMIN = "admin": ["address"];
+    LOG = "log": ["format", "level"];
+    LIMITS = "limits": [
+        "connections", "connections_per_client", "client_hello_timeout", "handshake_timeout",
+        "request_head_timeout", "request_head_bytes", "body_idle_timeout", "idle_timeout",
+        "drain_timeout", "revocation_grace", "filings_stale_after",
+    ];
+    FILINGS = "filings.yaml": ["filings"];
+    FILING = "filings[]": [
+        "domain", "number", "status", "approved_on", "valid_until", "hosts", "access",
+        "public_security", "live_on", "sms_sent_at",
+    ];
+    ACCESS = "filings[].access[]": ["provider", "addresses"];
+    PUBLIC_SECURITY = "filings[].public_security": ["number"];
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The keys that the reference lists, as `section key`: the first column of the table under the
+    /// heading that names the section.
+    fn documented() -> BTreeSet<String> {
+        let reference = include_str!("../../docs/configuration.md");
+        let quoted = |text: &str| text.split('`').nth(1).map(str::to_owned);
+        let mut section = None;
+        let mut keys = BTreeSet::new();
+        for line in reference.lines() {
+            if let Some(heading) = line.strip_prefix('#') {
+                section = quoted(heading);
+            } else if let Some(row) = line.strip_prefix("| `") {
+                let section = section.as_deref().expect("a table of keys stands under its section");
+                let key = row.split('`').next().expect("a quoted key");
+                assert!(keys.insert(format!("{section} {key}")), "{section} {key} is there twice");
+            }
+        }
+        keys
+    }
+
+    #[test]
+    fn the_reference_lists_every_key_and_no_other() {
+        let keys = |section: &&Section| {
+            section.keys.iter().map(|key| format!("{} {key}", section.name)).collect::<Vec<_>>()
+        };
+        let schema: BTreeSet<String> = ALL.iter().flat_map(keys).collect();
+        assert_eq!(documented(), schema);
+        assert!(ALL.iter().all(|section| section.keys.len() <= 64));
+    }
+}
