@@ -32,7 +32,7 @@ use crate::listen::set::{ListenerSet, Standing};
 use crate::listen::{Edge, Phase};
 use crate::metrics::Metrics;
 use crate::proxy::{Proxy, Upstreams};
-use crate::retention;
+use crate::retention::Store;
 use crate::snapshot::{self, Snapshots};
 use crate::tls::Tickets;
 
@@ -66,8 +66,8 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), NotStarted> {
 
     let metrics = Metrics::new().map_err(anyhow::Error::from)?;
     metrics.prepare(&first);
-    let (recorder, writer) = retention::open(&first.config.access_log, Arc::clone(&first.config.node), clock.clone())
-        .with_context(|| format!("the store of access records at {} cannot be opened", first.config.access_log.directory.display()))?;
+    let store = Store::open(&first.config.access_log, Arc::clone(&first.config.node), clock.clone())
+        .map_err(anyhow::Error::from)?;
     let admin_address = first.config.admin;
     let admin_socket = TcpListener::bind(admin_address)
         .await
@@ -77,7 +77,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), NotStarted> {
         snapshots: Snapshots::new(first),
         clock,
         metrics,
-        recorder,
+        recorder: store.recorder(),
         phase: tokio::sync::watch::Sender::new(Phase::Serving),
         admission: Admission::default(),
         connections: AtomicU64::new(1),
@@ -125,7 +125,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), NotStarted> {
     // What does not notice in time is dropped with the runtime.
     let _ = timeout(CUTTING, tasks.wait()).await;
     admin.abort();
-    let kept = tokio::task::spawn_blocking(move || writer.close()).await;
+    let kept = tokio::task::spawn_blocking(move || store.close()).await;
     kept.context("the store of access records")?.context("the store of access records could not be closed")?;
     tracing::info!("stopped");
     Ok(())

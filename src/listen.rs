@@ -21,7 +21,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
-use crate::access::{AccessRecord, ConnectionFacts, Event};
+use crate::access::record::ConnectionFacts;
+use crate::access::{AccessRecord, Event};
 use crate::clock::{Clock, Moment};
 use crate::gate::{Coverage, Refusal};
 use crate::hostname::Hostname;

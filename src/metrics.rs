@@ -66,8 +66,8 @@ pub struct StoreFigures {
     pub lost: u64,
     /// Bytes in the store.
     pub bytes: u64,
-    /// Whether the kernel's clock is kept by a time server; `None` where that cannot be told.
-    pub clock_synchronized: Option<bool>,
+    /// Whether the system's clock is kept by a time server.
+    pub clock_synchronized: bool,
 }
 
 impl Metrics {
@@ -201,7 +201,7 @@ impl Metrics {
                 "icpgate_clock_synchronized",
                 "gauge",
                 "1 while the system's clock is kept by a time server.",
-                u64::from(store.clock_synchronized == Some(true)),
+                u64::from(store.clock_synchronized),
             ),
         ];
         for (name, kind, help, value) in one {

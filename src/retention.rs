@@ -99,7 +99,7 @@ impl Store {
             time: StoreTime::start(clock.moment(), left.newest, Instant::now()),
             clock,
         };
-        let (recorder, shared, records) = Recorder::new(log.when_full);
+        let (recorder, shared, records) = Recorder::new(log);
         shared.stats.bytes.store(left.bytes, Ordering::Relaxed);
         let spool = Spool::new(Arc::clone(&shared), records, setting);
         let thread = std::thread::Builder::new().name("access-records".to_owned());

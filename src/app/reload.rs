@@ -157,7 +157,7 @@ impl Reload {
             Ok(built) => built,
             Err(unreadable) => {
                 tracing::error!("{unreadable}");
-                return Outcome::Rejected { allowlist: is_allowlist(&unreadable.file) };
+                return Outcome::Rejected { allowlist: is_allowlist(&unreadable.path) };
             }
         };
         log::problems(&built.problems);

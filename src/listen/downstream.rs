@@ -49,7 +49,7 @@ impl Transport {
         }
     }
 
-    fn as_read(&mut self) -> Pin<&mut (dyn AsyncRead + Send)> {
+    fn as_read(&mut self) -> Pin<&mut (dyn AsyncRead + Send + Unpin)> {
         match self {
             Self::Tcp(tcp) => Pin::new(tcp),
             Self::Server(tls) => Pin::new(&mut **tls),
@@ -57,7 +57,7 @@ impl Transport {
         }
     }
 
-    fn as_write(&mut self) -> Pin<&mut (dyn AsyncWrite + Send)> {
+    fn as_write(&mut self) -> Pin<&mut (dyn AsyncWrite + Send + Unpin)> {
         match self {
             Self::Tcp(tcp) => Pin::new(tcp),
             Self::Server(tls) => Pin::new(&mut **tls),

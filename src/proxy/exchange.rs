@@ -128,7 +128,7 @@ async fn attempt(
     let path = target.split('?').next().unwrap_or_default().to_owned();
     let route = route::resolve(&site.routes, &head.method, &path, &head.headers).ok_or(StatusCode::NOT_FOUND)?;
     let candidates = candidates(proxy, snapshot, &route.origins);
-    let may_be_html = rewrite::may_be_html(&head.method, &path, &head.headers);
+    let ask = rewrite::ask(site.footer, &head.method, &path, &head.headers);
     let upgrade = request::is_websocket(head);
     let idempotent = matches!(
         head.method,
@@ -154,7 +154,7 @@ async fn attempt(
                 },
             };
             note(context, origin, &connection);
-            let changes = request::Changes { host: &origin.origin.host, framing, may_be_html };
+            let changes = request::Changes { host: &origin.origin.host, framing, ask };
             let head = request::upstream_head(down.head(), context, scheme, changes)
                 .map_err(|_| StatusCode::BAD_REQUEST)?;
             let was_kept = connection.origin == ConnectionOrigin::Kept;

@@ -22,7 +22,7 @@ use crate::config::Limits;
 use crate::gate::Filing;
 use crate::listen::downstream::EdgeStream;
 use crate::origin::Timeouts;
-use crate::rewrite::{self, Footer, FooterPages, Injector, Rewrite};
+use crate::rewrite::{self, Footer, FooterPages, FooterResult, Injector, Rewrite};
 
 /// What an exchange goes by.
 pub(super) struct Exchange<'e> {
@@ -273,18 +273,23 @@ impl Pump<'_, '_> {
         let head = self.down.head();
         let page = &self.exchange.site;
         let plan = rewrite::plan(page.pages, &head.method, self.exchange.path, parts.status, &parts.headers);
-        match plan {
-            Rewrite::Inject => {}
-            Rewrite::Skip(result) => {
-                self.context.facts.footer = Some(result.label());
+        let charset = match plan {
+            Rewrite::Inject(charset) => charset,
+            Rewrite::HeadOnly => {
+                rewrite::apply_to_head(&mut parts.headers);
                 return Answer::Passing;
             }
-            Rewrite::Pass => return Answer::Passing,
-        }
+            Rewrite::Skipped(reason) => {
+                self.context.facts.footer = Some(FooterResult::Skipped(reason).label());
+                return Answer::Passing;
+            }
+            Rewrite::NotApplicable => return Answer::Passing,
+        };
+        // An approved filing has a number; without one there is nothing to link.
         let Some(number) = &page.filing.number else { return Answer::Passing };
         rewrite::apply_to_head(&mut parts.headers);
         let footer = Arc::new(Footer::new(number, page.filing.public_security.as_ref()));
-        Answer::Injecting(Box::new(Injector::new(footer, &parts.headers)))
+        Answer::Injecting(Box::new(Injector::new(footer, charset)))
     }
 
     async fn pass(&mut self, bytes: Bytes) -> Result<(), ClientFailure> {

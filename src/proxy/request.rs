@@ -13,6 +13,7 @@ use super::context::RequestContext;
 use crate::gate::Refusal;
 use crate::hostname::{Hostname, split_port};
 use crate::origin::UpstreamHost;
+use crate::rewrite::Ask;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -118,8 +119,8 @@ pub(super) enum Framing {
 pub(super) struct Changes<'c> {
     pub(super) host: &'c UpstreamHost,
     pub(super) framing: Framing,
-    /// The answer may be a page that gets the footer: it is asked for in no coding but identity.
-    pub(super) may_be_html: bool,
+    /// What the footer needs of the answer.
+    pub(super) ask: Ask,
 }
 
 /// The head that goes upstream.
@@ -136,7 +137,8 @@ pub(super) fn upstream_head(
         let ours = *name == header::HOST
             || *name == header::CONTENT_LENGTH
             || *name == header::EXPECT
-            || (changes.may_be_html && *name == header::ACCEPT_ENCODING)
+            || (changes.ask != Ask::AsSent && *name == header::ACCEPT_ENCODING)
+            || (changes.ask == Ask::Whole && (*name == header::RANGE || *name == header::IF_RANGE))
             || (!context.peer_is_trusted && [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST].contains(name))
             || *name == X_FORWARDED_FOR
             || *name == X_REQUEST_ID;
@@ -157,7 +159,7 @@ pub(super) fn upstream_head(
     if !upstream.headers.contains_key(X_FORWARDED_HOST) {
         upstream.insert_header(X_FORWARDED_HOST, sent)?;
     }
-    if changes.may_be_html {
+    if changes.ask != Ask::AsSent {
         upstream.insert_header(header::ACCEPT_ENCODING, "identity")?;
     }
     match (changes.framing, head.headers.get(header::CONTENT_LENGTH)) {

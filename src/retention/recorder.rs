@@ -8,8 +8,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 use crate::access::AccessRecord;
-use crate::config::WhenFull;
+use crate::config::{AccessLog, WhenFull};
 use crate::retention::refusals::Refusals;
 
 /// Exchanges under way and records not yet written, together.
@@ -132,7 +134,8 @@ impl StoreStats {
 /// What the recorders and the writer share.
 pub(super) struct Shared {
     pub(super) stats: StoreStats,
-    when_full: WhenFull,
+    /// As configured at the moment; the directory never changes.
+    pub(super) policy: ArcSwap<AccessLog>,
     queue: SyncSender<Box<AccessRecord>>,
     refusals: Mutex<Refusals>,
     closing: Mutex<bool>,
@@ -167,11 +170,11 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    pub(super) fn new(when_full: WhenFull) -> (Self, Arc<Shared>, Receiver<Box<AccessRecord>>) {
+    pub(super) fn new(log: &AccessLog) -> (Self, Arc<Shared>, Receiver<Box<AccessRecord>>) {
         let (queue, records) = sync_channel(SLOTS);
         let shared = Arc::new(Shared {
             stats: StoreStats::default(),
-            when_full,
+            policy: ArcSwap::from_pointee(log.clone()),
             queue,
             refusals: Mutex::default(),
             closing: Mutex::new(false),
@@ -187,7 +190,7 @@ impl Recorder {
     pub fn reserve(&self) -> Result<Slot, StoreFull> {
         let claimed = match self.shared.stats.claim() {
             Ok(()) => true,
-            Err(_) if self.shared.when_full == WhenFull::Drop => false,
+            Err(_) if self.shared.policy.load().when_full == WhenFull::Drop => false,
             Err(full) => return Err(full),
         };
         Ok(Slot { shared: Arc::clone(&self.shared), claimed })
@@ -200,6 +203,11 @@ impl Recorder {
         } else {
             self.shared.refusals().add(record);
         }
+    }
+
+    /// Goes by the retention, the reserve and the `when_full` of `log` from now on.
+    pub fn configure(&self, log: &AccessLog) {
+        self.shared.policy.store(Arc::new(log.clone()));
     }
 
     /// How the store is.

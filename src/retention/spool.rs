@@ -290,7 +290,7 @@ impl Spool {
         self.shared.stats.clock_synchronized.store(synchronized, Ordering::Relaxed);
         match rustix::fs::fstatvfs(&self.setting.directory) {
             Ok(disk) => {
-                self.below_reserve = disk.f_bavail.saturating_mul(disk.f_frsize) < self.setting.log.reserve;
+                self.below_reserve = disk.f_bavail.saturating_mul(disk.f_frsize) < self.shared.policy.load().reserve;
                 self.publish(None);
             }
             Err(error) => {
@@ -320,7 +320,7 @@ impl Spool {
     fn expire(&mut self, now: Instant) {
         self.expiry_due = now + EXPIRY_EVERY;
         let time = self.setting.time.at(self.setting.clock.moment(), now);
-        match delete_expired(self.setting.directory.path(), time, self.setting.log.retention) {
+        match delete_expired(self.setting.directory.path(), time, self.shared.policy.load().retention) {
             Ok(bytes) => {
                 self.shared.stats.bytes.fetch_sub(bytes, Ordering::Relaxed);
             }

@@ -1,0 +1,156 @@
+//! How the program stands: what is open, what is not and why, what is due when.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::clock::{Moment, SHANGHAI};
+use crate::gate::{self, Filing, ListenerId, SiteId};
+use crate::listen::Edge;
+use crate::listen::set::{ListenerStanding, Standing};
+use crate::snapshot::{OriginState, Snapshot};
+
+/// Why the program is not ready; `None` while at least one listener is bound, and every permitted one is.
+pub(super) fn unready(edge: &Edge, standing: &Standing) -> Option<String> {
+    if edge.is_draining() {
+        return Some("draining".to_owned());
+    }
+    let failed = standing.listeners.iter().find_map(|listener| Some((&listener.name, listener.failed.first()?)));
+    if let Some((name, (address, reason))) = failed {
+        return Some(format!("listener {name}: {address} cannot be bound: {reason}"));
+    }
+    if standing.listeners.iter().all(|listener| listener.bound.is_empty()) {
+        let reasons: Vec<String> = standing
+            .listeners
+            .iter()
+            .filter_map(|listener| Some(format!("{}: {}", listener.name, listener.refusal?.label())))
+            .collect();
+        return Some(format!("nothing approved ({})", reasons.join(", ")));
+    }
+    None
+}
+
+/// Everything, as one JSON object.
+pub(super) fn status(edge: &Edge, standing: &Standing) -> Value {
+    let snapshot = edge.snapshots.load();
+    let at = edge.moment();
+    let stats = edge.recorder.stats();
+    let log = &snapshot.config.access_log;
+    let listener = |(place, standing)| listener(&snapshot, ListenerId(place), standing, at);
+    json!({
+        "node": &*snapshot.config.node,
+        "time": shown(at.now),
+        "generation": snapshot.generation,
+        "ready": unready(edge, standing).is_none(),
+        "not_ready": unready(edge, standing),
+        "connections": edge.admission.open(),
+        "filings": snapshot.gate.filings.iter().map(|one| filing(one)).collect::<Vec<_>>(),
+        "listeners": standing.listeners.iter().enumerate().map(listener).collect::<Vec<_>>(),
+        "sites": sites(&snapshot),
+        "certificates": certificates(&snapshot, at),
+        "origins": snapshot.origins.iter().map(origin).collect::<Vec<_>>(),
+        "retention": {
+            "directory": log.directory.display().to_string(),
+            "retention_days": log.retention.as_secs() / 86_400,
+            "records": stats.records(),
+            "lost": stats.lost(),
+            "bytes": stats.bytes(),
+            "full": stats.full().map(|full| full.label()),
+            "clock_synchronized": stats.clock_synchronized(),
+        },
+    })
+}
+
+fn shown(time: Timestamp) -> String {
+    time.display_with_offset(SHANGHAI).to_string()
+}
+
+fn filing(filing: &Filing) -> Value {
+    json!({
+        "domain": filing.domain.as_str(),
+        "number": filing.number.as_ref().map(|number| number.as_str()),
+        "status": filing.status.label(),
+        "begins": filing.begins.map(shown),
+        "ends": filing.ends.map(shown),
+        "due": {
+            "sms_verification": filing.sms_verification_due.map(shown),
+            "public_security": filing.public_security_due.map(shown),
+        },
+    })
+}
+
+fn listener(snapshot: &Snapshot, id: ListenerId, standing: &ListenerStanding, at: Moment) -> Value {
+    let mut hosts = Vec::new();
+    let mut refused = Vec::new();
+    for (pattern, answer) in gate::permitted_patterns(&snapshot.gate, id, at) {
+        match answer {
+            Ok(_) => hosts.push(pattern.to_string()),
+            Err(refusal) => refused.push(json!({"host": pattern.to_string(), "reason": refusal.label()})),
+        }
+    }
+    let failed: Vec<Value> = standing
+        .failed
+        .iter()
+        .map(|(address, reason)| json!({"address": address.to_string(), "reason": reason}))
+        .collect();
+    json!({
+        "name": &*standing.name,
+        "bound": standing.bound.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "reason": standing.refusal.map(|refusal| refusal.label()),
+        "failed": failed,
+        "hosts": hosts,
+        "refused": refused,
+    })
+}
+
+fn sites(snapshot: &Snapshot) -> Vec<Value> {
+    let site = |site: &crate::config::Site| {
+        json!({
+            "name": &*site.name,
+            "hosts": site.hosts.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "listeners": site
+                .listeners
+                .iter()
+                .filter_map(|id| snapshot.listener_config(*id))
+                .map(|listener| &*listener.name)
+                .collect::<Vec<_>>(),
+        })
+    };
+    snapshot.config.sites.iter().map(site).collect()
+}
+
+fn certificates(snapshot: &Snapshot, at: Moment) -> Vec<Value> {
+    let certificate = |(place, site): (usize, &crate::config::Site)| {
+        let files = site.certificate.as_ref()?;
+        let coverage = snapshot.certificate(SiteId(place)).map(|certificate| &certificate.coverage);
+        Some(json!({
+            "site": &*site.name,
+            "chain": files.chain.display().to_string(),
+            "usable": coverage.is_some(),
+            "begins": coverage.map(|coverage| shown(coverage.begins)),
+            "ends": coverage.map(|coverage| shown(coverage.ends)),
+            "seconds_left": coverage.map(|coverage| coverage.ends.duration_since(at.latest).as_secs()),
+        }))
+    };
+    snapshot.config.sites.iter().enumerate().filter_map(certificate).collect()
+}
+
+fn origin(state: &OriginState) -> Value {
+    let servers = state.servers.iter().map(|server| {
+        json!({"address": server.label, "up": server.health.paused_until().is_zero()})
+    });
+    json!({
+        "name": &*state.origin.name,
+        "region": state.origin.region.label(),
+        "servers": servers.collect::<Vec<_>>(),
+    })
+}
+
+/// The same for people.
+pub(super) fn page(status: &Value) -> String {
+    let escaped = format!("{status:#}").replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>icpgate</title></head>\
+         <body><h1>icpgate</h1><p><a href=\"/metrics\">metrics</a> · <a href=\"/readyz\">readyz</a> · \
+         <a href=\"/status.json\">status.json</a></p><pre>{escaped}</pre></body></html>\n"
+    )
+}
