@@ -11,6 +11,7 @@ pub mod problem;
 mod reader;
 pub mod report;
 mod schema;
+mod suggest;
 #[cfg(test)]
 mod tests;
 mod units;

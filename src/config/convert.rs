@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::reader::{Value, did_you_mean, quote};
+use super::reader::{Value, quote};
 use super::schema;
+use super::suggest::did_you_mean;
 use super::{AccessLog, Config, Limits, Log, LogFormat, WhenFull, units};
 use listeners::AddressClaims;
 pub(super) use sites::{filed_name, host_pattern};

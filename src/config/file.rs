@@ -83,6 +83,8 @@ pub(super) enum Malformed {
     NotUtf8(usize, usize),
     #[error("it is nested too deeply")]
     TooDeep,
+    #[error("it has too many parts")]
+    TooManyParts,
     #[error("it is not valid YAML: {0}")]
     Syntax(String),
 }
@@ -98,34 +100,39 @@ pub(super) fn parse(bytes: &[u8], limit: u64) -> Result<Node<'_>, Malformed> {
         let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
         Malformed::NotUtf8(before.len() - line_start + 1, line)
     })?;
-    if is_nested_deeply(bytes) {
-        return Err(Malformed::TooDeep);
-    }
+    check_shape(bytes)?;
     let seed = NodeSeed { budget: &Cell::new(bytes.len().saturating_mul(2).saturating_add(1024)) };
     seed.deserialize(serde_yaml::Deserializer::from_str(text))
         .map_err(|error| Malformed::Syntax(error.to_string()))
         .and_then(|node| if matches!(node, Node::Null) { Err(Malformed::Empty) } else { Ok(node) })
 }
 
-/// Whether brackets alone nest past any use: the YAML scanner's time grows with their depth for
-/// every token, and it has no limit of its own. Brackets in texts and comments count as well, which
-/// the limit leaves room for.
-fn is_nested_deeply(bytes: &[u8]) -> bool {
-    let mut depth = 0_usize;
+/// Refuses what would take the scanner too long, or too much memory, before it says no: its time
+/// grows with the depth of brackets for every token, and it keeps every token of a document.
+/// Indicators inside texts and comments count as well, which the limits leave room for.
+fn check_shape(bytes: &[u8]) -> Result<(), Malformed> {
+    let (mut depth, mut parts) = (0_usize, 0_usize);
     for byte in bytes {
         match byte {
             b'[' | b'{' => depth += 1,
             b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
+            b',' | b':' | b'-' | b'?' => {}
+            _ => continue,
         }
+        parts += 1;
         if depth > MAX_BRACKETS {
-            return true;
+            return Err(Malformed::TooDeep);
+        }
+        if parts > MAX_PARTS {
+            return Err(Malformed::TooManyParts);
         }
     }
-    false
+    Ok(())
 }
 
 const MAX_BRACKETS: usize = 512;
+/// Twenty times as many as 10,000 filings with everything in them have.
+const MAX_PARTS: usize = 5_000_000;
 
 /// Builds a [`Node`]. The budget is spent by nodes and bytes of text: a file without aliases cannot
 /// hold more of them than it has bytes, twice over, so that only multiplying aliases exceed it.
@@ -265,6 +272,8 @@ mod tests {
     fn nesting_and_multiplying_are_bounded() {
         check_malformed("[".repeat(10_000).as_bytes(), "nested too deeply");
         check_malformed("[".repeat(20 << 20).as_bytes(), "nested too deeply");
+        check_malformed("a,".repeat(16 << 20).as_bytes(), "too many parts");
+        check_malformed("- ".repeat(16 << 20).as_bytes(), "too many parts");
         check_malformed("{a: ".repeat(10_000).as_bytes(), "nested too deeply");
         check_malformed("[".repeat(500).as_bytes(), "it is not valid YAML");
         let balanced = format!("{}{}", "[".repeat(500), "]".repeat(500));

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::file::{Malformed, Node, Number};
 use super::problem::{Problem, Severity};
 use super::schema::Section;
+use super::suggest::did_you_mean;
 use super::{Loaded, units};
 
 /// The problems of one file, as they are found; past a limit they are only counted.
@@ -379,38 +380,6 @@ impl<'f> Fields<'f> {
             value.fatal(format_args!("{key} has no effect here: {why}"), "take it away".to_owned());
         }
     }
-}
-
-/// `did you mean "x"?`, where a known word is near.
-pub(super) fn did_you_mean<'w>(text: &str, words: impl IntoIterator<Item = &'w str>) -> Option<String> {
-    if text.len() > 300 {
-        return None;
-    }
-    let text: Vec<char> = text.to_lowercase().chars().collect();
-    let near = |word: &&str| {
-        let word: Vec<char> = word.chars().collect();
-        let limit = text.len().max(word.len()).div_ceil(4).min(3);
-        (edits(&text, &word) <= limit).then(|| edits(&text, &word))
-    };
-    let best = words.into_iter().take(10_000).filter_map(|word| Some((near(&word)?, word))).min();
-    best.map(|(_, word)| format!("did you mean {word:?}?"))
-}
-
-/// How many letters must be put in, taken out or changed.
-fn edits(one: &[char], another: &[char]) -> usize {
-    if one.len().abs_diff(another.len()) > 3 {
-        return usize::MAX;
-    }
-    let mut row: Vec<usize> = (0..=another.len()).collect();
-    for (i, a) in one.iter().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in another.iter().enumerate() {
-            let change = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[another.len()]
 }
 
 fn join<'w>(words: impl Iterator<Item = &'w str>) -> String {
