@@ -69,9 +69,9 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), NotStarted> {
     let store = Store::open(&first.config.access_log, Arc::clone(&first.config.node), clock.clone())
         .map_err(anyhow::Error::from)?;
     let admin_address = first.config.admin;
-    let admin_socket = TcpListener::bind(admin_address)
-        .await
-        .with_context(|| format!("admin: {admin_address} cannot be bound; another program may be using it"))?;
+    let admin_socket = TcpListener::bind(admin_address).await.with_context(|| {
+        format!("admin: {admin_address} cannot be bound; another program may be using it")
+    })?;
 
     let edge = Arc::new(Edge {
         snapshots: Snapshots::new(first),
@@ -96,7 +96,8 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), NotStarted> {
 
     let reload = reload::Reload::new(file, Arc::clone(&edge), tickets, log, built.files);
     let reloading = tokio::spawn(reload.run(signals.hangup));
-    let mut binding = bind::Binding::new(ListenerSet::new(acceptor, loops), Arc::clone(&edge), upstreams, standing);
+    let mut binding =
+        bind::Binding::new(ListenerSet::new(acceptor, loops), Arc::clone(&edge), upstreams, standing);
     binding.reconcile().await;
     notify(&[NotifyState::Ready]);
     tracing::info!(node = %edge.snapshots.load().config.node, admin = %admin_address, "serving");
@@ -126,7 +127,8 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), NotStarted> {
     let _ = timeout(CUTTING, tasks.wait()).await;
     admin.abort();
     let kept = tokio::task::spawn_blocking(move || store.close()).await;
-    kept.context("the store of access records")?.context("the store of access records could not be closed")?;
+    kept.context("the store of access records")?
+        .context("the store of access records could not be closed")?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -180,7 +182,8 @@ fn notify(state: &[NotifyState<'_>]) {
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
 }

@@ -1,3 +1,117 @@
-//! The command line.
+//! The command line: what is typed, what is printed, which exit code says what.
+//!
+//! 0 is fine, 1 is a no, 2 is what could not be done.
 
+mod check;
+mod demo;
+mod explain;
 pub mod logs;
+mod run;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use jiff::Timestamp;
+
+/// An edge proxy for mainland China that opens and serves only what is filed (ICP 备案).
+#[derive(Debug, Parser)]
+#[command(name = "icpgate", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve.
+    Run {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Show every problem, or what would be bound, served and refused.
+    Check(check::CheckArgs),
+    /// Say why a host is or is not served.
+    Explain(explain::ExplainArgs),
+    /// Serve a demonstration with certificates, origins and an allowlist of its own.
+    Demo(demo::DemoArgs),
+    /// Read kept access records.
+    Logs {
+        #[command(subcommand)]
+        command: LogsCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum LogsCommand {
+    /// Print records as NDJSON, oldest first.
+    Export(logs::ExportArgs),
+    /// Say how many there are, and how long the disk suffices.
+    Stat(logs::StatArgs),
+}
+
+/// Which configuration is meant.
+#[derive(Clone, Debug, clap::Args)]
+struct ConfigFile {
+    /// The configuration.
+    #[arg(long = "config", value_name = "FILE", default_value = "/etc/icpgate/icpgate.yaml")]
+    file: PathBuf,
+}
+
+/// Which moment is meant.
+#[derive(Clone, Debug, clap::Args)]
+struct At {
+    /// The time to judge at, RFC 3339; now by default.
+    #[arg(long = "at", value_name = "TIME")]
+    time: Option<Timestamp>,
+}
+
+impl At {
+    fn or_now(&self) -> Timestamp {
+        self.time.unwrap_or_else(|| crate::clock::Clock::system().now())
+    }
+}
+
+/// What a command found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Answer {
+    /// All is well.
+    Yes,
+    /// The answer is no.
+    No,
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let answer = match cli.command {
+        Command::Run { config } => run::run(config.file),
+        Command::Check(args) => check::check(&args, &mut std::io::stdout().lock()),
+        Command::Explain(args) => explain::explain(&args, &mut std::io::stdout().lock()),
+        Command::Demo(args) => demo::demo(&args),
+        Command::Logs { command } => match command {
+            LogsCommand::Export(args) => {
+                let out = &mut std::io::BufWriter::new(std::io::stdout().lock());
+                logs::export(&args, out, &mut std::io::stderr().lock()).map(|()| Answer::Yes)
+            }
+            LogsCommand::Stat(args) => logs::stat(&args, &mut std::io::stdout().lock()).map(|()| Answer::Yes),
+        },
+    };
+    match answer {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(1),
+        // Whoever closed the pipe has read enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Where stderr is closed too, the exit code is all there is to say.
+            let _ = writeln!(std::io::stderr(), "icpgate: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

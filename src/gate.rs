@@ -20,7 +20,7 @@ use crate::hostname::{HostPattern, HostTable, Hostname};
 pub use decide::{bind, decide, permitted_patterns};
 pub use filing::{Filing, FilingStatus};
 pub use filings::Filings;
-pub use number::{FilingNumber, PublicSecurityNumber};
+pub use number::{FilingNumber, NumberKind, PublicSecurityNumber};
 
 /// All that the gate judges by.
 #[derive(Clone, Debug, Default)]

@@ -126,7 +126,14 @@ pub enum HttpVersion {
 
 impl Edge {
     /// Counts and records a refused connection; `named` is what it asked for.
-    pub fn refused(&self, refusal: Refusal, peer: SocketAddr, local: SocketAddr, listener: &Arc<str>, named: Named) {
+    pub fn refused(
+        &self,
+        refusal: Refusal,
+        peer: SocketAddr,
+        local: SocketAddr,
+        listener: &Arc<str>,
+        named: Named,
+    ) {
         self.metrics.refused(listener, refusal);
         self.recorder.refused(AccessRecord {
             time: self.clock.now(),

@@ -5,10 +5,8 @@
 
 use std::fmt::Write as _;
 
-use prometheus::{
-    HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
-};
 use prometheus::{Histogram, IntCounter, IntGauge};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::clock::Moment;
 use crate::gate::{FilingStatus, Refusal};
@@ -76,21 +74,36 @@ impl Metrics {
         let registry = Registry::new();
         let register = &registry;
         Ok(Self {
-            listener_bound: gauges(register, "icpgate_listener_bound", "1 while the listener is bound.", &["listener"])?,
+            listener_bound: gauges(
+                register,
+                "icpgate_listener_bound",
+                "1 while the listener is bound.",
+                &["listener"],
+            )?,
             connections_refused: counters(
                 register,
                 "icpgate_connections_refused_total",
                 "Connections and requests refused.",
                 &["listener", "reason"],
             )?,
-            connections_open: gauges(register, "icpgate_connections_open", "Open connections.", &["listener"])?,
+            connections_open: gauges(
+                register,
+                "icpgate_connections_open",
+                "Open connections.",
+                &["listener"],
+            )?,
             connections_empty: counters(
                 register,
                 "icpgate_connections_empty_total",
                 "Connections that ended before they sent a byte.",
                 &["listener"],
             )?,
-            requests: counters(register, "icpgate_requests_total", "Requests by class of status.", &["site", "status"])?,
+            requests: counters(
+                register,
+                "icpgate_requests_total",
+                "Requests by class of status.",
+                &["site", "status"],
+            )?,
             request_duration: {
                 let help = "From a request's head to the end of its exchange.";
                 let options = HistogramOpts::new("icpgate_request_duration_seconds", help);
@@ -120,7 +133,12 @@ impl Metrics {
                 register.register(Box::new(gauge.clone()))?;
                 gauge
             },
-            footer: counters(register, "icpgate_footer_total", "HTML pages by what became of the footer.", &["site", "result"])?,
+            footer: counters(
+                register,
+                "icpgate_footer_total",
+                "HTML pages by what became of the footer.",
+                &["site", "result"],
+            )?,
             egress_bytes: counters(
                 register,
                 "icpgate_egress_bytes_total",
@@ -195,7 +213,12 @@ impl Metrics {
         }
         let one = [
             ("icpgate_access_records_total", "counter", "Access records kept.", store.records),
-            ("icpgate_access_records_lost_total", "counter", "Access records that could not be kept.", store.lost),
+            (
+                "icpgate_access_records_lost_total",
+                "counter",
+                "Access records that could not be kept.",
+                store.lost,
+            ),
             ("icpgate_access_store_bytes", "gauge", "Bytes in the store of access records.", store.bytes),
             (
                 "icpgate_clock_synchronized",
@@ -209,8 +232,16 @@ impl Metrics {
             family.value(name, &[], value);
         }
         // No sink is configured; the families are there for whoever watches them.
-        family.start("icpgate_sink_lag_seconds", "gauge", "Age of the oldest record that a sink has not got.");
-        family.start("icpgate_sink_retention_ok", "gauge", "1 while a sink keeps records as long as it must.");
+        family.start(
+            "icpgate_sink_lag_seconds",
+            "gauge",
+            "Age of the oldest record that a sink has not got.",
+        );
+        family.start(
+            "icpgate_sink_retention_ok",
+            "gauge",
+            "1 while a sink keeps records as long as it must.",
+        );
         text
     }
 }
@@ -222,7 +253,11 @@ fn render_filings(text: &mut String, snapshot: &Snapshot, at: Moment) {
         let count = snapshot.gate.filings.iter().filter(|filing| filing.status == *status).count();
         family.value("icpgate_filings", &[("status", status.label())], count);
     }
-    family.start("icpgate_filing_deadline_seconds", "gauge", "Until something is due for a filing; negative when overdue.");
+    family.start(
+        "icpgate_filing_deadline_seconds",
+        "gauge",
+        "Until something is due for a filing; negative when overdue.",
+    );
     for filing in snapshot.gate.filings.iter() {
         let dues = [
             ("sms_verification", filing.sms_verification_due),
@@ -232,7 +267,11 @@ fn render_filings(text: &mut String, snapshot: &Snapshot, at: Moment) {
         for (deadline, due) in dues {
             if let Some(due) = due {
                 let labels = [("domain", filing.domain.as_str()), ("deadline", deadline)];
-                family.value("icpgate_filing_deadline_seconds", &labels, due.duration_since(at.latest).as_secs());
+                family.value(
+                    "icpgate_filing_deadline_seconds",
+                    &labels,
+                    due.duration_since(at.latest).as_secs(),
+                );
             }
         }
     }
@@ -275,13 +314,23 @@ pub fn status_class(status: Option<u16>) -> &'static str {
     }
 }
 
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
     let family = IntCounterVec::new(Opts::new(name, help), labels)?;
     registry.register(Box::new(family.clone()))?;
     Ok(family)
 }
 
-fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+fn gauges(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntGaugeVec, prometheus::Error> {
     let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
     registry.register(Box::new(family.clone()))?;
     Ok(family)

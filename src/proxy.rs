@@ -78,7 +78,12 @@ impl Changes {
 }
 
 /// Until `host` is refused on `listener`, with the refusal.
-async fn refused(edge: &Edge, answers: &mut watch::Receiver<u64>, listener: &str, host: &Hostname) -> Refusal {
+async fn refused(
+    edge: &Edge,
+    answers: &mut watch::Receiver<u64>,
+    listener: &str,
+    host: &Hostname,
+) -> Refusal {
     loop {
         if answers.changed().await.is_err() {
             std::future::pending::<()>().await;

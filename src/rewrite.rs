@@ -1,4 +1,17 @@
-//! (merged later)
+//! The footer: which pages get it, what it looks like, and how it is put into a body that streams.
+//!
+//! Pure and synchronous: heads are judged by [`plan`], bodies go through an [`Injector`], and nothing
+//! here knows a socket. Every byte of a page comes out in its order, whatever becomes of the footer.
+
+mod footer;
+mod inject;
+mod plan;
+mod shown;
+mod tokens;
+
+pub use footer::{Charset, Footer};
+pub use inject::Injector;
+pub use plan::{Ask, REMOVED_HEADERS, Rewrite, SkipReason, apply_to_head, ask, may_be_html, plan, weak_etag};
 
 /// Which pages get the footer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -10,4 +23,35 @@ pub enum FooterPages {
     Home,
     /// None.
     Off,
+}
+
+/// What became of the footer of one page.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FooterResult {
+    /// It was put in.
+    Injected,
+    /// The page carries the filing's number already, and was left as it is.
+    Present,
+    /// It was put in, and the page shows the number of another filing besides.
+    WrongNumber,
+    /// The page passed unchanged.
+    Skipped(SkipReason),
+    /// The page could not be read to its end as HTML, and passed unchanged.
+    Failed,
+}
+
+impl FooterResult {
+    /// Every label, in the order of the variants.
+    pub const ALL_LABELS: [&'static str; 5] = ["injected", "present", "wrong_number", "skipped", "failed"];
+
+    /// The word used in metrics and records.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Injected => "injected",
+            Self::Present => "present",
+            Self::WrongNumber => "wrong_number",
+            Self::Skipped(_) => "skipped",
+            Self::Failed => "failed",
+        }
+    }
 }

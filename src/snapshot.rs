@@ -140,10 +140,9 @@ impl Snapshot {
     /// Every instant at which an answer of the gate may change by itself.
     pub fn dates(&self) -> impl Iterator<Item = jiff::Timestamp> {
         let certificates = self.certificates.iter().flatten();
-        self.gate
-            .filings
-            .dates()
-            .chain(certificates.flat_map(|certificate| [certificate.coverage.begins, certificate.coverage.ends]))
+        self.gate.filings.dates().chain(
+            certificates.flat_map(|certificate| [certificate.coverage.begins, certificate.coverage.ends]),
+        )
     }
 }
 

@@ -14,7 +14,8 @@ pub(super) fn unready(edge: &Edge, standing: &Standing) -> Option<String> {
     if edge.is_draining() {
         return Some("draining".to_owned());
     }
-    let failed = standing.listeners.iter().find_map(|listener| Some((&listener.name, listener.failed.first()?)));
+    let failed =
+        standing.listeners.iter().find_map(|listener| Some((&listener.name, listener.failed.first()?)));
     if let Some((name, (address, reason))) = failed {
         return Some(format!("listener {name}: {address} cannot be bound: {reason}"));
     }
@@ -135,9 +136,10 @@ fn certificates(snapshot: &Snapshot, at: Moment) -> Vec<Value> {
 }
 
 fn origin(state: &OriginState) -> Value {
-    let servers = state.servers.iter().map(|server| {
-        json!({"address": server.label, "up": server.health.paused_until().is_zero()})
-    });
+    let servers = state
+        .servers
+        .iter()
+        .map(|server| json!({"address": server.label, "up": server.health.paused_until().is_zero()}));
     json!({
         "name": &*state.origin.name,
         "region": state.origin.region.label(),

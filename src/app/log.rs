@@ -39,7 +39,12 @@ fn layer(log: Log) -> Written {
     match log.format {
         LogFormat::Text => {
             let colours = io::IsTerminal::is_terminal(&io::stderr());
-            fmt::layer().with_writer(io::stderr).with_ansi(colours).with_target(false).with_filter(level).boxed()
+            fmt::layer()
+                .with_writer(io::stderr)
+                .with_ansi(colours)
+                .with_target(false)
+                .with_filter(level)
+                .boxed()
         }
         LogFormat::Json => fmt::layer().json().with_writer(io::stderr).with_filter(level).boxed(),
     }

@@ -116,8 +116,10 @@ impl Reload {
         let previous = self.edge.snapshots.load_full();
         let mut again = Stamps::default();
         self.read.files().for_each(|file| again.take(file));
-        let building = tokio::task::spawn_blocking(move || snapshot::build(&file, Some(&previous), &tickets, at));
-        let built = building.await.inspect_err(|error| tracing::error!(%error, "reading the files failed")).ok()?;
+        let building =
+            tokio::task::spawn_blocking(move || snapshot::build(&file, Some(&previous), &tickets, at));
+        let built =
+            building.await.inspect_err(|error| tracing::error!(%error, "reading the files failed")).ok()?;
         self.read = built.as_ref().map_or(again, |built| built.files.clone());
         self.watch.follow(self.read.files());
         Some(built)
@@ -137,7 +139,11 @@ impl Reload {
                 self.log.set(snapshot.config.log);
                 self.edge.metrics.prepare(&snapshot);
                 self.edge.recorder.configure(&snapshot.config.access_log);
-                tracing::info!(generation = snapshot.generation, filings = snapshot.gate.filings.len(), "reloaded");
+                tracing::info!(
+                    generation = snapshot.generation,
+                    filings = snapshot.gate.filings.len(),
+                    "reloaded"
+                );
                 self.edge.snapshots.publish(snapshot);
             }
             Outcome::Rejected { allowlist } => {
@@ -190,7 +196,7 @@ impl Reload {
 /// Settings that a running program cannot change stay as they are, and say so.
 fn keep_what_needs_a_restart(current: &Snapshot, next: &mut Snapshot) {
     let (now, wanted) = (&current.config, &mut next.config);
-    let mut keep = |key: &str, changed: bool| {
+    let keep = |key: &str, changed: bool| {
         if changed {
             tracing::warn!(file = %now.file.display(), "{key} has changed; that takes a restart");
         }

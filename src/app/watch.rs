@@ -28,7 +28,9 @@ impl Watch {
             }
         };
         let watcher = notify::recommended_watcher(on_event)
-            .inspect_err(|error| tracing::warn!(%error, "files cannot be watched; changes are found by looking"))
+            .inspect_err(
+                |error| tracing::warn!(%error, "files cannot be watched; changes are found by looking"),
+            )
             .ok();
         let mut watch = Self { watcher, directories: BTreeSet::new(), events };
         watch.follow(files);

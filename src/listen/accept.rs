@@ -93,7 +93,8 @@ impl Acceptor {
         }
         let accepted = Accepted { edge, socket, peer, local, listener: Arc::clone(name), admitted };
         let protocol = listener.protocol.clone();
-        let (serve, cut, mut phase) = (Arc::clone(&self.serve), self.cut.clone(), self.edge.phase.subscribe());
+        let (serve, cut, mut phase) =
+            (Arc::clone(&self.serve), self.cut.clone(), self.edge.phase.subscribe());
         self.tasks.spawn(async move {
             let late = async {
                 // The sender lives as long as the edge does.

@@ -70,10 +70,8 @@ pub async fn establish(mut accepted: Accepted, limits: Limits, policy: Policy) -
         return None;
     }
     let snapshot = accepted.edge.snapshots.load_full();
-    let permit = head
-        .host
-        .clone()
-        .and_then(|host| snapshot.decide(&accepted.listener, &host, accepted.edge.moment()));
+    let permit =
+        head.host.clone().and_then(|host| snapshot.decide(&accepted.listener, &host, accepted.edge.moment()));
     let permit = match permit {
         Ok(permit) => permit,
         Err(refusal) => return refused(accepted, refusal, head.shown),
@@ -119,14 +117,17 @@ async fn answer(
         308 => "Permanent Redirect",
         _ => "Service Unavailable",
     };
-    let bytes = format!("HTTP/1.1 {status} {reason}\r\n{header}Content-Length: 0\r\nConnection: close\r\n\r\n");
+    let bytes =
+        format!("HTTP/1.1 {status} {reason}\r\n{header}Content-Length: 0\r\nConnection: close\r\n\r\n");
     let edge = Arc::clone(&accepted.edge);
     let facts = Arc::new(accepted.facts());
     let peer = accepted.peer;
     refuse::finish(accepted.socket, bytes.as_bytes()).await;
 
     let snapshot = edge.snapshots.load_full();
-    let site = permitted.and_then(|(snapshot, permit)| snapshot.site(permit.site())).map(|site| Arc::clone(&site.name));
+    let site = permitted
+        .and_then(|(snapshot, permit)| snapshot.site(permit.site()))
+        .map(|site| Arc::clone(&site.name));
     let (path, query) = match head.target.split_once('?') {
         Some((path, query)) => (path, Some(Arc::from(&*snapshot.redaction.redact(query)))),
         None => (head.target.as_str(), None),
@@ -145,7 +146,7 @@ async fn answer(
         request_id: None,
         client: peer,
         server_name: None,
-        host: head.shown.map(Arc::from),
+        host: permitted.map(|(_, permit)| permit.host().shared()).or(head.shown.map(Arc::from)),
         protocol: Some(head.protocol),
         request: Some(RequestFacts {
             method: Some(Arc::from(head.method.as_str())),

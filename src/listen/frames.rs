@@ -92,10 +92,8 @@ mod tests {
             let mut at_once = HeaderBlocks::default();
             at_once.observe(&bytes[..end]);
             assert_eq!(split.is_open(), at_once.is_open(), "{end}");
-            let expected = !(end <= PREFACE_BYTES
-                || end == settings_ends
-                || end == block_ends
-                || end >= data_begins);
+            let expected =
+                !(end <= PREFACE_BYTES || end == settings_ends || end == block_ends || end >= data_begins);
             assert_eq!(at_once.is_open(), expected, "{end}");
         }
     }

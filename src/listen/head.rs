@@ -74,7 +74,9 @@ pub fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
         Some((authority, target)) => (Some(authority.as_bytes()), target),
         None => (header, if target.starts_with('/') { target } else { "/" }),
     };
-    let text = |name| fields_named(request.headers, name).next().map(|value| String::from_utf8_lossy(value).into_owned());
+    let text = |name| {
+        fields_named(request.headers, name).next().map(|value| String::from_utf8_lossy(value).into_owned())
+    };
     Ok(Head {
         host: authority.ok_or(Refusal::NoServerName).and_then(host),
         shown: authority.map(|authority| String::from_utf8_lossy(authority).into_owned()),

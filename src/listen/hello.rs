@@ -113,7 +113,9 @@ impl HelloReader {
 /// How many bytes the record that begins with `partial` takes, as far as that is known: its header at
 /// first, then all of it.
 fn record_bytes(partial: &[u8]) -> Result<usize, Refusal> {
-    if partial.first().is_some_and(|kind| *kind != HANDSHAKE) || partial.get(1).is_some_and(|major| *major != 3) {
+    if partial.first().is_some_and(|kind| *kind != HANDSHAKE)
+        || partial.get(1).is_some_and(|major| *major != 3)
+    {
         return Err(Refusal::BadHello);
     }
     let [_, _, _, high, low, ..] = *partial else { return Ok(RECORD_HEADER_BYTES) };

@@ -94,7 +94,8 @@ mod tests {
         let admission = Admission::default();
         let limits = Limits { connections: 3, connections_per_client: 2, ..Limits::default() };
         let open = IntGauge::new("open", "open").expect("a gauge");
-        let admit = |client: &str| admission.admit(client.parse().expect("an address"), &limits, open.clone());
+        let admit =
+            |client: &str| admission.admit(client.parse().expect("an address"), &limits, open.clone());
         let first = admit("192.0.2.1").expect("a place");
         let _second = admit("::ffff:192.0.2.1").expect("a place");
         assert!(admit("192.0.2.1").is_none(), "two of one client");

@@ -82,10 +82,13 @@ impl ListenerSet {
             .iter()
             .flatten()
             .filter_map(|permit| snapshot.listener_config(permit.listener()))
-            .flat_map(|listener| listener.addresses.iter().map(|address| (Arc::clone(&listener.name), *address)))
+            .flat_map(|listener| {
+                listener.addresses.iter().map(|address| (Arc::clone(&listener.name), *address))
+            })
             .collect();
         // First what closes: a listener that was renamed, or moved, frees addresses for others.
-        let gone: Vec<Address> = self.bound.keys().filter(|address| !wanted.contains(address)).cloned().collect();
+        let gone: Vec<Address> =
+            self.bound.keys().filter(|address| !wanted.contains(address)).cloned().collect();
         for address in gone {
             self.unbind(&address).await;
         }

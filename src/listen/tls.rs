@@ -70,7 +70,8 @@ pub async fn establish(mut accepted: Accepted, limits: Limits, mode: RefusalMode
     if session.server_name() != Some(permit.host().as_str()) {
         return None;
     }
-    let protocol = if session.alpn_protocol() == Some(b"h2") { HttpVersion::Http2 } else { HttpVersion::Http1 };
+    let protocol =
+        if session.alpn_protocol() == Some(b"h2") { HttpVersion::Http2 } else { HttpVersion::Http1 };
     let facts = crate::access::record::ConnectionFacts {
         tls_version: session.protocol_version().and_then(version_name),
         tls_cipher: session.negotiated_cipher_suite().and_then(|suite| cipher_name(suite.suite())),

@@ -41,7 +41,7 @@ pub(super) struct RequestContext {
     pub(super) request_id: Arc<str>,
     /// The refusal, if it is refused.
     pub(super) reason: Option<Refusal>,
-    /// The host as it was sent.
+    /// The host; as it was sent when it is none.
     pub(super) host: Option<Arc<str>>,
     pub(super) protocol: &'static str,
     pub(super) facts: RequestFacts,
@@ -50,14 +50,22 @@ pub(super) struct RequestContext {
 
 impl RequestContext {
     /// Begins with the head of a request.
-    pub(super) fn begin(edge: &Arc<Edge>, opened: &Arc<Opened>, snapshot: &Snapshot, down: &Downstream<'_>) -> Self {
+    pub(super) fn begin(
+        edge: &Arc<Edge>,
+        opened: &Arc<Opened>,
+        snapshot: &Snapshot,
+        down: &Downstream<'_>,
+    ) -> Self {
         let head = down.head();
         let mut context = Self::of_nothing(edge, opened, snapshot, down.protocol());
         let listener = snapshot.listener(&opened.facts.listener).and_then(|id| snapshot.listener_config(id));
-        context.peer_is_trusted = listener.is_some_and(|listener| is_trusted(listener, opened.facts.peer.ip()));
+        context.peer_is_trusted =
+            listener.is_some_and(|listener| is_trusted(listener, opened.facts.peer.ip()));
         if context.peer_is_trusted {
             let trusted = listener.map_or(&[][..], |listener| &listener.trusted_proxies);
-            if let Some(client) = forwarded_client(&head.headers, |ip| trusted.iter().any(|net| net.contains(&ip))) {
+            if let Some(client) =
+                forwarded_client(&head.headers, |ip| trusted.iter().any(|net| net.contains(&ip)))
+            {
                 context.client = SocketAddr::new(client, 0);
             }
             if let Some(id) = believable_id(&head.headers) {
@@ -65,13 +73,14 @@ impl RequestContext {
             }
         }
         let target = super::request::target(head);
-        let (path, query) = target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query)));
+        let (path, query) =
+            target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query)));
         context.facts = RequestFacts {
-            method: Some(text(head.method.as_str().as_bytes())),
-            path: Some(text(path.as_bytes())),
-            query: query.map(|query| text(snapshot.redaction.redact(query).as_bytes())),
-            referer: head.headers.get(header::REFERER).map(|value| text(value.as_bytes())),
-            user_agent: head.headers.get(header::USER_AGENT).map(|value| text(value.as_bytes())),
+            method: Some(text(head.method.as_str())),
+            path: Some(text(path)),
+            query: query.map(|query| text(&*snapshot.redaction.redact(query))),
+            referer: head.headers.get(header::REFERER).map(text),
+            user_agent: head.headers.get(header::USER_AGENT).map(text),
             ..RequestFacts::default()
         };
         context
@@ -185,7 +194,8 @@ fn forwarded_client(headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) ->
 
 fn believable_id(headers: &HeaderMap) -> Option<Arc<str>> {
     let id = headers.get("x-request-id")?.to_str().ok()?;
-    let fits = !id.is_empty() && id.len() <= REQUEST_ID_BYTES && id.bytes().all(|byte| byte.is_ascii_graphic());
+    let fits =
+        !id.is_empty() && id.len() <= REQUEST_ID_BYTES && id.bytes().all(|byte| byte.is_ascii_graphic());
     fits.then(|| Arc::from(id))
 }
 
@@ -194,7 +204,9 @@ fn new_id() -> Arc<str> {
     Arc::from(format!("{:032x}", fastrand::u128(..)))
 }
 
-fn text(bytes: &[u8]) -> Arc<str> {
+/// A text that a client chose, as a record keeps it.
+pub(super) fn text(bytes: impl AsRef<[u8]>) -> Arc<str> {
+    let bytes = bytes.as_ref();
     Arc::from(String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_BYTES)]))
 }
 

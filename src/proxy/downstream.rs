@@ -96,7 +96,11 @@ impl Downstream<'_> {
     }
 
     /// Sends the head of an answer; `end` when no body follows.
-    pub(super) async fn write_head(&mut self, head: Box<ResponseHeader>, end: bool) -> Result<(), ClientFailure> {
+    pub(super) async fn write_head(
+        &mut self,
+        head: Box<ResponseHeader>,
+        end: bool,
+    ) -> Result<(), ClientFailure> {
         match self {
             Self::Http1(session) => session.write_response_header(head).await?,
             Self::Http2(session) => session.write_response_header(head, end)?,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 
 use super::connect::{ConnectionOrigin, UpstreamConnection};
-use super::context::RequestContext;
+use super::context::{self, RequestContext};
 use super::downstream::Downstream;
 use super::pump::{self, Ended};
 use super::{Proxy, refused, request, response};
@@ -74,13 +74,19 @@ fn judge(
     down: &Downstream<'_>,
     context: &mut RequestContext,
 ) -> Result<Permit, Refusal> {
-    context.host = request::authority(down.head()).map(Arc::from);
-    let host = request::host(down.head()).map_err(|_| Refusal::HostNotPermitted)?;
+    let host = request::host(down.head());
+    context.host = match &host {
+        Ok(host) => Some(host.shared()),
+        Err(_) => request::authority(down.head()).map(context::text),
+    };
+    let host = host.map_err(|_| Refusal::HostNotPermitted)?;
     let permit = snapshot
         .decide(&opened.facts.listener, &host, proxy.edge.moment())
         .map_err(|_| Refusal::HostNotPermitted)?;
     match &opened.coverage {
-        Some(coverage) if host != opened.host && coverage.names.get(&host).is_none() => Err(Refusal::NotCovered),
+        Some(coverage) if host != opened.host && coverage.names.get(&host).is_none() => {
+            Err(Refusal::NotCovered)
+        }
         _ => Ok(permit),
     }
 }
@@ -126,7 +132,8 @@ async fn attempt(
     let site = snapshot.site(permit.site()).ok_or(StatusCode::NOT_FOUND)?;
     let target = request::target(head);
     let path = target.split('?').next().unwrap_or_default().to_owned();
-    let route = route::resolve(&site.routes, &head.method, &path, &head.headers).ok_or(StatusCode::NOT_FOUND)?;
+    let route =
+        route::resolve(&site.routes, &head.method, &path, &head.headers).ok_or(StatusCode::NOT_FOUND)?;
     let candidates = candidates(proxy, snapshot, &route.origins);
     let ask = rewrite::ask(site.footer, &head.method, &path, &head.headers);
     let upgrade = request::is_websocket(head);
@@ -204,7 +211,8 @@ fn candidates<'s>(
         let candidate = move |place| Some(Candidate { origin, place, server: origin.servers.get(place)? });
         origin.order(now).into_iter().filter_map(candidate)
     });
-    let (mut healthy, mut paused): (Vec<_>, Vec<_>) = all.partition(|one| one.server.health.may_be_tried(now));
+    let (mut healthy, mut paused): (Vec<_>, Vec<_>) =
+        all.partition(|one| one.server.health.may_be_tried(now));
     paused.sort_by_key(|one| one.server.health.paused_until());
     healthy.extend(paused.into_iter().take(1));
     healthy

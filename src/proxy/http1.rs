@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use http::StatusCode;
 use pingora_core::ErrorType;
-use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::v1::server::HttpSession;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -143,4 +143,3 @@ async fn reject(edge: &Arc<Edge>, opened: &Arc<Opened>, mut stream: Stream, stat
     // The client is rejected either way.
     let _ = timeout(CLOSING, sent).await;
 }
-

@@ -43,7 +43,8 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
     options.max_header_list_size(u32::try_from(limits.request_head_bytes).unwrap_or(u32::MAX));
     options.initial_window_size(STREAM_WINDOW);
     options.initial_connection_window_size(CONNECTION_WINDOW);
-    let Ok(Ok(mut http2)) = timeout(limits.request_head_timeout, handshake(stream, Some(options))).await else {
+    let Ok(Ok(mut http2)) = timeout(limits.request_head_timeout, handshake(stream, Some(options))).await
+    else {
         return;
     };
     let digest = Arc::new(Digest::default());

@@ -112,7 +112,10 @@ pub(super) async fn run(
     if up.write_request_header(head).await.is_err() {
         return Ended::Unanswered { sent_body: false };
     }
-    if upload == Upload::Open && request::expects_continue(down.head()) && down.write_continue().await.is_err() {
+    if upload == Upload::Open
+        && request::expects_continue(down.head())
+        && down.write_continue().await.is_err()
+    {
         return Ended::Broken;
     }
     let now = Instant::now();
@@ -169,7 +172,9 @@ impl Pump<'_, '_> {
     fn deadline(&self) -> Instant {
         match (&self.answer, self.upload) {
             (Answer::Awaited, Upload::Open) => self.uploaded + self.exchange.limits.body_idle_timeout,
-            (Answer::Awaited, Upload::Done | Upload::Refused) => self.sent + self.exchange.timeouts.first_byte,
+            (Answer::Awaited, Upload::Done | Upload::Refused) => {
+                self.sent + self.exchange.timeouts.first_byte
+            }
             (Answer::Passing | Answer::Injecting(_), _) => self.answered + self.exchange.timeouts.idle,
             (Answer::Tunnel, _) => self.answered.max(self.uploaded) + self.exchange.limits.idle_timeout,
         }

@@ -131,7 +131,8 @@ pub(super) fn upstream_head(
     changes: Changes<'_>,
 ) -> pingora_core::Result<Box<RequestHeader>> {
     let target = raw_target(head);
-    let mut upstream = RequestHeader::build_no_case(head.method.clone(), &target, Some(head.headers.len() + 6))?;
+    let mut upstream =
+        RequestHeader::build_no_case(head.method.clone(), &target, Some(head.headers.len() + 6))?;
     let nominated = nominated(&head.headers);
     for (name, value) in &head.headers {
         let ours = *name == header::HOST
@@ -139,7 +140,8 @@ pub(super) fn upstream_head(
             || *name == header::EXPECT
             || (changes.ask != Ask::AsSent && *name == header::ACCEPT_ENCODING)
             || (changes.ask == Ask::Whole && (*name == header::RANGE || *name == header::IF_RANGE))
-            || (!context.peer_is_trusted && [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST].contains(name))
+            || (!context.peer_is_trusted
+                && [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST].contains(name))
             || *name == X_FORWARDED_FOR
             || *name == X_REQUEST_ID;
         if !ours && !is_hop_by_hop(name) && !nominated.contains(name) {

@@ -290,7 +290,8 @@ impl Spool {
         self.shared.stats.clock_synchronized.store(synchronized, Ordering::Relaxed);
         match rustix::fs::fstatvfs(&self.setting.directory) {
             Ok(disk) => {
-                self.below_reserve = disk.f_bavail.saturating_mul(disk.f_frsize) < self.shared.policy.load().reserve;
+                self.below_reserve =
+                    disk.f_bavail.saturating_mul(disk.f_frsize) < self.shared.policy.load().reserve;
                 self.publish(None);
             }
             Err(error) => {

@@ -54,7 +54,9 @@ fn the_host_is_the_one_name() {
     check(&[], Err(Refusal::NoServerName));
     check(&server_name(b"192.0.2.1"), Err(Refusal::IpLiteral));
     check(&server_name(b"2001:db8::1"), Err(Refusal::IpLiteral));
-    for bad in [&b"www.example.cn."[..], b"", b"a\0b.cn", b"\xe4\xb8\xad.cn", b"a_b.cn", b"\xff.cn", &[b'a'; 300]] {
+    for bad in
+        [&b"www.example.cn."[..], b"", b"a\0b.cn", b"\xe4\xb8\xad.cn", b"a_b.cn", b"\xff.cn", &[b'a'; 300]]
+    {
         check(&server_name(bad), Err(Refusal::BadServerName));
     }
     let twice = [server_name(b"www.example.cn"), server_name(b"www.example.cn")].concat();

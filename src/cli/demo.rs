@@ -1,0 +1,187 @@
+//! `icpgate demo`: the real proxy with certificates, origins and an allowlist of its own.
+//!
+//! Everything lives in a temporary folder, which is removed at the end; nothing is asked of the
+//! system but the loopback addresses.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::http::{HeaderMap, Uri};
+use axum::response::Html;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use tokio::net::TcpListener;
+
+use super::Answer;
+use super::run::runtime;
+use crate::app;
+use crate::clock::Clock;
+
+/// Where the demonstration listens.
+#[derive(Debug, clap::Args)]
+pub(super) struct DemoArgs {
+    /// The address for TLS.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443")]
+    listen: SocketAddr,
+    /// The address in clear text.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    http: SocketAddr,
+    /// The address of the admin pages.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9180")]
+    admin: SocketAddr,
+}
+
+const FILED: &str = "www.example.cn";
+const UNFILED: &str = "www.example.net";
+
+const FILINGS: &str = "\
+# The allowlist. Save a change and watch the ports: they follow within 250 ms.
+filings:
+  - domain: example.cn
+    number: 京ICP备2024012345号-1
+    status: approved
+    approved_on: 2026-03-02
+";
+
+/// Serves the demonstration until a signal ends it.
+pub(super) fn demo(args: &DemoArgs) -> anyhow::Result<Answer> {
+    let folder = tempfile::Builder::new().prefix("icpgate-demo-").tempdir().context("no temporary folder")?;
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(async {
+        let mainland = origin("mainland", "北京").await?;
+        let offshore = origin("offshore", "Singapore").await?;
+        write_files(folder.path(), args, mainland, offshore)?;
+        std::io::stdout().write_all(guide(folder.path(), args).as_bytes())?;
+        app::run(folder.path().join("icpgate.yaml"), Clock::system()).await.map_err(anyhow::Error::from)
+    });
+    runtime.shutdown_background();
+    outcome.context("the demonstration did not start")?;
+    Ok(Answer::Yes)
+}
+
+/// An origin that answers every request with a page about it.
+async fn origin(region: &'static str, place: &'static str) -> anyhow::Result<SocketAddr> {
+    let socket = TcpListener::bind("127.0.0.1:0").await.context("no port for an origin")?;
+    let address = socket.local_addr()?;
+    let page = move |uri: Uri, headers: HeaderMap| async move {
+        let mut shown = String::new();
+        for (name, value) in &headers {
+            // Writing into a string cannot fail.
+            let _ = writeln!(shown, "{name}: {}", String::from_utf8_lossy(value.as_bytes()));
+        }
+        let shown = shown.replace('&', "&amp;").replace('<', "&lt;");
+        let path = uri.path().replace('&', "&amp;").replace('<', "&lt;");
+        Html(format!(
+            "<!doctype html>\n<html>\n<head><meta charset=\"utf-8\"><title>{region}</title></head>\n<body>\n\
+             <h1>{path} from the {region} origin ({place})</h1>\n<pre>{shown}</pre>\n</body>\n</html>\n"
+        ))
+    };
+    tokio::spawn(async move { axum::serve(socket, Router::new().fallback(page)).await });
+    Ok(address)
+}
+
+fn write_files(
+    folder: &Path,
+    args: &DemoArgs,
+    mainland: SocketAddr,
+    offshore: SocketAddr,
+) -> anyhow::Result<()> {
+    write_certificates(folder)?;
+    fs_err::write(folder.join("filings.yaml"), FILINGS)?;
+    let DemoArgs { listen, http, admin } = args;
+    let configuration = format!(
+        "\
+node: demo
+filings: filings.yaml
+listeners:
+  - {{name: https, addresses: [\"{listen}\"], protocol: https}}
+  - {{name: http, addresses: [\"{http}\"], protocol: http}}
+sites:
+  - name: demo
+    hosts: [{FILED}, {UNFILED}]
+    certificate: {{chain: demo.pem, key: demo.key}}
+    routes:
+      - match: {{path: /pay}}
+        origins: [offshore]
+      - match: {{path: /}}
+        origins: [mainland]
+origins:
+  - {{name: mainland, region: mainland, scheme: http, servers: [\"{mainland}\"]}}
+  - {{name: offshore, region: offshore, scheme: http, servers: [\"{offshore}\"]}}
+access_log: {{directory: access}}
+admin: {{address: \"{admin}\"}}
+"
+    );
+    fs_err::write(folder.join("icpgate.yaml"), configuration)?;
+    Ok(())
+}
+
+/// A certificate authority for this run alone, and the demonstration's pair.
+fn write_certificates(folder: &Path) -> anyhow::Result<()> {
+    let mut authority = CertificateParams::new(Vec::new())?;
+    authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    authority.distinguished_name.push(rcgen::DnType::CommonName, "icpgate demo authority");
+    let authority_key = KeyPair::generate()?;
+    fs_err::write(folder.join("ca.pem"), authority.self_signed(&authority_key)?.pem())?;
+    let issuer = Issuer::new(authority, authority_key);
+    let key = KeyPair::generate()?;
+    let certificate =
+        CertificateParams::new(vec![FILED.to_owned(), UNFILED.to_owned()])?.signed_by(&key, &issuer)?;
+    fs_err::write(folder.join("demo.pem"), certificate.pem())?;
+    write_private(&folder.join("demo.key"), &key.serialize_pem())
+}
+
+fn write_private(file: &Path, text: &str) -> anyhow::Result<()> {
+    use fs_err::os::unix::fs::OpenOptionsExt as _;
+    let mut opened = fs_err::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+    Ok(opened.write_all(text.as_bytes())?)
+}
+
+/// What is worth trying, one line for each thing.
+fn guide(folder: &Path, args: &DemoArgs) -> String {
+    let DemoArgs { listen, http, admin } = args;
+    let folder = folder.display();
+    let program =
+        std::env::current_exe().map_or_else(|_| "icpgate".to_owned(), |path| path.display().to_string());
+    let tls = |host: &str, path: &str| {
+        let (address, port) = (listen.ip(), listen.port());
+        format!("curl --cacert {folder}/ca.pem --resolve {host}:{port}:{address} https://{host}:{port}{path}")
+    };
+    let (served, offshore, refused) = (tls(FILED, "/"), tls(FILED, "/pay"), tls(UNFILED, "/"));
+    let (http_address, http_port) = (http.ip(), http.port());
+    format!(
+        "
+icpgate demo. In a second terminal, try:
+
+# 1. A filed host is served over TLS, with the filing's link before </body>:
+{served}
+
+# 2. The same host, from the offshore origin:
+{offshore}
+
+# 3. Clear text is redirected (308):
+curl -i --resolve {FILED}:{http_port}:{http_address} 'http://{FILED}:{http_port}/a?b=c'
+
+# 4. A host without a filing is reset before one byte is sent:
+{refused}
+
+# 5. Why?
+{program} explain --config {folder}/icpgate.yaml {UNFILED}
+
+# 6. Revoke the filing: both ports close, and (1) is refused by the system. Then approve it again.
+sed -i 's/status: approved/status: suspended/' {folder}/filings.yaml
+sed -i 's/status: suspended/status: approved/' {folder}/filings.yaml
+
+# 7. What was recorded, and how everything stands:
+{program} logs export {folder}/access
+curl http://{admin}/status.json
+curl http://{admin}/metrics
+
+The allowlist is {folder}/filings.yaml. Ctrl-C ends the demo and removes the folder.
+
+"
+    )
+}

@@ -1,0 +1,147 @@
+//! `icpgate explain`: why a host is or is not served.
+
+use std::io::Write;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Answer, At, ConfigFile};
+use crate::app::examine;
+use crate::clock::{Moment, SHANGHAI};
+use crate::config::report::Report;
+use crate::gate::{self, Filing, ListenerId, Refusal};
+use crate::hostname::Hostname;
+use crate::snapshot::Snapshot;
+
+/// What `explain` is asked.
+#[derive(Debug, clap::Args)]
+pub(super) struct ExplainArgs {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// The host.
+    host: String,
+    /// Only on this listener.
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
+    #[command(flatten)]
+    at: At,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Explained {
+    host: String,
+    at: String,
+    answers: Vec<ListenerAnswer>,
+}
+
+#[derive(Serialize)]
+struct ListenerAnswer {
+    listener: String,
+    permitted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    because: String,
+}
+
+/// Explains. The answer is no when any listener that is asked about refuses.
+pub(super) fn explain(args: &ExplainArgs, out: &mut dyn Write) -> anyhow::Result<Answer> {
+    let at = args.at.or_now();
+    let built = examine(&args.config.file, at)?;
+    let Some(snapshot) = built.snapshot else {
+        let report: Report = built.problems.iter().collect();
+        write!(std::io::stderr(), "{report}")?;
+        return Ok(Answer::No);
+    };
+    let listeners: Vec<ListenerId> = match &args.listener {
+        Some(name) => vec![snapshot.listener(name).with_context(|| unknown_listener(&snapshot, name))?],
+        None => (0..snapshot.config.listeners.len()).map(ListenerId).collect(),
+    };
+    let answers: Vec<ListenerAnswer> =
+        listeners.into_iter().map(|listener| answer(&snapshot, listener, &args.host, at)).collect();
+    let permitted = answers.iter().all(|answer| answer.permitted);
+    let explained = Explained { host: args.host.clone(), at: shown(at), answers };
+    if args.json {
+        serde_json::to_writer_pretty(&mut *out, &explained)?;
+        writeln!(out)?;
+    } else {
+        for answer in &explained.answers {
+            let verdict =
+                answer.reason.map_or_else(|| "permitted".to_owned(), |reason| format!("refused: {reason}"));
+            writeln!(out, "{} on {}: {verdict} — {}", explained.host, answer.listener, answer.because)?;
+        }
+    }
+    Ok(if permitted { Answer::Yes } else { Answer::No })
+}
+
+fn unknown_listener(snapshot: &Snapshot, name: &str) -> String {
+    let known: Vec<&str> = snapshot.config.listeners.iter().map(|listener| &*listener.name).collect();
+    format!("no listener is called {name:?}; there are: {}", known.join(", "))
+}
+
+fn shown(time: Timestamp) -> String {
+    time.display_with_offset(SHANGHAI).to_string()
+}
+
+fn answer(snapshot: &Snapshot, listener: ListenerId, host: &str, at: Timestamp) -> ListenerAnswer {
+    let parsed =
+        Hostname::from_unicode(host).map_err(|invalid| (Refusal::from(invalid.clone()), invalid.to_string()));
+    let (refusal, because) = match parsed {
+        Err((refusal, because)) => (Some(refusal), because),
+        Ok(host) => match gate::decide(&snapshot.gate, listener, &host, Moment::at(at)) {
+            Ok(permit) => (None, permitted(snapshot, &permit)),
+            Err(refusal) => (Some(refusal), because(snapshot, listener, &host, refusal)),
+        },
+    };
+    ListenerAnswer {
+        listener: snapshot
+            .listener_config(listener)
+            .map(|listener| listener.name.to_string())
+            .unwrap_or_default(),
+        permitted: refusal.is_none(),
+        reason: refusal.map(Refusal::label),
+        because,
+    }
+}
+
+fn permitted(snapshot: &Snapshot, permit: &gate::Permit) -> String {
+    let site = snapshot.site(permit.site()).map(|site| site.name.to_string()).unwrap_or_default();
+    format!("site {site}, {}", filed(permit.filing()))
+}
+
+fn filed(filing: &Filing) -> String {
+    let number = filing.number.as_ref().map_or("without a number", |number| number.as_str());
+    let until = filing.ends.map(|ends| format!(" until {}", shown(ends))).unwrap_or_default();
+    let since = filing.begins.map(|begins| format!(" since {}", shown(begins))).unwrap_or_default();
+    format!("filing of {} ({number}), {}{since}{until}", filing.domain, filing.status.label())
+}
+
+/// The facts behind a refusal, in a sentence.
+fn because(snapshot: &Snapshot, listener: ListenerId, host: &Hostname, refusal: Refusal) -> String {
+    let domain = host.registrable_domain();
+    let filings = domain.map_or(&[][..], |domain| snapshot.gate.filings.of_domain(domain));
+    let known: Vec<String> = filings.iter().map(|filing| filed(filing)).collect();
+    let known = known.join("; ");
+    match refusal {
+        Refusal::NotFiled => match domain {
+            Some(domain) => format!("the allowlist has no filing of {domain}"),
+            None => "a filing is for a domain below a public suffix, and this is none".to_owned(),
+        },
+        Refusal::HostExcluded => format!("{known}: its hosts do not name this one"),
+        Refusal::AddressNotFiled => {
+            let public = snapshot.listener_config(listener).map(|listener| &listener.public_addresses);
+            format!(
+                "{known}: its access does not list every one of the public addresses {:?}",
+                public.unwrap_or(&Vec::new())
+            )
+        }
+        Refusal::NoSite => format!("{known}: no site on this listener serves the host"),
+        Refusal::NoCertificate => {
+            format!("{known}: the site has no certificate that covers the host and is within its dates")
+        }
+        _ => known,
+    }
+}

@@ -1,0 +1,33 @@
+//! `icpgate run`: the program itself.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use super::Answer;
+use crate::app::{self, NotStarted};
+use crate::clock::Clock;
+use crate::config::report::Report;
+
+/// Serves until a signal ends it. What keeps it from starting is an error: nothing was bound.
+pub(super) fn run(file: PathBuf) -> anyhow::Result<Answer> {
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(app::run(file, Clock::system()));
+    // Whatever still runs then belongs to connections that are cut.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => Ok(Answer::Yes),
+        Err(NotStarted::Problems(problems)) => {
+            let report: Report = problems.iter().collect();
+            write!(std::io::stderr(), "{report}")?;
+            anyhow::bail!("not started: mend the problems above (`icpgate check` shows them too)")
+        }
+        Err(error) => Err(anyhow::Error::from(error).context("not started")),
+    }
+}
+
+/// The runtime that everything runs on.
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot be started")
+}

@@ -1,0 +1,270 @@
+//! What is asked of the origin, and what is done with its answer, by heads alone.
+//!
+//! Only an answer that is a page to be shown is counted; what is no page is nobody's failure.
+
+use encoding_rs::Encoding;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+
+use super::{Charset, FooterPages};
+
+/// How a request is put to the origin.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ask {
+    /// As the client sent it.
+    AsSent,
+    /// With `accept-encoding: identity`, since the answer may be a page.
+    Identity,
+    /// So, and without `range` and `if-range`: a part of a page cannot be rewritten, and does not fit the
+    /// parts of the page with its footer.
+    Whole,
+}
+
+/// What is done with an answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Rewrite {
+    /// The head is changed by [`apply_to_head`], and the body goes through an
+    /// [`Injector`](super::Injector).
+    Inject(Charset),
+    /// There is no body, but the head is that of such a page: [`apply_to_head`]. Not counted.
+    HeadOnly,
+    /// It is a page that is chosen for the footer, and passes unchanged. Counted.
+    Skipped(SkipReason),
+    /// It is no such page, and passes unchanged. Not counted.
+    NotApplicable,
+}
+
+/// Why a page gets no footer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SkipReason {
+    /// It has a content coding.
+    Encoded,
+    /// It is a part of a page.
+    Partial,
+    /// The origin forbids changes: `cache-control: no-transform`.
+    NoTransform,
+    /// It is to be saved, not shown: `content-disposition: attachment`.
+    Attachment,
+    /// Its charset is no superset of ASCII, as UTF-16.
+    Charset,
+    /// It has no doctype, html, head or body tag.
+    Fragment,
+    /// It has frames in place of a body.
+    Frameset,
+    /// It ends within a tag, a comment, a script or a template.
+    Unfinished,
+}
+
+impl SkipReason {
+    /// The word used in logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Encoded => "encoded",
+            Self::Partial => "partial",
+            Self::NoTransform => "no_transform",
+            Self::Attachment => "attachment",
+            Self::Charset => "charset",
+            Self::Fragment => "fragment",
+            Self::Frameset => "frameset",
+            Self::Unfinished => "unfinished",
+        }
+    }
+}
+
+/// How a request for `path` (without its query) is put to the origin of a site.
+///
+/// Whoever may be answered with a page is answered whole and in identity coding. A range is kept where
+/// it may be a player's, seeking in a video whose path does not say so: there the client neither names
+/// `text/html` nor has the path a page's form.
+pub fn ask(pages: FooterPages, method: &Method, path: &str, headers: &HeaderMap) -> Ask {
+    if !is_chosen(pages, path) || !may_be_html(method, path, headers) {
+        Ask::AsSent
+    } else if headers.contains_key(header::RANGE)
+        && !(accepts(headers, "text/html") || has_form_of_page(path))
+    {
+        Ask::Identity
+    } else {
+        Ask::Whole
+    }
+}
+
+/// Whether a request for `path` (without its query) may be answered with a page.
+///
+/// Not: methods other than GET and HEAD, whose answers are no pages to be kept or compared; paths that
+/// end as files of other kinds do; clients that take no HTML; and what a browser says is for an image,
+/// a script or the like (`sec-fetch-dest`).
+pub fn may_be_html(method: &Method, path: &str, headers: &HeaderMap) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+        && !has_form_of_asset(path)
+        && (!headers.contains_key(header::ACCEPT)
+            || accepts(headers, "text/html")
+            || accepts(headers, "*/*")
+            || accepts(headers, "text/*"))
+        && headers.get("sec-fetch-dest").is_none_or(|dest| DOCUMENT_DESTINATIONS.contains(&dest.as_bytes()))
+}
+
+/// What is done with the answer to a request for `path` (without its query).
+pub fn plan(
+    pages: FooterPages,
+    method: &Method,
+    path: &str,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> Rewrite {
+    if !is_chosen(pages, path) || !matches!(*method, Method::GET | Method::HEAD) {
+        return Rewrite::NotApplicable;
+    }
+    let media_type = MediaType::of(headers);
+    match (status, media_type) {
+        // It speaks of the page that was sent before, with its weakened tag; a type is rarely given.
+        (StatusCode::NOT_MODIFIED, None) if !has_form_of_asset(path) => return Rewrite::HeadOnly,
+        (StatusCode::NOT_MODIFIED, Some(MediaType::Html(_))) => return Rewrite::HeadOnly,
+        (
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT,
+            Some(MediaType::Html(_) | MediaType::UnreadableHtml),
+        ) => {}
+        _ => return Rewrite::NotApplicable,
+    }
+    let reason = if status == StatusCode::PARTIAL_CONTENT || headers.contains_key(header::CONTENT_RANGE) {
+        SkipReason::Partial
+    } else if is_encoded(headers) {
+        SkipReason::Encoded
+    } else if tokens(headers, header::CACHE_CONTROL).any(|token| token.eq_ignore_ascii_case("no-transform")) {
+        SkipReason::NoTransform
+    } else if is_attachment(headers) {
+        SkipReason::Attachment
+    } else {
+        match media_type {
+            Some(MediaType::Html(_)) if method == Method::HEAD => return Rewrite::HeadOnly,
+            Some(MediaType::Html(charset)) => return Rewrite::Inject(charset),
+            _ => SkipReason::Charset,
+        }
+    };
+    if method == Method::HEAD { Rewrite::NotApplicable } else { Rewrite::Skipped(reason) }
+}
+
+/// Headers that speak of the body's exact bytes, and are removed when those change.
+pub const REMOVED_HEADERS: [HeaderName; 6] = [
+    header::CONTENT_LENGTH,
+    header::ACCEPT_RANGES,
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("content-digest"),
+];
+
+/// Makes a head true for a page whose bytes change: [`REMOVED_HEADERS`] go, the entity tag becomes weak.
+/// The framing of the body is the caller's.
+pub fn apply_to_head(headers: &mut HeaderMap) {
+    for name in REMOVED_HEADERS {
+        headers.remove(name);
+    }
+    if let Some(weak) = headers.get(header::ETAG).and_then(weak_etag) {
+        headers.insert(header::ETAG, weak);
+    }
+}
+
+/// The weak form of a strong entity tag; `None` if there is nothing to weaken.
+pub fn weak_etag(etag: &HeaderValue) -> Option<HeaderValue> {
+    let strong = etag.as_bytes();
+    if !strong.starts_with(b"\"") {
+        return None;
+    }
+    HeaderValue::from_bytes(&[b"W/", strong].concat()).ok()
+}
+
+fn is_chosen(pages: FooterPages, path: &str) -> bool {
+    match pages {
+        FooterPages::All => true,
+        FooterPages::Home => path == "/",
+        FooterPages::Off => false,
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum MediaType {
+    Html(Charset),
+    UnreadableHtml,
+    Other,
+}
+
+impl MediaType {
+    /// By the last `content-type`, which is the one that browsers take.
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let value = headers.get_all(header::CONTENT_TYPE).iter().next_back()?.as_bytes();
+        let mut parts = value.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+        if !parts.next()?.eq_ignore_ascii_case(b"text/html") {
+            return Some(Self::Other);
+        }
+        let label = parts.find_map(|parameter| {
+            let (name, value) = parameter.split_at_checked(b"charset=".len())?;
+            name.eq_ignore_ascii_case(b"charset=").then(|| value.trim_ascii())
+        });
+        let label = label.map(|label| {
+            label.strip_prefix(b"\"").and_then(|label| label.strip_suffix(b"\"")).unwrap_or(label)
+        });
+        Some(match label.and_then(Encoding::for_label) {
+            Some(encoding) if encoding.is_ascii_compatible() => Self::Html(Charset::Declared(encoding)),
+            Some(_) => Self::UnreadableHtml,
+            None => Self::Html(Charset::Undeclared),
+        })
+    }
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::CONTENT_ENCODING)
+        && tokens(headers, header::CONTENT_ENCODING).any(|coding| !coding.eq_ignore_ascii_case("identity"))
+}
+
+fn is_attachment(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_DISPOSITION).is_some_and(|value| {
+        value
+            .as_bytes()
+            .split(|&byte| byte == b';')
+            .next()
+            .is_some_and(|kind| kind.trim_ascii().eq_ignore_ascii_case(b"attachment"))
+    })
+}
+
+/// The elements of a header that is a list. A value that is not ASCII is one odd element.
+fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).into_iter();
+    values
+        .flat_map(|value| value.to_str().unwrap_or("?").split(','))
+        .map(str::trim)
+        .filter(|token| !token.is_empty())
+}
+
+fn accepts(headers: &HeaderMap, range: &str) -> bool {
+    tokens(headers, header::ACCEPT)
+        .any(|token| token.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(range)))
+}
+
+/// What browsers fetch to show as a page; `empty` is a script's request, which may be put into one.
+const DOCUMENT_DESTINATIONS: [&[u8]; 7] =
+    [b"document", b"iframe", b"frame", b"embed", b"object", b"empty", b"fencedframe"];
+
+fn extension(path: &str) -> Option<&str> {
+    let (_, last) = path.rsplit_once('/')?;
+    last.rsplit_once('.').map(|(_, extension)| extension)
+}
+
+fn has_form_of_page(path: &str) -> bool {
+    path.ends_with('/')
+        || extension(path).is_some_and(|e| PAGES.iter().any(|page| e.eq_ignore_ascii_case(page)))
+}
+
+fn has_form_of_asset(path: &str) -> bool {
+    extension(path).is_some_and(|e| ASSETS.iter().any(|asset| e.eq_ignore_ascii_case(asset)))
+}
+
+const PAGES: [&str; 10] = ["html", "htm", "shtml", "xhtml", "php", "jsp", "asp", "aspx", "do", "action"];
+
+/// Files that no server answers with a page but in an error. An answer that is one all the same is
+/// still rewritten, if it came in identity coding.
+const ASSETS: [&str; 53] = [
+    "js", "mjs", "css", "map", "json", "xml", "txt", "wasm", "png", "jpg", "jpeg", "gif", "webp", "avif",
+    "svg", "ico", "bmp", "woff", "woff2", "ttf", "otf", "eot", "mp4", "m4v", "m4a", "m4s", "webm", "mov",
+    "flv", "ts", "m3u8", "mpd", "mp3", "aac", "ogg", "wav", "flac", "zip", "gz", "tgz", "bz2", "xz", "zst",
+    "7z", "rar", "apk", "ipa", "exe", "dmg", "iso", "pdf", "csv", "bin",
+];
