@@ -5,7 +5,7 @@
 //! request, so it writes bytes and builds no tree.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -160,8 +160,9 @@ impl Line<'_> {
     /// known is zero, and absent.
     fn endpoint(&mut self, ip_key: &str, port_key: &str, address: SocketAddr) {
         self.key(ip_key);
-        // Writing to a Vec cannot fail.
-        let _ = write!(self.out, "\"{}\"", address.ip().to_canonical());
+        self.out.push(b'"');
+        write_ip(address.ip().to_canonical(), self.out);
+        self.out.push(b'"');
         if address.port() != 0 {
             self.number(port_key, address.port().into());
         }
@@ -169,6 +170,7 @@ impl Line<'_> {
 
     fn address(&mut self, key: &str, address: SocketAddr) {
         self.key(key);
+        // Writing to a Vec cannot fail.
         let _ = write!(self.out, "\"{address}\"");
     }
 }
@@ -193,15 +195,32 @@ fn write_time(time: Timestamp, out: &mut Vec<u8>) {
 }
 
 fn write_number(number: u64, out: &mut Vec<u8>) {
-    let digits = number.checked_ilog10().unwrap_or(0) + 1;
+    let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
     write_padded(number, digits, out);
 }
 
 /// The last `digits` decimal digits of `number`.
-fn write_padded(number: u64, digits: u32, out: &mut Vec<u8>) {
-    for place in (0..digits).rev() {
-        let digit = number / 10_u64.pow(place) % 10;
-        out.push(b'0' + u8::try_from(digit).unwrap_or(0));
+fn write_padded(mut number: u64, digits: usize, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + digits, b'0');
+    for digit in out[start..].iter_mut().rev() {
+        *digit += (number % 10) as u8;
+        number /= 10;
+    }
+}
+
+fn write_ip(ip: IpAddr, out: &mut Vec<u8>) {
+    match ip {
+        IpAddr::V4(ip) => {
+            for (at, octet) in ip.octets().into_iter().enumerate() {
+                if at > 0 {
+                    out.push(b'.');
+                }
+                write_number(octet.into(), out);
+            }
+        }
+        // Writing to a Vec cannot fail.
+        IpAddr::V6(ip) => drop(write!(out, "{ip}")),
     }
 }
 
@@ -209,26 +228,37 @@ fn write_padded(number: u64, digits: u32, out: &mut Vec<u8>) {
 /// are escaped, since terminals obey some and text tools break lines at others.
 fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    let mut clean = 0;
-    for (at, character) in text.char_indices() {
-        let escaped: bool = match character {
-            '"' | '\\' => true,
-            ' '..='~' => false,
-            '\u{2028}' | '\u{2029}' => true,
-            _ => character.is_control(),
-        };
-        if escaped {
-            out.extend_from_slice(&text.as_bytes()[clean..at]);
-            clean = at + character.len_utf8();
-            match character {
-                '"' | '\\' => out.extend_from_slice(&[b'\\', text.as_bytes()[at]]),
-                // Writing to a Vec cannot fail.
-                _ => drop(write!(out, "\\u{:04x}", u32::from(character))),
-            }
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(may_need_escape) {
+        let (clean, from) = rest.split_at(at);
+        out.extend_from_slice(clean.as_bytes());
+        let mut characters = from.chars();
+        if let Some(character) = characters.next() {
+            write_character(character, out);
         }
+        rest = characters.as_str();
     }
-    out.extend_from_slice(&text.as_bytes()[clean..]);
+    out.extend_from_slice(rest.as_bytes());
     out.push(b'"');
+}
+
+/// Whether a character that begins with `byte` may need escaping: 0xc2 leads the C1 controls, 0xe2
+/// the line separators.
+fn may_need_escape(byte: u8) -> bool {
+    matches!(byte, ..0x20 | b'"' | b'\\' | 0x7f | 0xc2 | 0xe2)
+}
+
+fn write_character(character: char, out: &mut Vec<u8>) {
+    match character {
+        '"' | '\\' => {
+            out.push(b'\\');
+            out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        // Writing to a Vec cannot fail.
+        '\u{2028}' | '\u{2029}' => drop(write!(out, "\\u{:04x}", u32::from(character))),
+        _ if character.is_control() => drop(write!(out, "\\u{:04x}", u32::from(character))),
+        _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+    }
 }
 
 #[cfg(test)]

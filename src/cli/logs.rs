@@ -158,3 +158,75 @@ fn size(bytes: f64) -> String {
     }
     format!("{:.1} {}", shown.0, shown.1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        let lines = [
+            r#"{"seq":1,"time":"2026-03-02T10:00:00.000+08:00","host":"www.example.cn","client_ip":"192.0.2.1"}"#,
+            "nonsense",
+            r#"{"seq":2,"time":"2026-03-03T10:00:00.000+08:00","host":"xn--fiq228c.cn","client_ip":"192.0.2.2"}"#,
+            "",
+        ];
+        let segment = folder.path().join("access-20260302T100000-00000000000000000001.ndjson");
+        fs_err::write(segment, lines.join("\n")).expect("written");
+        folder
+    }
+
+    fn exported(arguments: &[&str]) -> (String, String) {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: ExportArgs,
+        }
+        let store = store();
+        let directory = store.path().display().to_string();
+        let line = ["export", directory.as_str()].into_iter().chain(arguments.iter().copied());
+        let line = <Line as clap::Parser>::try_parse_from(line).expect("understood");
+        let (mut out, mut notes) = (Vec::new(), Vec::new());
+        export(&line.args, &mut out, &mut notes).expect("exported");
+        (String::from_utf8(out).expect("UTF-8"), String::from_utf8(notes).expect("UTF-8"))
+    }
+
+    #[test]
+    fn records_are_exported_as_they_are_and_what_is_none_is_named() {
+        let (out, notes) = exported(&[]);
+        assert_eq!(out.lines().count(), 2);
+        assert!(out.starts_with(r#"{"seq":1,"time":"2026-03-02T10:00:00.000+08:00","#), "{out}");
+        assert!(notes.contains(":2: not a record") && notes.ends_with("1 lines are no records\n"), "{notes}");
+    }
+
+    #[test]
+    fn a_unicode_host_and_a_time_choose() {
+        assert!(exported(&["--host", "中文.cn"]).0.starts_with(r#"{"seq":2,"#));
+        assert!(exported(&["--to", "2026-03-03T02:00:00Z"]).0.ends_with("\"192.0.2.1\"}\n"));
+        assert_eq!(exported(&["--client", "192.0.2.3"]).0, "");
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_an_error_that_names_it() {
+        let args = StatArgs { dir: "/nowhere/at/all".into(), json: false };
+        let error = stat(&args, &mut Vec::new()).expect_err("not there");
+        assert!(format!("{error:#}").contains("/nowhere/at/all"), "{error:#}");
+    }
+
+    #[test]
+    fn a_store_is_summed_up_for_people_and_for_scripts() {
+        let store = store();
+        let stat = |json| {
+            let mut out = Vec::new();
+            let args = StatArgs { dir: store.path().to_owned(), json };
+            super::stat(&args, &mut out).expect("summed up");
+            String::from_utf8(out).expect("UTF-8")
+        };
+        let document: serde_json::Value = serde_json::from_str(&stat(true)).expect("JSON");
+        assert_eq!(document["records"], 2);
+        assert_eq!(document["segments"], 1);
+        assert_eq!(document["from"], "2026-03-02T10:00:00+08:00");
+        assert_eq!(document["records_per_day"], 2.0);
+        assert!(stat(false).starts_with("2 records in 1 segments, "), "{}", stat(false));
+    }
+}

@@ -4,7 +4,7 @@
 //! always has its place in the queue.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,11 +17,14 @@ use crate::retention::refusals::Refusals;
 /// Exchanges under way and records not yet written, together.
 pub const SLOTS: usize = 65_536;
 
+/// Bytes of names, paths and headers in records not yet written at which no slot is given.
+const QUEUE_BYTES: usize = 256 * 1024 * 1024;
+
 /// Why no record can be kept now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum StoreFull {
-    /// Every slot is taken.
-    #[error("{SLOTS} access records are under way or not yet written")]
+    /// Every slot is taken, or what waits to be written is too large.
+    #[error("too many access records are under way or not yet written")]
     Queue,
     /// Less disk is free than `access_log.reserve`.
     #[error("the disk of the access records has less free than access_log.reserve")]
@@ -58,6 +61,7 @@ pub struct StoreStats {
     pub(super) bytes: AtomicU64,
     pub(super) clock_synchronized: AtomicBool,
     in_use: AtomicUsize,
+    queued_bytes: AtomicUsize,
     trouble: AtomicU8,
 }
 
@@ -94,8 +98,10 @@ impl StoreStats {
             2 => Some(StoreFull::NoSpace),
             3 => Some(StoreFull::Failing),
             4 => Some(StoreFull::Closed),
-            _ if self.slots_in_use() >= SLOTS => Some(StoreFull::Queue),
-            _ => None,
+            _ => {
+                let bytes = self.queued_bytes.load(Ordering::Relaxed);
+                (self.slots_in_use() >= SLOTS || bytes >= QUEUE_BYTES).then_some(StoreFull::Queue)
+            }
         }
     }
 
@@ -126,9 +132,32 @@ impl StoreStats {
         self.in_use.fetch_sub(slots, Ordering::Relaxed);
     }
 
+    fn queued(&self, record: &AccessRecord) {
+        self.queued_bytes.fetch_add(weight(record), Ordering::Relaxed);
+    }
+
+    pub(super) fn dequeued(&self, record: &AccessRecord) {
+        self.queued_bytes.fetch_sub(weight(record), Ordering::Relaxed);
+    }
+
     fn lose(&self, count: u64) {
         self.lost.fetch_add(count, Ordering::Relaxed);
     }
+}
+
+/// What a client can make large of a record, in bytes.
+fn weight(record: &AccessRecord) -> usize {
+    let request = record.request.as_ref();
+    let texts = [
+        record.host.as_deref(),
+        record.server_name.as_deref(),
+        request.and_then(|request| request.method.as_deref()),
+        request.and_then(|request| request.path.as_deref()),
+        request.and_then(|request| request.query.as_deref()),
+        request.and_then(|request| request.referer.as_deref()),
+        request.and_then(|request| request.user_agent.as_deref()),
+    ];
+    texts.into_iter().flatten().map(str::len).sum()
 }
 
 /// What the recorders and the writer share.
@@ -234,11 +263,18 @@ impl Slot {
     /// Hands the record over; it is in the store within 100 ms.
     pub fn keep(mut self, record: AccessRecord) {
         self.claimed = self.claimed || self.shared.stats.claim().is_ok();
-        if self.claimed && self.shared.queue.try_send(Box::new(record)).is_ok() {
-            // The writer frees it.
-            self.claimed = false;
-        } else {
+        if !self.claimed {
             self.shared.stats.lose(1);
+            return;
+        }
+        self.shared.stats.queued(&record);
+        match self.shared.queue.try_send(Box::new(record)) {
+            // The writer frees it.
+            Ok(()) => self.claimed = false,
+            Err(TrySendError::Full(record) | TrySendError::Disconnected(record)) => {
+                self.shared.stats.dequeued(&record);
+                self.shared.stats.lose(1);
+            }
         }
     }
 }

@@ -17,6 +17,9 @@ const SINGLES: usize = 4096;
 /// So many kinds are told apart within a second; the others share one for all clients.
 const KINDS: usize = 4096;
 
+/// The longest server name or host that a refusal keeps.
+const NAME_BYTES: usize = 255;
+
 /// What refusals have in common to be alike.
 #[derive(Eq, Hash, PartialEq)]
 struct Kind {
@@ -44,7 +47,9 @@ pub(super) struct Refusals {
 
 impl Refusals {
     /// Takes one refusal.
-    pub(super) fn add(&mut self, record: AccessRecord) {
+    pub(super) fn add(&mut self, mut record: AccessRecord) {
+        shorten(&mut record.server_name);
+        shorten(&mut record.host);
         let mut kind = Kind {
             listener: Arc::clone(&record.connection.listener),
             reason: record.reason,
@@ -69,24 +74,28 @@ impl Refusals {
         std::mem::take(&mut self.singles)
     }
 
-    /// Ends the second: the records that stand for many.
-    pub(super) fn end_second(&mut self) -> Vec<(AccessRecord, Clients)> {
+    /// Ends the second: the records that stand for many, made as they are asked for.
+    pub(super) fn end_second(&mut self) -> impl Iterator<Item = (AccessRecord, Clients)> + use<> {
         self.singles_this_second = self.singles.len();
-        std::mem::take(&mut self.kinds)
-            .into_iter()
-            .filter_map(|(kind, alike)| {
-                let mut record = alike.first?;
-                record.count = (alike.shared > 1).then_some(alike.shared);
-                let clients = if kind.client.is_some() { Clients::One } else { Clients::Many };
-                Some((record, clients))
-            })
-            .collect()
+        std::mem::take(&mut self.kinds).into_iter().filter_map(|(kind, alike)| {
+            let mut record = alike.first?;
+            record.count = (alike.shared > 1).then_some(alike.shared);
+            let clients = if kind.client.is_some() { Clients::One } else { Clients::Many };
+            Some((record, clients))
+        })
     }
 
     /// How many refusals are waiting.
     pub(super) fn waiting(&self) -> u64 {
         let singles: u64 = self.singles.iter().map(|record| record.count.unwrap_or(1)).sum();
         singles + self.kinds.values().map(|alike| alike.shared).sum::<u64>()
+    }
+}
+
+/// What was sent as a name is kept up to the length that a name can have.
+fn shorten(name: &mut Option<Arc<str>>) {
+    if let Some(long) = name.as_mut().filter(|name| name.len() > NAME_BYTES) {
+        *long = long[..long.floor_char_boundary(NAME_BYTES)].into();
     }
 }
 
@@ -109,7 +118,7 @@ mod tests {
         refusals.add(refusal("198.51.100.8", "not_filed"));
         assert_eq!(refusals.waiting(), 1_002);
         assert_eq!(refusals.take_singles().len(), 102);
-        let shared = refusals.end_second();
+        let shared: Vec<_> = refusals.end_second().collect();
         assert_eq!(shared.len(), 1);
         assert_eq!((shared[0].0.count, shared[0].1), (Some(900), Clients::One));
         assert_eq!(refusals.waiting(), 0);
@@ -123,9 +132,18 @@ mod tests {
         }
         let singles = refusals.take_singles();
         assert!(singles.len() <= SINGLES && refusals.kinds.len() <= KINDS + 1);
-        let shared = refusals.end_second();
+        let shared: Vec<_> = refusals.end_second().collect();
         assert_eq!(counted(&singles) + counted(shared.iter().map(|(record, _)| record)), 100_000);
         assert!(shared.iter().any(|(_, clients)| *clients == Clients::Many));
+    }
+
+    #[test]
+    fn a_name_that_is_no_name_is_cut() {
+        let mut refusals = Refusals::default();
+        let host = "名".repeat(1_000);
+        refusals.add(AccessRecord { host: Some(host.into()), ..refusal("198.51.100.7", "bad_head") });
+        let kept = refusals.take_singles().remove(0);
+        assert_eq!(kept.host.as_deref(), Some("名".repeat(85).as_str()));
     }
 
     #[test]
@@ -136,7 +154,7 @@ mod tests {
             for client in 0..10_000_u32 {
                 refusals.add(refusal(&std::net::Ipv4Addr::from(client).to_string(), "not_filed"));
             }
-            shared += counted(refusals.end_second().iter().map(|(record, _)| record));
+            shared += refusals.end_second().map(|(record, _)| counted([&record])).sum::<u64>();
         }
         assert_eq!(refusals.singles.len(), SINGLES);
         assert_eq!(shared + refusals.waiting(), 200_000);

@@ -181,6 +181,7 @@ impl Spool {
         while self.tail.bytes.len() - self.tail.written < BATCH_BYTES {
             let Ok(record) = self.records.try_recv() else { return false };
             self.tail.slots += 1;
+            self.shared.stats.dequeued(&record);
             self.encode(&record, Clients::One);
         }
         true
@@ -191,14 +192,14 @@ impl Spool {
     fn gather_refusals(&mut self, second_ended: bool, singles: bool) {
         let (singles, shared) = {
             let mut refusals = self.shared.refusals();
-            let taken = if singles { refusals.take_singles() } else { Vec::new() };
-            (taken, if second_ended { refusals.end_second() } else { Vec::new() })
+            let singles = if singles { refusals.take_singles() } else { Vec::new() };
+            (singles, second_ended.then(|| refusals.end_second()))
         };
         for record in &singles {
             self.encode(record, Clients::One);
         }
-        for (record, clients) in &shared {
-            self.encode(record, *clients);
+        for (record, clients) in shared.into_iter().flatten() {
+            self.encode(&record, clients);
         }
     }
 

@@ -247,6 +247,20 @@ fn every_slot_taken_refuses_until_one_is_free() {
 }
 
 #[test]
+fn a_queue_of_large_records_is_full_before_its_slots_are() {
+    let (recorder, _shared, records) = Recorder::new(WhenFull::Refuse);
+    let path = "x".repeat(1024 * 1024);
+    let mut kept = 0;
+    while let Ok(slot) = recorder.reserve() {
+        slot.keep(request(&path));
+        kept += 1;
+    }
+    assert_eq!(recorder.reserve().expect_err("full"), StoreFull::Queue);
+    assert!(kept <= 256, "{kept}");
+    assert_eq!(records.try_iter().count(), kept);
+}
+
+#[test]
 fn a_write_that_fails_is_made_again_in_a_fresh_segment_when_the_directory_is_back() {
     let folder = Folder::new();
     let store = folder.open();
