@@ -41,7 +41,7 @@ pub(super) struct Reload {
 
 /// What came of reading the files.
 enum Outcome {
-    Applied(Snapshot),
+    Applied(Box<Snapshot>),
     Rejected { allowlist: bool },
 }
 
@@ -144,7 +144,7 @@ impl Reload {
                     filings = snapshot.gate.filings.len(),
                     "reloaded"
                 );
-                self.edge.snapshots.publish(snapshot);
+                self.edge.snapshots.publish(*snapshot);
             }
             Outcome::Rejected { allowlist } => {
                 self.broken_since = allowlist.then(|| self.broken_since.unwrap_or_else(Instant::now));
@@ -173,7 +173,7 @@ impl Reload {
             return Outcome::Rejected { allowlist };
         };
         keep_what_needs_a_restart(&current, &mut snapshot);
-        Outcome::Applied(snapshot)
+        Outcome::Applied(Box::new(snapshot))
     }
 
     /// The allowlist has been broken for too long: nothing counts as approved any more.

@@ -88,7 +88,7 @@ fn shown(time: Timestamp) -> String {
 
 fn answer(snapshot: &Snapshot, listener: ListenerId, host: &str, at: Timestamp) -> ListenerAnswer {
     let parsed =
-        Hostname::from_unicode(host).map_err(|invalid| (Refusal::from(invalid.clone()), invalid.to_string()));
+        Hostname::from_unicode(host).map_err(|invalid| (Refusal::from(invalid), invalid.to_string()));
     let (refusal, because) = match parsed {
         Err((refusal, because)) => (Some(refusal), because),
         Ok(host) => match gate::decide(&snapshot.gate, listener, &host, Moment::at(at)) {

@@ -268,7 +268,7 @@ impl AsyncRead for EdgeStream {
                 this.writing = Writing::Through;
                 Poll::Ready(Ok(()))
             }
-            outcome => outcome,
+            Poll::Ready(_) => outcome,
         }
     }
 }

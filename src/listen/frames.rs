@@ -74,7 +74,7 @@ mod tests {
     fn an_unfinished_block_is_seen_however_the_bytes_are_split() {
         let preface = vec![b'.'; PREFACE_BYTES];
         let whole = [
-            preface.clone(),
+            preface,
             frame(0x4, 0, b"settin"),
             frame(HEADERS, 0, b"abc"),
             frame(CONTINUATION, 0, b""),

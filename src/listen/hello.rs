@@ -163,7 +163,7 @@ impl<'b> Fields<'b> {
     }
 
     /// A vector with a length of two bytes in front.
-    fn vector16(&mut self) -> Option<Fields<'b>> {
+    fn vector16(&mut self) -> Option<Self> {
         let length = self.u16()?;
         self.take(usize::from(length)).map(Self)
     }
@@ -224,7 +224,7 @@ enum Names<'b> {
 
 impl<'b> Names<'b> {
     /// The extension may come once; the second makes them many, and so does an empty list.
-    fn and(self, later: Names<'b>) -> Names<'b> {
+    fn and(self, later: Self) -> Self {
         match (self, later) {
             (Self::None, Self::One(name)) => Self::One(name),
             _ => Self::Many,

@@ -248,7 +248,7 @@ fn every_slot_taken_refuses_until_one_is_free() {
 
 #[test]
 fn a_queue_of_large_records_is_full_before_its_slots_are() {
-    let (recorder, _shared, records) = Recorder::new(WhenFull::Refuse);
+    let (recorder, _shared, records) = Recorder::new(&Folder::new().log());
     let path = "x".repeat(1024 * 1024);
     let mut kept = 0;
     while let Ok(slot) = recorder.reserve() {

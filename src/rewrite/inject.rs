@@ -384,7 +384,11 @@ impl<'d> Places<'d> {
     }
 
     fn next_span_before(&mut self, end: usize) -> Option<(usize, usize)> {
-        let (finds, length) = self.finds.iter_mut().min_by_key(|(_, _)| 0)?;
+        let (_, finds, length) = self
+            .finds
+            .iter_mut()
+            .filter_map(|(finds, length)| Some((*finds.peek()?, finds, length)))
+            .min_by_key(|&(place, ..)| place)?;
         finds.next_if(|&place| place < end).map(|place| (place, place + *length))
     }
 }
