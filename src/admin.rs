@@ -1,22 +1,37 @@
 //! The admin pages: whether the program lives, whether it is ready, what it counts, how it stands.
 //!
-//! They read and never change anything; they are served on a listener of their own.
+//! They read and never change anything; they are served on a listener of their own, to so many at a
+//! time and for so long.
 
 mod status;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
 use crate::listen::Edge;
 use crate::listen::set::Standing;
 use crate::metrics::StoreFigures;
+
+/// Connections at a time: readers are few, and each is served at once.
+const CONNECTIONS: usize = 64;
+/// How long a request head, or the wait for the next one, may take.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a connection may live, so that readers who do not read give up their place.
+const LIFETIME: Duration = Duration::from_secs(60);
+/// How long to wait when the system lacks what a connection needs.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What the pages are made from.
 #[derive(Clone, Debug)]
@@ -34,8 +49,26 @@ pub async fn serve(socket: TcpListener, edge: Arc<Edge>, standing: watch::Receiv
         .route("/status.json", get(status_json))
         .route("/", get(status_page))
         .with_state(Pages { edge, standing });
-    if let Err(error) = axum::serve(socket, router).await {
-        tracing::error!(%error, "the admin pages are gone");
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    // The semaphore is never closed; who finds no place waits in the kernel's queue.
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        let stream = match socket.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "admin: accepting pauses");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        tokio::spawn(async move {
+            let _place = place;
+            // Whatever becomes of it concerns the reader alone.
+            let _ = timeout(LIFETIME, served).await;
+        });
     }
 }
 

@@ -104,8 +104,8 @@ impl Acceptor {
             // Boxed: what a handshake needs is given back before the connection's long life begins.
             let established: Pin<Box<dyn Future<Output = Option<Connection>> + Send>> = match protocol {
                 Protocol::Https { refusal } => Box::pin(tls::establish(accepted, limits, refusal)),
-                Protocol::Http { redirect, health_check } => {
-                    Box::pin(clear::establish(accepted, limits, clear::Policy { redirect, health_check }))
+                Protocol::Http { health_check, redirect: _ } => {
+                    Box::pin(clear::establish(accepted, limits, health_check))
                 }
             };
             let connection = tokio::select! {

@@ -11,7 +11,7 @@ use crate::hostname::{Hostname, split_port};
 /// The most header fields that a head may have.
 const FIELDS: usize = 128;
 
-/// What the gate and the redirect need of a request head.
+/// What the gate and a probe need of a request head.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Head {
     /// The host that it is for, or why it is for none that could be served.
@@ -24,10 +24,15 @@ pub struct Head {
     pub target: String,
     /// `http/1.0` or `http/1.1`.
     pub protocol: &'static str,
-    /// The `referer` header.
-    pub referer: Option<String>,
     /// The `user-agent` header.
     pub user_agent: Option<String>,
+}
+
+impl Head {
+    /// The target without its query.
+    pub fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
 }
 
 /// Finds the end of a head in bytes that grow, without looking at any of them twice.
@@ -83,7 +88,6 @@ pub fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
         method,
         target: target.to_owned(),
         protocol: if version == 0 { "http/1.0" } else { "http/1.1" },
-        referer: text("referer"),
         user_agent: text("user-agent"),
     })
 }

@@ -1,10 +1,11 @@
-//! How a connection is refused: RST, alert or FIN.
+//! How a connection ends by our will: with RST, an alert or FIN, or after a last answer.
 //!
 //! A reset sends nothing of the payload; an alert sends just the seven bytes of the record.
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use http::StatusCode;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::config::RefusalMode;
@@ -35,7 +36,7 @@ pub fn reset(socket: &TcpStream) {
 
 /// Sends `bytes` and FIN, and waits a moment for the client's, since a close with unread bytes would
 /// turn into RST and could overtake what was sent.
-pub async fn finish(mut socket: TcpStream, bytes: &[u8]) {
+pub async fn finish(mut socket: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) {
     let polite = async {
         socket.write_all(bytes).await?;
         socket.shutdown().await?;
@@ -49,6 +50,16 @@ pub async fn finish(mut socket: TcpStream, bytes: &[u8]) {
         }
         std::io::Result::Ok(())
     };
-    // The client is refused either way.
+    // It is the end either way.
     let _ = tokio::time::timeout(LINGER, polite).await;
+}
+
+/// A whole HTTP/1.1 answer that is the last of its connection.
+pub fn last_answer(status: StatusCode, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {} {}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        status.as_str(),
+        status.canonical_reason().unwrap_or_default(),
+        body.len(),
+    )
 }

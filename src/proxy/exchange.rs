@@ -12,7 +12,7 @@ use super::downstream::Downstream;
 use super::pump::{self, Ended};
 use super::{Proxy, refused, request, response};
 use crate::access::record::UpstreamFacts;
-use crate::config::Site;
+use crate::config::{Protocol, Redirect, Site};
 use crate::gate::{Permit, Refusal};
 use crate::listen::Opened;
 use crate::origin::DEFAULT_LINK;
@@ -99,6 +99,9 @@ async fn serve(
     down: &mut Downstream<'_>,
     context: &mut RequestContext,
 ) -> After {
+    if redirects(snapshot, opened) && context.can_be_recorded() {
+        return answered(response::redirect(down, context, permit.host()).await);
+    }
     let status = match attempt(proxy, snapshot, permit, opened, down, context).await {
         Ok(after) => return after,
         Err(status) => status,
@@ -107,6 +110,15 @@ async fn serve(
         down.close_after();
     }
     answered(response::answer(down, context, status).await)
+}
+
+/// Whether the connection's listener sends everybody to TLS.
+fn redirects(snapshot: &Snapshot, opened: &Opened) -> bool {
+    let listener = || snapshot.listener_config(snapshot.listener(&opened.facts.listener)?);
+    opened.coverage.is_none()
+        && listener().is_some_and(|listener| {
+            matches!(listener.protocol, Protocol::Http { redirect: Redirect::Https, .. })
+        })
 }
 
 fn answered<E>(outcome: Result<(), E>) -> After {

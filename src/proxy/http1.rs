@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use http::StatusCode;
 use pingora_core::ErrorType;
 use pingora_core::protocols::Stream;
@@ -14,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::context::RequestContext;
 use super::downstream::Downstream;
 use super::exchange::{self, After};
-use super::{Changes, FIRST_REQUEST, Proxy};
+use super::{Changes, FIRST_REQUEST, Proxy, response};
 use crate::config::Limits;
 use crate::listen::downstream::{EdgeStream, HeadTooLong};
 use crate::listen::{Connection, Edge, Opened, refuse};
@@ -120,26 +119,9 @@ fn status_of(error: &pingora_core::Error) -> StatusCode {
 }
 
 /// Answers what is no request, and ends the connection.
-async fn reject(edge: &Arc<Edge>, opened: &Arc<Opened>, mut stream: Stream, status: StatusCode) {
+async fn reject(edge: &Arc<Edge>, opened: &Arc<Opened>, stream: Stream, status: StatusCode) {
     let mut context = RequestContext::of_nothing(edge, opened, &edge.snapshots.load_full(), "http/1.1");
-    let reason = status.canonical_reason().unwrap_or_default();
-    let body = format!("{} {reason}\nrequest id: {}\n", status.as_str(), context.request_id);
-    let answer = format!(
-        "HTTP/1.1 {} {reason}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-        status.as_str(),
-        body.len(),
-    );
+    let answer = refuse::last_answer(status, &response::body(status, &context.request_id));
     context.facts.status = Some(status.as_u16());
-    let sent = async {
-        stream.write_all(answer.as_bytes()).await?;
-        stream.shutdown().await?;
-        // What the client still sends is taken, so that the answer is not lost to a reset.
-        let mut rest = BytesMut::new();
-        while tokio::io::AsyncReadExt::read_buf(&mut stream, &mut rest).await? > 0 {
-            rest.clear();
-        }
-        std::io::Result::Ok(())
-    };
-    // The client is rejected either way.
-    let _ = timeout(CLOSING, sent).await;
+    refuse::finish(stream, answer.as_bytes()).await;
 }

@@ -179,7 +179,7 @@ pub(super) fn upstream_head(
 }
 
 /// The target as it is sent, byte for byte but for an absolute form.
-fn raw_target(head: &RequestHeader) -> Cow<'_, [u8]> {
+pub(super) fn raw_target(head: &RequestHeader) -> Cow<'_, [u8]> {
     let raw = head.raw_path();
     if raw.starts_with(b"/") || raw == b"*" {
         return Cow::Borrowed(raw);

@@ -3,13 +3,19 @@
 //! A head of ours always ends with a short body that shows the request id.
 
 use bytes::Bytes;
-use http::header::{self, HeaderName};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Version};
 use pingora_http::ResponseHeader;
 
 use super::context::RequestContext;
 use super::downstream::{ClientFailure, Downstream};
 use super::request::{self, X_REQUEST_ID};
+use crate::hostname::Hostname;
+
+/// The body of an answer of ours.
+pub(super) fn body(status: StatusCode, request_id: &str) -> String {
+    format!("{status}\nrequest id: {request_id}\n")
+}
 
 /// Answers without an origin, and notes it in the context.
 pub(super) async fn answer(
@@ -17,10 +23,32 @@ pub(super) async fn answer(
     context: &mut RequestContext,
     status: StatusCode,
 ) -> Result<(), ClientFailure> {
-    let reason = status.canonical_reason().unwrap_or_default();
-    let body = format!("{} {reason}\nrequest id: {}\n", status.as_str(), context.request_id);
+    send(down, context, status, None).await
+}
+
+/// Sends the client to the same URL over TLS.
+pub(super) async fn redirect(
+    down: &mut Downstream<'_>,
+    context: &mut RequestContext,
+    host: &Hostname,
+) -> Result<(), ClientFailure> {
+    let target = request::raw_target(down.head());
+    let target = if target.starts_with(b"/") { &*target } else { b"/" };
+    let location = [b"https://", host.as_str().as_bytes(), target].concat();
+    // What the engine takes for a target may be in a header.
+    let location = HeaderValue::from_bytes(&location).map_err(|_| ClientFailure::Gone)?;
+    send(down, context, StatusCode::PERMANENT_REDIRECT, Some(location)).await
+}
+
+async fn send(
+    down: &mut Downstream<'_>,
+    context: &mut RequestContext,
+    status: StatusCode,
+    location: Option<HeaderValue>,
+) -> Result<(), ClientFailure> {
+    let body = body(status, &context.request_id);
     let is_head = down.head().method == Method::HEAD;
-    let mut head = ResponseHeader::build_no_case(status, Some(6)).map_err(|_| ClientFailure::Gone)?;
+    let mut head = ResponseHeader::build_no_case(status, Some(8)).map_err(|_| ClientFailure::Gone)?;
     let fields: [(HeaderName, &str); 4] = [
         (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
         (header::CONTENT_LENGTH, &body.len().to_string()),
@@ -29,6 +57,9 @@ pub(super) async fn answer(
     ];
     for (name, value) in fields {
         head.insert_header(name, value).map_err(|_| ClientFailure::Gone)?;
+    }
+    if let Some(location) = location {
+        head.insert_header(header::LOCATION, location).map_err(|_| ClientFailure::Gone)?;
     }
     down.write_head(Box::new(head), is_head).await?;
     context.facts.status = Some(status.as_u16());
@@ -57,6 +88,6 @@ pub(super) fn frame(headers: &mut HeaderMap, down: &Downstream<'_>) {
         && down.head().version == Version::HTTP_11
         && !headers.contains_key(header::CONTENT_LENGTH)
     {
-        headers.insert(header::TRANSFER_ENCODING, http::HeaderValue::from_static("chunked"));
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
