@@ -16,17 +16,17 @@ use serde::de::{DeserializeSeed, EnumAccess, Error, MapAccess, SeqAccess, Visito
 
 /// A file that cannot be read at all.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {source}", path.display())]
+#[error("{} cannot be read: {reason}", path.display())]
 pub struct Unreadable {
     /// The file.
     pub path: PathBuf,
     /// What the system says.
-    pub source: io::Error,
+    pub reason: io::Error,
 }
 
 /// Reads the regular file `path`, at most one byte more than `limit`.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> {
-    let unreadable = |source| Unreadable { path: path.to_owned(), source };
+    let unreadable = |reason| Unreadable { path: path.to_owned(), reason };
     let kind = std::fs::metadata(path).map_err(unreadable)?;
     if kind.is_dir() {
         return Err(unreadable(io::ErrorKind::IsADirectory.into()));

@@ -202,10 +202,10 @@ fn files_that_are_no_configuration() {
 fn files_that_cannot_be_read() {
     let folder = tempfile::tempdir().expect("a folder");
     let error = load(folder.path()).expect_err("a folder is no file");
-    assert_eq!(error.source.kind(), std::io::ErrorKind::IsADirectory);
+    assert_eq!(error.reason.kind(), std::io::ErrorKind::IsADirectory);
     let missing = folder.path().join("missing.yaml");
     let error = load(&missing).expect_err("there is no file");
-    assert_eq!(error.source.kind(), std::io::ErrorKind::NotFound);
+    assert_eq!(error.reason.kind(), std::io::ErrorKind::NotFound);
     assert!(error.to_string().contains("missing.yaml"), "{error}");
     let null = load(Path::new("/dev/zero")).expect_err("no regular file");
     assert!(null.to_string().contains("not a regular file"), "{null}");
