@@ -34,19 +34,17 @@ impl LogControl {
     }
 }
 
+/// The level is a layer of its own beside the format: a filter that belongs to one layer could not be
+/// exchanged while the program runs.
 fn layer(log: Log) -> Written {
     let level = LevelFilter::from_level(log.level);
     match log.format {
         LogFormat::Text => {
             let colours = io::IsTerminal::is_terminal(&io::stderr());
-            fmt::layer()
-                .with_writer(io::stderr)
-                .with_ansi(colours)
-                .with_target(false)
-                .with_filter(level)
-                .boxed()
+            let text = fmt::layer().with_writer(io::stderr).with_ansi(colours).with_target(false);
+            text.and_then(level).boxed()
         }
-        LogFormat::Json => fmt::layer().json().with_writer(io::stderr).with_filter(level).boxed(),
+        LogFormat::Json => fmt::layer().json().with_writer(io::stderr).and_then(level).boxed(),
     }
 }
 

@@ -1,1 +1,10 @@
-fn main() {}
+//! The real program, run in a folder of its own and met through sockets, files and signals.
+//!
+//! One topic a file; each test is a scenario, and its name the promise. Tests run side by side: every
+//! [`support::edge::Edge`] has a loopback address to itself.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests tell what they measured")]
+
+mod support;
+
+mod bind;

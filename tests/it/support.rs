@@ -1,0 +1,32 @@
+//! What every topic needs: the program, certificates, ClientHellos, and waiting.
+
+#![allow(dead_code, reason = "topics come one by one")]
+
+pub(crate) mod edge;
+pub(crate) mod hello;
+pub(crate) mod pki;
+pub(crate) mod probe;
+
+use std::time::{Duration, Instant};
+
+/// More than anything takes on a busy machine: what has not happened by then does not happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` gives something, and says what it waited for when that takes too long.
+#[track_caller]
+pub(crate) fn eventually<T, F>(what: &str, within: Duration, mut condition: F) -> impl Future<Output = T>
+where
+    F: AsyncFnMut() -> Option<T>,
+{
+    let caller = std::panic::Location::caller();
+    async move {
+        let started = Instant::now();
+        loop {
+            if let Some(found) = condition().await {
+                return found;
+            }
+            assert!(started.elapsed() < within, "{caller}: not within {within:?}: {what}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! A certificate authority of the test's own, and the pairs that it issues.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+
+/// A certificate authority.
+pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// Its own certificate, as PEM.
+    pub(crate) pem: String,
+}
+
+/// A certificate and its key, as PEM.
+#[derive(Clone, Debug)]
+pub(crate) struct Pair {
+    pub(crate) chain: String,
+    pub(crate) key: String,
+}
+
+/// What kind of key a certificate is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum KeyKind {
+    Ecdsa,
+    Rsa,
+}
+
+/// The days, inclusive of the first, on which a certificate holds: year, month, day.
+pub(crate) type Validity = ((i32, u8, u8), (i32, u8, u8));
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.distinguished_name.push(rcgen::DnType::CommonName, "icpgate test authority");
+        let key = KeyPair::generate().expect("a key");
+        let pem = params.self_signed(&key).expect("a certificate").pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// A pair for `names` that holds today, with an ECDSA key.
+    pub(crate) fn pair(&self, names: &[&str]) -> Pair {
+        self.issue(names, KeyKind::Ecdsa, ((2020, 1, 1), (2999, 1, 1)))
+    }
+
+    /// The same, ended long ago.
+    pub(crate) fn expired(&self, names: &[&str]) -> Pair {
+        self.issue(names, KeyKind::Ecdsa, ((2020, 1, 1), (2021, 1, 1)))
+    }
+
+    pub(crate) fn issue(&self, names: &[&str], kind: KeyKind, validity: Validity) -> Pair {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("names");
+        let day = |(year, month, day)| rcgen::date_time_ymd(year, month, day);
+        (params.not_before, params.not_after) = (day(validity.0), day(validity.1));
+        let key = match kind {
+            KeyKind::Ecdsa => KeyPair::generate(),
+            KeyKind::Rsa => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
+        }
+        .expect("a key");
+        let leaf = params.signed_by(&key, &self.issuer).expect("a certificate");
+        Pair { chain: leaf.pem(), key: key.serialize_pem() }
+    }
+
+    /// A client that believes this authority alone, and offers `alpn`.
+    pub(crate) fn client_config(&self, alpn: &[&str]) -> ClientConfig {
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(self.roots())
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        config
+    }
+
+    pub(crate) fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("PEM")).expect("a root");
+        roots
+    }
+}
+
+impl Pair {
+    /// Writes `NAME.pem` and `NAME.key` into `folder`; the key is its owner's alone. Each replaces what
+    /// was there by a rename.
+    pub(crate) fn write(&self, folder: &Path, name: &str) {
+        write_private(&folder.join(format!("{name}.key")), &self.key);
+        write_private(&folder.join(format!("{name}.pem")), &self.chain);
+    }
+}
+
+fn write_private(file: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let aside = file.with_extension("new");
+    fs_err::write(&aside, text).expect("written");
+    fs_err::set_permissions(&aside, std::fs::Permissions::from_mode(0o600)).expect("its owner's alone");
+    fs_err::rename(&aside, file).expect("renamed");
+}
+
+/// The one that the program uses.
+pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
