@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "topics come one by one")]
 
 pub(crate) mod edge;
+pub(crate) mod faketime;
 pub(crate) mod hello;
 pub(crate) mod pki;
 pub(crate) mod probe;

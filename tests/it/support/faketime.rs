@@ -1,0 +1,64 @@
+//! A wall clock that the test sets, for the real program: Debian's libfaketime, read anew whenever
+//! the program asks what time it is.
+//!
+//! Only the wall clock is changed; timers go by the monotonic one, as they do when an administrator
+//! sets the clock.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+
+use super::edge::{Builder, Edge};
+
+/// The library, wherever the system keeps its own; a program that cannot have it says so on stderr.
+const LIBRARY: &str = "/usr/$LIB/faketime/libfaketime.so.1";
+
+/// The clock of one program.
+#[derive(Debug)]
+pub(crate) struct Wall {
+    folder: tempfile::TempDir,
+}
+
+impl Wall {
+    /// A clock that shows `time` now, and goes on from there.
+    pub(crate) fn showing(time: Timestamp) -> Self {
+        let wall = Self { folder: tempfile::tempdir().expect("a folder") };
+        wall.set(time);
+        wall
+    }
+
+    /// Sets the clock.
+    #[expect(clippy::disallowed_methods, reason = "the wall clock is what is moved")]
+    pub(crate) fn set(&self, time: Timestamp) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is past 1970");
+        let offset = time.as_microsecond() as f64 / 1e6 - now.as_secs_f64();
+        let aside = self.folder.path().join("offset.new");
+        fs_err::write(&aside, format!("{offset:+.6}\n")).expect("written");
+        fs_err::rename(aside, self.file()).expect("renamed");
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("offset")
+    }
+
+    /// Has the program go by this clock.
+    pub(crate) fn of(&self, builder: Builder) -> Builder {
+        builder
+            .env("LD_PRELOAD", LIBRARY)
+            .env("FAKETIME_TIMESTAMP_FILE", &self.file().display().to_string())
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+    }
+
+    /// Makes sure that the program goes by this clock, which takes Debian's package `faketime`.
+    pub(crate) async fn check(edge: &Edge, time: Timestamp) {
+        let shown =
+            edge.status().await["time"].as_str().expect("a time").parse::<Timestamp>().expect("RFC 3339");
+        let apart = Duration::try_from(shown.duration_since(time).abs()).expect("a span");
+        assert!(
+            apart < Duration::from_secs(60),
+            "the clock shows {shown}: is the package faketime installed?"
+        );
+    }
+}
