@@ -8,4 +8,5 @@
 mod support;
 
 mod bind;
+mod clear;
 mod hello;
