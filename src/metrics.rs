@@ -11,7 +11,7 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, 
 use crate::clock::Moment;
 use crate::gate::{FilingStatus, Refusal};
 use crate::origin::{DEFAULT_LINK, Region};
-use crate::rewrite::FooterResult;
+use crate::rewrite::{FooterResult, SkipReason};
 use crate::snapshot::Snapshot;
 
 /// Of requests: from a small page to a report that takes a minute, in seconds.
@@ -49,6 +49,8 @@ pub struct Metrics {
     pub snapshot_generation: IntGauge,
     /// By site and result.
     pub footer: IntCounterVec,
+    /// By site and reason.
+    pub footer_skipped: IntCounterVec,
     /// By site and region.
     pub egress_bytes: IntCounterVec,
     /// Times that accepting paused for want of descriptors or memory.
@@ -139,6 +141,12 @@ impl Metrics {
                 "HTML pages by what became of the footer.",
                 &["site", "result"],
             )?,
+            footer_skipped: counters(
+                register,
+                "icpgate_footer_skipped_total",
+                "HTML pages that passed unchanged, by reason.",
+                &["site", "reason"],
+            )?,
             egress_bytes: counters(
                 register,
                 "icpgate_egress_bytes_total",
@@ -177,6 +185,9 @@ impl Metrics {
             for result in FooterResult::ALL_LABELS {
                 self.footer.with_label_values(&[&*site.name, result]);
             }
+            for reason in SkipReason::ALL {
+                self.footer_skipped.with_label_values(&[&*site.name, reason.label()]);
+            }
             for region in Region::ALL {
                 self.egress_bytes.with_label_values(&[&*site.name, region.label()]);
             }
@@ -194,6 +205,14 @@ impl Metrics {
     /// A connection or a request was refused.
     pub fn refused(&self, listener: &str, refusal: Refusal) {
         self.connections_refused.with_label_values(&[listener, refusal.label()]).inc();
+    }
+
+    /// A page of a site was chosen for the footer.
+    pub fn footer(&self, site: &str, result: FooterResult) {
+        self.footer.with_label_values(&[site, result.label()]).inc();
+        if let FooterResult::Skipped(reason) = result {
+            self.footer_skipped.with_label_values(&[site, reason.label()]).inc();
+        }
     }
 
     /// Everything in Prometheus' text format, with what `snapshot` and the store show at `at`.

@@ -3,15 +3,17 @@
 //! Pure and synchronous: heads are judged by [`plan`], bodies go through an [`Injector`], and nothing
 //! here knows a socket. Every byte of a page comes out in its order, whatever becomes of the footer.
 
+mod charset;
 mod footer;
 mod inject;
 mod plan;
 mod shown;
 mod tokens;
 
-pub use footer::{Charset, Footer};
+pub use charset::Charset;
+pub use footer::Footer;
 pub use inject::Injector;
-pub use plan::{Ask, REMOVED_HEADERS, Rewrite, SkipReason, apply_to_head, ask, may_be_html, plan, weak_etag};
+pub use plan::{Ask, Rewrite, apply_to_head, ask, plan};
 
 /// Which pages get the footer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -52,6 +54,55 @@ impl FooterResult {
             Self::WrongNumber => "wrong_number",
             Self::Skipped(_) => "skipped",
             Self::Failed => "failed",
+        }
+    }
+}
+
+/// Why a page gets no footer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SkipReason {
+    /// It has a content coding.
+    Encoded,
+    /// It is a part of a page.
+    Partial,
+    /// The origin forbids changes: `cache-control: no-transform`.
+    NoTransform,
+    /// It is to be saved, not shown: `content-disposition: attachment`.
+    Attachment,
+    /// Its charset is no superset of ASCII, as UTF-16.
+    Charset,
+    /// It has no doctype, html, head or body tag.
+    Fragment,
+    /// It has frames in place of a body.
+    Frameset,
+    /// It ends within a tag, a comment, a script or a template.
+    Unfinished,
+}
+
+impl SkipReason {
+    /// Every reason.
+    pub const ALL: [Self; 8] = [
+        Self::Encoded,
+        Self::Partial,
+        Self::NoTransform,
+        Self::Attachment,
+        Self::Charset,
+        Self::Fragment,
+        Self::Frameset,
+        Self::Unfinished,
+    ];
+
+    /// The word used in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Encoded => "encoded",
+            Self::Partial => "partial",
+            Self::NoTransform => "no_transform",
+            Self::Attachment => "attachment",
+            Self::Charset => "charset",
+            Self::Fragment => "fragment",
+            Self::Frameset => "frameset",
+            Self::Unfinished => "unfinished",
         }
     }
 }

@@ -253,8 +253,19 @@ fn access(list: &Value<'_>) -> Option<Vec<IpAddr>> {
 
 fn public_security(value: &Value<'_>) -> Option<PublicSecurityNumber> {
     let fields = value.fields(schema::PUBLIC_SECURITY)?;
-    let number = fields.required("number")?;
-    number.parsed("a public security number", "京公网安备11010502030143号", PublicSecurityNumber::parse)
+    let value = fields.required("number")?;
+    let number = value.parsed(
+        "a public security number",
+        "京公网安备11010502030143号",
+        PublicSecurityNumber::parse,
+    )?;
+    if number.is_legacy() {
+        value.warn(
+            format_args!("{} is of the old form with 13 digits", number.as_str()),
+            "look up its present form at beian.mps.gov.cn".to_owned(),
+        );
+    }
+    Some(number)
 }
 
 /// Which hosts have been spoken of, by domain: no two filings speak of the same one.

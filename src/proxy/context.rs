@@ -17,6 +17,7 @@ use crate::listen::{Edge, Opened};
 use crate::metrics::status_class;
 use crate::origin::Region;
 use crate::retention::Slot;
+use crate::rewrite::FooterResult;
 use crate::snapshot::Snapshot;
 
 /// The longest request id that is believed, in bytes.
@@ -46,6 +47,8 @@ pub(super) struct RequestContext {
     pub(super) protocol: &'static str,
     pub(super) facts: RequestFacts,
     pub(super) upstream: Option<UpstreamFacts>,
+    /// What became of the footer, if the answer is a page that is chosen for it.
+    pub(super) footer: Option<FooterResult>,
 }
 
 impl RequestContext {
@@ -109,6 +112,7 @@ impl RequestContext {
             protocol,
             facts: RequestFacts::default(),
             upstream: None,
+            footer: None,
         }
     }
 
@@ -139,14 +143,15 @@ impl Drop for RequestContext {
     fn drop(&mut self) {
         let metrics = &self.edge.metrics;
         self.facts.duration = self.began.elapsed();
+        self.facts.footer = self.footer.map(FooterResult::label);
         if let Some(site) = &self.facts.site {
             metrics.requests.with_label_values(&[site, status_class(self.facts.status)]).inc();
             metrics.request_duration.observe(self.facts.duration.as_secs_f64());
             if let Some(region) = self.region {
                 metrics.egress_bytes.with_label_values(&[site, region.label()]).inc_by(self.facts.bytes_out);
             }
-            if let Some(footer) = self.facts.footer {
-                metrics.footer.with_label_values(&[&**site, footer]).inc();
+            if let Some(footer) = self.footer {
+                metrics.footer(site, footer);
             }
         }
         if let Some(reason) = self.reason {

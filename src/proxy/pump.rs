@@ -3,7 +3,6 @@
 //! Nothing is buffered beyond one read of either side; the footer is put in on the way.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -285,7 +284,7 @@ impl Pump<'_, '_> {
                 return Answer::Passing;
             }
             Rewrite::Skipped(reason) => {
-                self.context.facts.footer = Some(FooterResult::Skipped(reason).label());
+                self.context.footer = Some(FooterResult::Skipped(reason));
                 return Answer::Passing;
             }
             Rewrite::NotApplicable => return Answer::Passing,
@@ -293,7 +292,7 @@ impl Pump<'_, '_> {
         // An approved filing has a number; without one there is nothing to link.
         let Some(number) = &page.filing.number else { return Answer::Passing };
         rewrite::apply_to_head(&mut parts.headers);
-        let footer = Arc::new(Footer::new(number, page.filing.public_security.as_ref()));
+        let footer = Footer::new(number, page.filing.public_security.as_ref());
         Answer::Injecting(Box::new(Injector::new(footer, charset)))
     }
 
@@ -321,7 +320,7 @@ impl Pump<'_, '_> {
     async fn whole(mut self) -> Ended {
         if let Answer::Injecting(injector) = std::mem::replace(&mut self.answer, Answer::Passing) {
             let mut rest = Vec::new();
-            self.context.facts.footer = Some(injector.finish(&mut rest).label());
+            self.context.footer = Some(injector.finish(&mut rest));
             if self.write(Bytes::from(rest)).await.is_err() {
                 return Ended::Broken;
             }

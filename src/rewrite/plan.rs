@@ -6,7 +6,10 @@ use encoding_rs::Encoding;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
-use super::{Charset, FooterPages};
+use super::{Charset, FooterPages, SkipReason};
+
+#[cfg(test)]
+mod tests;
 
 /// How a request is put to the origin.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,43 +37,6 @@ pub enum Rewrite {
     NotApplicable,
 }
 
-/// Why a page gets no footer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum SkipReason {
-    /// It has a content coding.
-    Encoded,
-    /// It is a part of a page.
-    Partial,
-    /// The origin forbids changes: `cache-control: no-transform`.
-    NoTransform,
-    /// It is to be saved, not shown: `content-disposition: attachment`.
-    Attachment,
-    /// Its charset is no superset of ASCII, as UTF-16.
-    Charset,
-    /// It has no doctype, html, head or body tag.
-    Fragment,
-    /// It has frames in place of a body.
-    Frameset,
-    /// It ends within a tag, a comment, a script or a template.
-    Unfinished,
-}
-
-impl SkipReason {
-    /// The word used in logs.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Encoded => "encoded",
-            Self::Partial => "partial",
-            Self::NoTransform => "no_transform",
-            Self::Attachment => "attachment",
-            Self::Charset => "charset",
-            Self::Fragment => "fragment",
-            Self::Frameset => "frameset",
-            Self::Unfinished => "unfinished",
-        }
-    }
-}
-
 /// How a request for `path` (without its query) is put to the origin of a site.
 ///
 /// Whoever may be answered with a page is answered whole and in identity coding. A range is kept where
@@ -88,21 +54,6 @@ pub fn ask(pages: FooterPages, method: &Method, path: &str, headers: &HeaderMap)
     }
 }
 
-/// Whether a request for `path` (without its query) may be answered with a page.
-///
-/// Not: methods other than GET and HEAD, whose answers are no pages to be kept or compared; paths that
-/// end as files of other kinds do; clients that take no HTML; and what a browser says is for an image,
-/// a script or the like (`sec-fetch-dest`).
-pub fn may_be_html(method: &Method, path: &str, headers: &HeaderMap) -> bool {
-    matches!(*method, Method::GET | Method::HEAD)
-        && !has_form_of_asset(path)
-        && (!headers.contains_key(header::ACCEPT)
-            || accepts(headers, "text/html")
-            || accepts(headers, "*/*")
-            || accepts(headers, "text/*"))
-        && headers.get("sec-fetch-dest").is_none_or(|dest| DOCUMENT_DESTINATIONS.contains(&dest.as_bytes()))
-}
-
 /// What is done with the answer to a request for `path` (without its query).
 pub fn plan(
     pages: FooterPages,
@@ -114,37 +65,34 @@ pub fn plan(
     if !is_chosen(pages, path) || !matches!(*method, Method::GET | Method::HEAD) {
         return Rewrite::NotApplicable;
     }
-    let media_type = MediaType::of(headers);
-    match (status, media_type) {
+    let charset = match (status, MediaType::of(headers)) {
         // It speaks of the page that was sent before, with its weakened tag; a type is rarely given.
         (StatusCode::NOT_MODIFIED, None) if !has_form_of_asset(path) => return Rewrite::HeadOnly,
         (StatusCode::NOT_MODIFIED, Some(MediaType::Html(_))) => return Rewrite::HeadOnly,
-        (
-            StatusCode::OK | StatusCode::PARTIAL_CONTENT,
-            Some(MediaType::Html(_) | MediaType::UnreadableHtml),
-        ) => {}
+        (StatusCode::OK | StatusCode::PARTIAL_CONTENT, Some(MediaType::Html(charset))) => charset,
         _ => return Rewrite::NotApplicable,
-    }
+    };
     let reason = if status == StatusCode::PARTIAL_CONTENT || headers.contains_key(header::CONTENT_RANGE) {
         SkipReason::Partial
-    } else if is_encoded(headers) {
+    } else if tokens(headers, header::CONTENT_ENCODING).any(|coding| !coding.eq_ignore_ascii_case("identity"))
+    {
         SkipReason::Encoded
     } else if tokens(headers, header::CACHE_CONTROL).any(|token| token.eq_ignore_ascii_case("no-transform")) {
         SkipReason::NoTransform
     } else if is_attachment(headers) {
         SkipReason::Attachment
+    } else if matches!(charset, Charset::Declared(encoding) if !encoding.is_ascii_compatible()) {
+        SkipReason::Charset
+    } else if method == Method::HEAD {
+        return Rewrite::HeadOnly;
     } else {
-        match media_type {
-            Some(MediaType::Html(_)) if method == Method::HEAD => return Rewrite::HeadOnly,
-            Some(MediaType::Html(charset)) => return Rewrite::Inject(charset),
-            _ => SkipReason::Charset,
-        }
+        return Rewrite::Inject(charset);
     };
     if method == Method::HEAD { Rewrite::NotApplicable } else { Rewrite::Skipped(reason) }
 }
 
 /// Headers that speak of the body's exact bytes, and are removed when those change.
-pub const REMOVED_HEADERS: [HeaderName; 6] = [
+const REMOVED_HEADERS: [HeaderName; 6] = [
     header::CONTENT_LENGTH,
     header::ACCEPT_RANGES,
     HeaderName::from_static("content-md5"),
@@ -153,8 +101,8 @@ pub const REMOVED_HEADERS: [HeaderName; 6] = [
     HeaderName::from_static("content-digest"),
 ];
 
-/// Makes a head true for a page whose bytes change: [`REMOVED_HEADERS`] go, the entity tag becomes weak.
-/// The framing of the body is the caller's.
+/// Makes a head true for a page whose bytes change: what speaks of its exact bytes goes, the entity tag
+/// becomes weak. The framing of the body is the caller's.
 pub fn apply_to_head(headers: &mut HeaderMap) {
     for name in REMOVED_HEADERS {
         headers.remove(name);
@@ -165,7 +113,7 @@ pub fn apply_to_head(headers: &mut HeaderMap) {
 }
 
 /// The weak form of a strong entity tag; `None` if there is nothing to weaken.
-pub fn weak_etag(etag: &HeaderValue) -> Option<HeaderValue> {
+fn weak_etag(etag: &HeaderValue) -> Option<HeaderValue> {
     let strong = etag.as_bytes();
     if !strong.starts_with(b"\"") {
         return None;
@@ -181,10 +129,21 @@ fn is_chosen(pages: FooterPages, path: &str) -> bool {
     }
 }
 
+/// Whether a request may be answered with a page. Not: methods other than GET and HEAD, whose answers
+/// are no pages to be kept or compared; paths that end as files of other kinds do; clients that take no
+/// HTML; and what a browser says is for an image, a script or the like.
+fn may_be_html(method: &Method, path: &str, headers: &HeaderMap) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+        && !has_form_of_asset(path)
+        && (!headers.contains_key(header::ACCEPT)
+            || ["text/html", "text/*", "*/*"].into_iter().any(|range| accepts(headers, range)))
+        && headers.get("sec-fetch-dest").is_none_or(|dest| DOCUMENT_DESTINATIONS.contains(&dest.as_bytes()))
+}
+
+/// The media type of an answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum MediaType {
     Html(Charset),
-    UnreadableHtml,
     Other,
 }
 
@@ -197,33 +156,22 @@ impl MediaType {
             return Some(Self::Other);
         }
         let label = parts.find_map(|parameter| {
-            let (name, value) = parameter.split_at_checked(b"charset=".len())?;
-            name.eq_ignore_ascii_case(b"charset=").then(|| value.trim_ascii())
+            let (name, label) = parameter.split_at_checked(b"charset=".len())?;
+            name.eq_ignore_ascii_case(b"charset=").then(|| label.trim_ascii())
         });
         let label = label.map(|label| {
             label.strip_prefix(b"\"").and_then(|label| label.strip_suffix(b"\"")).unwrap_or(label)
         });
-        Some(match label.and_then(Encoding::for_label) {
-            Some(encoding) if encoding.is_ascii_compatible() => Self::Html(Charset::Declared(encoding)),
-            Some(_) => Self::UnreadableHtml,
-            None => Self::Html(Charset::Undeclared),
-        })
+        let declared = label.and_then(Encoding::for_label);
+        Some(Self::Html(declared.map_or(Charset::Undeclared, Charset::Declared)))
     }
 }
 
-fn is_encoded(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::CONTENT_ENCODING)
-        && tokens(headers, header::CONTENT_ENCODING).any(|coding| !coding.eq_ignore_ascii_case("identity"))
-}
-
 fn is_attachment(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_DISPOSITION).is_some_and(|value| {
-        value
-            .as_bytes()
-            .split(|&byte| byte == b';')
-            .next()
-            .is_some_and(|kind| kind.trim_ascii().eq_ignore_ascii_case(b"attachment"))
-    })
+    let kind = headers
+        .get(header::CONTENT_DISPOSITION)
+        .and_then(|value| value.as_bytes().split(|&byte| byte == b';').next());
+    kind.is_some_and(|kind| kind.trim_ascii().eq_ignore_ascii_case(b"attachment"))
 }
 
 /// The elements of a header that is a list. A value that is not ASCII is one odd element.
@@ -250,21 +198,23 @@ fn extension(path: &str) -> Option<&str> {
 }
 
 fn has_form_of_page(path: &str) -> bool {
-    path.ends_with('/')
-        || extension(path).is_some_and(|e| PAGES.iter().any(|page| e.eq_ignore_ascii_case(page)))
+    path.ends_with('/') || extension(path).is_some_and(|e| is_one_of(e, &PAGES))
 }
 
 fn has_form_of_asset(path: &str) -> bool {
-    extension(path).is_some_and(|e| ASSETS.iter().any(|asset| e.eq_ignore_ascii_case(asset)))
+    extension(path).is_some_and(|e| is_one_of(e, &ASSETS))
 }
 
-const PAGES: [&str; 10] = ["html", "htm", "shtml", "xhtml", "php", "jsp", "asp", "aspx", "do", "action"];
+fn is_one_of(extension: &str, known: &[&str]) -> bool {
+    known.iter().any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+const PAGES: [&str; 7] = ["html", "htm", "shtml", "php", "jsp", "asp", "aspx"];
 
 /// Files that no server answers with a page but in an error. An answer that is one all the same is
 /// still rewritten, if it came in identity coding.
-const ASSETS: [&str; 53] = [
+const ASSETS: [&str; 40] = [
     "js", "mjs", "css", "map", "json", "xml", "txt", "wasm", "png", "jpg", "jpeg", "gif", "webp", "avif",
-    "svg", "ico", "bmp", "woff", "woff2", "ttf", "otf", "eot", "mp4", "m4v", "m4a", "m4s", "webm", "mov",
-    "flv", "ts", "m3u8", "mpd", "mp3", "aac", "ogg", "wav", "flac", "zip", "gz", "tgz", "bz2", "xz", "zst",
-    "7z", "rar", "apk", "ipa", "exe", "dmg", "iso", "pdf", "csv", "bin",
+    "svg", "ico", "woff", "woff2", "ttf", "otf", "mp4", "m4a", "m4s", "webm", "mov", "flv", "ts", "m3u8",
+    "mp3", "ogg", "wav", "zip", "gz", "7z", "rar", "apk", "exe", "dmg", "pdf", "csv",
 ];

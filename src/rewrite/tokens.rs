@@ -75,7 +75,8 @@ impl Tokens {
     }
 
     /// Feeds `<name` or `</name`, known to be followed by the end of the name, and tells whether it
-    /// begins a tag. The white space that it adds means nothing there, to a tag as to a script.
+    /// begins a tag. The white space that it adds means nothing there, to a tag as to a script. Within a
+    /// script ask for `</script` alone: where a script is commented out in it, any name is kept back.
     pub(super) fn feed_name(&mut self, name: &[u8]) -> Result<bool, Untokenizable> {
         self.feed(name)?;
         self.feed(b" ")?;
@@ -105,18 +106,19 @@ pub(super) enum Element {
     Body,
     Frameset,
     Template,
-    /// One whose content is no markup and not the page's text.
+    Script,
+    /// Another one whose content is no markup and not the page's text.
     Raw,
 }
 
 /// What `<` begins, by its letters alone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Name {
-    /// The name of such an element; `end` is behind it.
+    /// The name of such an element; `length` is that of `<name`.
     Of {
         element: Element,
         closing: bool,
-        end: usize,
+        length: usize,
     },
     /// The bytes end before the name does.
     Partial,
@@ -129,7 +131,7 @@ const NAMES: [(&[u8], Element); 15] = [
     (b"body", Element::Body),
     (b"frameset", Element::Frameset),
     (b"template", Element::Template),
-    (b"script", Element::Raw),
+    (b"script", Element::Script),
     (b"style", Element::Raw),
     (b"title", Element::Raw),
     (b"textarea", Element::Raw),
@@ -159,7 +161,7 @@ impl Name {
             Some(b'>' | b'/' | b' ' | b'\t' | b'\n' | b'\r' | b'\x0c') => NAMES
                 .iter()
                 .find(|(known, _)| known.eq_ignore_ascii_case(name))
-                .map_or(Self::Other, |&(_, element)| Self::Of { element, closing, end: start + length }),
+                .map_or(Self::Other, |&(_, element)| Self::Of { element, closing, length: start + length }),
             None | Some(_) => Self::Other,
         }
     }
@@ -189,7 +191,6 @@ mod tests {
         check("<p>a < b", "</BODY", true);
         check("<script>", "</body", false);
         check("<script>var a = '<b>';", "</script", true);
-        check("<script><!-- ", "<script", false);
         check("<script><!-- x", "</script", true);
         check("<style>", "</script", false);
         check("<textarea>", "</body", false);
@@ -209,7 +210,7 @@ mod tests {
 
     #[test]
     fn names_are_read_whole() {
-        let of = |element, closing, end| Name::Of { element, closing, end };
+        let of = |element, closing, length| Name::Of { element, closing, length };
         for (text, expected) in [
             ("</BoDy>", of(Element::Body, true, 6)),
             ("<body/", of(Element::Body, false, 5)),

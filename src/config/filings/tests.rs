@@ -166,6 +166,8 @@ fn numbers() {
     warning("status", other, "public_security", "is of another province than 京ICP备2024012345号-1");
     let wrong = "public_security: {number: 沪公网安备11010502030143号}, status";
     fatal("status", wrong, "public_security.number", "area code");
+    let old = "public_security: {number: 京公网安备1101050203014}, status";
+    warning("status", old, "public_security.number", "old form with 13 digits");
 }
 
 #[test]

@@ -1,1 +1,321 @@
+use encoding_rs::{BIG5, GBK, UTF_8, UTF_16LE};
+use proptest::prelude::*;
 
+use super::*;
+use crate::gate::FilingNumber;
+
+const OWN: &str = "京ICP备2024012345号-1";
+
+fn footer() -> Footer {
+    Footer::new(&FilingNumber::parse(OWN, 2026).unwrap(), None)
+}
+
+/// What comes out of a page that comes in these chunks.
+fn inject<'c>(chunks: impl IntoIterator<Item = &'c [u8]>, charset: Charset) -> (Vec<u8>, FooterResult) {
+    let mut injector = Injector::new(footer(), charset);
+    let mut out = Vec::new();
+    for chunk in chunks {
+        injector.push(chunk, &mut out);
+    }
+    let result = injector.finish(&mut out);
+    (out, result)
+}
+
+/// Every way to cut the page in two, and byte by byte, must give what the whole gives.
+#[track_caller]
+fn check_bytes(page: &[u8], charset: Charset, expected: &[u8], result: FooterResult) {
+    let expected = (String::from_utf8_lossy(expected).into_owned(), result);
+    let shown = |(out, result): (Vec<u8>, FooterResult)| (String::from_utf8_lossy(&out).into_owned(), result);
+    assert_eq!(shown(inject([page], charset)), expected);
+    assert_eq!(shown(inject(page.chunks(1), charset)), expected, "byte by byte");
+    for place in 0..page.len() {
+        let (first, second) = page.split_at(place);
+        assert_eq!(shown(inject([first, second], charset)), expected, "cut at {place}");
+    }
+}
+
+/// `^` marks where the footer goes.
+#[track_caller]
+fn check_in(charset: Charset, marked: &str, result: FooterResult) {
+    let Charset::Declared(encoding) = charset else {
+        return check_in(Charset::Declared(UTF_8), marked, result);
+    };
+    let (before, after) = marked.split_once('^').map_or((marked, None), |(a, b)| (a, Some(b)));
+    let (before, after) = (encoding.encode(before).0, after.map(|after| encoding.encode(after).0));
+    let expected = match &after {
+        Some(after) => [&*before, &footer().bytes(encoding), after].concat(),
+        None => before.to_vec(),
+    };
+    check_bytes(&[&*before, &after.unwrap_or_default()].concat(), charset, &expected, result);
+}
+
+#[track_caller]
+fn check(marked: &str, result: FooterResult) {
+    check_in(Charset::Declared(UTF_8), marked, result);
+}
+
+#[track_caller]
+fn injected(marked: &str) {
+    assert!(marked.contains('^'), "{marked}");
+    check(marked, FooterResult::Injected);
+}
+
+#[track_caller]
+fn skipped(page: &str, reason: SkipReason) {
+    check(page, FooterResult::Skipped(reason));
+}
+
+#[test]
+fn the_footer_goes_before_the_end_tag_of_the_body() {
+    injected("<!doctype html><html><body><p>text</p>^</body></html>");
+    injected("<BODY><P>text^</BODY></HTML>\n");
+    injected("<body>text^</body >");
+    injected("<body>text^</body\n\tclass=x>");
+    injected("<body>text^</body/>");
+    injected("<body>text^</body>more</body></html>");
+    injected("text^</body>");
+    injected("<body>a < b <b <</b>^</body>");
+    injected("<body><bodyx></bodyx></bod></ body>^</body>");
+    injected("<body><svg><title>^</body>");
+    injected("\u{feff}<!doctype html><body>^</body>");
+    injected("<body>\0\r\n\u{1f600}^</body>");
+}
+
+#[test]
+fn what_only_looks_like_the_end_tag_is_none() {
+    injected("<body><script>'</body>'</script>^</body>");
+    injected("<body><script><!-- <script> </script> </body> --></script>^</body>");
+    injected("<body><script><!-- <script> </body> </script> </body> --></script>^</body>");
+    injected("<body><script><!-- <script> </body> --> </body> </script>^</body>");
+    injected("<body><style></body></style>^</body>");
+    injected("<body><!-- </body> -->^</body>");
+    injected("<body><!-->^</body>");
+    injected("<body><a title=\"</body>\" href='</body>'>x</a>^</body>");
+    injected("<body><textarea></body></textarea>^</body>");
+    injected("<head><title></body></title></head>^</body>");
+    injected("<body><noscript></body></noscript>^</body>");
+    injected("<body><iframe></body></iframe>^</body>");
+    injected("<body><xmp></body></xmp>^</body>");
+    injected("<body><template><p></body></template>^</body>");
+    injected("<body><template><template></template></body></template>^</body>");
+    injected("<body><svg><![CDATA[</body>]]></svg>^</body>");
+    injected("<body><?php </body ?> x^</body>");
+}
+
+#[test]
+fn a_document_without_the_end_tag_gets_it_at_its_end() {
+    injected("<!doctype html><p>text^");
+    injected("<!DOCTYPE HTML PUBLIC \"x\">^");
+    injected("<html><p>text</html>^");
+    injected("<head><title>x</title></head><p>text\n^");
+    injected("<body><p>text^");
+}
+
+#[test]
+fn what_is_no_document_gets_none() {
+    skipped("", SkipReason::Fragment);
+    skipped("<p>text</p>", SkipReason::Fragment);
+    skipped("<header></header><bodyguard>", SkipReason::Fragment);
+    skipped("<!-- <html><body> --><p>", SkipReason::Fragment);
+    skipped("<script>'<html>'</script>", SkipReason::Fragment);
+    skipped("{\"html\": \"&lt;body&gt;\"}", SkipReason::Fragment);
+    skipped("<html><frameset><frame></frameset></html>", SkipReason::Frameset);
+    skipped("<html><frameset><noframes><body>x</body></noframes></frameset>", SkipReason::Frameset);
+    injected("<html><body><frameset></frameset>^</body>");
+}
+
+#[test]
+fn a_page_that_ends_too_early_gets_none() {
+    skipped("<html><body><p", SkipReason::Unfinished);
+    skipped("<html><body></bod", SkipReason::Unfinished);
+    skipped("<html><body></body", SkipReason::Unfinished);
+    skipped("<html><body>x <", SkipReason::Unfinished);
+    skipped("<html><body><!-- </body>", SkipReason::Unfinished);
+    skipped("<html><body><script>if (a", SkipReason::Unfinished);
+    skipped("<html><body><template><p>", SkipReason::Unfinished);
+    skipped("<html><body><plaintext></body>", SkipReason::Unfinished);
+}
+
+#[test]
+fn a_page_that_shows_the_number_is_left_as_it_is() {
+    for shown in [
+        "京ICP备2024012345号-1",
+        "<a href=\"https://beian.miit.gov.cn/\">京ICP备2024012345号-1</a>",
+        "© 2026 京 ICP 备 2024012345 号 - 1 All rights reserved",
+        "&#20140;ICP&#x5907;2024012345&#21495;-1",
+        "京ＩＣＰ备２０２４０１２３４５号－１",
+        "京icp備2024012345號—1",
+        "沪ICP备2024099999号-1 | 京ICP备2024012345号-1",
+        "京<!-- </body> -->ICP备<b>2024012345</b>号-1",
+    ] {
+        check(&format!("<html><body><p>{shown}</p></body></html>"), FooterResult::Present);
+        check(&format!("<html><body></body></html>\n{shown}"), FooterResult::Present);
+        check(&format!("<!doctype html>{shown}"), FooterResult::Present);
+    }
+}
+
+#[test]
+fn what_no_visitor_sees_is_not_shown() {
+    for hidden in [
+        "<!-- 京ICP备2024012345号-1 -->",
+        "<script>'京ICP备2024012345号-1'</script>",
+        "<style>/* 京ICP备2024012345号-1 */</style>",
+        "<template>京ICP备2024012345号-1</template>",
+        "<noscript>京ICP备2024012345号-1</noscript>",
+        "<a title=\"京ICP备2024012345号-1\">x</a>",
+        "<textarea>京ICP备2024012345号-1</textarea>",
+        "<script>'京ICP备2024012345号-1'</script>ICP",
+        "<!-- 沪ICP备2024099999号-1 -->",
+    ] {
+        injected(&format!("<html><head><title>x</title></head><body>{hidden}^</body></html>"));
+    }
+    injected("<head><title>京ICP备2024012345号-1</title></head><body>^</body>");
+    injected("<head><meta content='京ICP备2024012345号-1'></head><body>^</body>");
+}
+
+#[test]
+fn the_number_of_another_filing_is_told() {
+    check("<body>沪ICP备2024099999号-1^</body>", FooterResult::WrongNumber);
+    check("<body>京ICP备2024012345号-2^</body>", FooterResult::WrongNumber);
+    check("<body>^</body>沪ICP备2024099999号-1", FooterResult::WrongNumber);
+    // The subject's own number and a licence are nobody else's.
+    injected("<body>京ICP备2024012345号 京ICP证030173号^</body>");
+}
+
+#[test]
+fn a_number_far_behind_the_body_is_not_waited_for() {
+    let far = "x".repeat(TAIL + AFTER);
+    let page = format!("<body></body>{far}{OWN}");
+    let mut injector = Injector::new(footer(), Charset::Declared(UTF_8));
+    let (mut out, mut pushed) = (Vec::new(), 0);
+    for chunk in page.as_bytes().chunks(100) {
+        injector.push(chunk, &mut out);
+        pushed += chunk.len();
+        assert!(pushed <= out.len() + TAIL + AFTER + chunk.len());
+    }
+    assert_eq!(injector.finish(&mut out), FooterResult::Injected);
+    assert_eq!(inject([page.as_bytes()], Charset::Undeclared), (out, FooterResult::Injected));
+}
+
+#[test]
+fn a_page_in_another_charset_is_read_and_written_in_it() {
+    for encoding in [GBK, BIG5] {
+        let charset = Charset::Declared(encoding);
+        check_in(charset, "<body><p>網站中文^</body>", FooterResult::Injected);
+        check_in(charset, "<body>中文京ICP備2024012345號-1</body>", FooterResult::Present);
+        check_in(charset, "<body>中文蘇ICP備2024012345號-1^</body>", FooterResult::Injected);
+    }
+    check_in(Charset::Declared(GBK), "<body>沪ICP备2024099999号-1^</body>", FooterResult::WrongNumber);
+}
+
+#[test]
+fn a_page_may_name_its_charset_itself() {
+    let page = GBK.encode("<html><meta charset=gbk><body>中文</body>").0.into_owned();
+    let at = page.len() - "</body>".len();
+    let expected = [&page[..at], &footer().bytes(GBK), &page[at..]].concat();
+    check_bytes(&page, Charset::Undeclared, &expected, FooterResult::Injected);
+    let page = GBK.encode("<html><meta charset=gbk><body>京ICP备2024012345号-1</body>").0.into_owned();
+    check_bytes(&page, Charset::Undeclared, &page, FooterResult::Present);
+
+    let skipped = FooterResult::Skipped(SkipReason::Charset);
+    let utf16: Vec<u8> = "\u{feff}<html><body></body>".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    check_bytes(&utf16, Charset::Declared(UTF_8), &utf16, skipped);
+    check_bytes(&utf16, Charset::Declared(UTF_16LE), &utf16, skipped);
+}
+
+#[test]
+fn a_huge_tag_and_a_huge_comment_pass() {
+    let huge = "x".repeat(1 << 20);
+    for page in [
+        format!("<html><body><!-- {huge} </body> -->^</body></html>"),
+        format!("<html><body><img src=\"data:{huge}</body>\">^</body></html>"),
+        format!("<html><body><script>{huge}'</body>'</script>^</body></html>"),
+    ] {
+        let (before, after) = page.split_once('^').unwrap();
+        let expected = [before.as_bytes(), &footer().bytes(UTF_8), after.as_bytes()].concat();
+        let page = [before, after].concat();
+        for size in [7, 1000, 16 << 10, page.len()] {
+            let (out, result) = inject(page.as_bytes().chunks(size), Charset::Undeclared);
+            assert!(out == expected && result == FooterResult::Injected, "{size}");
+        }
+    }
+}
+
+#[test]
+fn a_page_that_needs_too_much_memory_passes_unchanged() {
+    let page = format!("<html><body><p>a</p><!-- {} --></body></html>", "x".repeat(1 << 18));
+    let mut injector = Injector::with_tokens(footer(), Charset::Undeclared, Tokens::with_memory(1 << 16));
+    let mut out = Vec::new();
+    for chunk in page.as_bytes().chunks(4096) {
+        injector.push(chunk, &mut out);
+    }
+    assert_eq!(injector.finish(&mut out), FooterResult::Failed);
+    assert!(out == page.as_bytes());
+}
+
+#[test]
+fn what_is_kept_of_a_page_is_bounded() {
+    let text = "<p>沪ICP备2024099999号-1 text ".repeat(100);
+    let mut reading = Reading::new(Tokens::new());
+    let mut out = Vec::new();
+    for chunk in std::iter::repeat_n(text.as_bytes(), 1000) {
+        reading.push(chunk, &footer(), &mut out).unwrap();
+        reading.judge(&footer(), Charset::Undeclared, false);
+        assert!(reading.source.len() < DONE + 2 * text.len() + BEFORE + AFTER, "{}", reading.source.len());
+        assert!(reading.places.len() < AFTER);
+    }
+}
+
+/// Pieces of pages, put together at random, are nearer to trouble than random bytes.
+fn pieces() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        8 => prop::sample::select(&[
+            "<!doctype html>", "<html>", "<head>", "<body>", "</body>", "</BODY >", "</html>", "<title>", "</title>",
+            "<script>", "</script>", "<!--", "-->", "<!", "<?", "<![CDATA[", "]]>", "<style>", "</style>", "<textarea>",
+            "</textarea>", "<template>", "</template>", "<svg>", "</svg>", "<math>", "<plaintext>", "<frameset>",
+            "<a title=\"", "'", "\"", ">", "<", "</", "/", " ", "&", "=", "ICP", OWN, "沪ICP备2024099999号-1", "&#20140;",
+            "<noscript>", "</noscript>", "<select>", "</select>", "<meta charset=gbk>", "\u{feff}",
+        ][..]).prop_map(|piece| piece.as_bytes().to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..8),
+        1 => (0usize..2000).prop_map(|length| vec![b'x'; length]),
+    ];
+    prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+}
+
+fn charsets() -> impl Strategy<Value = Charset> {
+    prop::sample::select(vec![Charset::Undeclared, Charset::Declared(UTF_8), Charset::Declared(GBK)])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn without_the_footer_every_page_is_what_it_was(
+        page in pieces(),
+        charset in charsets(),
+        sizes in prop::collection::vec(1usize..50, 1..20),
+    ) {
+        let (whole, result) = inject([&page[..]], charset);
+        match result {
+            FooterResult::Injected | FooterResult::WrongNumber => {
+                let footer = footer().bytes(charset.of_page(&page[..page.len().min(START)]).unwrap()).into_owned();
+                let without = memchr::memmem::find_iter(&whole, &footer)
+                    .any(|at| [&whole[..at], &whole[at + footer.len()..]].concat() == page);
+                prop_assert!(without, "{}", String::from_utf8_lossy(&whole));
+            }
+            FooterResult::Present | FooterResult::Skipped(_) | FooterResult::Failed => prop_assert!(whole == page),
+        }
+        let (mut rest, mut chunks) = (&page[..], Vec::new());
+        for size in sizes.iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let (chunk, more) = rest.split_at(rest.len().min(*size));
+            chunks.push(chunk);
+            rest = more;
+        }
+        let (cut, cut_result) = inject(chunks, charset);
+        prop_assert_eq!(String::from_utf8_lossy(&cut), String::from_utf8_lossy(&whole));
+        prop_assert_eq!(cut_result, result);
+    }
+}

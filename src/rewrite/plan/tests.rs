@@ -1,0 +1,139 @@
+use super::*;
+
+fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in fields {
+        headers.append(*name, HeaderValue::from_static(value));
+    }
+    headers
+}
+
+#[test]
+fn what_may_be_a_page_is_asked_for_whole_and_plain() {
+    #[track_caller]
+    fn check(path: &str, fields: &[(&'static str, &'static str)], expected: Ask) {
+        assert_eq!(
+            ask(FooterPages::All, &Method::GET, path, &headers(fields)),
+            expected,
+            "{path} {fields:?}"
+        );
+    }
+    check("/", &[], Ask::Whole);
+    check("/news", &[("accept", "text/html,application/xhtml+xml;q=0.9")], Ask::Whole);
+    check("/news", &[("accept", "*/*"), ("sec-fetch-dest", "empty")], Ask::Whole);
+    check("/news", &[("accept", "application/json, TEXT/*;q=0.1")], Ask::Whole);
+    check("/v1.2/list", &[], Ask::Whole);
+
+    check("/app.js", &[("accept", "*/*")], Ask::AsSent);
+    check("/A.PNG", &[], Ask::AsSent);
+    check("/news", &[("accept", "application/json")], Ask::AsSent);
+    check("/news", &[("accept", "*/*"), ("sec-fetch-dest", "script")], Ask::AsSent);
+
+    check("/", &[("range", "bytes=0-9")], Ask::Whole);
+    check("/a.html", &[("range", "bytes=0-9"), ("accept", "*/*")], Ask::Whole);
+    check("/stream", &[("range", "bytes=0-9"), ("accept", "text/html")], Ask::Whole);
+    check("/stream", &[("range", "bytes=0-9"), ("accept", "*/*")], Ask::Identity);
+    check("/film.mp4", &[("range", "bytes=0-9")], Ask::AsSent);
+}
+
+#[test]
+fn other_methods_and_pages_are_asked_for_as_sent() {
+    let none = HeaderMap::new();
+    assert_eq!(ask(FooterPages::All, &Method::HEAD, "/", &none), Ask::Whole);
+    assert_eq!(ask(FooterPages::All, &Method::POST, "/", &none), Ask::AsSent);
+    assert_eq!(ask(FooterPages::Home, &Method::GET, "/", &none), Ask::Whole);
+    assert_eq!(ask(FooterPages::Home, &Method::GET, "/news", &none), Ask::AsSent);
+    assert_eq!(ask(FooterPages::Off, &Method::GET, "/", &none), Ask::AsSent);
+}
+
+fn planned(status: u16, fields: &[(&'static str, &'static str)]) -> Rewrite {
+    let status = StatusCode::from_u16(status).unwrap();
+    plan(FooterPages::All, &Method::GET, "/news", status, &headers(fields))
+}
+
+#[test]
+fn a_page_gets_the_footer_in_the_charset_of_its_head() {
+    #[track_caller]
+    fn check(content_type: &'static str, expected: Rewrite) {
+        assert_eq!(planned(200, &[("content-type", content_type)]), expected, "{content_type}");
+    }
+    let declared = |encoding| Rewrite::Inject(Charset::Declared(encoding));
+    check("text/html", Rewrite::Inject(Charset::Undeclared));
+    check("Text/HTML ; Charset=\"UTF-8\"", declared(encoding_rs::UTF_8));
+    check("text/html; x=y;charset=gb2312", declared(encoding_rs::GBK));
+    check("text/html; charset=nonsense", Rewrite::Inject(Charset::Undeclared));
+    check("text/html; charset=", Rewrite::Inject(Charset::Undeclared));
+    check("text/html; charset=utf-16", Rewrite::Skipped(SkipReason::Charset));
+    check("text/html; charset=iso-2022-jp", Rewrite::Skipped(SkipReason::Charset));
+    check("text/plain", Rewrite::NotApplicable);
+    check("text/htmlx", Rewrite::NotApplicable);
+    check("application/xhtml+xml", Rewrite::NotApplicable);
+    assert_eq!(planned(200, &[]), Rewrite::NotApplicable);
+}
+
+#[test]
+fn a_page_that_cannot_be_changed_is_skipped_with_its_reason() {
+    #[track_caller]
+    fn check(name: &'static str, value: &'static str, expected: Rewrite) {
+        let fields = [("content-type", "text/html"), (name, value)];
+        assert_eq!(planned(200, &fields), expected, "{name}: {value}");
+        let head = plan(FooterPages::All, &Method::HEAD, "/", StatusCode::OK, &headers(&fields));
+        let uncounted = match expected {
+            Rewrite::Inject(_) => Rewrite::HeadOnly,
+            _ => Rewrite::NotApplicable,
+        };
+        assert_eq!(head, uncounted, "HEAD, {name}: {value}");
+    }
+    let inject = Rewrite::Inject(Charset::Undeclared);
+    check("content-encoding", "gzip", Rewrite::Skipped(SkipReason::Encoded));
+    check("content-encoding", "identity, br", Rewrite::Skipped(SkipReason::Encoded));
+    check("content-encoding", "Identity", inject);
+    check("content-range", "bytes 0-9/20", Rewrite::Skipped(SkipReason::Partial));
+    check("cache-control", "public, No-Transform", Rewrite::Skipped(SkipReason::NoTransform));
+    check("cache-control", "no-cache", inject);
+    check("content-disposition", "Attachment; filename=a.html", Rewrite::Skipped(SkipReason::Attachment));
+    check("content-disposition", "inline", inject);
+}
+
+#[test]
+fn what_is_no_page_is_not_applicable() {
+    let html = [("content-type", "text/html")];
+    assert_eq!(planned(206, &html), Rewrite::Skipped(SkipReason::Partial));
+    for status in [201, 204, 301, 403, 404, 500] {
+        assert_eq!(planned(status, &html), Rewrite::NotApplicable, "{status}");
+    }
+    let ok = StatusCode::OK;
+    let html = headers(&html);
+    assert_eq!(plan(FooterPages::All, &Method::POST, "/", ok, &html), Rewrite::NotApplicable);
+    assert_eq!(plan(FooterPages::Off, &Method::GET, "/", ok, &html), Rewrite::NotApplicable);
+    assert_eq!(plan(FooterPages::Home, &Method::GET, "/news", ok, &html), Rewrite::NotApplicable);
+    assert_eq!(plan(FooterPages::Home, &Method::GET, "/", ok, &html), Rewrite::Inject(Charset::Undeclared));
+}
+
+#[test]
+fn an_unmodified_page_has_the_tag_that_it_was_sent_with() {
+    assert_eq!(planned(304, &[("etag", "\"a\"")]), Rewrite::HeadOnly);
+    assert_eq!(planned(304, &[("content-type", "text/html")]), Rewrite::HeadOnly);
+    assert_eq!(planned(304, &[("content-type", "image/png")]), Rewrite::NotApplicable);
+    let image = plan(FooterPages::All, &Method::GET, "/a.png", StatusCode::NOT_MODIFIED, &HeaderMap::new());
+    assert_eq!(image, Rewrite::NotApplicable);
+}
+
+#[test]
+fn the_head_of_a_changed_page_promises_nothing_of_its_bytes() {
+    let mut head = headers(&[
+        ("content-length", "10"),
+        ("accept-ranges", "bytes"),
+        ("content-md5", "x"),
+        ("digest", "x"),
+        ("repr-digest", "x"),
+        ("content-digest", "x"),
+        ("etag", "\"a\""),
+        ("last-modified", "Tue, 03 Mar 2026 00:00:00 GMT"),
+    ]);
+    apply_to_head(&mut head);
+    let left = headers(&[("etag", "W/\"a\""), ("last-modified", "Tue, 03 Mar 2026 00:00:00 GMT")]);
+    assert_eq!(head, left);
+    apply_to_head(&mut head);
+    assert_eq!(head, left);
+}
