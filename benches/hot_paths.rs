@@ -1,1 +1,3 @@
+//! The paths that every connection and every page take.
+
 fn main() {}
