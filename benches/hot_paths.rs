@@ -1,3 +1,240 @@
-//! The paths that every connection and every page take.
+//! The paths that every connection, every request and every page take, each alone in one thread.
+//!
+//! `cargo bench` measures; `cargo test --benches` runs each once.
 
-fn main() {}
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use encoding_rs::UTF_8;
+use http::{HeaderMap, Method};
+use icpgate::access::export::{Clients, Keeping, write_line};
+use icpgate::access::record::{AccessRecord, ConnectionFacts, Event, RequestFacts, UpstreamFacts};
+use icpgate::clock::Moment;
+use icpgate::gate::{
+    CertificateNeed, Coverage, Filing, FilingNumber, FilingStatus, Gate, ListenerGate, ListenerId, SiteGate,
+    SiteId, decide,
+};
+use icpgate::hostname::{HostPattern, HostTable, Hostname};
+use icpgate::listen::hello::{HelloReader, Progress};
+use icpgate::origin::OriginId;
+use icpgate::rewrite::{Charset, Footer, Injector};
+use icpgate::route::{Matcher, PathMatch, Route, resolve};
+use jiff::Timestamp;
+
+fn host(name: &str) -> Hostname {
+    Hostname::parse(name).expect("a host name")
+}
+
+fn time(text: &str) -> Timestamp {
+    text.parse().expect("a time")
+}
+
+fn number() -> FilingNumber {
+    FilingNumber::parse("京ICP备2024012345号-1", 2026).expect("a number")
+}
+
+/// A gate with so many filings, each with a site of its own.
+fn gate(count: usize) -> Gate {
+    let (begins, ends) = (time("2026-01-01T00:00:00Z"), time("2036-01-01T00:00:00Z"));
+    let domains: Vec<Hostname> = (0..count).map(|n| host(&format!("example-{n}.com.cn"))).collect();
+    let filings = domains.iter().map(|domain| Filing {
+        domain: domain.clone(),
+        number: Some(number()),
+        status: FilingStatus::Approved,
+        begins: Some(begins),
+        ends: Some(ends),
+        hosts: None,
+        access: None,
+        public_security: None,
+        public_security_due: None,
+        sms_verification_due: None,
+    });
+    let mut hosts = HostTable::default();
+    let mut sites = Vec::new();
+    for domain in &domains {
+        let pattern = HostPattern::Exact(host(&format!("www.{domain}")));
+        let mut names = HostTable::default();
+        names.insert(&pattern, ());
+        hosts.insert(&pattern, SiteId(sites.len()));
+        sites.push(SiteGate { certificate: Some(Arc::new(Coverage { names, begins, ends })) });
+    }
+    let certificate = CertificateNeed::Required;
+    let listener = ListenerGate { certificate, hosts, ..ListenerGate::default() };
+    Gate { filings: filings.collect(), listeners: vec![listener], sites }
+}
+
+fn decision(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decide");
+    let now = Moment::at(time("2026-06-01T00:00:00Z"));
+    for count in [1, 1_000, 100_000] {
+        let gate = gate(count);
+        // So many hosts that the gate's answers are not all in the cache, as they are not in life.
+        let hosts: Vec<Hostname> =
+            (0..count.min(4096)).map(|n| host(&format!("www.example-{}.com.cn", n * 7919 % count))).collect();
+        assert!(hosts.iter().all(|host| decide(&gate, ListenerId(0), host, now).is_ok()));
+        let mut turn = hosts.iter().cycle();
+        group.bench_function(BenchmarkId::new("permit", count), |bencher| {
+            bencher.iter(|| decide(&gate, ListenerId(0), turn.next().expect("endless"), now));
+        });
+        let unfiled = host("www.unfiled.cn");
+        group.bench_function(BenchmarkId::new("refusal", count), |bencher| {
+            bencher.iter(|| decide(&gate, ListenerId(0), black_box(&unfiled), now));
+        });
+    }
+}
+
+/// The bytes that a client sends first.
+fn client_hello(name: &'static str) -> Vec<u8> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let name = name.try_into().expect("a server name");
+    let mut connection = rustls::ClientConnection::new(Arc::new(config), name).expect("a client");
+    let mut hello = Vec::new();
+    connection.write_tls(&mut hello).expect("a hello");
+    hello
+}
+
+fn hello_to_verdict(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("hello");
+    let now = Moment::at(time("2026-06-01T00:00:00Z"));
+    let gate = gate(1_000);
+    let hello = client_hello("www.example-7.com.cn");
+    let judge = || match HelloReader::default().advance(black_box(&hello)) {
+        Progress::Whole(hello) => decide(&gate, ListenerId(0), &hello.host?, now),
+        Progress::Wanting => unreachable!("the hello is whole"),
+        Progress::Refused(refusal) => Err(refusal),
+    };
+    assert!(judge().is_ok());
+    group.throughput(Throughput::Bytes(hello.len() as u64));
+    group.bench_function("to_verdict", |bencher| bencher.iter(judge));
+}
+
+fn route(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("route");
+    let below = |prefix: &str| Route {
+        matcher: Matcher { path: PathMatch::prefix(prefix), ..Matcher::default() },
+        origins: vec![OriginId(0)],
+    };
+    let mut routes: Vec<Route> = (0..20).map(|n| below(&format!("/service-{n}"))).collect();
+    routes.push(below("/"));
+    let headers = HeaderMap::new();
+    for path in ["/service-0/x", "/catalogue/item/1"] {
+        group.bench_function(BenchmarkId::new("first_of_21", path), |bencher| {
+            bencher.iter(|| resolve(&routes, &Method::GET, black_box(path), &headers));
+        });
+    }
+}
+
+/// A page of at least so many bytes, with as much markup and script as a shop's.
+fn page(bytes: usize) -> Vec<u8> {
+    let item = concat!(
+        "<div class=\"item\" data-id=\"42\"><a href=\"/item/42\" title=\"示例商品\"><img src=\"/img/42.webp\" ",
+        "alt=\"\" width=\"240\" height=\"240\" loading=\"lazy\"></a><h3>示例商品，七天无理由退货</h3><p>A product ",
+        "with a description long enough to read.</p><span class=\"price\">¥ 99.00</span></div>\n",
+    );
+    let script = "<script>window.items = (window.items || []).concat([{id: 42, price: 99}]);</script>\n";
+    let mut page = String::from("<!DOCTYPE html><html><head><meta charset=\"utf-8\"></head><body>\n");
+    while page.len() < bytes {
+        page.push_str(&item.repeat(8));
+        page.push_str(script);
+    }
+    page.push_str("</body></html>\n");
+    page.into_bytes()
+}
+
+fn footer(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("footer");
+    let number = number();
+    for (label, bytes) in [("10KB", 10_000), ("1MB", 1_000_000)] {
+        let page = page(bytes);
+        let mut out = Vec::with_capacity(page.len() + 1024);
+        group.throughput(Throughput::Bytes(page.len() as u64));
+        group.bench_function(BenchmarkId::new("inject", label), |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                let mut injector = Injector::new(Footer::new(&number, None), Charset::Declared(UTF_8));
+                for chunk in page.chunks(16 << 10) {
+                    injector.push(chunk, &mut out);
+                }
+                injector.finish(&mut out)
+            });
+        });
+    }
+}
+
+fn record() -> AccessRecord {
+    let address = |text: &str| -> SocketAddr { text.parse().expect("an address") };
+    AccessRecord {
+        time: time("2026-06-01T00:00:00.123Z"),
+        event: Event::Request,
+        reason: None,
+        count: None,
+        connection: Arc::new(ConnectionFacts {
+            id: 7,
+            peer: address("198.51.100.7:40000"),
+            local: address("203.0.113.10:443"),
+            listener: "https".into(),
+            tls_version: Some("TLSv1.3"),
+            tls_cipher: Some("TLS_AES_128_GCM_SHA256"),
+        }),
+        generation: 3,
+        request_id: Some("0c1d5f0a2b3c4d5e6f708192a3b4c5d6".into()),
+        client: address("198.51.100.7:40000"),
+        server_name: Some("www.example.cn".into()),
+        host: Some("www.example.cn".into()),
+        protocol: Some("h2"),
+        request: Some(RequestFacts {
+            method: Some("GET".into()),
+            path: Some("/catalogue/item/42".into()),
+            query: Some("from=list&page=3".into()),
+            status: Some(200),
+            bytes_in: 0,
+            bytes_out: 51_200,
+            duration: Duration::from_micros(12_034),
+            referer: Some("https://www.example.cn/catalogue".into()),
+            user_agent: Some("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0".into()),
+            site: Some("shop".into()),
+            icp_number: Some(number().shared()),
+            footer: Some("injected"),
+        }),
+        upstream: Some(UpstreamFacts {
+            origin: "mainland".into(),
+            region: "mainland",
+            link: "default".into(),
+            address: address("10.0.1.10:8080"),
+            local: Some(address("10.0.0.2:50000")),
+            status: Some(200),
+            first_byte: Some(Duration::from_micros(11_000)),
+        }),
+    }
+}
+
+fn encoding(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("record");
+    let record = record();
+    let keeping = Keeping { seq: 1, node: "bj-edge-1", clock_synchronized: true, clients: Clients::One };
+    let mut line = Vec::with_capacity(2048);
+    write_line(&record, keeping, &mut line);
+    group.throughput(Throughput::Bytes(line.len() as u64));
+    group.bench_function("encode", |bencher| {
+        bencher.iter(|| {
+            line.clear();
+            write_line(black_box(&record), keeping, &mut line);
+        });
+    });
+}
+
+criterion_group! {
+    name = hot_paths;
+    config = Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
+    targets = decision, hello_to_verdict, route, footer, encoding
+}
+criterion_main!(hot_paths);
