@@ -1,0 +1,30 @@
+# `make` lists what there is.
+.PHONY: help setup build demo test bench loadtest
+
+help:
+	@echo 'make setup     install what a build and the tests need (Debian, Ubuntu; Rust must be there)'
+	@echo 'make demo      the real proxy with certificates, origins and an allowlist of its own'
+	@echo 'make test      format, lints, every test, the documents, the examples: what CI runs'
+	@echo 'make build     the program as it is shipped: target/dist/icpgate'
+	@echo 'make bench     the hot paths, one by one (criterion)'
+	@echo 'make loadtest  requests a second and CPU time beside nginx, on this machine'
+
+setup:
+	@scripts/setup
+
+build: setup
+	cargo build --locked --profile dist
+
+# Set DEMO for other addresses: make demo DEMO='--listen 127.0.0.1:9443 --http 127.0.0.1:9080'
+demo: setup
+	@echo 'demo: building; the first time takes some minutes'
+	@cargo run --locked -- demo $(DEMO)
+
+test: setup
+	@scripts/test
+
+bench: setup
+	cargo bench --locked
+
+loadtest: setup
+	@loadtest/run.sh
