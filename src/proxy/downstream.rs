@@ -82,7 +82,10 @@ impl Downstream<'_> {
     /// Tells a client that waits for it to send the body.
     pub(super) async fn write_continue(&mut self) -> Result<(), ClientFailure> {
         match self {
-            Self::Http1(session) => Ok(session.write_continue_response().await?),
+            Self::Http1(session) => {
+                interim(session, true);
+                Ok(session.write_continue_response().await?)
+            }
             // HTTP/2 clients do not wait: the engine cannot send informational answers there.
             Self::Http2(_) => Ok(()),
         }
@@ -102,7 +105,10 @@ impl Downstream<'_> {
         end: bool,
     ) -> Result<(), ClientFailure> {
         match self {
-            Self::Http1(session) => session.write_response_header(head).await?,
+            Self::Http1(session) => {
+                interim(session, head.status.is_informational());
+                session.write_response_header(head).await?;
+            }
             Self::Http2(session) => session.write_response_header(head, end)?,
         }
         Ok(())
@@ -128,4 +134,10 @@ impl Downstream<'_> {
         }
         Ok(())
     }
+}
+
+/// The engine ends the connection after an answer that is sent before the whole body has come. An
+/// interim one is no such answer.
+fn interim(session: &mut v1::server::HttpSession, interim: bool) {
+    session.set_close_on_response_before_downstream_finish(!interim);
 }

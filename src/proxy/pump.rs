@@ -189,26 +189,27 @@ impl Pump<'_, '_> {
 
     /// Takes bytes of the request's body up. `true` once the exchange is over.
     async fn on_body(&mut self, body: Option<Bytes>) -> Result<bool, ClientFailure> {
+        let tunnel = matches!(self.answer, Answer::Tunnel);
         self.uploaded = Instant::now();
-        let Some(bytes) = body else {
-            if matches!(self.answer, Answer::Tunnel) {
-                return Ok(true);
+        if let Some(bytes) = &body {
+            self.context.facts.bytes_in += bytes.len() as u64;
+            self.sent_body = true;
+            if self.up.write_body(bytes).await.is_err() {
+                // A server that takes no more may have said why.
+                self.upload = Upload::Refused;
+                self.sent = self.uploaded;
+                return Ok(tunnel);
             }
+        }
+        if tunnel {
+            return Ok(body.is_none());
+        }
+        // The engine tells of the end with the last bytes where it knows it then.
+        if body.is_none() || self.down.is_body_done() {
             self.upload = match self.up.finish_body().await {
                 Ok(_) => Upload::Done,
                 Err(_) => Upload::Refused,
             };
-            self.sent = self.uploaded;
-            return Ok(false);
-        };
-        self.context.facts.bytes_in += bytes.len() as u64;
-        self.sent_body = true;
-        if self.up.write_body(&bytes).await.is_err() {
-            if matches!(self.answer, Answer::Tunnel) {
-                return Ok(true);
-            }
-            // A server that takes no more may have said why.
-            self.upload = Upload::Refused;
             self.sent = self.uploaded;
         }
         Ok(false)

@@ -4,9 +4,11 @@
 //! [`support::edge::Edge`] has a loopback address to itself.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests tell what they measured")]
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod support;
 
 mod bind;
 mod clear;
 mod hello;
+mod proxying;

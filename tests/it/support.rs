@@ -2,9 +2,12 @@
 
 #![allow(dead_code, reason = "topics come one by one")]
 
+pub(crate) mod client;
 pub(crate) mod edge;
 pub(crate) mod faketime;
 pub(crate) mod hello;
+pub(crate) mod message;
+pub(crate) mod origin;
 pub(crate) mod pki;
 pub(crate) mod probe;
 
