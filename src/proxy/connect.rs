@@ -42,7 +42,7 @@ struct Kept {
 
 #[derive(Debug)]
 struct Idle {
-    stream: Box<EdgeStream>,
+    connection: UpstreamConnection,
     until: Instant,
 }
 
@@ -102,20 +102,14 @@ impl Upstreams {
         let now = Instant::now();
         loop {
             let mut idle = self.kept().get_mut(&key(server))?.idle.pop()?;
-            if idle.until > now && idle.stream.is_quiet() {
-                let socket = idle.stream.transport().socket();
-                return Some(UpstreamConnection {
-                    address: socket.peer_addr().ok()?,
-                    local: socket.local_addr().ok(),
-                    stream: idle.stream,
-                    origin: ConnectionOrigin::Kept,
-                });
+            if idle.until > now && idle.connection.stream.is_quiet() {
+                return Some(UpstreamConnection { origin: ConnectionOrigin::Kept, ..idle.connection });
             }
         }
     }
 
     /// Keeps a connection whose exchange is over for `lifetime`.
-    pub(super) fn keep(&self, server: &Arc<ServerState>, stream: Box<EdgeStream>, lifetime: Duration) {
+    pub(super) fn keep(&self, server: &Arc<ServerState>, connection: UpstreamConnection, lifetime: Duration) {
         let mut kept = self.kept();
         let kept = kept
             .entry(key(server))
@@ -124,7 +118,7 @@ impl Upstreams {
             *kept = Kept { server: Arc::downgrade(server), idle: Vec::new() };
         }
         if kept.idle.len() < KEPT_PER_SERVER {
-            kept.idle.push(Idle { stream, until: Instant::now() + lifetime });
+            kept.idle.push(Idle { connection, until: Instant::now() + lifetime });
         }
     }
 

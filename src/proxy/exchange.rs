@@ -176,7 +176,7 @@ async fn attempt(
             let changes = request::Changes { host: &origin.origin.host, framing, ask };
             let head = request::upstream_head(down.head(), context, scheme, changes)
                 .map_err(|_| StatusCode::BAD_REQUEST)?;
-            let was_kept = connection.origin == ConnectionOrigin::Kept;
+            let UpstreamConnection { address, local, origin: came_from, stream } = connection;
             let exchange = pump::Exchange {
                 site: site_of(site, permit),
                 path: &path,
@@ -184,11 +184,12 @@ async fn attempt(
                 limits: &snapshot.config.limits,
                 framing,
             };
-            match pump::run(exchange, head, connection, down, context).await {
+            match pump::run(exchange, head, stream, down, context).await {
                 Ended::Whole(stream) => {
                     observe(proxy, origin, context);
                     if let Some(stream) = stream {
-                        proxy.upstreams.keep(server, stream, origin.origin.timeouts.idle);
+                        let connection = UpstreamConnection { stream, address, local, origin: came_from };
+                        proxy.upstreams.keep(server, connection, origin.origin.timeouts.idle);
                     }
                     return Ok(After::Continue);
                 }
@@ -197,7 +198,8 @@ async fn attempt(
                     return Ok(After::Abort);
                 }
                 // A server closes a kept connection when it likes: nothing was wrong with the request.
-                Ended::Unanswered { sent_body: false } if was_kept && idempotent => {}
+                Ended::Unanswered { sent_body: false }
+                    if came_from == ConnectionOrigin::Kept && idempotent => {}
                 Ended::Unanswered { .. } => return Err(StatusCode::BAD_GATEWAY),
                 Ended::Late => return Err(StatusCode::GATEWAY_TIMEOUT),
                 Ended::BodyLate => return Err(StatusCode::REQUEST_TIMEOUT),

@@ -12,7 +12,6 @@ use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::connect::UpstreamConnection;
 use super::context::RequestContext;
 use super::downstream::{ClientFailure, Downstream};
 use super::request::{self, Framing};
@@ -98,11 +97,11 @@ struct Pump<'p, 'd> {
 pub(super) async fn run(
     exchange: Exchange<'_>,
     head: Box<RequestHeader>,
-    connection: UpstreamConnection,
+    stream: Box<EdgeStream>,
     down: &mut Downstream<'_>,
     context: &mut RequestContext,
 ) -> Ended {
-    let mut up = HttpSession::new(connection.stream);
+    let mut up = HttpSession::new(stream);
     up.write_timeout = Some(exchange.timeouts.idle);
     let upload = match exchange.framing {
         Framing::AsSent => Upload::Open,
