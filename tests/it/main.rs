@@ -12,3 +12,4 @@ mod bind;
 mod clear;
 mod hello;
 mod proxying;
+mod tls;

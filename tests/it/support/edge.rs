@@ -208,6 +208,12 @@ impl Folder {
         self.loopback.at(9180)
     }
 
+    /// One more variable of the program's environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.builder = self.builder.env(name, value);
+        self
+    }
+
     /// `yaml` with the addresses filled in.
     pub(crate) fn filled(&self, yaml: &str) -> String {
         yaml.replace("$HTTPS", &self.https().to_string())

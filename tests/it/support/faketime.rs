@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
-use super::edge::{Builder, Edge};
+use super::edge::{Builder, Edge, Folder};
 
 /// The library, wherever the system keeps its own; a program that cannot have it says so on stderr.
 const LIBRARY: &str = "/usr/$LIB/faketime/libfaketime.so.1";
@@ -44,11 +44,21 @@ impl Wall {
 
     /// Has the program go by this clock.
     pub(crate) fn of(&self, builder: Builder) -> Builder {
-        builder
-            .env("LD_PRELOAD", LIBRARY)
-            .env("FAKETIME_TIMESTAMP_FILE", &self.file().display().to_string())
-            .env("FAKETIME_NO_CACHE", "1")
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        self.environment().into_iter().fold(builder, |builder, (name, value)| builder.env(name, &value))
+    }
+
+    /// The same, where the files are written already.
+    pub(crate) fn of_folder(&self, folder: Folder) -> Folder {
+        self.environment().into_iter().fold(folder, |folder, (name, value)| folder.env(name, &value))
+    }
+
+    fn environment(&self) -> [(&'static str, String); 4] {
+        [
+            ("LD_PRELOAD", LIBRARY.to_owned()),
+            ("FAKETIME_TIMESTAMP_FILE", self.file().display().to_string()),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ]
     }
 
     /// Makes sure that the program goes by this clock, which takes Debian's package `faketime`.

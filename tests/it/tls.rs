@@ -1,0 +1,388 @@
+//! TLS as clients see it, and certificates that come and go.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, SupportedProtocolVersion};
+
+use crate::support::edge::{APPROVED, Edge, Folder, HOSTS, run};
+use crate::support::faketime::Wall;
+use crate::support::hello::client_hello;
+use crate::support::pki::{Authority, KeyKind, Pair, Validity, provider};
+use crate::support::probe::{Answer, connect, is_refused, probe};
+use crate::support::{PATIENCE, eventually};
+
+const FILED: &str = "www.example.cn";
+const ALWAYS: Validity = ((2020, 1, 1), (2999, 1, 1));
+
+/// What a client learns from a handshake and one request.
+struct Met {
+    client: ClientConnection,
+    answer: String,
+}
+
+impl Met {
+    fn certificate(&self) -> &CertificateDer<'static> {
+        &self.client.peer_certificates().expect("a certificate")[0]
+    }
+}
+
+/// Shakes hands for `name`, asks for `/`, and reads to the end.
+fn meet(edge: &Folder, config: &Arc<ClientConfig>, name: &str) -> io::Result<Met> {
+    let mut socket = TcpStream::connect(edge.https())?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let name = name.to_owned().try_into().expect("a name");
+    let mut client = ClientConnection::new(Arc::clone(config), name).expect("a client");
+    let mut stream = rustls::Stream::new(&mut client, &mut socket);
+    let host = HOSTS[0];
+    write!(stream, "GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(Met { client, answer })
+}
+
+fn client(edge: &Folder) -> Arc<ClientConfig> {
+    Arc::new(edge.authority.client_config(&["http/1.1"]))
+}
+
+const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
+
+/// A client of one version alone.
+fn speaking(edge: &Folder, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[version])
+        .expect("a version")
+        .with_root_certificates(edge.authority.roots())
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
+fn leaf(pair: &Pair) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(pair.chain.as_bytes()).expect("PEM")
+}
+
+#[tokio::test]
+async fn curl_negotiates_every_version_and_protocol() {
+    let edge = Edge::builder().start().await;
+    let (ca, url) = (edge.path("ca.pem"), format!("https://{FILED}:8443/"));
+    let resolve = format!("{FILED}:8443:{}", edge.ip());
+    let cases = [
+        ("1.2", "--http1.1", "1.1 502 0", "TLSv1.2", "http/1.1"),
+        ("1.2", "--http2", "2 502 0", "TLSv1.2", "h2"),
+        ("1.3", "--http1.1", "1.1 502 0", "TLSv1.3", "http/1.1"),
+        ("1.3", "--http2", "2 502 0", "TLSv1.3", "h2"),
+    ];
+    for (version, http, expected, ..) in cases {
+        let (least, most) = (format!("--tlsv{version}"), ["--tls-max", version]);
+        let show = ["-w", "%{http_version} %{http_code} %{ssl_verify_result}", "-o", "/dev/null"];
+        let mut words = vec!["--silent", "--show-error", "--cacert", ca.to_str().expect("UTF-8")];
+        words.extend(["--resolve", &resolve, http, &least].into_iter().chain(most).chain(show));
+        words.push(&url);
+        let curl = run("curl", words).await;
+        assert_eq!((curl.code, &*curl.stdout), (0, expected), "{curl:?}");
+    }
+    let records = edge.records_where(cases.len(), |_| true).await;
+    for (_, _, _, version, protocol) in cases {
+        let alike = |record: &&serde_json::Value| {
+            record["tls_version"] == version && record["protocol"].as_str() == Some(protocol)
+        };
+        let found =
+            records.iter().find(alike).unwrap_or_else(|| panic!("{version} {protocol}: {records:#?}"));
+        assert!(found["tls_cipher"].as_str().expect("a suite").starts_with("TLS_"), "{found}");
+        assert_eq!(found["server_name"], FILED);
+    }
+}
+
+#[tokio::test]
+async fn curl_sees_a_reset_for_an_unfiled_host() {
+    let edge = Edge::builder().start().await;
+    let resolve = format!("www.example.net:8443:{}", edge.ip());
+    let curl =
+        run("curl", ["--silent", "--show-error", "--resolve", &resolve, "https://www.example.net:8443/"])
+            .await;
+    assert_eq!(curl.code, 35, "{curl:?}");
+    assert!(curl.stderr.contains("reset by peer"), "{curl:?}");
+}
+
+#[tokio::test]
+async fn openssl_verifies_the_chain_and_negotiates() {
+    let edge = Edge::builder().start().await;
+    let (address, ca) = (edge.https().to_string(), edge.path("ca.pem").display().to_string());
+    for (version, protocol, shown) in [("-tls1_2", "http/1.1", "TLSv1.2"), ("-tls1_3", "h2", "TLSv1.3")] {
+        let words = [
+            "s_client",
+            "-connect",
+            &address,
+            "-servername",
+            FILED,
+            "-CAfile",
+            &ca,
+            "-verify_return_error",
+            "-verify_hostname",
+            FILED,
+            "-alpn",
+            protocol,
+            version,
+        ];
+        let openssl = run("openssl", words).await;
+        assert_eq!(openssl.code, 0, "{openssl:?}");
+        for expected in ["Verify return code: 0 (ok)", &format!("ALPN protocol: {protocol}"), shown] {
+            assert!(openssl.stdout.contains(expected), "{expected}: {openssl:?}");
+        }
+    }
+    // Nobody speaks what is older than TLS 1.2.
+    let old =
+        ["s_client", "-connect", &address, "-servername", FILED, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0"];
+    let openssl = run("openssl", old).await;
+    assert!(openssl.code == 1 && openssl.stdout.contains("Cipher is (NONE)"), "{openssl:?}");
+}
+
+#[tokio::test]
+async fn openssl_sees_how_an_unfiled_host_is_refused() {
+    for (refusal, expected) in
+        [("reset", "errno=104"), ("alert", "unrecognized name"), ("silent", "unexpected eof")]
+    {
+        let listeners =
+            format!("  - {{name: https, addresses: [\"$HTTPS\"], protocol: https, refusal: {refusal}}}\n");
+        let edge = Edge::builder().listeners(&listeners).start().await;
+        let address = edge.https().to_string();
+        let openssl =
+            run("openssl", ["s_client", "-connect", &address, "-servername", "www.example.net"]).await;
+        assert_eq!(openssl.code, 1, "{openssl:?}");
+        assert!(openssl.stderr.contains(expected), "{refusal}: {openssl:?}");
+        let read = if refusal == "alert" { "read 7 bytes" } else { "read 0 bytes" };
+        assert!(openssl.stdout.contains(read), "{refusal}: {openssl:?}");
+    }
+}
+
+#[tokio::test]
+async fn pythons_ssl_is_served_and_refused() {
+    const SCRIPT: &str = r#"
+import socket, ssl, sys
+address, port, ca = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+context = ssl.create_default_context(cafile=ca)
+context.set_alpn_protocols(["http/1.1"])
+def meet(name):
+    with socket.create_connection((address, port), 20) as plain:
+        with context.wrap_socket(plain, server_hostname=name) as tls:
+            tls.sendall(b"GET / HTTP/1.1\r\nhost: " + name.encode() + b"\r\nconnection: close\r\n\r\n")
+            print(tls.version(), tls.selected_alpn_protocol(), tls.recv(12).decode())
+meet("www.example.cn")
+try:
+    meet("www.example.net")
+except ConnectionResetError:
+    print("reset")
+context.check_hostname = False
+try:
+    meet(address)
+except ConnectionResetError:
+    print("reset")
+"#;
+    let edge = Edge::builder().start().await;
+    let ca = edge.path("ca.pem").display().to_string();
+    let python = run("python3", ["-c", SCRIPT, &edge.ip().to_string(), "8443", &ca]).await;
+    assert_eq!(python.code, 0, "{python:?}");
+    assert_eq!(python.stdout, "TLSv1.3 http/1.1 HTTP/1.1 502\nreset\nreset\n");
+}
+
+#[tokio::test]
+async fn sessions_are_resumed_and_outlive_a_reload() {
+    let edge = Edge::builder().start().await;
+    for version in VERSIONS {
+        let config = speaking(&edge, version);
+        let first = meet(&edge, &config, FILED).expect("served");
+        assert_eq!(first.client.handshake_kind(), Some(HandshakeKind::Full), "{version:?}");
+        let again = meet(&edge, &config, FILED).expect("served");
+        assert_eq!(again.client.handshake_kind(), Some(HandshakeKind::Resumed), "{version:?}");
+
+        let generation = edge.metric("icpgate_snapshot_generation").await;
+        edge.replace("filings.yaml", format!("{APPROVED}# {version:?}\n"));
+        edge.metric_becomes("icpgate_snapshot_generation", generation + 1.0).await;
+        let later = meet(&edge, &config, FILED).expect("served");
+        assert_eq!(later.client.handshake_kind(), Some(HandshakeKind::Resumed), "{version:?} after a reload");
+        assert!(later.answer.starts_with("HTTP/1.1 502 "), "{}", later.answer);
+    }
+}
+
+#[tokio::test]
+async fn each_site_has_its_certificate_of_either_kind() {
+    let folder = Edge::builder()
+        .sites(
+            "  - {hosts: [www.example.cn], certificate: {chain: rsa.pem, key: rsa.key}}\n  \
+             - {hosts: [example.cn], certificate: {chain: ecdsa.pem, key: ecdsa.key}}\n  \
+             - {hosts: [\"*.static.example.cn\"], certificate: {chain: wild.pem, key: wild.key}}\n",
+        )
+        .origins("  []\n")
+        .write();
+    let root = folder.path("");
+    let rsa = folder.authority.issue(&["www.example.cn"], KeyKind::Rsa, ALWAYS);
+    let ecdsa = folder.authority.issue(&["example.cn"], KeyKind::Ecdsa, ALWAYS);
+    let wild = folder.authority.issue(&["*.static.example.cn"], KeyKind::Ecdsa, ALWAYS);
+    for (pair, name) in [(&rsa, "rsa"), (&ecdsa, "ecdsa"), (&wild, "wild")] {
+        pair.write(&root, name);
+    }
+    let edge = folder.start().await;
+    for version in VERSIONS {
+        let config = speaking(&edge, version);
+        for (name, pair) in [("www.example.cn", &rsa), ("example.cn", &ecdsa), ("a.static.example.cn", &wild)]
+        {
+            let met = meet(&edge, &config, name).expect("served");
+            assert_eq!(*met.certificate(), leaf(pair), "{name} {version:?}");
+            assert_eq!(met.client.protocol_version().map(u16::from), Some(u16::from(version.version)));
+        }
+    }
+    // A wildcard stands for one label.
+    assert_eq!(probe(edge.https(), &client_hello("a.b.static.example.cn")).await, Answer::RESET);
+    assert_eq!(probe(edge.https(), &client_hello("static.example.cn")).await, Answer::RESET);
+}
+
+#[tokio::test]
+async fn a_new_pair_is_used_as_soon_as_it_is_there() {
+    let edge = Edge::builder().start().await;
+    let config = client(&edge);
+    let held = connect(edge.https()).await;
+    let before = meet(&edge, &config, FILED).expect("served");
+    let pair = edge.authority.pair(&HOSTS);
+    pair.write(&edge.path(""), "site");
+    let written = Instant::now();
+    eventually("the new certificate", PATIENCE, async || {
+        // A fresh client each time, since a resumed session shows the certificate it began with.
+        let met = meet(&edge, &client(&edge), FILED).expect("served");
+        (*met.certificate() == leaf(&pair)).then_some(())
+    })
+    .await;
+    println!("in use {:?} after it was written", written.elapsed());
+    assert_ne!(*before.certificate(), leaf(&pair));
+    drop(held);
+    assert_eq!(edge.metric("icpgate_reloads_total{result=\"rejected\"}").await, 0.0);
+}
+
+#[tokio::test]
+async fn a_bad_new_pair_leaves_the_old_one_in_use() {
+    type Spoiling = fn(&Folder);
+    let spoilings: [(&str, Spoiling); 6] = [
+        ("does not belong to", |edge| {
+            let other = edge.authority.pair(&HOSTS);
+            edge.replace("site.key", other.key);
+        }),
+        ("no certificate", |edge| edge.replace("site.pem", "nonsense")),
+        ("no private key", |edge| edge.replace("site.key", "nonsense")),
+        ("site.pem", |edge| fs_err::remove_file(edge.path("site.pem")).expect("removed")),
+        ("ended at", |edge| edge.authority.expired(&HOSTS).write(&edge.path(""), "site")),
+        ("larger than", |edge| edge.replace("site.pem", vec![b'\n'; 5 << 20])),
+    ];
+    for (said, spoiling) in spoilings {
+        let edge = Edge::builder().start().await;
+        let before = meet(&edge, &client(&edge), FILED).expect("served");
+        spoiling(&edge);
+        edge.logged(said).await;
+        edge.logged("WARN").await;
+        let after = meet(&edge, &client(&edge), FILED).expect("still served");
+        assert_eq!(after.certificate(), before.certificate(), "{said}");
+        assert_eq!(edge.get("/readyz").await.expect("admin is open").0, 200, "{said}");
+
+        // The problem is one of check as well, and it is over with the next good pair.
+        let check = edge.check(&["--json"]).await;
+        assert_eq!(check.code, 1, "{said}");
+        let problem = &check.json()["problems"][0];
+        assert!(problem["message"].as_str().expect("text").contains(said), "{problem}");
+        assert_eq!(problem["place"], "sites[0].certificate");
+        let pair = edge.authority.pair(&HOSTS);
+        pair.write(&edge.path(""), "site");
+        eventually("the next good pair", PATIENCE, async || {
+            let met = meet(&edge, &client(&edge), FILED).expect("served");
+            (*met.certificate() == leaf(&pair)).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn only_what_the_certificate_covers_is_served() {
+    let folder = Edge::builder().write();
+    folder.authority.pair(&["example.cn"]).write(&folder.path(""), "site");
+    let check = folder.check(&["--json"]).await;
+    assert_eq!(check.code, 1);
+    let problems = check.json()["problems"].clone();
+    assert!(
+        problems[0]["message"].as_str().expect("text").contains("is not for www.example.cn"),
+        "{problems}"
+    );
+    assert_eq!(problems.as_array().map(Vec::len), Some(1), "{problems}");
+
+    let edge = folder.start().await;
+    assert_eq!(probe(edge.https(), &client_hello(FILED)).await, Answer::RESET);
+    edge.metric_becomes(
+        "icpgate_connections_refused_total{listener=\"https\",reason=\"no_certificate\"}",
+        1.0,
+    )
+    .await;
+    assert!(meet(&edge, &client(&edge), "example.cn").is_ok());
+    let explain = edge.explain(&[FILED, "--listener", "https"]).await;
+    assert!(explain.code == 1 && explain.stdout.contains("no_certificate"), "{explain:?}");
+}
+
+#[tokio::test]
+async fn without_a_usable_certificate_the_port_stays_closed() {
+    let strangers = Authority::new();
+    let bad: [(&str, Pair); 2] = [
+        ("expired", strangers.expired(&HOSTS)),
+        ("another key", Pair { key: strangers.pair(&HOSTS).key, ..strangers.pair(&HOSTS) }),
+    ];
+    for (what, pair) in bad {
+        let folder = Edge::builder().write();
+        pair.write(&folder.path(""), "site");
+        assert_eq!(folder.check(&[]).await.code, 1, "{what}");
+        let edge = folder.start().await;
+        assert!(is_refused(edge.https()).await, "{what}");
+        // Clear text needs none.
+        assert!(!is_refused(edge.http()).await, "{what}");
+        assert_eq!(edge.status().await["listeners"][0]["reason"], "no_certificate", "{what}");
+
+        let pair = edge.authority.pair(&HOSTS);
+        pair.write(&edge.path(""), "site");
+        eventually("bound", PATIENCE, async || (!is_refused(edge.https()).await).then_some(())).await;
+        assert_eq!(*meet(&edge, &client(&edge), FILED).expect("served").certificate(), leaf(&pair));
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_ends_closes_the_port_without_a_file_event() {
+    let folder = Edge::builder().write();
+    folder
+        .authority
+        .issue(&HOSTS, KeyKind::Ecdsa, ((2026, 1, 1), (2026, 4, 1)))
+        .write(&folder.path(""), "site");
+    let before = "2026-03-31T12:00:00Z".parse().expect("a time");
+    let wall = Wall::showing(before);
+    let edge = wall.of_folder(folder).start().await;
+    Wall::check(&edge, before).await;
+    assert!(!is_refused(edge.https()).await);
+    // The last second is part of the validity.
+    wall.set("2026-03-31T23:59:59Z".parse().expect("a time"));
+    let last = Instant::now();
+    eventually("closed", Duration::from_secs(3), async || is_refused(edge.https()).await.then_some(())).await;
+    println!("closed {:?} into the last two seconds", last.elapsed());
+    assert!(last.elapsed() >= Duration::from_secs(2));
+    assert!(!is_refused(edge.http()).await);
+}
+
+#[tokio::test]
+async fn check_warns_of_a_key_that_others_may_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Edge::builder().write();
+    assert_eq!(folder.check(&["--json"]).await.json()["warnings"], serde_json::json!([]));
+    let open = std::fs::Permissions::from_mode(0o644);
+    fs_err::set_permissions(folder.path("site.key"), open).expect("set");
+    let check = folder.check(&["--json"]).await;
+    assert_eq!(check.code, 0, "{check:?}");
+    let warning = &check.json()["warnings"][0];
+    assert_eq!(warning["place"], "sites[0].certificate.key");
+    assert!(warning["message"].as_str().expect("text").contains("readable by others"), "{warning}");
+    let edge = folder.start().await;
+    edge.logged("readable by others").await;
+}
