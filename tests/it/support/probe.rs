@@ -58,22 +58,40 @@ pub(crate) async fn probe_pieces<'p>(
     pieces: impl IntoIterator<Item = &'p [u8]>,
 ) -> Answer {
     let mut socket = connect(address).await;
-    let mut reset = false;
-    for (place, piece) in pieces.into_iter().enumerate() {
-        if place > 0 {
-            taken(&socket).await;
-        }
-        if let Err(error) = socket.write_all(piece).await {
-            reset = error.kind() == ErrorKind::ConnectionReset;
-            break;
-        }
-    }
+    let reset = send_pieces(&mut socket, pieces).await;
     let mut answer = read_to_end(&mut socket, PATIENCE).await;
     if reset {
         // The system tells of a reset once.
         answer.ending = Ending::Reset;
     }
     answer
+}
+
+/// The first six bytes that are answered to `pieces`, as many as tell a record's kind and its message's.
+pub(crate) async fn first_bytes<'p>(
+    address: SocketAddr,
+    pieces: impl IntoIterator<Item = &'p [u8]>,
+) -> [u8; 6] {
+    let mut socket = connect(address).await;
+    send_pieces(&mut socket, pieces).await;
+    let mut bytes = [0; 6];
+    match tokio::time::timeout(PATIENCE, socket.read_exact(&mut bytes)).await {
+        Ok(Ok(_)) => bytes,
+        outcome => panic!("{address}: no answer: {outcome:?}"),
+    }
+}
+
+/// Sends each piece in a segment of its own; whether the connection was reset meanwhile.
+async fn send_pieces<'p>(socket: &mut TcpStream, pieces: impl IntoIterator<Item = &'p [u8]>) -> bool {
+    for (place, piece) in pieces.into_iter().enumerate() {
+        if place > 0 {
+            taken(socket).await;
+        }
+        if let Err(error) = socket.write_all(piece).await {
+            return error.kind() == ErrorKind::ConnectionReset;
+        }
+    }
+    false
 }
 
 /// A connection whose segments leave at once.
