@@ -48,6 +48,11 @@ filings:
 
 /// Serves the demonstration until a signal ends it.
 pub(super) fn demo(args: &DemoArgs) -> anyhow::Result<Answer> {
+    let args = &DemoArgs {
+        listen: free("--listen", args.listen)?,
+        http: free("--http", args.http)?,
+        admin: free("--admin", args.admin)?,
+    };
     let folder = tempfile::Builder::new().prefix("icpgate-demo-").tempdir().context("no temporary folder")?;
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
@@ -60,6 +65,13 @@ pub(super) fn demo(args: &DemoArgs) -> anyhow::Result<Answer> {
     runtime.shutdown_background();
     outcome.context("the demonstration did not start")?;
     Ok(Answer::Yes)
+}
+
+/// The address with a port that nobody uses: itself, or any port where it has none.
+fn free(option: &str, address: SocketAddr) -> anyhow::Result<SocketAddr> {
+    let socket = std::net::TcpListener::bind(address);
+    let socket = socket.with_context(|| format!("{address} cannot be used; choose another with {option}"))?;
+    Ok(socket.local_addr()?)
 }
 
 /// An origin that answers every request with a page about it.
@@ -91,6 +103,7 @@ fn write_files(
 ) -> anyhow::Result<()> {
     write_certificates(folder)?;
     fs_err::write(folder.join("filings.yaml"), FILINGS)?;
+    fs_err::write(folder.join("curlrc"), curlrc(folder, args))?;
     let DemoArgs { listen, http, admin } = args;
     let configuration = format!(
         "\
@@ -140,47 +153,71 @@ fn write_private(file: &Path, text: &str) -> anyhow::Result<()> {
     Ok(opened.write_all(text.as_bytes())?)
 }
 
+/// What every printed line has in common: whom to trust, and where the hosts are.
+fn curlrc(folder: &Path, args: &DemoArgs) -> String {
+    let resolve = |host: &str, address: SocketAddr| {
+        let (ip, port) = (address.ip(), address.port());
+        let ip = if address.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
+        format!("resolve = \"{host}:{port}:{ip}\"\n")
+    };
+    [
+        format!("cacert = \"{}/ca.pem\"\n", folder.display()),
+        resolve(FILED, args.listen),
+        resolve(FILED, args.http),
+        resolve(UNFILED, args.listen),
+        "noproxy = \"*\"\nsilent\nshow-error\n".to_owned(),
+    ]
+    .concat()
+}
+
 /// What is worth trying, one line for each thing.
 fn guide(folder: &Path, args: &DemoArgs) -> String {
     let DemoArgs { listen, http, admin } = args;
-    let folder = folder.display();
+    let (tls_port, http_port) = (listen.port(), http.port());
     let program =
         std::env::current_exe().map_or_else(|_| "icpgate".to_owned(), |path| path.display().to_string());
-    let tls = |host: &str, path: &str| {
-        let (address, port) = (listen.ip(), listen.port());
-        format!("curl --cacert {folder}/ca.pem --resolve {host}:{port}:{address} https://{host}:{port}{path}")
-    };
-    let (served, offshore, refused) = (tls(FILED, "/"), tls(FILED, "/pay"), tls(UNFILED, "/"));
-    let (http_address, http_port) = (http.ip(), http.port());
+    let folder = folder.display();
+    let curl = format!("curl -K {folder}/curlrc");
     format!(
         "
 icpgate demo. In a second terminal, try:
 
-# 1. A filed host is served over TLS, with the filing's link before </body>:
-{served}
+# A filed host is served over TLS; the filing's link stands before </body>:
+{curl} https://{FILED}:{tls_port}/
 
-# 2. The same host, from the offshore origin:
-{offshore}
+# Over HTTP/2 as well, where the client offers it (prints: 2 200):
+{curl} -o /dev/null -w '%{{http_version}} %{{http_code}}\\n' https://{FILED}:{tls_port}/
 
-# 3. Clear text is redirected (308):
-curl -i --resolve {FILED}:{http_port}:{http_address} 'http://{FILED}:{http_port}/a?b=c'
+# One route of the host leads to the offshore origin:
+{curl} https://{FILED}:{tls_port}/pay
 
-# 4. A host without a filing is reset before one byte is sent:
-{refused}
+# Clear text is redirected (308):
+{curl} -i 'http://{FILED}:{http_port}/a?b=c'
 
-# 5. Why?
+# A host without a filing is reset before one byte is sent, and so is a client that names no host:
+{curl} https://{UNFILED}:{tls_port}/
+{curl} --insecure https://{listen}/
+
+# On a connection that is open, a request for such a host is answered with 421:
+{curl} -i -H 'host: {UNFILED}' https://{FILED}:{tls_port}/
+
+# Why? (exit code 1: the answer is no)
 {program} explain --config {folder}/icpgate.yaml {UNFILED}
 
-# 6. Revoke the filing: both ports close, and (1) is refused by the system. Then approve it again.
+# Revoke the filing: both ports close, and whoever connects is refused by the system. Then approve it again.
 sed -i 's/status: approved/status: suspended/' {folder}/filings.yaml
+{curl} https://{FILED}:{tls_port}/
 sed -i 's/status: suspended/status: approved/' {folder}/filings.yaml
+{curl} https://{FILED}:{tls_port}/
 
-# 7. What was recorded, and how everything stands:
+# What is open, what is not and why; in a browser: http://{admin}/
+{curl} http://{admin}/status.json
+
+# Every request and every refused connection left a record:
 {program} logs export {folder}/access
-curl http://{admin}/status.json
-curl http://{admin}/metrics
 
-The allowlist is {folder}/filings.yaml. Ctrl-C ends the demo and removes the folder.
+The allowlist is {folder}/filings.yaml: edit it, and watch the ports follow.
+Ctrl-C ends the demo and removes the folder.
 
 "
     )
