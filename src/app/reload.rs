@@ -25,6 +25,9 @@ const QUIET: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often the files are looked at where nothing tells of their changes.
 const LOOKING: Duration = Duration::from_secs(5);
+/// How soon a reading is tried again that failed for want of descriptors or memory: what the files say
+/// now, a revocation perhaps, must not wait for their next change.
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// Keeps the snapshot true to the files.
 pub(super) struct Reload {
@@ -35,6 +38,8 @@ pub(super) struct Reload {
     watch: Watch,
     /// What the files were when they were last read.
     read: Stamps,
+    /// Whether the system had not what the last reading needed.
+    again: bool,
     /// Since when the allowlist has been unreadable or broken; a monotonic time, whatever the clock shows.
     broken_since: Option<Instant>,
 }
@@ -55,7 +60,7 @@ impl Reload {
         read: Stamps,
     ) -> Self {
         let watch = Watch::new(read.files());
-        Self { file, edge, tickets, log, watch, read, broken_since: None }
+        Self { file, edge, tickets, log, watch, read, again: false, broken_since: None }
     }
 
     /// Reloads until the program ends.
@@ -63,6 +68,7 @@ impl Reload {
         // What changed between the first reading and the first watching shows here.
         self.reload_when_changed().await;
         loop {
+            let pause = if self.again { AGAIN } else { LOOKING };
             let stale = self.broken_since.map(|since| since + self.stale_after());
             tokio::select! {
                 _ = hangup.recv() => {
@@ -71,7 +77,7 @@ impl Reload {
                     super::notify(&[NotifyState::Ready]);
                 }
                 () = self.watch.event() => self.reload_when_changed().await,
-                () = tokio::time::sleep(LOOKING) => self.reload_when_changed().await,
+                () = tokio::time::sleep(pause) => self.reload_when_changed().await,
                 () = sleep_until(stale.unwrap_or_else(Instant::now)), if stale.is_some() => self.close_everything(),
             }
         }
@@ -82,7 +88,7 @@ impl Reload {
     }
 
     async fn reload_when_changed(&mut self) {
-        if !self.read.still_hold() {
+        if self.again || !self.read.still_hold() {
             self.reload_when_quiet().await;
         }
     }
@@ -121,6 +127,7 @@ impl Reload {
         let built =
             building.await.inspect_err(|error| tracing::error!(%error, "reading the files failed")).ok()?;
         self.read = built.as_ref().map_or(again, |built| built.files.clone());
+        self.again = built.as_ref().is_err_and(Unreadable::is_for_want_of_resources);
         self.watch.follow(self.read.files());
         Some(built)
     }

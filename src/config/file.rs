@@ -24,6 +24,16 @@ pub struct Unreadable {
     pub reason: io::Error,
 }
 
+impl Unreadable {
+    /// Whether the system lacked descriptors or memory, or failed itself, so that the same file may be
+    /// readable a moment later.
+    pub fn is_for_want_of_resources(&self) -> bool {
+        use rustix::io::Errno;
+        let of_the_system = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::IO, Errno::INTR];
+        Errno::from_io_error(&self.reason).is_some_and(|error| of_the_system.contains(&error))
+    }
+}
+
 /// Reads the regular file `path`, at most one byte more than `limit`.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> {
     let unreadable = |reason| Unreadable { path: path.to_owned(), reason };

@@ -11,5 +11,6 @@ mod support;
 mod bind;
 mod clear;
 mod hello;
+mod limits;
 mod proxying;
 mod tls;
