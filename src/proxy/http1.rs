@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::context::RequestContext;
 use super::downstream::Downstream;
 use super::exchange::{self, After};
-use super::{Changes, FIRST_REQUEST, Proxy, response};
+use super::{Changes, FIRST_REQUEST, Proxy, request, response};
 use crate::config::Limits;
 use crate::listen::downstream::{EdgeStream, HeadTooLong};
 use crate::listen::{Connection, Edge, Opened, refuse};
@@ -44,7 +44,8 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
         session.set_read_timeout(Some(limits.body_idle_timeout));
         session.set_total_drain_timeout(Some(DRAINING));
         let status = match timeout(limits.request_head_timeout, session.read_request()).await {
-            Ok(Ok(Some(_))) => None,
+            Ok(Ok(Some(_))) if request::is_plainly_coded(session.req_header()) => None,
+            Ok(Ok(Some(_))) => Some(StatusCode::BAD_REQUEST),
             Ok(Ok(None)) => return,
             Ok(Err(error)) => Some(status_of(&error)),
             Err(_) => Some(StatusCode::REQUEST_TIMEOUT),

@@ -81,6 +81,14 @@ pub(super) fn host(head: &RequestHeader) -> Result<Hostname, Refusal> {
     Ok(Hostname::parse(host)?)
 }
 
+/// Whether a body is coded in chunks alone, or not at all. Another coding, or the same one twice, is
+/// nothing that could be passed on, and what others on the way read in differing ways.
+pub(super) fn is_plainly_coded(head: &RequestHeader) -> bool {
+    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    coding.is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
+}
+
 /// Whether the client asks to speak WebSocket from here on (RFC 6455, 4.1).
 pub(super) fn is_websocket(head: &RequestHeader) -> bool {
     let has = |name: HeaderName, token: &str| {
@@ -136,6 +144,7 @@ pub(super) fn upstream_head(
     let nominated = nominated(&head.headers);
     for (name, value) in &head.headers {
         let ours = *name == header::HOST
+            || *name == header::COOKIE
             || *name == header::CONTENT_LENGTH
             || *name == header::EXPECT
             || (changes.ask != Ask::AsSent && *name == header::ACCEPT_ENCODING)
@@ -147,6 +156,12 @@ pub(super) fn upstream_head(
         if !ours && !is_hop_by_hop(name) && !nominated.contains(name) {
             upstream.append_header(name.clone(), value.clone())?;
         }
+    }
+    // HTTP/2 may split it, HTTP/1 has one (RFC 9113, 8.2.3).
+    let cookies: Vec<&[u8]> =
+        head.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if !cookies.is_empty() {
+        upstream.insert_header(header::COOKIE, cookies.join(&b"; "[..]))?;
     }
     let sent = authority(head).unwrap_or_default();
     match changes.host {

@@ -1,7 +1,12 @@
 //! Requests go to an origin over HTTP/1.1, and answers come back over whatever the client speaks.
 
 mod bodies;
+mod framing;
+mod headers;
+mod refusals;
+mod routes;
 mod upgrade;
+mod upstream_tls;
 
 use http::Method;
 

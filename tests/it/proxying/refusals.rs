@@ -1,0 +1,174 @@
+//! What the edge answers by itself, and when a connection goes on after it.
+
+use http::Method;
+
+use super::HOST;
+use crate::support::client::{Answer, Target};
+use crate::support::edge::Edge;
+use crate::support::origin::{Origin, Step, ok, raw};
+
+/// The answer is one of the edge's own: short, with the id that its record has.
+#[track_caller]
+fn assert_own(answer: &Answer, status: u16) -> String {
+    assert_eq!(answer.status, status, "{answer:?}");
+    let text = answer.text();
+    let id = text.lines().nth(1).and_then(|line| line.strip_prefix("request id: ")).unwrap_or_default();
+    assert!(text.starts_with(&format!("{status} ")) && text.len() < 200 && id.len() == 32, "{text:?}");
+    assert_eq!(answer.field("x-request-id"), Some(id));
+    assert_eq!(answer.field("content-length"), Some(text.len().to_string().as_str()));
+    id.to_owned()
+}
+
+const TWO_CERTIFICATES: &str = r#"  - name: shop
+    hosts: [www.example.cn, example.cn]
+    certificate: {chain: site.pem, key: site.key}
+    routes: [{origins: [main]}]
+  - name: other
+    hosts: [other.example.cn]
+    certificate: {chain: other.pem, key: other.key}
+    routes: [{origins: [main]}]
+"#;
+
+async fn with_two_certificates(origin: &Origin) -> Edge {
+    let folder = Edge::builder().origin(origin.address).sites(TWO_CERTIFICATES).write();
+    let folder_path = folder.path("");
+    folder.authority.pair(&["other.example.cn"]).write(&folder_path, "other");
+    folder.start().await
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_permitted_is_misdirected() {
+    let origin = Origin::text("hello").await;
+    let edge = with_two_certificates(&origin).await;
+    let mut ids = Vec::new();
+    for host in ["www.example.net", "deep.www.example.cn", "192.0.2.1", "a_b.cn", "", "www.example.cn."] {
+        let mut client = Target::https(&edge).http1(HOST).await;
+        client.ask("GET", host, "/").await;
+        let answer = client.answer("GET").await;
+        ids.push(assert_own(&answer, 421));
+        assert_eq!(answer.field("connection"), Some("close"), "{host}");
+        assert!(client.end().await.0.is_empty(), "the connection ends after {host:?}");
+    }
+    let mut client = Target::https(&edge).http2(HOST).await;
+    for host in ["www.example.net", "deep.www.example.cn", "192.0.2.1"] {
+        let answer = client.get(host, "/").await;
+        ids.push(assert_own(&answer, 421));
+        assert_eq!(client.get(HOST, "/").await.text(), "hello", "the connection goes on after {host}");
+    }
+    let refused = edge.records_where(9, |record| record["reason"] == "host_not_permitted").await;
+    let recorded: Vec<&str> = refused.iter().filter_map(|record| record["request_id"].as_str()).collect();
+    assert_eq!(recorded, ids);
+    assert!(refused.iter().all(|record| record["status"] == 421 && record["event"] == "request"));
+    assert_eq!(refused[0]["host"], "www.example.net");
+    let series = "icpgate_connections_refused_total{listener=\"https\",reason=\"host_not_permitted\"}";
+    edge.metric_becomes(series, 9.0).await;
+    assert_eq!(origin.seen().len(), 3);
+}
+
+#[tokio::test]
+async fn a_host_that_the_certificate_does_not_cover_is_misdirected() {
+    let origin = Origin::text("hello").await;
+    let edge = with_two_certificates(&origin).await;
+    let mut http1 = Target::https(&edge).http1(HOST).await;
+    let answer = http1.get("other.example.cn", "/").await;
+    assert_own(&answer, 421);
+    assert!(http1.end().await.0.is_empty());
+    let mut http2 = Target::https(&edge).http2(HOST).await;
+    assert_own(&http2.get("other.example.cn", "/").await, 421);
+    // Browsers send requests for every name of a certificate on one connection.
+    assert_eq!(http2.get("example.cn", "/").await.text(), "hello");
+    assert_eq!(Target::https(&edge).get("other.example.cn", "/").await.text(), "hello");
+    let refused = edge.records_where(2, |record| record["reason"] == "not_covered").await;
+    assert!(
+        refused.iter().all(|record| record["host"] == "other.example.cn" && record["server_name"] == HOST)
+    );
+    let series = "icpgate_connections_refused_total{listener=\"https\",reason=\"not_covered\"}";
+    edge.metric_becomes(series, 2.0).await;
+}
+
+#[tokio::test]
+async fn without_a_route_it_is_404() {
+    let sites = "  - name: shop\n    hosts: [www.example.cn]\n    certificate: {chain: site.pem, key: site.key}\n    \
+                 routes: [{match: {path: /a}, origins: [main]}]\n";
+    let origin = Origin::text("a").await;
+    let edge = Edge::builder().origin(origin.address).sites(sites).start().await;
+    let mut http1 = Target::https(&edge).http1(HOST).await;
+    let id = assert_own(&http1.get(HOST, "/b").await, 404);
+    http1.ask("HEAD", HOST, "/b").await;
+    let head = http1.answer("HEAD").await;
+    assert_eq!((head.status, head.body.len()), (404, 0));
+    http1.send(format!("POST /b HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\nbody")).await;
+    assert_own(&http1.answer("POST").await, 404);
+    let mut http2 = Target::https(&edge).http2(HOST).await;
+    assert_own(&http2.get(HOST, "/b").await, 404);
+    assert_eq!(http2.get(HOST, "/a").await.text(), "a");
+    let records = edge.records_where(4, |record| record["status"] == 404).await;
+    assert_eq!((&records[0]["request_id"], &records[0]["site"]), (&id.into(), &"shop".into()));
+    assert!(records[0]["reason"].is_null() && records[0]["upstream_address"].is_null());
+}
+
+#[tokio::test]
+async fn a_head_beyond_its_limit_is_431_and_no_other_request_suffers() {
+    let origin = Origin::text("hello").await;
+    let edge = Edge::builder().origin(origin.address).limit("request_head_bytes", "4KiB").start().await;
+    let long = "x".repeat(5000);
+    let mut http1 = Target::https(&edge).http1(HOST).await;
+    http1.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nX: {long}\r\n\r\n")).await;
+    let answer = http1.answer("GET").await;
+    assert_eq!((answer.status, answer.field("connection")), (431, Some("close")));
+    let record = edge.records_where(1, |record| record["status"] == 431).await.remove(0);
+    assert!(answer.text().contains(record["request_id"].as_str().unwrap()), "{}", answer.text());
+    // Just below the limit it is served, body and all.
+    let mut http1 = Target::https(&edge).http1(HOST).await;
+    let (fits, body) = ("x".repeat(3900), "y".repeat(100_000));
+    http1
+        .send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nX: {fits}\r\nContent-Length: 100000\r\n\r\n{body}"))
+        .await;
+    assert_eq!(http1.answer("POST").await.text(), "hello");
+    assert_eq!(http1.get(HOST, "/").await.text(), "hello");
+
+    let mut http2 = Target::https(&edge).http2(HOST).await;
+    let outcome = http2.request(Method::GET, HOST, "/", &[("x", &long)]).await;
+    assert!(outcome.as_ref().map_or(true, |answer| answer.status == 431), "{outcome:?}");
+    assert_eq!(Target::https(&edge).http2(HOST).await.get(HOST, "/").await.text(), "hello");
+}
+
+#[tokio::test]
+async fn an_origin_that_talks_nonsense_or_is_gone_is_502() {
+    let mut origin = Origin::start(|request| match request.target() {
+        "/nonsense" => vec![raw("SSH-2.0-OpenSSH_9.2\r\n\r\n"), Step::Close],
+        "/nothing" => vec![Step::Close],
+        "/reset" => vec![Step::Reset],
+        "/half" => vec![raw("HTTP/1.1 200 OK\r\ncontent-le"), Step::Close],
+        "/lengths" => {
+            vec![raw("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab"), Step::Close]
+        }
+        _ => ok("hello"),
+    })
+    .await;
+    let edge = Edge::builder().origin(origin.address).start().await;
+    let mut http1 = Target::https(&edge).http1(HOST).await;
+    let mut http2 = Target::https(&edge).http2(HOST).await;
+    for path in ["/nonsense", "/nothing", "/reset", "/half", "/lengths"] {
+        assert_own(&http1.get(HOST, path).await, 502);
+        assert_own(&http2.get(HOST, path).await, 502);
+    }
+    assert_eq!(http1.get(HOST, "/").await.text(), "hello");
+    origin.stop().await;
+    let id = assert_own(&http1.get(HOST, "/").await, 502);
+    assert_own(&http2.get(HOST, "/").await, 502);
+    let record = edge.records_where(1, |record| record["request_id"] == id.as_str()).await.remove(0);
+    assert_eq!((record["status"].as_u64(), record["site"].as_str()), (Some(502), Some("shop")));
+    assert!(record["upstream_status"].is_null(), "{record}");
+}
+
+#[tokio::test]
+async fn connect_and_trace_do_not_make_a_tunnel() {
+    let origin = Origin::text("hello").await;
+    let edge = Edge::builder().origin(origin.address).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    client.send(format!("CONNECT {HOST}:443 HTTP/1.1\r\nHost: {HOST}:443\r\n\r\n")).await;
+    assert_own(&client.answer("GET").await, 400);
+    assert!(client.end().await.0.is_empty());
+    assert_eq!(origin.seen().len(), 0);
+}
