@@ -58,6 +58,14 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Loaded<Config> {
     }
 }
 
+/// The allowlist that the configuration `path` names, whatever else is wrong with it.
+pub fn allowlist_of(path: &Path) -> Option<PathBuf> {
+    let findings = reader::Findings::new(path);
+    let bytes = file::read(path, MAX_BYTES).ok()?;
+    let node = file::parse(&bytes, MAX_BYTES).ok()?;
+    convert::allowlist(&reader::Value::root(&node, &findings), path)
+}
+
 const MAX_BYTES: u64 = 4 << 20;
 
 /// What an operator configured.

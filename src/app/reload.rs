@@ -47,7 +47,16 @@ pub(super) struct Reload {
 /// What came of reading the files.
 enum Outcome {
     Applied(Box<Snapshot>),
-    Rejected { allowlist: bool },
+    Rejected(Allowlist),
+}
+
+/// What a rejected reload says of the allowlist in use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Allowlist {
+    Good,
+    Broken,
+    /// It was not looked at.
+    Unknown,
 }
 
 impl Reload {
@@ -137,7 +146,7 @@ impl Reload {
         let outcome = self.judge(built);
         let result = match &outcome {
             Outcome::Applied(_) => "applied",
-            Outcome::Rejected { .. } => "rejected",
+            Outcome::Rejected(_) => "rejected",
         };
         self.edge.metrics.reloads.with_label_values(&[result]).inc();
         match outcome {
@@ -153,10 +162,14 @@ impl Reload {
                 );
                 self.edge.snapshots.publish(*snapshot);
             }
-            Outcome::Rejected { allowlist } => {
-                self.broken_since = allowlist.then(|| self.broken_since.unwrap_or_else(Instant::now));
+            Outcome::Rejected(allowlist) => {
+                match allowlist {
+                    Allowlist::Good => self.broken_since = None,
+                    Allowlist::Broken => self.broken_since = self.broken_since.or(Some(Instant::now())),
+                    Allowlist::Unknown => {}
+                }
                 tracing::error!("the reload is rejected; the last good state goes on");
-                if allowlist && self.stale_after().is_zero() {
+                if allowlist == Allowlist::Broken && self.stale_after().is_zero() {
                     self.close_everything();
                 }
             }
@@ -170,14 +183,21 @@ impl Reload {
             Ok(built) => built,
             Err(unreadable) => {
                 tracing::error!("{unreadable}");
-                return Outcome::Rejected { allowlist: is_allowlist(&unreadable.path) };
+                let allowlist =
+                    if is_allowlist(&unreadable.path) { Allowlist::Broken } else { Allowlist::Unknown };
+                return Outcome::Rejected(allowlist);
             }
         };
         log::problems(&built.problems);
         let Some(mut snapshot) = built.snapshot else {
             let fatal = |problem: &&Problem| problem.severity == Severity::Fatal;
-            let allowlist = built.problems.iter().filter(fatal).any(|problem| is_allowlist(&problem.file));
-            return Outcome::Rejected { allowlist };
+            let broken = built.problems.iter().filter(fatal).any(|problem| is_allowlist(&problem.file));
+            let allowlist = match (broken, built.files.files().any(is_allowlist)) {
+                (true, _) => Allowlist::Broken,
+                (false, true) => Allowlist::Good,
+                (false, false) => Allowlist::Unknown,
+            };
+            return Outcome::Rejected(allowlist);
         };
         keep_what_needs_a_restart(&current, &mut snapshot);
         Outcome::Applied(Box::new(snapshot))

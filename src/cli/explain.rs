@@ -36,6 +36,9 @@ struct Explained {
     host: String,
     at: String,
     answers: Vec<ListenerAnswer>,
+    /// What keeps the question from being answered.
+    #[serde(flatten)]
+    report: Option<Report>,
 }
 
 #[derive(Serialize)]
@@ -54,6 +57,10 @@ pub(super) fn explain(args: &ExplainArgs, out: &mut dyn Write) -> anyhow::Result
     let Some(snapshot) = built.snapshot else {
         let report: Report = built.problems.iter().collect();
         write!(std::io::stderr(), "{report}")?;
+        if args.json {
+            let (host, at) = (args.host.clone(), shown(at));
+            print_json(&Explained { host, at, answers: Vec::new(), report: Some(report) }, out)?;
+        }
         return Ok(Answer::No);
     };
     let listeners: Vec<ListenerId> = match &args.listener {
@@ -63,10 +70,9 @@ pub(super) fn explain(args: &ExplainArgs, out: &mut dyn Write) -> anyhow::Result
     let answers: Vec<ListenerAnswer> =
         listeners.into_iter().map(|listener| answer(&snapshot, listener, &args.host, at)).collect();
     let permitted = answers.iter().all(|answer| answer.permitted);
-    let explained = Explained { host: args.host.clone(), at: shown(at), answers };
+    let explained = Explained { host: args.host.clone(), at: shown(at), answers, report: None };
     if args.json {
-        serde_json::to_writer_pretty(&mut *out, &explained)?;
-        writeln!(out)?;
+        print_json(&explained, out)?;
     } else {
         for answer in &explained.answers {
             let verdict =
@@ -75,6 +81,11 @@ pub(super) fn explain(args: &ExplainArgs, out: &mut dyn Write) -> anyhow::Result
         }
     }
     Ok(if permitted { Answer::Yes } else { Answer::No })
+}
+
+fn print_json(explained: &Explained, out: &mut dyn Write) -> anyhow::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, explained)?;
+    Ok(writeln!(out)?)
 }
 
 fn unknown_listener(snapshot: &Snapshot, name: &str) -> String {

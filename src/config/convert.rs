@@ -10,7 +10,7 @@ mod sites;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +63,10 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
         log: log?,
         limits: limits?,
     })
+}
+
+pub(super) fn allowlist(root: &Value<'_>, file: &Path) -> Option<PathBuf> {
+    root.fields(schema::ICPGATE)?.get("filings")?.path(file.parent().unwrap_or(Path::new("")))
 }
 
 /// The names that the items of a list give themselves, by the item's place in the list.

@@ -46,7 +46,13 @@ pub fn build(
     files.take(file);
     let loaded = config::load(file)?;
     let mut problems = loaded.problems;
-    let Some(config) = loaded.value else { return Ok(Built { snapshot: None, problems, files }) };
+    let Some(config) = loaded.value else {
+        if let Some(allowlist) = config::allowlist_of(file) {
+            files.take(&allowlist);
+            problems.extend(problems_of_allowlist(&allowlist, at));
+        }
+        return Ok(Built { snapshot: None, problems, files });
+    };
     files.take(&config.filings);
     let filings = config::filings::load(&config.filings, at)?;
     problems.extend(filings.problems);
@@ -75,6 +81,20 @@ pub fn build(
         Snapshot { generation, config, gate, certificates, origins, redaction }
     });
     Ok(Built { snapshot, problems, files })
+}
+
+/// For a configuration that has problems already: those of both files are told in one go.
+fn problems_of_allowlist(file: &Path, at: Timestamp) -> Vec<Problem> {
+    match config::filings::load(file, at) {
+        Ok(loaded) => loaded.problems,
+        Err(Unreadable { path, reason }) => vec![Problem {
+            severity: Severity::Fatal,
+            file: path,
+            place: String::new(),
+            message: format!("it cannot be read: {reason}"),
+            hint: None,
+        }],
+    }
 }
 
 fn certificate_of<'s>(snapshot: &'s Snapshot, site: &str) -> Option<&'s Arc<Certificate>> {

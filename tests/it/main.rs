@@ -10,6 +10,7 @@ mod support;
 
 mod bind;
 mod clear;
+mod cli;
 mod hello;
 mod limits;
 mod proxying;

@@ -1,0 +1,487 @@
+//! `check` and `explain`: everything at once, with the place, the value and a hint; exit codes and JSON
+//! that scripts can rely on.
+
+use serde_json::{Value, json};
+
+use crate::support::edge::{Edge, Folder, HOSTS, SUSPENDED, icpgate};
+use crate::support::pki::KeyKind;
+
+fn list(value: &Value) -> &Vec<Value> {
+    value.as_array().unwrap_or_else(|| panic!("no list: {value}"))
+}
+
+#[tokio::test]
+async fn check_tells_what_is_bound_and_served() {
+    let folder = Edge::builder().write();
+    let check = folder.check(&[]).await;
+    assert_eq!(check.code, 0, "{check:?}");
+    let expected = folder.filled(
+        "listener https binds $HTTPS\n  serves  www.example.cn\n  serves  example.cn\n\
+         listener http binds $HTTP\n  serves  www.example.cn\n  serves  example.cn\nno problems\n",
+    );
+    assert_eq!(check.stdout, expected);
+
+    let check = folder.check(&["--json"]).await;
+    assert_eq!(check.code, 0);
+    let listener = |name: &str, address: String| json!({"name": name, "addresses": [address], "would_bind": true, "hosts": HOSTS});
+    let listeners =
+        [listener("https", folder.https().to_string()), listener("http", folder.http().to_string())];
+    assert_eq!(check.json(), json!({"problems": [], "warnings": [], "listeners": listeners, "refused": []}));
+}
+
+#[tokio::test]
+async fn nothing_approved_yet_is_a_state_and_no_problem() {
+    for (filings, reason) in [("filings: []\n", "not_filed"), (SUSPENDED, "not_approved")] {
+        let folder = Edge::builder().filings(filings).write();
+        let check = folder.check(&["--json"]).await;
+        assert_eq!(check.code, 0, "{check:?}");
+        let found = check.json();
+        assert_eq!(found["listeners"][0]["would_bind"], false);
+        assert_eq!(found["listeners"][0]["hosts"], json!([]));
+        assert_eq!(
+            found["refused"][0],
+            json!({"host": "www.example.cn", "listener": "https", "reason": reason})
+        );
+        assert_eq!(list(&found["refused"]).len(), 4, "two hosts on two listeners");
+        let text = folder.check(&[]).await.stdout;
+        assert!(text.contains("listener https stays closed on "), "{text}");
+        assert!(text.contains(&format!("  refuses www.example.cn: {reason}\n")), "{text}");
+    }
+}
+
+const TROUBLED: &str = r#"
+node: test
+filings: filings.yaml
+listenres: []
+listeners:
+  - {name: https, addresses: ["$IP:443443"], protocol: https, refusal: rset}
+  - {name: http, addresses: ["$HTTP"], protocol: http, refusal: reset}
+sites:
+  - hosts: [www.example.cn, "a_b.example.cn"]
+    listeners: [https, htpp]
+    certificate: {chain: site.pem}
+    routes:
+      - {match: {path: pay}, origins: [main]}
+      - {origins: [mian]}
+origins:
+  - {name: main, region: mainland, scheme: https, servers: ["10.0.1.10"]}
+access_log: {directory: access, retention: 30d}
+admin: {address: "$ADMIN"}
+limits: {client_hello_timeout: 5, request_head_bytes: 64KB}
+"#;
+const TROUBLED_FILINGS: &str = r#"
+filings:
+  - {domain: www.example.cn, number: 京ICP备2024012345号-1, status: approved, approved_on: 2020-01-02}
+  - {domain: example.com.cn, number: 京ICP备号-1, status: aproved, approved_on: 2026-02-30}
+"#;
+
+#[tokio::test]
+async fn check_shows_every_problem_of_both_files_at_once_with_place_value_and_hint() {
+    let folder = Edge::builder().config(TROUBLED).filings(TROUBLED_FILINGS).write();
+    let check = folder.check(&["--json"]).await;
+    assert_eq!(check.code, 1, "{check:?}");
+    let found = check.json();
+    let problems = list(&found["problems"]);
+    let expected = [
+        ("icpgate.yaml", "listenres", "listenres", Some("listeners")),
+        ("icpgate.yaml", "listeners[0].addresses[0]", "443443", Some("0.0.0.0:443")),
+        ("icpgate.yaml", "listeners[0].refusal", "rset", Some("reset")),
+        ("icpgate.yaml", "listeners[1].refusal", "https listeners", None),
+        ("icpgate.yaml", "sites[0].hosts[1]", "a_b.example.cn", Some("www.example.cn")),
+        ("icpgate.yaml", "sites[0].listeners[1]", "htpp", Some("http")),
+        ("icpgate.yaml", "sites[0].certificate.key", "key", None),
+        ("icpgate.yaml", "sites[0].routes[0].match.path", "pay", Some("/pay")),
+        ("icpgate.yaml", "sites[0].routes[1].origins[0]", "mian", Some("main")),
+        ("icpgate.yaml", "origins[0].server_name", "server_name", None),
+        ("icpgate.yaml", "origins[0].servers[0]", "10.0.1.10", Some(":8080")),
+        ("icpgate.yaml", "access_log.retention", "30d", Some("190d")),
+        ("icpgate.yaml", "limits.client_hello_timeout", "5", Some("5s")),
+        ("icpgate.yaml", "limits.request_head_bytes", "64KB", Some("64KiB")),
+        ("filings.yaml", "filings[0].domain", "www.example.cn", Some("example.cn")),
+        ("filings.yaml", "filings[1].number", "京ICP备号-1", Some("京ICP备2024012345号-1")),
+        ("filings.yaml", "filings[1].status", "aproved", Some("approved")),
+        ("filings.yaml", "filings[1].approved_on", "2026-02-30", Some("2026-03-02")),
+    ];
+    for (file, place, value, hint) in expected {
+        let path = folder.path(file).display().to_string();
+        let problem = problems
+            .iter()
+            .find(|problem| problem["file"] == *path && problem["place"].as_str() == Some(place))
+            .unwrap_or_else(|| panic!("{file}: nothing at {place} in {problems:#?}"));
+        let message = problem["message"].as_str().expect("a message");
+        assert!(message.contains(value), "{place}: {message}");
+        if let Some(hint) = hint {
+            assert!(problem["hint"].as_str().is_some_and(|found| found.contains(hint)), "{problem}");
+        }
+    }
+    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    assert_eq!((&found["listeners"], &found["refused"]), (&json!([]), &json!([])));
+
+    // As text: a line for each.
+    let text = folder.check(&[]).await.stdout;
+    for problem in problems {
+        let line = format!(
+            "{}: {}: {}",
+            problem["file"].as_str().expect("text"),
+            problem["place"].as_str().expect("text"),
+            problem["message"].as_str().expect("text"),
+        );
+        let hint = problem["hint"].as_str().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
+        assert!(text.contains(&format!("  {line}{hint}\n")), "{line}: {text}");
+    }
+    assert!(!text.contains("no problems"), "{text}");
+}
+
+#[tokio::test]
+async fn warnings_stand_apart_and_change_no_exit_code() {
+    let folder = Edge::builder()
+        .filings("filings: [{domain: example.cn, number: 京ICP备2024012345号, status: approved, approved_on: 2020-01-02}]\n")
+        .write();
+    let check = folder.check(&["--json"]).await;
+    assert_eq!(check.code, 0, "{check:?}");
+    let found = check.json();
+    assert_eq!(found["problems"], json!([]));
+    assert_eq!(list(&found["warnings"]).len(), 1, "{found}");
+    let warning = &found["warnings"][0];
+    assert_eq!(warning["place"], "filings[0].number");
+    assert!(warning["message"].as_str().expect("text").contains("京ICP备2024012345号"), "{warning}");
+    assert!(warning["hint"].as_str().expect("text").contains("京ICP备2024012345号-1"), "{warning}");
+    assert_eq!(found["listeners"][0]["would_bind"], true);
+    // An admin address that strangers reach is worth a warning too.
+    let folder = Edge::builder().write();
+    let open = folder.configuration().replace(&folder.admin().to_string(), "0.0.0.0:9180");
+    folder.replace("icpgate.yaml", open);
+    let check = folder.check(&[]).await;
+    assert_eq!(check.code, 0);
+    assert!(check.stdout.contains("admin.address: the admin pages are open to whoever"), "{}", check.stdout);
+}
+
+#[tokio::test]
+async fn the_exit_code_tells_a_no_from_what_could_not_be_done() {
+    let folder = Edge::builder().write();
+    let config = folder.config_path();
+    let config = config.to_str().expect("UTF-8");
+    let missing = "/nowhere/icpgate.yaml";
+    let cases: [(&[&str], i32, &str); 15] = [
+        (&["check", "--config", config], 0, ""),
+        (&["explain", "--config", config, "www.example.cn"], 0, ""),
+        (&["explain", "--config", config, "www.example.net"], 1, ""),
+        (&["--help"], 0, ""),
+        (&["--version"], 0, ""),
+        (&["check", "--config", missing], 2, missing),
+        (&["explain", "--config", missing, "www.example.cn"], 2, missing),
+        (&["run", "--config", missing], 2, missing),
+        (&["check"], 2, "/etc/icpgate/icpgate.yaml"),
+        (
+            &["explain", "--config", config, "www.example.cn", "--listener", "htps"],
+            2,
+            "there are: https, http",
+        ),
+        (&["check", "--config", config, "--at", "tomorrow"], 2, "tomorrow"),
+        (&["check", "--confg", config], 2, "--confg"),
+        (&["explain", "--config", config], 2, "HOST"),
+        (&["chek"], 2, "check"),
+        (&[], 2, "Usage"),
+    ];
+    for (words, code, said) in cases {
+        let run = icpgate(words).await;
+        assert_eq!(run.code, code, "{words:?}: {run:?}");
+        assert!(run.stderr.contains(said), "{words:?}: {run:?}");
+        assert!(code != 2 || run.stdout.is_empty(), "{words:?}: {run:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_yaml_is_a_problem_and_one_that_cannot_be_read_is_an_error() {
+    for file in ["icpgate.yaml", "filings.yaml"] {
+        let folder = Edge::builder().write();
+        folder.replace(file, "{[");
+        let check = folder.check(&["--json"]).await;
+        assert_eq!(check.code, 1, "{check:?}");
+        let problem = &check.json()["problems"][0];
+        assert_eq!((&problem["file"], &problem["place"]), (&json!(folder.path(file)), &json!("")));
+        assert!(problem["message"].as_str().expect("text").contains("not valid YAML"), "{problem}");
+        let explain = folder.explain(&["www.example.cn", "--json"]).await;
+        assert_eq!(explain.code, 1, "{explain:?}");
+        assert_eq!(explain.json()["answers"], json!([]));
+        assert_eq!(&explain.json()["problems"][0], problem);
+
+        fs_err::remove_file(folder.path(file)).expect("removed");
+        let check = folder.check(&["--json"]).await;
+        assert_eq!((check.code, &*check.stdout), (2, ""), "{check:?}");
+        let path = folder.path(file).display().to_string();
+        assert!(check.stderr.contains(&path) && check.stderr.contains("No such file"), "{check:?}");
+    }
+    // Where the configuration has problems, an unreadable allowlist is one more of them.
+    let folder = Edge::builder().more("nodde: x\n").write();
+    fs_err::remove_file(folder.path("filings.yaml")).expect("removed");
+    let check = folder.check(&["--json"]).await;
+    assert_eq!(check.code, 1, "{check:?}");
+    assert_eq!(list(&check.json()["problems"]).len(), 2, "{check:?}");
+}
+
+/// A site or a filing for each answer of the gate.
+fn every_answer() -> Folder {
+    let folder = Edge::builder()
+        .listeners(
+            "  - {name: https, addresses: [\"$HTTPS\"], protocol: https, public_addresses: [203.0.113.10]}\n  \
+             - {name: http, addresses: [\"$HTTP\"], protocol: http}\n",
+        )
+        .sites(
+            "  - hosts: [www.example.cn, late.example.cn, \"*.static.example.cn\", xn--fsqu00a.cn, \
+             www.example.com.cn, www.example.net.cn, www.example.org.cn, www.example.gd.cn]\n    \
+             certificate: {chain: site.pem, key: site.key}\n    routes: []\n",
+        )
+        .origins("  []\n")
+        .filings(
+            "filings:
+  - {domain: example.cn, number: 京ICP备2024012345号-1, status: approved, approved_on: 2026-03-02, valid_until: 2031-03-01}
+  - {domain: 例子.cn, number: 京ICP备2024012345号-2, status: approved, approved_on: 2020-01-02}
+  - {domain: example.com.cn, number: 京ICP备2024012345号-3, status: suspended}
+  - {domain: example.net.cn, number: 京ICP备2024012345号-4, status: approved, approved_on: 2020-01-02, hosts: [other.example.net.cn]}
+  - domain: example.org.cn
+    number: 京ICP备2024012345号-5
+    status: approved
+    approved_on: 2020-01-02
+    access: [{provider: aliyun, addresses: [203.0.113.11]}]
+",
+        )
+        .write();
+    let covered = [
+        "www.example.cn",
+        "*.static.example.cn",
+        "xn--fsqu00a.cn",
+        "www.example.com.cn",
+        "www.example.net.cn",
+        "www.example.org.cn",
+        "www.example.gd.cn",
+    ];
+    let validity = ((2020, 1, 1), (2030, 1, 1));
+    folder.authority.issue(&covered, KeyKind::Ecdsa, validity).write(&folder.path(""), "site");
+    folder
+}
+
+#[tokio::test]
+async fn explain_gives_the_gates_reason_at_a_time() {
+    let folder = every_answer();
+    let (now, noon) = ("2026-06-01T00:00:00+08:00", "2026-03-01T12:00:00+08:00");
+    let cases = [
+        ("www.example.cn", now, None, None),
+        ("WWW.Example.CN", now, None, None),
+        ("a.static.example.cn", now, None, None),
+        ("例子.cn", now, None, None),
+        ("xn--fsqu00a.cn", now, None, None),
+        ("www.example.net", now, Some("not_filed"), Some("not_filed")),
+        ("www.example.gd.cn", now, Some("not_filed"), Some("not_filed")),
+        ("www.example.com.cn", now, Some("not_approved"), Some("not_approved")),
+        ("www.example.cn", noon, Some("not_yet_valid"), Some("not_yet_valid")),
+        ("www.example.cn", "2026-03-02T00:00:00+08:00", None, None),
+        ("www.example.cn", "2031-03-02T00:00:00+08:00", Some("expired"), Some("expired")),
+        ("www.example.net.cn", now, Some("host_excluded"), Some("host_excluded")),
+        ("www.example.org.cn", now, Some("address_not_filed"), None),
+        ("example.cn", now, Some("no_site"), Some("no_site")),
+        ("a.b.static.example.cn", now, Some("no_site"), Some("no_site")),
+        ("late.example.cn", now, Some("no_certificate"), None),
+        ("www.example.cn", "2030-06-01T00:00:00+08:00", Some("no_certificate"), None),
+        ("192.0.2.1", now, Some("ip_literal"), Some("ip_literal")),
+        ("[2001:db8::1]", now, Some("ip_literal"), Some("ip_literal")),
+        ("www.example.cn.", now, Some("bad_server_name"), Some("bad_server_name")),
+        ("a_b.example.cn", now, Some("bad_server_name"), Some("bad_server_name")),
+        ("", now, Some("bad_server_name"), Some("bad_server_name")),
+        ("-", now, Some("bad_server_name"), Some("bad_server_name")),
+        ("www.example.cn:443", now, Some("bad_server_name"), Some("bad_server_name")),
+    ];
+    for (host, at, https, http) in cases {
+        let explain = folder.explain(&["--json", "--at", at, "--", host]).await;
+        let expected_code = i32::from(https.is_some() || http.is_some());
+        assert_eq!(explain.code, expected_code, "{host} at {at}: {explain:?}");
+        let found = explain.json();
+        assert_eq!((&found["host"], &found["at"]), (&json!(host), &json!(at)));
+        for (place, listener, reason) in [(0, "https", https), (1, "http", http)] {
+            let answer = &found["answers"][place];
+            assert_eq!(answer["listener"], listener);
+            assert_eq!(answer["permitted"], reason.is_none(), "{host} at {at}: {answer}");
+            assert_eq!(answer.get("reason"), reason.map(|reason| json!(reason)).as_ref(), "{host} at {at}");
+        }
+        let alone = folder.explain(&["--listener", "http", "--at", at, "--", host]).await;
+        assert_eq!(alone.code, i32::from(http.is_some()), "{host} at {at}: {alone:?}");
+        assert_eq!(alone.stdout.lines().count(), 1, "{alone:?}");
+        assert!(alone.stdout.contains(http.unwrap_or("permitted")), "{alone:?}");
+    }
+    // The text says what is known, for whoever has to act on it.
+    let explain = folder.explain(&["www.example.cn", "--at", now]).await;
+    assert!(explain.stdout.contains("京ICP备2024012345号-1"), "{explain:?}");
+}
+
+#[tokio::test]
+async fn check_judges_at_a_time() {
+    let folder = every_answer();
+    let bound = async |at: &str| {
+        let found = folder.check(&["--json", "--at", at]).await.json();
+        let refused = list(&found["refused"]).iter().filter(|refused| refused["listener"] == "https");
+        let reasons: Vec<String> = refused
+            .map(|refused| format!("{} {}", refused["host"], refused["reason"]).replace('"', ""))
+            .collect();
+        (found["listeners"][0]["would_bind"].as_bool().expect("yes or no"), reasons)
+    };
+    let (would_bind, reasons) = bound("2026-06-01T00:00:00+08:00").await;
+    assert!(would_bind);
+    let expected = [
+        "late.example.cn no_certificate",
+        "www.example.com.cn not_approved",
+        "www.example.net.cn host_excluded",
+        "www.example.org.cn address_not_filed",
+        "www.example.gd.cn not_filed",
+    ];
+    // 例子.cn is filed without access addresses, and so is everything else that is served.
+    assert_eq!(reasons, expected);
+    let (would_bind, reasons) = bound("2035-01-01T00:00:00+08:00").await;
+    assert!(!would_bind, "the certificate has ended");
+    assert!(reasons.contains(&"www.example.cn expired".to_owned()), "{reasons:?}");
+}
+
+/// The example of the contract, with the keys that there are.
+const CONTRACT: &str = r#"
+node: bj-edge-1                      # restart; this edge's name in records and metrics; default: the host name
+filings: filings.yaml                # the allowlist: a file; watched
+
+listeners:                           # addresses are bound only while a filing permits it
+  - name: https
+    addresses: ["0.0.0.0:443", "[::]:443"]
+    protocol: https                  # https | http
+    public_addresses: [203.0.113.10] # the EIP or load balancer in front of it, as the filing knows it
+    refusal: reset                   # reset (RST, not one byte) | alert (TLS unrecognized_name) | silent (FIN, not one byte)
+    trusted_proxies: []              # peers whose x-forwarded-for and x-request-id are believed; nobody by default
+  - name: http
+    addresses: ["0.0.0.0:80"]
+    protocol: http
+    redirect: https                  # https (default: 308 to the same URL over TLS) | none (serve the site in clear text)
+    health_check: {path: /healthz, from: [100.64.0.0/10]}   # optional: a load balancer's HTTP probe gets 200 (503 while draining), whatever Host it sends
+
+sites:
+  - name: shop                       # in metrics and records; default: the first host
+    hosts: [www.example.cn, example.cn, "*.static.example.cn"]   # a wildcard stands for one label
+    listeners: [https, http]         # default: all
+    certificate: {chain: certs/example.cn.pem, key: certs/example.cn.key}   # watched; kept if the new pair is bad
+    footer: {pages: all}             # all (default) | home (the path / alone) | off
+    routes:                          # first match wins; none matches: 404
+      - match: {path: /pay, method: [GET, POST]}      # /pay and /pay/x, not /payments; /pay/ means the same; also: path_exact, header: {NAME: VALUE}
+        origins: [offshore-sg]       # in order of preference: the next one serves while the one before it is down
+      - match: {path: /}
+        origins: [mainland, offshore-hk]
+
+origins:
+  - name: mainland
+    region: mainland
+    scheme: http
+    servers: ["10.0.1.10:8080", {address: "10.0.1.11:8080"}]
+  - name: offshore-sg
+    region: offshore
+    scheme: https
+    server_name: pay.example.com
+    servers: ["pay.example.com:443"]
+  - name: offshore-hk
+    region: offshore
+    scheme: https
+    server_name: app.example.com     # SNI and the name verified; required for https
+    trust: certs/private-ca.pem      # optional; default: the system's roots. There is no switch that turns verification off.
+    servers:
+      - {address: "app-cn2.example.com:443"}
+      - {address: "app.example.com:443"}
+    timeouts: {connect: 3s, first_byte: 30s, idle: 60s}
+    host: preserve                   # preserve (default) | a host name to send upstream
+
+access_log:
+  directory: /var/lib/icpgate/access # restart; the local store: spool and embedded retention in one
+  retention: 190d                    # never less than 180d: less is an error
+  reserve: 1GiB                      # disk space that the store leaves free
+  when_full: refuse                  # refuse (503, nothing goes unrecorded) | drop (serve on; the gap is counted and signed)
+  redact_query: [token, password, access_token]
+
+admin: {address: "127.0.0.1:9180"}   # restart
+log: {format: text, level: info}     # the program's own log, on stderr: text | json
+
+limits:                              # defaults shown
+  connections: 65536
+  connections_per_client: 1024
+  client_hello_timeout: 5s
+  handshake_timeout: 10s             # from the hello to a finished handshake
+  request_head_timeout: 10s          # the whole head, not per read
+  request_head_bytes: 64KiB
+  body_idle_timeout: 60s
+  idle_timeout: 75s
+  drain_timeout: 30s                 # on stop and upgrade
+  revocation_grace: 5s               # an exchange in flight on a revoked host is cut after this
+  filings_stale_after: 24h           # the allowlist unreadable or broken for so long: everything closes; 0s: at once
+"#;
+const CONTRACT_FILINGS: &str = r#"
+filings:
+  - domain: example.cn               # the registrable domain as filed; it covers the domain and every name below it
+    number: 京ICP备2024012345号-1     # required once approved; a subject number without -N is taken with a warning, a licence without -N is a problem
+    status: approved                 # preparing | provider_review | sms_verification | bureau_review | approved | suspended | cancelled
+    approved_on: 2026-03-02          # required once approved; not served before this day (Asia/Shanghai)
+    valid_until: 2031-03-01          # optional; not served after this day
+    hosts: [www.example.cn]          # optional: only these names (wildcards as in sites)
+    access:                          # optional 接入备案: where the domain is filed for access
+      - {provider: aliyun, addresses: [203.0.113.10]}
+    public_security: {number: 京公网安备11010502030143号}     # optional 公安联网备案
+    live_on: 2026-03-05              # optional: starts the 30 days for the public security filing
+    sms_sent_at: 2026-02-20T10:00:00+08:00   # optional: starts the 24 hours of the SMS verification
+"#;
+
+#[tokio::test]
+async fn the_documented_example_works_as_it_is_written() {
+    let folder = Edge::builder().config(CONTRACT).filings(CONTRACT_FILINGS).write();
+    fs_err::create_dir(folder.path("certs")).expect("a folder");
+    let names = ["www.example.cn", "example.cn", "*.static.example.cn"];
+    folder.authority.pair(&names).write(&folder.path("certs"), "example.cn");
+    folder.replace("certs/private-ca.pem", &folder.authority.pem);
+    let check = folder.check(&["--json", "--at", "2026-04-01T00:00:00+08:00"]).await;
+    let found = check.json();
+    assert_eq!(
+        (check.code, &found["problems"], &found["warnings"]),
+        (0, &json!([]), &json!([])),
+        "{check:?}"
+    );
+    for listener in list(&found["listeners"]) {
+        assert_eq!((&listener["would_bind"], &listener["hosts"]), (&json!(true), &json!(["www.example.cn"])));
+    }
+    // The filing names one host; the others of the site are told apart.
+    assert_eq!(found["refused"][0]["reason"], "host_excluded");
+    assert_eq!(list(&found["refused"]).len(), 4);
+}
+
+#[tokio::test]
+async fn keys_that_do_not_exist_yet_are_refused_as_unknown() {
+    let later = [
+        ("client_regions: cn-cidrs.txt\n", "client_regions"),
+        ("    residency: mainland\n", "sites[0].routes[0].residency"),
+    ];
+    for (key, place) in later {
+        let folder = Edge::builder().write();
+        let config = if key.starts_with(' ') {
+            folder.configuration().replace(
+                "    routes: [{match: {path: /}, origins: [main]}]\n",
+                &format!("    routes:\n      - origins: [main]\n    {key}"),
+            )
+        } else {
+            folder.configuration() + key
+        };
+        folder.replace("icpgate.yaml", config);
+        let check = folder.check(&["--json"]).await;
+        assert_eq!(check.code, 1, "{check:?}");
+        let problems = check.json()["problems"].clone();
+        assert_eq!((list(&problems).len(), &problems[0]["place"]), (1, &json!(place)), "{problems}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_closes_the_pipe_has_read_enough() {
+    let folder = Edge::builder().write();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_icpgate"));
+    command.arg("check").arg("--config").arg(folder.config_path()).stdout(writer);
+    let check = command.output().await.expect("it runs");
+    assert_eq!((check.status.code(), &*check.stderr), (Some(0), &b""[..]), "{check:?}");
+}
