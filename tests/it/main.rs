@@ -11,6 +11,7 @@ mod support;
 mod bind;
 mod clear;
 mod cli;
+mod footer;
 mod hello;
 mod limits;
 mod proxying;
