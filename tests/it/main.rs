@@ -8,6 +8,7 @@
 
 mod support;
 
+mod bad_input;
 mod bind;
 mod clear;
 mod cli;
