@@ -168,7 +168,7 @@ async fn a_running_edge_outlives_an_allowlist_that_cannot_be_read() {
         }),
         ("Permission denied", |file| {
             fs_err::write(file, APPROVED).expect("written");
-            fs_err::set_permissions(file, std::fs::Permissions::from_mode(0)).expect("set");
+            fs_err::set_permissions(file, std::fs::Permissions::from_mode(0o000)).expect("set");
         }),
     ];
     for (said, spoil) in spoilings {
