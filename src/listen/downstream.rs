@@ -72,6 +72,8 @@ pub struct EdgeStream {
     transport: Transport,
     ahead: BytesMut,
     gathered: BytesMut,
+    /// The transport was given bytes that it may still hold.
+    unflushed: bool,
     writing: Writing,
     budget: HeadBudget,
     header_blocks: Option<TimedBlocks>,
@@ -138,6 +140,7 @@ impl EdgeStream {
             transport,
             ahead,
             gathered: BytesMut::new(),
+            unflushed: false,
             writing: Writing::Gathered,
             budget: HeadBudget(Arc::new(AtomicUsize::new(usize::MAX))),
             header_blocks: None,
@@ -171,6 +174,7 @@ impl EdgeStream {
     /// the stream.
     pub async fn has_data(&mut self) -> io::Result<bool> {
         std::future::poll_fn(|cx| self.poll_write_gathered(cx)).await?;
+        self.writing = Writing::Gathered;
         if !self.ahead.is_empty() {
             return Ok(true);
         }
@@ -192,21 +196,23 @@ impl EdgeStream {
             && self.transport.as_read().poll_read(&mut cx, &mut buffer).is_pending()
     }
 
-    /// Writes out what was gathered, as far as the transport takes it.
+    /// Writes out what was gathered, and what the transport holds, as far as the other side takes it.
     fn poll_write_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.gathered.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
         while !self.gathered.is_empty() {
             let written = ready!(self.transport.as_write().poll_write(cx, &self.gathered))?;
             if written == 0 {
                 return Poll::Ready(Err(ErrorKind::WriteZero.into()));
             }
             self.gathered.advance(written);
+            self.unflushed = true;
         }
-        // A connection that waits holds no buffer.
-        self.gathered = BytesMut::new();
-        self.transport.as_write().poll_flush(cx)
+        if self.unflushed {
+            // A connection that waits holds no buffer.
+            self.gathered = BytesMut::new();
+            ready!(self.transport.as_write().poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -246,6 +252,7 @@ impl AsyncRead for EdgeStream {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buffer.filled().len();
+        let wanted = buffer.remaining();
         let outcome = this.poll_fill(cx, buffer);
         let read = buffer.filled().len() - before;
         if read > 0 && this.budget.0.load(Ordering::Relaxed) != usize::MAX {
@@ -263,10 +270,14 @@ impl AsyncRead for EdgeStream {
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                 Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
             },
-            Poll::Ready(Ok(())) if read == 0 => {
-                // Nobody will wait on this side again.
+            // The end, or the one byte that the engine asks for to see whether there is more than the
+            // request that it answers: it does not wait on this side again.
+            Poll::Ready(Ok(())) if read == 0 || wanted == 1 => {
                 this.writing = Writing::Through;
-                Poll::Ready(Ok(()))
+                match this.poll_write_gathered(cx) {
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                    Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(())),
+                }
             }
             Poll::Ready(_) => outcome,
         }
@@ -290,6 +301,7 @@ impl AsyncWrite for EdgeStream {
             };
         }
         ready!(this.poll_write_gathered(cx))?;
+        this.unflushed = true;
         this.transport.as_write().poll_write(cx, bytes)
     }
 

@@ -12,6 +12,8 @@ mod bad_input;
 mod bind;
 mod clear;
 mod cli;
+mod deadlines;
+mod failover;
 mod footer;
 mod hello;
 mod limits;

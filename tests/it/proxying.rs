@@ -8,9 +8,11 @@ mod routes;
 mod upgrade;
 mod upstream_tls;
 
+use std::time::Duration;
+
 use http::Method;
 
-use crate::support::client::{Target, answer, head_of, next_data};
+use crate::support::client::{Target, answer, head_of, next_data, within};
 use crate::support::edge::Edge;
 use crate::support::message::Body;
 use crate::support::origin::{Gate, Origin, Step, chunk, head, ok, raw};
@@ -149,6 +151,34 @@ async fn pipelined_requests_are_answered_in_their_order() {
         assert_eq!(client.answer("GET").await.text(), path);
     }
     assert_eq!(origin.seen()[1].body, b"body");
+}
+
+#[tokio::test]
+async fn an_answer_streams_to_a_client_that_has_asked_for_more() {
+    let origin = Origin::start(move |request| match request.target() {
+        "/1" => {
+            // Meanwhile the edge comes to know of the next request; nothing ends this answer.
+            let chunks = b"1\r\nx\r\n".repeat(20);
+            let begin = [head("200 OK", &["transfer-encoding: chunked"]), chunk("first")];
+            begin
+                .into_iter()
+                .chain([Step::Drip(chunks, Duration::from_millis(5)), Step::Wait(Gate::default())])
+                .collect()
+        }
+        _ => ok("next"),
+    })
+    .await;
+    let edge = Edge::builder().origin(origin.address).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    client.ask("GET", HOST, "/1").await;
+    let head = client.head().await;
+    let mut body = Body::of_answer(&head, "GET");
+    assert_eq!(body.next(&mut client.wire).await.unwrap().unwrap(), "first");
+    client.ask("GET", HOST, "/2").await;
+    for _ in 0..20 {
+        let part = within("a part", body.next(&mut client.wire)).await;
+        assert_eq!(part.unwrap().unwrap(), "x");
+    }
 }
 
 #[tokio::test]

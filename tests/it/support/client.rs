@@ -264,8 +264,9 @@ impl Http2 {
     }
 
     /// Waits for the end of the connection.
-    pub(crate) async fn end(self) -> Result<(), h2::Error> {
-        within("the end of the connection", self.connection).await.unwrap()
+    pub(crate) async fn end(self) {
+        // Whether the client's own goodbye still finds somebody is a matter of luck.
+        let _ = within("the end of the connection", self.connection).await.unwrap();
     }
 
     /// Whether the connection has ended.

@@ -1,0 +1,284 @@
+//! Everything that a peer may keep the edge waiting with ends at its limit: not before, and not much
+//! after.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use http::Method;
+
+use crate::support::client::{
+    End, GOAWAY, HEADERS, Http2, PREFACE, Target, answer, frame, get_block, head_of, next_data,
+};
+use crate::support::edge::Edge;
+use crate::support::origin::{Origin, Step, chunk, head, ok, raw};
+use crate::support::{PATIENCE, eventually};
+
+const HOST: &str = "www.example.cn";
+
+/// What `wait` gives, which takes from `least` to a second and a half more.
+#[track_caller]
+fn takes<T>(least: Duration, wait: impl Future<Output = T>) -> impl Future<Output = T> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let began = Instant::now();
+        let outcome = wait.await;
+        let took = began.elapsed();
+        // A timer counts whole milliseconds.
+        assert!(took + Duration::from_millis(2) >= least, "{caller}: after {took:?}, before {least:?}");
+        assert!(took < least + Duration::from_millis(1500), "{caller}: after {took:?}, long after {least:?}");
+        outcome
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn an_idle_connection_ends_at_idle_timeout() {
+    let origin = Origin::text("hello").await;
+    let edge = Edge::builder().origin(origin.address).limit("idle_timeout", "1s").start().await;
+    let mut fresh = Target::https(&edge).http1(HOST).await;
+    assert_eq!(takes(SECOND, fresh.end()).await, (Vec::new(), End::Closed));
+
+    let mut used = Target::https(&edge).http1(HOST).await;
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(used.get(HOST, "/").await.text(), "hello");
+    }
+    assert_eq!(takes(SECOND, used.end()).await, (Vec::new(), End::Closed));
+
+    let mut http2 = Target::https(&edge).http2(HOST).await;
+    assert_eq!(http2.get(HOST, "/").await.text(), "hello");
+    takes(SECOND, http2.end()).await;
+}
+
+#[tokio::test]
+async fn a_silent_http2_client_is_sent_away() {
+    let edge = Edge::builder().limit("request_head_timeout", "1s").limit("idle_timeout", "2s").start().await;
+    // Not even a preface.
+    let mut mute = Target::https(&edge).frames(HOST).await;
+    takes(SECOND, async { while mute.next().await.is_some() {} }).await;
+    // A preface, and nothing after it: answers neither settings nor GOAWAY.
+    let mut silent = Target::https(&edge).frames(HOST).await;
+    silent.send(PREFACE).await.unwrap();
+    let goaway = takes(2 * SECOND, silent.next_of(GOAWAY)).await;
+    assert!(goaway.is_some());
+    takes(Duration::ZERO, async { while silent.next().await.is_some() {} }).await;
+    edge.metric_becomes("icpgate_connections_open{listener=\"https\"}", 0.0).await;
+}
+
+#[tokio::test]
+async fn pings_do_not_keep_an_idle_http2_connection_open() {
+    let edge = Edge::builder().limit("idle_timeout", "1s").start().await;
+    let mut frames = Target::https(&edge).frames(HOST).await;
+    frames.send(PREFACE).await.unwrap();
+    takes(SECOND, async {
+        let ping = frame(6, 0, 0, b"whatever");
+        while frames.send(&ping).await.is_ok() {
+            if let Ok(None) = tokio::time::timeout(Duration::from_millis(100), frames.next()).await {
+                break;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_head_that_is_dripped_ends_at_request_head_timeout() {
+    let origin = Origin::text("hello").await;
+    let edge = Edge::builder().origin(origin.address).limit("request_head_timeout", "1s").start().await;
+
+    let mut http1 = Target::https(&edge).http1(HOST).await;
+    // A connection in use is no different.
+    assert_eq!(http1.get(HOST, "/").await.text(), "hello");
+    let dripping = async {
+        for byte in format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nX: {}", "x".repeat(100)).bytes() {
+            if http1.try_send([byte]).await.is_err() {
+                break;
+            }
+            let came = tokio::time::timeout(Duration::from_millis(100), http1.wire.fill()).await;
+            if came.is_ok() {
+                break;
+            }
+        }
+        http1.answer("GET").await
+    };
+    let answer = takes(SECOND, dripping).await;
+    assert_eq!((answer.status, answer.field("connection")), (408, Some("close")));
+    let record = edge.records_where(1, |record| record["status"] == 408).await.remove(0);
+    assert_eq!((record["event"].as_str(), record["server_name"].as_str()), (Some("request"), Some(HOST)));
+
+    let mut http2 = Target::https(&edge).frames(HOST).await;
+    http2.send(PREFACE).await.unwrap();
+    let headers = frame(HEADERS, 5, 1, &get_block(HOST, "/"));
+    takes(SECOND, async {
+        for byte in headers.iter().take(headers.len() - 1) {
+            if http2.send(&[*byte]).await.is_err() {
+                return;
+            }
+            while let Ok(frame) = tokio::time::timeout(Duration::from_millis(100), http2.next()).await {
+                if frame.is_none() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    // A block that is never ended is one head, however many frames it comes in.
+    let mut http2 = Target::https(&edge).frames(HOST).await;
+    http2.send(PREFACE).await.unwrap();
+    http2.send(&frame(HEADERS, 1, 1, &get_block(HOST, "/"))).await.unwrap();
+    takes(SECOND, async {
+        loop {
+            if http2.send(&frame(9, 0, 1, b"\0\x01x\x01y")).await.is_err() {
+                return;
+            }
+            while let Ok(frame) = tokio::time::timeout(SECOND / 3, http2.next()).await {
+                if frame.is_none() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    assert_eq!(origin.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_request_body_that_stops_ends_at_body_idle_timeout() {
+    let origin = Origin::text("thanks").await;
+    let edge = Edge::builder().origin(origin.address).limit("body_idle_timeout", "1s").start().await;
+    let mut http1 = Target::https(&edge).http1(HOST).await;
+    http1.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 9\r\n\r\nbe")).await;
+    // It is counted anew from each part.
+    tokio::time::sleep(SECOND / 2).await;
+    http1.send("gi").await;
+    let outcome = takes(SECOND, http1.try_answer("POST")).await;
+    assert!(outcome.as_ref().map_or(true, |answer| answer.status == 408), "{outcome:?}");
+
+    let mut http2 = Target::https(&edge).http2(HOST).await;
+    let (response, mut body) = http2.begin(Method::POST, HOST, "/", &[], false).await;
+    body.send_data("begi".into(), false).unwrap();
+    let outcome = takes(SECOND, answer(response)).await;
+    assert!(outcome.as_ref().map_or(true, |answer| answer.status == 408), "{outcome:?}");
+    assert_eq!(http2.get(HOST, "/").await.text(), "thanks", "other streams go on");
+
+    let seen = origin.seen();
+    assert!(seen[..2].iter().all(|request| request.body == b"begi" && !request.whole), "{seen:?}");
+    eventually("the origin is not kept waiting", PATIENCE, async || (origin.open() <= 1).then_some(())).await;
+    edge.records_where(2, |record| record["method"] == "POST").await;
+}
+
+#[tokio::test]
+async fn an_origin_that_does_not_answer_is_504_at_first_byte() {
+    let origin = Origin::start(|request| match request.target() {
+        "/mute" => vec![Step::Wait(Default::default())],
+        "/half" => vec![raw("HTTP/1.1 200 OK\r\nx: "), Step::Wait(Default::default())],
+        _ => ok("hello"),
+    })
+    .await;
+    let origins = "  - {name: main, region: mainland, scheme: http, servers: [\"$ORIGIN\"], timeouts: {first_byte: 1s}}\n";
+    let edge = Edge::builder().origin(origin.address).origins(origins).start().await;
+    let mut http1 = Target::https(&edge).http1(HOST).await;
+    let mut http2 = Target::https(&edge).http2(HOST).await;
+    for path in ["/mute", "/half"] {
+        let (one, two) =
+            tokio::join!(takes(SECOND, http1.get(HOST, path)), takes(SECOND, http2.get(HOST, path)));
+        assert_eq!((one.status, two.status), (504, 504), "{path}");
+        assert!(one.text().contains("request id: "));
+        // Both connections go on.
+        assert_eq!(http1.get(HOST, "/").await.text(), "hello");
+        assert_eq!(http2.get(HOST, "/").await.text(), "hello");
+    }
+    // While the body is on its way, the time for the first byte has not begun.
+    http1.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\n")).await;
+    for byte in [b"b", b"o", b"d", b"y"] {
+        tokio::time::sleep(SECOND / 3).await;
+        http1.send(byte).await;
+    }
+    assert_eq!(http1.answer("POST").await.text(), "hello");
+}
+
+#[tokio::test]
+async fn an_origin_that_stops_within_its_answer_ends_at_idle() {
+    let origin = Origin::start(|request| match request.target() {
+        "/length" => {
+            vec![head("200 OK", &["content-length: 9"]), raw("begin"), Step::Wait(Default::default())]
+        }
+        "/chunked" => {
+            let fields = ["transfer-encoding: chunked"];
+            vec![head("200 OK", &fields), chunk("begin"), Step::Wait(Default::default())]
+        }
+        _ => vec![head("200 OK", &["content-length: 12"]), Step::Drip(b"slow, steady".to_vec(), SECOND / 6)],
+    })
+    .await;
+    let origins =
+        "  - {name: main, region: mainland, scheme: http, servers: [\"$ORIGIN\"], timeouts: {idle: 1s}}\n";
+    let edge = Edge::builder().origin(origin.address).origins(origins).start().await;
+    for path in ["/length", "/chunked"] {
+        let (mut http1, mut http2) =
+            (Target::https(&edge).http1(HOST).await, Target::https(&edge).http2(HOST).await);
+        http1.ask("GET", HOST, path).await;
+        let over_http2 = http2.request(Method::GET, HOST, path, &[]);
+        let (one, two) = tokio::join!(takes(SECOND, http1.try_answer("GET")), takes(SECOND, over_http2));
+        // Whoever gets a part must not take it for the whole.
+        assert!(one.is_err() && two.is_err(), "{path}: {one:?} {two:?}");
+    }
+    assert_eq!(Target::https(&edge).get(HOST, "/steady").await.text(), "slow, steady");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_ends_at_body_idle_timeout() {
+    let origin = Origin::start(|request| match request.target() {
+        "/flood" => vec![
+            head("200 OK", &["transfer-encoding: identity", "content-length: 1000000000000"]),
+            Step::Flood,
+        ],
+        _ => ok("hello"),
+    })
+    .await;
+    let edge = Edge::builder().origin(origin.address).limit("body_idle_timeout", "1s").start().await;
+
+    let mut http1 = Target::https(&edge).http1(HOST).await;
+    http1.ask("GET", HOST, "/flood").await;
+    eventually("the flood begins", PATIENCE, async || (origin.open() == 1).then_some(())).await;
+    // Not one byte is read here; what the kernel holds is soon full.
+    takes(SECOND, eventually("it is given up", PATIENCE, async || (origin.open() == 0).then_some(()))).await;
+    drop(http1);
+
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(65_535).initial_connection_window_size(1 << 20);
+    let mut http2 = Http2::over(Target::https(&edge).tls(HOST, b"h2").await.unwrap(), builder).await;
+    let (response, _) = http2.begin(Method::GET, HOST, "/flood", &[], true).await;
+    let (_, mut body) = head_of(response).await.unwrap();
+    let given_up = eventually("it is given up", PATIENCE, async || (origin.open() == 0).then_some(()));
+    takes(SECOND, given_up).await;
+    assert_eq!(http2.get(HOST, "/").await.text(), "hello", "other streams go on");
+    // What had come is there; the end that follows is no proper one.
+    let mut length = 0;
+    let end = loop {
+        match next_data(&mut body).await {
+            Some(Ok(bytes)) => length += bytes.len(),
+            Some(Err(error)) => break error,
+            None => panic!("a whole body after {length} bytes"),
+        }
+    };
+    assert!(end.is_reset(), "{end}");
+    edge.records_where(2, |record| record["path"] == "/flood").await;
+}
+
+#[tokio::test]
+async fn a_slow_client_that_reads_on_is_served() {
+    let origin = Origin::start(|_| ok(vec![b'x'; 32 << 20])).await;
+    let edge = Edge::builder().origin(origin.address).limit("body_idle_timeout", "1s").start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    client.ask("GET", HOST, "/").await;
+    client.head().await;
+    let mut left = 32 << 20;
+    // Longer than the limit in all. Each part is more than a third of what the kernel holds, which is
+    // when it lets the edge write again.
+    for _ in 0..6 {
+        left -= client.read(4 << 20).await.len();
+        tokio::time::sleep(SECOND / 4).await;
+    }
+    client.read(left).await;
+}

@@ -1,0 +1,186 @@
+//! What becomes of requests while a server, or a whole origin, is down.
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use http::Method;
+use tokio::net::TcpListener;
+
+use crate::support::client::Target;
+use crate::support::edge::Edge;
+use crate::support::origin::{Origin, Request, Script, Step, ok};
+use crate::support::{PATIENCE, eventually};
+
+const HOST: &str = "www.example.cn";
+const SITES: &str = "  - name: shop\n    hosts: [www.example.cn]\n    certificate: {chain: site.pem, key: site.key}\n    \
+                     routes: [{origins: [first, second]}]\n";
+
+fn origin(name: &str, servers: &[&Origin]) -> String {
+    let servers: Vec<String> = servers.iter().map(|server| format!("\"{}\"", server.address)).collect();
+    format!("  - {{name: {name}, region: mainland, scheme: http, servers: [{}]}}\n", servers.join(", "))
+}
+
+#[tokio::test]
+async fn the_next_origin_serves_while_the_first_is_down() {
+    let mut first = Origin::text("first").await;
+    let second = Origin::text("second").await;
+    let origins = [origin("first", &[&first]), origin("second", &[&second])].concat();
+    let edge = Edge::builder().sites(SITES).origins(&origins).start().await;
+    let mut http1 = Target::https(&edge).http1(HOST).await;
+    let mut http2 = Target::https(&edge).http2(HOST).await;
+    for round in 0..20 {
+        if round == 5 {
+            first.stop().await;
+        }
+        let expected = if round < 5 { "first" } else { "second" };
+        assert_eq!(http1.get(HOST, "/").await.text(), expected, "round {round}");
+        http1.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\nbody")).await;
+        assert_eq!(http1.answer("POST").await.text(), expected, "round {round}");
+        assert_eq!(http2.get(HOST, "/").await.text(), expected, "round {round}");
+    }
+    assert!(
+        second
+            .seen()
+            .iter()
+            .filter(|request| request.method() == "POST")
+            .all(|request| request.body == b"body")
+    );
+    let up = format!("icpgate_origin_up{{origin=\"first\",server=\"{}\"}}", first.address);
+    edge.metric_becomes(&up, 0.0).await;
+    let records = edge.records_where(60, |_| true).await;
+    assert!(records.iter().all(|record| record["status"] == 200));
+    assert_eq!(records[59]["origin"], "second");
+
+    first.up();
+    eventually("the first origin serves again", PATIENCE, async || {
+        (http1.get(HOST, "/").await.text() == "first").then_some(())
+    })
+    .await;
+    edge.metric_becomes(&up, 1.0).await;
+}
+
+#[tokio::test]
+async fn the_servers_of_an_origin_take_turns_and_stand_in_for_each_other() {
+    let (mut one, two) = (Origin::text("one").await, Origin::text("two").await);
+    let elsewhere = Origin::text("elsewhere").await;
+    let origins = [origin("first", &[&one, &two]), origin("second", &[&elsewhere])].concat();
+    let edge = Edge::builder().sites(SITES).origins(&origins).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    for _ in 0..10 {
+        assert_eq!(client.get(HOST, "/").await.status, 200);
+    }
+    assert_eq!((one.seen().len(), two.seen().len()), (5, 5));
+    one.stop().await;
+    for _ in 0..10 {
+        assert_eq!(client.get(HOST, "/").await.text(), "two");
+    }
+    one.up();
+    let before = one.seen().len();
+    eventually("it has its turn again", PATIENCE, async || {
+        assert_eq!(client.get(HOST, "/").await.status, 200);
+        (one.seen().len() > before).then_some(())
+    })
+    .await;
+    assert_eq!(elsewhere.connections(), 0, "the second origin is not asked while the first has a server");
+}
+
+#[tokio::test]
+async fn with_everything_down_it_is_502_until_something_is_up() {
+    let mut first = Origin::down(|_| ok("first"), None);
+    let second = Origin::down(|_| ok("second"), None);
+    let origins = [origin("first", &[&first]), origin("second", &[&second])].concat();
+    let edge = Edge::builder().sites(SITES).origins(&origins).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    for _ in 0..10 {
+        let asked = Instant::now();
+        assert_eq!(client.get(HOST, "/").await.status, 502);
+        assert!(asked.elapsed() < Duration::from_secs(1), "a refused connection is no reason to wait");
+    }
+    first.up();
+    eventually("it is served", PATIENCE, async || (client.get(HOST, "/").await.status == 200).then_some(()))
+        .await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_finish_its_handshake_is_given_up_in_time() {
+    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let second = Origin::text("second").await;
+    let first = format!(
+        "  - {{name: first, region: offshore, scheme: https, server_name: a.example.com, servers: [\"{}\"], timeouts: {{connect: 300ms}}}}\n",
+        mute.local_addr().unwrap(),
+    );
+    let origins = [first, origin("second", &[&second])].concat();
+    let edge = Edge::builder().sites(SITES).origins(&origins).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    let asked = Instant::now();
+    assert_eq!(client.get(HOST, "/").await.text(), "second");
+    let took = asked.elapsed();
+    assert!(took >= Duration::from_millis(300) && took < Duration::from_millis(1500), "{took:?}");
+    // From now on it is left alone for a while.
+    let asked = Instant::now();
+    assert_eq!(client.get(HOST, "/").await.text(), "second");
+    assert!(asked.elapsed() < Duration::from_millis(250), "{:?}", asked.elapsed());
+}
+
+/// Two servers; whichever is asked first is told apart by who has seen what.
+async fn pair(answer: fn(&Request) -> Script) -> (Origin, Origin, Edge) {
+    let (one, two) = (Origin::start(answer).await, Origin::start(answer).await);
+    let sites = SITES.replace("[first, second]", "[first]");
+    let edge = Edge::builder().sites(&sites).origins(&origin("first", &[&one, &two])).start().await;
+    (one, two, edge)
+}
+
+#[tokio::test]
+async fn a_request_that_was_sent_is_not_sent_again() {
+    let (one, two, edge) = pair(|request| match request.target() {
+        "/gone" => vec![Step::Close],
+        _ => ok("fine"),
+    })
+    .await;
+    let mut http1 = Target::https(&edge).http1(HOST).await;
+    let mut http2 = Target::https(&edge).http2(HOST).await;
+    http1.send(format!("POST /gone HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\nbody")).await;
+    assert_eq!(http1.answer("POST").await.status, 502);
+    assert_eq!(http2.request(Method::POST, HOST, "/gone", &[]).await.unwrap().status, 502);
+    assert_eq!(http1.get(HOST, "/gone").await.status, 502);
+    assert_eq!(one.seen().len() + two.seen().len(), 3);
+    for _ in 0..2 {
+        assert_eq!(http1.get(HOST, "/").await.text(), "fine");
+    }
+}
+
+#[tokio::test]
+async fn a_get_that_meets_a_dying_kept_connection_is_sent_over_a_new_one() {
+    let begun = Mutex::new(HashSet::new());
+    let origin = Origin::start(move |request| {
+        let first = begun.lock().unwrap().insert(request.connection);
+        if first { ok("fine") } else { vec![Step::Reset] }
+    })
+    .await;
+    let edge = Edge::builder().origin(origin.address).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    for round in 1..=5 {
+        assert_eq!(client.get(HOST, "/").await.text(), "fine", "round {round}");
+        // Each but the first meets the connection of the one before.
+        assert_eq!(origin.connections(), round);
+    }
+    assert_eq!(origin.seen().len(), 9);
+
+    client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\nbody")).await;
+    assert_eq!(client.answer("POST").await.status, 502, "nobody knows whether it was carried out");
+    assert_eq!(origin.seen().len(), 10);
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_has_closed_is_not_used() {
+    let origin = Origin::start(|_| [ok("fine"), vec![Step::Close]].concat()).await;
+    let edge = Edge::builder().origin(origin.address).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    for round in 1..=5 {
+        client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\nbody")).await;
+        assert_eq!(client.answer("POST").await.text(), "fine", "round {round}");
+        eventually("it is closed", PATIENCE, async || (origin.open() == 0).then_some(())).await;
+    }
+    assert_eq!((origin.connections(), origin.seen().len()), (5, 5));
+}
