@@ -16,6 +16,7 @@ mod deadlines;
 mod failover;
 mod footer;
 mod hello;
+mod layers;
 mod limits;
 mod proxying;
 mod tls;
