@@ -1,16 +1,29 @@
 //! The store of access records: what the law wants kept, for as long as it wants it.
 //!
 //! A [`Store`] is a directory of segment files with one writer, a thread. Workers hand records to it
-//! through a [`Recorder`] and never wait; a record is in the store within 100 ms and synced within
-//! 50 ms more. Numbers have no gap within a store, over restarts too.
+//! through a [`Recorder`] and never wait; at the latest 50 ms later a record is in the store and
+//! synced. Numbers have no gap within a store, over restarts too.
+//!
+//! Records are kept in blocks (`format`, `block`), which are the leaves of a Merkle tree (`tree`)
+//! whose root the node signs (`notary`): what was changed, cut or removed is found by `verify`.
+//! docs/retention-format.md specifies all of it.
 
 pub mod reader;
 
+mod appender;
+mod block;
 mod expiry;
+mod format;
+mod frames;
+mod gaps;
+mod notary;
 mod recorder;
+mod recovery;
 mod refusals;
 mod segment;
 mod spool;
+mod summary;
+mod tree;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,14 +34,15 @@ use std::time::Instant;
 
 use fs_err::os::unix::fs::OpenOptionsExt;
 use fs_err::{File, OpenOptions};
-use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::clock::Clock;
 use crate::config::AccessLog;
+use crate::retention::appender::Appender;
 use crate::retention::expiry::StoreTime;
+use crate::retention::notary::{CHECKPOINT_FILE, Notary};
 use crate::retention::recorder::Shared;
-use crate::retention::segment::Segment;
+use crate::retention::recovery::{Left, resume};
 use crate::retention::spool::{Setting, Spool};
 
 pub use recorder::{Recorder, SLOTS, Slot, StoreFull, StoreStats};
@@ -82,26 +96,31 @@ impl Store {
     /// Opens the store that `log` describes, creating its directory (mode 0750) if need be, and
     /// starts its writer. `node` stands in every record.
     ///
-    /// A last line that was never finished is cut off; numbering goes on after the last record.
+    /// A block that was never finished is cut off; numbering goes on after the last record. The node's
+    /// key is made when there is none.
     pub fn open(log: &AccessLog, node: Arc<str>, clock: Clock) -> Result<Self, OpenError> {
         let unusable = |source| OpenError::Unusable { directory: log.directory.clone(), source };
         create_directory(&log.directory).map_err(unusable)?;
         let lock = lock(&log.directory).map_err(unusable)?;
         let lock = lock.ok_or_else(|| OpenError::InUse(log.directory.clone()))?;
         let directory = File::open(&log.directory).map_err(unusable)?;
+        let notary = Notary::open(&log.directory, &node).map_err(unusable)?;
+        tracing::info!(verifier_key = notary.verifier_key(), "access records are signed");
         let left = resume(&log.directory).map_err(unusable)?;
+        let shortened = is_shortened(&log.directory, &left);
         let setting = Setting {
             log: log.clone(),
             node,
-            directory,
             lock,
-            next_seq: left.next_seq,
+            gap: gaps::left(left.ended, shortened, clock.now()),
             time: StoreTime::start(clock.moment(), left.newest, Instant::now()),
             clock,
         };
         let (recorder, shared, records) = Recorder::new(log);
         shared.stats.bytes.store(left.bytes, Ordering::Relaxed);
-        let spool = Spool::new(Arc::clone(&shared), records, setting);
+        shared.stats.synced_before.store(left.position.next_seq, Ordering::Relaxed);
+        let appender = Appender::new(directory, notary, left.position).map_err(unusable)?;
+        let spool = Spool::new(Arc::clone(&shared), records, setting, appender);
         let thread = std::thread::Builder::new().name("access-records".to_owned());
         let writer = thread.spawn(move || spool.run()).map_err(unusable)?;
         Ok(Self { recorder, shared, directory: log.directory.clone(), writer: Some(writer) })
@@ -160,36 +179,20 @@ fn lock(directory: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// What an earlier writer left.
-struct Left {
-    next_seq: u64,
-    newest: Option<Timestamp>,
-    bytes: u64,
-}
-
-/// Makes the newest segment whole, and finds where to go on.
-fn resume(directory: &Path) -> io::Result<Left> {
-    let mut left = Left { next_seq: 1, newest: None, bytes: 0 };
-    let segments = segment::list(directory)?;
-    for Segment { path, name } in segments.iter().rev() {
-        let cut = segment::cut_torn_tail(path)?;
-        if cut > 0 {
-            tracing::warn!(segment = %path.display(), bytes = cut, "an unfinished access record was cut off");
-        }
-        left.next_seq = left.next_seq.max(name.first_seq);
-        if fs_err::metadata(path)?.len() == 0 {
-            fs_err::remove_file(path)?;
-        } else if let Some(last) = segment::last_stamp(path)? {
-            left.next_seq = left.next_seq.max(last.seq.saturating_add(1));
-            left.newest = Some(last.time);
-            break;
-        }
+/// Whether a checkpoint of the store's own speaks of more than there is.
+fn is_shortened(directory: &Path, left: &Left) -> bool {
+    let Ok(note) = fs_err::read(directory.join(CHECKPOINT_FILE)) else { return false };
+    let Some(checkpoint) = notary::unverified(&note) else { return false };
+    let (blocks, signed) = (left.position.tree.size(), checkpoint.size());
+    if signed > blocks {
+        tracing::error!(
+            blocks,
+            signed,
+            "the store of access records is shorter than its checkpoint: it was cut"
+        );
     }
-    for segment in segment::list(directory)? {
-        left.bytes += fs_err::metadata(&segment.path)?.len();
-    }
-    Ok(left)
+    signed > blocks
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

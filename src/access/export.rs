@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::access::record::{AccessRecord, Event, RequestFacts, UpstreamFacts};
+use crate::access::record::{AccessRecord, Event, Gap, RequestFacts, UpstreamFacts};
 use crate::clock::SHANGHAI;
 
 /// What the store adds to a record.
@@ -66,8 +66,20 @@ pub fn write_line(record: &AccessRecord, keeping: Keeping<'_>, out: &mut Vec<u8>
     }
     line.maybe_text("footer", record.request.as_ref().and_then(|request| request.footer));
     line.maybe_number("count", record.count);
-    line.key("clock_synchronized");
-    line.out.extend_from_slice(if keeping.clock_synchronized { b"true}\n" } else { b"false}\n" });
+    line.end(keeping.clock_synchronized);
+}
+
+/// Appends `gap` to `out` as one line, its newline included.
+pub fn write_gap(gap: &Gap, keeping: Keeping<'_>, out: &mut Vec<u8>) {
+    let mut line = Line { out, first: true };
+    line.number("seq", keeping.seq);
+    line.time("time", gap.time);
+    line.text("event", "gap");
+    line.text("reason", gap.reason.label());
+    line.text("node", keeping.node);
+    line.time("since", gap.since);
+    line.maybe_number("count", gap.count);
+    line.end(keeping.clock_synchronized);
 }
 
 fn event_label(event: Event) -> &'static str {
@@ -117,6 +129,11 @@ impl Line<'_> {
         self.first = false;
         self.out.extend_from_slice(key.as_bytes());
         self.out.extend_from_slice(b"\":");
+    }
+
+    fn end(&mut self, clock_synchronized: bool) {
+        self.key("clock_synchronized");
+        self.out.extend_from_slice(if clock_synchronized { b"true}\n" } else { b"false}\n" });
     }
 
     fn text(&mut self, key: &str, text: &str) {

@@ -49,6 +49,47 @@ pub struct AccessRecord {
     pub upstream: Option<UpstreamFacts>,
 }
 
+/// Records that are missing: kept among the others, in their order, so that it can be proved.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Gap {
+    /// When it was over.
+    pub time: Timestamp,
+    /// When it may have begun.
+    pub since: Timestamp,
+    /// Why there are none.
+    pub reason: GapReason,
+    /// How many exchanges and refusals have none, where that is known.
+    pub count: Option<u64>,
+}
+
+/// Why records are missing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GapReason {
+    /// Exchanges were served while nothing could be kept, as `when_full: drop` asks.
+    Dropped,
+    /// Requests got 503 while nothing could be kept, as `when_full: refuse` asks.
+    Refused,
+    /// The program was killed or the power failed; what had ended just before may be missing.
+    UncleanStop,
+    /// The same, and an unfinished end of the store was cut off.
+    TornTail,
+    /// The store is shorter than a checkpoint of its own says: somebody cut it.
+    Shortened,
+}
+
+impl GapReason {
+    /// The word for it in records.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Dropped => "dropped",
+            Self::Refused => "refused",
+            Self::UncleanStop => "unclean_stop",
+            Self::TornTail => "torn_tail",
+            Self::Shortened => "shortened",
+        }
+    }
+}
+
 /// What is the same for every record of a connection.
 #[derive(Clone, Debug)]
 pub struct ConnectionFacts {

@@ -59,21 +59,19 @@ pub fn export(args: &ExportArgs, out: &mut dyn Write, notes: &mut dyn Write) -> 
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
                 written => written.context("the records cannot be written out")?,
             },
-            Item::NoRecord { segment, line } => {
+            Item::Damage { segment, from, to } => {
                 passed_over += 1;
-                writeln!(notes, "{}:{line}: not a record, passed over", segment.display())?;
-            }
-            Item::Rewritten { segment, line } => {
+                let bytes = to - from;
                 writeln!(
                     notes,
-                    "{}:{line}: left by a failed write, follows in the next segment",
+                    "{}: {bytes} bytes at byte {from} are damaged, passed over",
                     segment.display()
                 )?;
             }
         }
     }
     if passed_over > 0 {
-        writeln!(notes, "{passed_over} lines are no records")?;
+        writeln!(notes, "{passed_over} damaged places: records are missing from this export")?;
     }
     match out.flush() {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -97,6 +95,7 @@ pub fn stat(args: &StatArgs, out: &mut dyn Write) -> anyhow::Result<()> {
             "records_per_day": growth.as_ref().map(|growth| growth.records_per_day.round()),
             "bytes_per_day": growth.as_ref().map(|growth| growth.bytes_per_day.round()),
             "free_bytes": summary.free_bytes,
+            "verifier_key": summary.verifier_key,
             "days_until_full": growth.as_ref().map(|growth| growth.days_until_full.round()),
         });
         writeln!(out, "{document}")?;
@@ -118,6 +117,9 @@ pub fn stat(args: &StatArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         writeln!(out, "the disk is full in {:.0} days", growth.days_until_full)?;
     }
     writeln!(out, "{} free on the disk", size(summary.free_bytes as f64))?;
+    if let Some(key) = &summary.verifier_key {
+        writeln!(out, "verifier key {key}")?;
+    }
     Ok(())
 }
 
@@ -162,17 +164,20 @@ fn size(bytes: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::retention::tests::written;
 
     fn store() -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
         let lines = [
-            r#"{"seq":1,"time":"2026-03-02T10:00:00.000+08:00","host":"www.example.cn","client_ip":"192.0.2.1"}"#,
-            "nonsense",
-            r#"{"seq":2,"time":"2026-03-03T10:00:00.000+08:00","host":"xn--fiq228c.cn","client_ip":"192.0.2.2"}"#,
-            "",
+            ("2026-03-02T10:00:00.000+08:00", r#""host":"www.example.cn","client_ip":"192.0.2.1""#),
+            ("2026-03-03T10:00:00.000+08:00", r#""host":"xn--fiq228c.cn","client_ip":"192.0.2.2""#),
         ];
-        let segment = folder.path().join("access-20260302T100000-00000000000000000001.ndjson");
-        fs_err::write(segment, lines.join("\n")).expect("written");
+        let segments = [("2026-03-02T02:00:00Z", &lines[..1]), ("2026-03-03T02:00:00Z", &lines[1..])];
+        written(folder.path(), &segments);
+        // The first segment ends with something that is nothing.
+        let first = folder.path().join("access-20260302T100000-00000000000000000000.seg");
+        let mut file = fs_err::OpenOptions::new().append(true).open(first).expect("opened");
+        file.write_all(b"nonsense").expect("written");
         folder
     }
 
@@ -196,7 +201,7 @@ mod tests {
         let (out, notes) = exported(&[]);
         assert_eq!(out.lines().count(), 2);
         assert!(out.starts_with(r#"{"seq":1,"time":"2026-03-02T10:00:00.000+08:00","#), "{out}");
-        assert!(notes.contains(":2: not a record") && notes.ends_with("1 lines are no records\n"), "{notes}");
+        assert!(notes.contains(": 8 bytes at byte ") && notes.contains("1 damaged places"), "{notes}");
     }
 
     #[test]
@@ -224,9 +229,9 @@ mod tests {
         };
         let document: serde_json::Value = serde_json::from_str(&stat(true)).expect("JSON");
         assert_eq!(document["records"], 2);
-        assert_eq!(document["segments"], 1);
+        assert_eq!(document["segments"], 2);
         assert_eq!(document["from"], "2026-03-02T10:00:00+08:00");
         assert_eq!(document["records_per_day"], 2.0);
-        assert!(stat(false).starts_with("2 records in 1 segments, "), "{}", stat(false));
+        assert!(stat(false).starts_with("2 records in 2 segments, "), "{}", stat(false));
     }
 }

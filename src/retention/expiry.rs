@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Moment;
+use crate::retention::format::Frame;
+use crate::retention::frames::{Frames, Step};
 use crate::retention::segment::{self, Segment};
 
 /// The time to judge age by: never ahead of the wall clock, nor of what has really passed.
@@ -46,7 +48,7 @@ pub(super) fn delete_expired(directory: &Path, time: Timestamp, retention: Durat
     let segments = segment::list(directory)?;
     let mut deleted = 0;
     for segment in segments.iter().take(segments.len().saturating_sub(1)) {
-        if newest_time(segment)?.is_none_or(|newest| newest >= limit) {
+        if newest_before(segment, limit)?.is_none() {
             break;
         }
         let bytes = fs_err::metadata(&segment.path)?.len();
@@ -57,22 +59,32 @@ pub(super) fn delete_expired(directory: &Path, time: Timestamp, retention: Durat
     Ok(deleted)
 }
 
-/// The latest time that speaks of a segment; `None` when it cannot be told.
-fn newest_time(segment: &Segment) -> io::Result<Option<Timestamp>> {
+/// The latest time that speaks of a segment, if it is older than `limit`.
+fn newest_before(segment: &Segment, limit: Timestamp) -> io::Result<Option<Timestamp>> {
     let Some(opened) = segment.name.opened_at() else { return Ok(None) };
-    let outside = opened.max(segment.modified()?);
-    Ok(match segment::last_stamp(&segment.path)? {
-        Some(last) => Some(last.time.max(outside)),
-        // Nothing in it is a record: its outside is all there is.
-        None => Some(outside),
-    })
+    let mut newest = opened.max(segment.modified()?);
+    // Its blocks are only looked at once its outside is old.
+    let mut frames = Frames::open_for_heads(&segment.path)?;
+    while newest < limit {
+        match frames.next_step()? {
+            Step::Frame(Frame::Block(head), _) => {
+                newest = head.latest_time().map_or(newest, |latest| latest.max(newest));
+            }
+            Step::Frame(..) | Step::Damage { .. } => {}
+            Step::End { .. } => return Ok(Some(newest)),
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
 
+    use tlog_tiles::Hash;
+
     use super::*;
+    use crate::retention::block::{Lines, Packer, Place};
     use crate::retention::segment::SegmentName;
 
     const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -85,11 +97,17 @@ mod tests {
     /// A store with a segment of one record for each `(days old by record, days old by mtime)`.
     fn store(ages: &[(i32, i32)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
-        for (seq, &(record, modified)) in (1_u64..).zip(ages) {
+        for (number, &(record, modified)) in (0_u64..).zip(ages) {
             let time = today() - DAY * record;
-            let opened = crate::clock::SHANGHAI.to_datetime(time);
-            let path = folder.path().join(SegmentName { opened, first_seq: seq }.to_string());
-            fs_err::write(&path, format!("{{\"seq\":{seq},\"time\":\"{time}\"}}\n")).expect("written");
+            let path = folder.path().join(SegmentName::new(time, number).to_string());
+            let mut lines = Lines::default();
+            lines.bytes.extend_from_slice(b"{}\n");
+            lines.added(time.as_millisecond());
+            let (previous, sealed) = (Hash([0; 32]), time.as_millisecond());
+            let place = Place { number, first_seq: number + 1, previous, sealed };
+            let mut bytes = Vec::new();
+            Packer::new().and_then(|mut packer| packer.pack(&mut lines, place, &mut bytes)).expect("packed");
+            fs_err::write(&path, bytes).expect("written");
             let file = std::fs::File::options().write(true).open(&path).expect("opened");
             file.set_modified(SystemTime::try_from(today() - DAY * modified).expect("a time")).expect("aged");
         }

@@ -1,19 +1,23 @@
 //! Reading a store, while it is written to or long after.
 //!
-//! Records come oldest first and as they were written, byte for byte. Memory is one line at a time,
-//! however large the store is.
+//! Records come oldest first and as they were written, byte for byte. Memory is one block at a time,
+//! however large the store is. A damaged block costs its own records: it is named and passed over.
 
 use std::borrow::Cow;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::iter::Peekable;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use fs_err::File;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use crate::retention::segment::{self, LINE_LIMIT, Segment};
+use crate::retention::block::Unpacker;
+use crate::retention::format::{BlockHead, Frame};
+use crate::retention::frames::{Frames, Step};
+use crate::retention::segment::{self, Segment};
+
+pub use crate::retention::summary::{Summary, summarize};
 
 /// An exchange is recorded when it ends: segments opened so long after `to` are not searched for
 /// exchanges that began before it.
@@ -46,6 +50,21 @@ impl Selection {
         Ok(segment.name.opened_at().zip(to).is_none_or(|(opened, to)| opened <= to))
     }
 
+    /// Whether records of a block may be wanted.
+    fn may_be_in_block(&self, head: &BlockHead) -> bool {
+        let time = |milliseconds| Timestamp::from_millisecond(milliseconds).ok();
+        self.from.zip(time(head.latest)).is_none_or(|(from, latest)| {
+            // Times are kept in milliseconds, and `from` may be finer.
+            latest.as_millisecond() >= from.as_millisecond()
+        }) && self.to.zip(time(head.earliest)).is_none_or(|(to, earliest)| earliest < to)
+    }
+
+    fn wants(&self, line: &[u8]) -> bool {
+        let everything =
+            self.from.is_none() && self.to.is_none() && self.host.is_none() && self.client.is_none();
+        everything || parse(line).is_some_and(|(time, fields)| self.takes(time, &fields))
+    }
+
     fn takes(&self, time: Timestamp, fields: &Fields<'_>) -> bool {
         let host = |wanted: &String| {
             [&fields.host, &fields.server_name]
@@ -63,7 +82,6 @@ impl Selection {
 /// What a record is chosen by.
 #[derive(Deserialize)]
 struct Fields<'l> {
-    seq: u64,
     time: &'l str,
     #[serde(borrow)]
     host: Option<Cow<'l, str>>,
@@ -72,24 +90,24 @@ struct Fields<'l> {
     client_ip: Option<IpAddr>,
 }
 
+fn parse(line: &[u8]) -> Option<(Timestamp, Fields<'_>)> {
+    let fields: Fields<'_> = serde_json::from_slice(line).ok()?;
+    Some((fields.time.parse().ok()?, fields))
+}
+
 /// What a store holds, piece by piece.
 #[derive(Debug, Eq, PartialEq)]
 pub enum Item<'r> {
     /// A record that was wanted: its line, newline included.
     Record(&'r [u8]),
-    /// A line that is no record.
-    NoRecord {
+    /// Records that cannot be read.
+    Damage {
         /// The segment.
         segment: &'r Path,
-        /// The line, from 1.
-        line: u64,
-    },
-    /// The rest of a failed write, whose records follow in the next segment.
-    Rewritten {
-        /// The segment.
-        segment: &'r Path,
-        /// The line, from 1.
-        line: u64,
+        /// The first byte of it.
+        from: u64,
+        /// The byte after it.
+        to: u64,
     },
 }
 
@@ -98,65 +116,88 @@ pub struct Reader {
     segments: Peekable<std::vec::IntoIter<Segment>>,
     selection: Selection,
     current: Option<Current>,
-    line: Vec<u8>,
+    /// The current segment, or the one before.
+    path: PathBuf,
+    unpacker: Unpacker,
+    lines: Vec<u8>,
+    /// Where the next line of `lines` begins.
+    at: usize,
 }
 
 struct Current {
-    path: PathBuf,
-    file: BufReader<File>,
-    line: u64,
-    /// The first number of the next segment.
+    frames: Frames,
+    /// The first block of the next segment; none for the newest.
     end: Option<u64>,
-}
-
-/// What can be read of a line.
-enum Line {
-    Whole,
-    TooLong,
-    /// The segment's end, or a line that is being written.
-    End,
 }
 
 impl Reader {
     /// Opens the store in `directory`.
     pub fn open(directory: &Path, selection: Selection) -> io::Result<Self> {
         let segments = segment::list(directory)?.into_iter().peekable();
-        Ok(Self { segments, selection, current: None, line: Vec::new() })
+        let unpacker = Unpacker::new()?;
+        Ok(Self {
+            segments,
+            selection,
+            current: None,
+            path: PathBuf::new(),
+            unpacker,
+            lines: Vec::new(),
+            at: 0,
+        })
     }
 
     /// The next piece; `None` at the end. A segment that the writer has deleted since is passed over.
     pub fn next_item(&mut self) -> io::Result<Option<Item<'_>>> {
-        let found = loop {
-            let Some(current) = &mut self.current else {
-                if !self.next_segment()? {
-                    return Ok(None);
+        loop {
+            if let Some((start, end)) = self.next_wanted_line() {
+                return Ok(Some(Item::Record(&self.lines[start..end])));
+            }
+            if self.current.is_none() && !self.next_segment()? {
+                return Ok(None);
+            }
+            let Some(current) = &mut self.current else { continue };
+            match current.frames.next_step()? {
+                Step::Frame(Frame::Block(head), at) => {
+                    let rewritten = current.end.is_some_and(|end| head.number >= end);
+                    if rewritten || !self.selection.may_be_in_block(&head) {
+                        continue;
+                    }
+                    let payload = current.frames.payload(at, &head)?;
+                    self.at = 0;
+                    if !self.unpacker.unpack(head, payload, &mut self.lines) {
+                        self.lines.clear();
+                        let to = current.frames.at();
+                        return Ok(Some(Item::Damage { segment: &self.path, from: at, to }));
+                    }
                 }
-                continue;
-            };
-            let read = read_line(&mut current.file, &mut self.line)?;
-            current.line += 1;
-            match read {
-                Line::End => {
+                Step::Frame(Frame::Head(_) | Frame::Checkpoint, _) => {}
+                Step::Damage { from, to } => {
+                    return Ok(Some(Item::Damage { segment: &self.path, from, to }));
+                }
+                Step::End { at, length } => {
+                    // Only the newest segment may end with something unfinished.
+                    let unfinished = at < length && current.end.is_some();
                     self.current = None;
-                    continue;
+                    if unfinished {
+                        return Ok(Some(Item::Damage { segment: &self.path, from: at, to: length }));
+                    }
                 }
-                Line::TooLong => break Found::NoRecord,
-                Line::Whole => {}
             }
-            let Some((time, fields)) = parse(&self.line) else { break Found::NoRecord };
-            if current.end.is_some_and(|end| fields.seq >= end) {
-                break Found::Rewritten;
+        }
+    }
+
+    /// Where in `lines` the next record lies that is wanted.
+    fn next_wanted_line(&mut self) -> Option<(usize, usize)> {
+        while self.at < self.lines.len() {
+            let start = self.at;
+            let length =
+                memchr::memchr(b'\n', &self.lines[start..]).map_or(self.lines.len() - start, |at| at + 1);
+            self.at += length;
+            if self.selection.wants(&self.lines[start..self.at]) {
+                return Some((start, self.at));
             }
-            if self.selection.takes(time, &fields) {
-                break Found::Record;
-            }
-        };
-        let Some(Current { path, line, .. }) = &self.current else { return Ok(None) };
-        Ok(Some(match found {
-            Found::Record => Item::Record(&self.line),
-            Found::NoRecord => Item::NoRecord { segment: path, line: *line },
-            Found::Rewritten => Item::Rewritten { segment: path, line: *line },
-        }))
+        }
+        None
     }
 
     fn next_segment(&mut self) -> io::Result<bool> {
@@ -164,12 +205,12 @@ impl Reader {
             let opened = self
                 .selection
                 .may_be_in(&segment)
-                .and_then(|wanted| if wanted { File::open(&segment.path).map(Some) } else { Ok(None) });
+                .and_then(|wanted| if wanted { Frames::open(&segment.path).map(Some) } else { Ok(None) });
             match opened {
-                Ok(Some(file)) => {
-                    let end = self.segments.peek().map(|next| next.name.first_seq);
-                    let file = BufReader::with_capacity(256 * 1024, file);
-                    self.current = Some(Current { path: segment.path, file, line: 0, end });
+                Ok(Some(frames)) => {
+                    let end = self.segments.peek().map(|next| next.name.first_block);
+                    self.path = segment.path;
+                    self.current = Some(Current { frames, end });
                     return Ok(true);
                 }
                 Ok(None) => {}
@@ -181,83 +222,8 @@ impl Reader {
     }
 }
 
-enum Found {
-    Record,
-    NoRecord,
-    Rewritten,
-}
-
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reader").field("selection", &self.selection).finish_non_exhaustive()
     }
-}
-
-fn read_line(file: &mut BufReader<File>, line: &mut Vec<u8>) -> io::Result<Line> {
-    line.clear();
-    file.by_ref().take(LINE_LIMIT as u64).read_until(b'\n', line)?;
-    if line.last() == Some(&b'\n') {
-        Ok(Line::Whole)
-    } else if line.len() < LINE_LIMIT {
-        Ok(Line::End)
-    } else {
-        line.clear();
-        file.skip_until(b'\n')?;
-        Ok(Line::TooLong)
-    }
-}
-
-fn parse(line: &[u8]) -> Option<(Timestamp, Fields<'_>)> {
-    let fields: Fields<'_> = serde_json::from_slice(line).ok()?;
-    Some((fields.time.parse().ok()?, fields))
-}
-
-/// A store at a glance.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Summary {
-    /// Segment files.
-    pub segments: u64,
-    /// Records in them.
-    pub records: u64,
-    /// Their size in bytes.
-    pub bytes: u64,
-    /// The time of the first record.
-    pub from: Option<Timestamp>,
-    /// The time of the last record.
-    pub to: Option<Timestamp>,
-    /// Bytes free on the store's disk.
-    pub free_bytes: u64,
-}
-
-/// Sums a store up from its names, sizes, and first and last records.
-pub fn summarize(directory: &Path) -> io::Result<Summary> {
-    let segments = segment::list(directory)?;
-    let disk = rustix::fs::statvfs(directory)?;
-    let mut summary = Summary {
-        segments: segments.len() as u64,
-        records: 0,
-        bytes: 0,
-        from: None,
-        to: None,
-        free_bytes: disk.f_bavail.saturating_mul(disk.f_frsize),
-    };
-    for segment in &segments {
-        summary.bytes += fs_err::metadata(&segment.path)?.len();
-    }
-    for segment in segments.iter().rev() {
-        if let Some(last) = segment::last_stamp(&segment.path)? {
-            summary.to = Some(last.time);
-            // Numbers have no gap within a store.
-            let first = segments.first().map_or(last.seq, |first| first.name.first_seq);
-            summary.records = (last.seq + 1).saturating_sub(first);
-            break;
-        }
-    }
-    for segment in &segments {
-        if let Some(first) = segment::first_stamp(&segment.path)? {
-            summary.from = Some(first.time);
-            break;
-        }
-    }
-    Ok(summary)
 }

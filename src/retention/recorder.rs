@@ -58,7 +58,9 @@ impl StoreFull {
 pub struct StoreStats {
     pub(super) records: AtomicU64,
     pub(super) lost: AtomicU64,
+    pub(super) turned_away: AtomicU64,
     pub(super) bytes: AtomicU64,
+    pub(super) synced_before: AtomicU64,
     pub(super) clock_synchronized: AtomicBool,
     in_use: AtomicUsize,
     queued_bytes: AtomicUsize,
@@ -74,6 +76,16 @@ impl StoreStats {
     /// Exchanges and refusals whose record was lost since the start.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Requests that got 503 since the start because no record could be kept.
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away.load(Ordering::Relaxed)
+    }
+
+    /// The durable watermark: every record with a lower `seq` survives a power failure.
+    pub fn synced_before(&self) -> u64 {
+        self.synced_before.load(Ordering::Relaxed)
     }
 
     /// Bytes in the store.
@@ -220,7 +232,10 @@ impl Recorder {
         let claimed = match self.shared.stats.claim() {
             Ok(()) => true,
             Err(_) if self.shared.policy.load().when_full == WhenFull::Drop => false,
-            Err(full) => return Err(full),
+            Err(full) => {
+                self.shared.stats.turned_away.fetch_add(1, Ordering::Relaxed);
+                return Err(full);
+            }
         };
         Ok(Slot { shared: Arc::clone(&self.shared), claimed })
     }

@@ -1,39 +1,38 @@
-//! The spool: the one writer, a thread that turns records into lines of segments.
+//! The spool: the one writer, a thread that turns records into lines and sees that they are kept.
 //!
-//! A line leaves memory only after it was synced: when a write or a sync fails, the segment is
-//! abandoned at its last synced byte and everything after it goes into a fresh one, a second later.
-//! Nothing is ever synced twice on one file, since a failed sync may have dropped its pages.
+//! It decides when: lines become a block after 30 ms or at 256 KiB, blocks are synced at the latest
+//! 50 ms after their records came, and signed within a minute. After a failure it tries again every
+//! second.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use fs_err::File;
-use jiff::civil::Date;
-
-use crate::access::AccessRecord;
-use crate::access::export::{Clients, Keeping, write_line};
-use crate::clock::{Clock, day_of};
+use crate::access::export::{Clients, Keeping, write_gap, write_line};
+use crate::access::{AccessRecord, Gap};
+use crate::clock::Clock;
 use crate::config::AccessLog;
+use crate::retention::CloseError;
+use crate::retention::appender::{Appender, Now};
 use crate::retention::expiry::{StoreTime, delete_expired};
+use crate::retention::gaps::Gaps;
 use crate::retention::recorder::{Shared, StoreFull};
-use crate::retention::{CloseError, segment};
 
-/// How often the writer looks for records: what a killed process can lose.
+/// How often the writer looks for records.
 const TICK: Duration = Duration::from_millis(10);
-/// The age of a written line at which it is synced; with the tick, at most 50 ms.
+/// The age of a line, or of a written block, at which it is written and synced; with two ticks, 50 ms.
 const SYNC_AFTER: Duration = Duration::from_millis(30);
 /// Unsynced bytes at which the writer syncs at once.
 const SYNC_BYTES: usize = 4 * 1024 * 1024;
-/// Lines are written in batches of about so many bytes.
-const BATCH_BYTES: usize = 1024 * 1024;
-/// The size at which a segment ends.
-const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
-/// The age at which a segment ends.
-const SEGMENT_AGE: Duration = Duration::from_secs(60 * 60);
+/// Bytes of lines that make a block at once.
+const BLOCK_BYTES: usize = 256 * 1024;
+/// Bytes of a line that is kept.
+const LINE_BYTES: usize = 8 * 1024 * 1024;
+/// The age of a block at which it is signed.
+const SIGN_AFTER: Duration = Duration::from_secs(30);
 const EXPIRY_EVERY: Duration = Duration::from_secs(60 * 60);
 const DISK_EVERY: Duration = Duration::from_millis(100);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -46,36 +45,21 @@ pub(super) struct Setting {
     pub(super) log: AccessLog,
     pub(super) node: Arc<str>,
     pub(super) clock: Clock,
-    pub(super) directory: File,
     /// Locked while the store is open.
-    pub(super) lock: File,
-    pub(super) next_seq: u64,
+    pub(super) lock: fs_err::File,
     pub(super) time: StoreTime,
+    /// What is missing because of how the writer before ended.
+    pub(super) gap: Option<Gap>,
 }
 
-/// The segment that is written to.
-struct OpenSegment {
-    file: File,
-    opened: Instant,
-    day: Date,
-    synced: u64,
-    written: u64,
-}
-
-/// Lines from the first unsynced one on.
-#[derive(Default)]
-struct Tail {
-    bytes: Vec<u8>,
-    /// How much of it the open segment has; none without one.
-    written: usize,
-    /// The number of its first line.
-    first_seq: u64,
-    /// Exchanges it stands for, for the count of what is lost with it.
-    exchanges: u64,
-    /// Lines that were never written to any segment.
-    new_lines: u64,
-    /// Slots that its new lines hold.
+/// What lines stand for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    records: u64,
+    /// Slots that they hold.
     slots: usize,
+    /// For the count of what is lost with them.
+    exchanges: u64,
 }
 
 /// The writer.
@@ -83,10 +67,16 @@ pub(super) struct Spool {
     shared: Arc<Shared>,
     records: Receiver<Box<AccessRecord>>,
     setting: Setting,
-    next_seq: u64,
-    segment: Option<OpenSegment>,
-    tail: Tail,
-    unsynced_since: Option<Instant>,
+    appender: Appender,
+    gaps: Gaps,
+    /// Blocks before this one were there at the start.
+    begun: u64,
+    ended: bool,
+    lines_since: Option<Instant>,
+    /// What the lines stand for that are in no block.
+    loose: Load,
+    /// What the blocks stand for that are not written; or, `exchanges`, not synced.
+    packed: Load,
     /// Set while writes fail: what kind, and when to try again.
     failing: Option<(StoreFull, Instant)>,
     below_reserve: bool,
@@ -97,17 +87,24 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    pub(super) fn new(shared: Arc<Shared>, records: Receiver<Box<AccessRecord>>, setting: Setting) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        records: Receiver<Box<AccessRecord>>,
+        setting: Setting,
+        appender: Appender,
+    ) -> Self {
         let now = Instant::now();
-        let next_seq = setting.next_seq;
         let mut spool = Self {
             shared,
             records,
             setting,
-            next_seq,
-            segment: None,
-            tail: Tail { first_seq: next_seq, ..Tail::default() },
-            unsynced_since: None,
+            begun: appender.blocks(),
+            appender,
+            gaps: Gaps::new(),
+            ended: false,
+            lines_since: None,
+            loose: Load::default(),
+            packed: Load::default(),
             failing: None,
             below_reserve: false,
             trouble: None,
@@ -115,6 +112,9 @@ impl Spool {
             second_ends: now + SECOND,
             expiry_due: now,
         };
+        if let Some(gap) = spool.setting.gap.take() {
+            spool.encode_gap(&gap);
+        }
         spool.look_at_disk(now);
         spool
     }
@@ -153,38 +153,98 @@ impl Spool {
         }
     }
 
-    fn write_waiting(&mut self, now: Instant) -> io::Result<bool> {
+    fn write_waiting(&mut self, monotonic: Instant) -> io::Result<bool> {
+        let now = Now { monotonic, wall: self.setting.clock.now() };
         if self.failing.is_some() {
-            self.flush(now)?;
+            self.appender.cut_abandoned();
+            self.write(now)?;
             self.sync()?;
         }
-        if self.roll_due(now) {
-            self.sync()?;
-            self.segment = None;
-            self.expiry_due = now;
+        if self.appender.roll_due(now) {
+            self.seal(now)?;
+            self.write(now)?;
+            let written = self.appender.roll(now)?;
+            self.synced(written);
+            self.expiry_due = monotonic;
         }
         let more = self.gather(now);
-        self.flush(now)?;
-        let sync_due = self.unsynced_since.is_some_and(|since| now.duration_since(since) >= SYNC_AFTER);
-        if sync_due || self.tail.written >= SYNC_BYTES {
+        let old = |since: Option<Instant>, age| {
+            since.is_some_and(|since| monotonic.saturating_duration_since(since) >= age)
+        };
+        let lines_due = old(self.lines_since, SYNC_AFTER);
+        if lines_due || self.appender.lines.bytes.len() >= BLOCK_BYTES {
+            self.seal(now)?;
+        }
+        if old(self.appender.unsigned_since(), SIGN_AFTER) {
+            self.appender.sign()?;
+        }
+        self.write(now)?;
+        let sync_due = lines_due || old(self.appender.unsynced_since(), SYNC_AFTER);
+        if sync_due || self.appender.unsynced_bytes() >= SYNC_BYTES {
             self.sync()?;
         }
         Ok(more)
     }
 
-    /// Turns a batch of waiting records into lines; whether the batch was full.
-    fn gather(&mut self, now: Instant) -> bool {
-        self.gather_refusals(now >= self.second_ends && !self.below_reserve, !self.below_reserve);
-        if now >= self.second_ends {
-            self.second_ends = now + SECOND;
+    /// Makes a block of the lines.
+    fn seal(&mut self, now: Now) -> io::Result<()> {
+        self.appender.seal(now)?;
+        let loose = std::mem::take(&mut self.loose);
+        self.packed.records += loose.records;
+        self.packed.slots += loose.slots;
+        self.packed.exchanges += loose.exchanges;
+        self.lines_since = None;
+        Ok(())
+    }
+
+    /// Writes the blocks that no segment has yet.
+    fn write(&mut self, now: Now) -> io::Result<()> {
+        let written = self.appender.write(now)?;
+        let stats = &self.shared.stats;
+        stats.bytes.fetch_add(written, Ordering::Relaxed);
+        stats.records.fetch_add(std::mem::take(&mut self.packed.records), Ordering::Relaxed);
+        stats.release(std::mem::take(&mut self.packed.slots));
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.appender.sync()?;
+        self.synced(0);
+        Ok(())
+    }
+
+    /// Notes that all blocks are synced, and `written` more bytes in the store.
+    fn synced(&mut self, written: u64) {
+        self.packed.exchanges = 0;
+        let stats = &self.shared.stats;
+        stats.bytes.fetch_add(written, Ordering::Relaxed);
+        stats.synced_before.store(self.appender.synced_before(), Ordering::Relaxed);
+    }
+
+    /// Turns waiting records into lines; whether they were enough for a block.
+    fn gather(&mut self, now: Now) -> bool {
+        let second_ended = now.monotonic >= self.second_ends;
+        self.gather_refusals(second_ended && !self.below_reserve, !self.below_reserve);
+        if second_ended {
+            self.second_ends = now.monotonic + SECOND;
         }
-        while self.tail.bytes.len() - self.tail.written < BATCH_BYTES {
-            let Ok(record) = self.records.try_recv() else { return false };
-            self.tail.slots += 1;
+        let over = self.shared.stats.full().is_none();
+        for gap in self.gaps.due(&self.shared.stats, over, now) {
+            self.encode_gap(&gap);
+        }
+        let full = loop {
+            if self.appender.lines.bytes.len() >= BLOCK_BYTES {
+                break true;
+            }
+            let Ok(record) = self.records.try_recv() else { break false };
+            self.loose.slots += 1;
             self.shared.stats.dequeued(&record);
             self.encode(&record, Clients::One);
+        };
+        if self.appender.lines.count > 0 {
+            self.lines_since.get_or_insert(now.monotonic);
         }
-        true
+        full
     }
 
     /// Below the reserve, refusals go on being counted in memory: what is left of the disk is for the
@@ -205,80 +265,43 @@ impl Spool {
 
     fn encode(&mut self, record: &AccessRecord, clients: Clients) {
         let keeping = Keeping {
-            seq: self.next_seq,
+            seq: self.appender.next_seq(),
             node: &self.setting.node,
             clock_synchronized: self.shared.stats.clock_synchronized(),
             clients,
         };
-        write_line(record, keeping, &mut self.tail.bytes);
-        self.next_seq += 1;
-        self.tail.new_lines += 1;
-        self.tail.exchanges += record.count.unwrap_or(1);
+        let lines = &mut self.appender.lines;
+        let start = lines.bytes.len();
+        write_line(record, keeping, &mut lines.bytes);
+        let exchanges = record.count.unwrap_or(1);
+        if lines.bytes.len() - start > LINE_BYTES {
+            lines.bytes.truncate(start);
+            self.shared.stats.lost.fetch_add(exchanges, Ordering::Relaxed);
+            return;
+        }
+        lines.added(record.time.as_millisecond());
+        self.loose.records += 1;
+        self.loose.exchanges += exchanges;
     }
 
-    /// Writes the lines that no segment has yet.
-    fn flush(&mut self, now: Instant) -> io::Result<()> {
-        let lines = &self.tail.bytes[self.tail.written..];
-        if lines.is_empty() {
-            return Ok(());
-        }
-        let segment = match &mut self.segment {
-            Some(segment) => segment,
-            none => {
-                let wall = self.setting.clock.now();
-                let file = segment::create(&self.setting.directory, wall, self.tail.first_seq)?;
-                none.insert(OpenSegment { file, opened: now, day: day_of(wall), synced: 0, written: 0 })
-            }
+    fn encode_gap(&mut self, gap: &Gap) {
+        let keeping = Keeping {
+            seq: self.appender.next_seq(),
+            node: &self.setting.node,
+            clock_synchronized: self.shared.stats.clock_synchronized(),
+            clients: Clients::One,
         };
-        segment.file.write_all(lines)?;
-        let length = lines.len() as u64;
-        segment.written += length;
-        self.tail.written = self.tail.bytes.len();
-        self.unsynced_since.get_or_insert(now);
-        let stats = &self.shared.stats;
-        stats.bytes.fetch_add(length, Ordering::Relaxed);
-        stats.records.fetch_add(std::mem::take(&mut self.tail.new_lines), Ordering::Relaxed);
-        stats.release(std::mem::take(&mut self.tail.slots));
-        Ok(())
+        write_gap(gap, keeping, &mut self.appender.lines.bytes);
+        self.appender.lines.added(gap.time.as_millisecond());
+        self.loose.records += 1;
+        let (reason, count) = (gap.reason.label(), gap.count.unwrap_or_default());
+        tracing::warn!(reason, count, since = %gap.since, "access records are missing, and a record says so");
     }
 
-    /// Syncs the lines, all of them written, and forgets them.
-    fn sync(&mut self) -> io::Result<()> {
-        if let (Some(segment), Some(_)) = (&mut self.segment, self.unsynced_since) {
-            segment.file.sync_data()?;
-            segment.synced = segment.written;
-        }
-        self.unsynced_since = None;
-        self.tail.bytes.clear();
-        self.tail.written = 0;
-        self.tail.first_seq = self.next_seq;
-        self.tail.exchanges = 0;
-        Ok(())
-    }
-
-    fn roll_due(&self, now: Instant) -> bool {
-        self.segment.as_ref().is_some_and(|segment| {
-            segment.written >= SEGMENT_BYTES
-                || now.saturating_duration_since(segment.opened) >= SEGMENT_AGE
-                || segment.day != day_of(self.setting.clock.now())
-        })
-    }
-
-    /// Gives the open segment up at its last synced byte; what came after stays in the tail.
+    /// Gives the open segment up; what is not synced is written again.
     fn abandon(&mut self, error: &io::Error, now: Instant) {
-        if let Some(segment) = self.segment.take() {
-            let left = if segment.synced == 0 {
-                fs_err::remove_file(segment.file.path())
-            } else {
-                segment.file.set_len(segment.synced)
-            };
-            if let Err(error) = left {
-                tracing::warn!("an abandoned segment keeps lines that will be written again: {error}");
-            }
-            self.shared.stats.bytes.fetch_sub(segment.written - segment.synced, Ordering::Relaxed);
-        }
-        self.tail.written = 0;
-        self.unsynced_since = None;
+        let shorter = self.appender.abandon();
+        self.shared.stats.bytes.fetch_sub(shorter, Ordering::Relaxed);
         let no_space = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         let kind = if no_space { StoreFull::NoSpace } else { StoreFull::Failing };
         self.failing = Some((kind, now + RETRY_AFTER));
@@ -289,7 +312,7 @@ impl Spool {
         self.disk_due = now + DISK_EVERY;
         let synchronized = Path::new(SYNCHRONIZED).exists();
         self.shared.stats.clock_synchronized.store(synchronized, Ordering::Relaxed);
-        match rustix::fs::fstatvfs(&self.setting.directory) {
+        match rustix::fs::fstatvfs(self.appender.directory()) {
             Ok(disk) => {
                 self.below_reserve =
                     disk.f_bavail.saturating_mul(disk.f_frsize) < self.shared.policy.load().reserve;
@@ -311,7 +334,7 @@ impl Spool {
             return;
         }
         self.trouble = trouble;
-        let directory = self.setting.directory.path().display();
+        let directory = self.appender.directory().path().display();
         match (trouble, error) {
             (Some(full), Some(error)) => tracing::error!(%directory, "{full}: {error}"),
             (Some(full), None) => tracing::error!(%directory, "{full}"),
@@ -322,7 +345,7 @@ impl Spool {
     fn expire(&mut self, now: Instant) {
         self.expiry_due = now + EXPIRY_EVERY;
         let time = self.setting.time.at(self.setting.clock.moment(), now);
-        match delete_expired(self.setting.directory.path(), time, self.shared.policy.load().retention) {
+        match delete_expired(self.appender.directory().path(), time, self.shared.policy.load().retention) {
             Ok(bytes) => {
                 self.shared.stats.bytes.fetch_sub(bytes, Ordering::Relaxed);
             }
@@ -338,7 +361,7 @@ impl Spool {
         self.shared.stats.set_trouble(Some(StoreFull::Closed));
         let Err(error) = self.finish_once() else { return Ok(()) };
         let queued = self.records.try_iter().count() as u64;
-        let lost = self.tail.exchanges + queued + self.shared.refusals().waiting();
+        let lost = self.loose.exchanges + self.packed.exchanges + queued + self.shared.refusals().waiting();
         self.shared.stats.lost.fetch_add(lost, Ordering::Relaxed);
         Err(CloseError { directory: self.setting.log.directory.clone(), lost, source: error })
     }
@@ -346,6 +369,17 @@ impl Spool {
     fn finish_once(&mut self) -> io::Result<()> {
         self.gather_refusals(true, true);
         while self.write_waiting(Instant::now())? {}
+        let now = Now { monotonic: Instant::now(), wall: self.setting.clock.now() };
+        for gap in self.gaps.due(&self.shared.stats, true, now) {
+            self.encode_gap(&gap);
+        }
+        self.seal(now)?;
+        if self.appender.blocks() > self.begun && !self.ended {
+            self.appender.seal_end(now)?;
+            self.appender.sign()?;
+            self.ended = true;
+        }
+        self.write(now)?;
         self.sync()
     }
 }

@@ -3,7 +3,12 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use super::block::{Lines, Packer, Place};
+use super::format::{Frame, SegmentHead};
+use super::frames::{Frames, Step};
 use super::reader::{Item, Reader, Selection};
+use super::recovery::{Ended, Position};
+use super::segment::SegmentName;
 use super::*;
 use crate::access::AccessRecord;
 use crate::access::record::{ConnectionFacts, Event, RequestFacts};
@@ -128,23 +133,120 @@ fn numbers_go_on_after_a_restart() {
 }
 
 #[test]
-fn what_a_killed_writer_left_unfinished_is_cut_off() {
+fn wherever_the_end_is_torn_only_whole_blocks_are_left_and_a_record_says_so() {
     let folder = Folder::new();
     let store = folder.open();
-    keep(&store, "/whole");
-    keep(&store, "/torn");
+    for seq in 1..=3 {
+        keep(&store, "/");
+        eventually(|| folder.records().len() == seq);
+    }
     store.close().expect("closed");
     let segment = folder.segments().remove(0);
-    let length = fs_err::metadata(&segment).expect("there").len();
-    OpenOptions::new().write(true).open(&segment).and_then(|file| file.set_len(length - 10)).expect("torn");
-    assert_eq!(seqs(&folder.records()), [1], "a reader takes no unfinished line");
+    let whole = fs_err::read(&segment).expect("read");
+    let ends = ends_of_frames(&segment);
+    for cut in 0..whole.len() as u64 {
+        fs_err::write(&segment, &whole[..cut as usize]).expect("torn");
+        let read = seqs(&folder.records());
+        let left = recovery::resume(&folder.log().directory).expect("resumed");
+        let kept = ends.iter().filter(|(end, _)| *end <= cut).map(|(_, seq)| *seq).max().unwrap_or(1);
+        assert_eq!(left.position.next_seq, kept, "cut at {cut}");
+        assert!(read.into_iter().eq(1..kept), "a reader takes what is whole, cut at {cut}");
+        let torn = !ends.iter().any(|(end, _)| *end == cut);
+        match left.ended {
+            Ended::Killed { cut, .. } => assert_eq!(cut > 0, torn),
+            Ended::Never => assert_eq!(kept, 1),
+            // The checkpoint after the end is all that is missing.
+            Ended::InOrder { .. } => assert!(!torn && kept == 4),
+        }
+        if kept > 1 {
+            let end = ends.iter().map(|(end, _)| *end).filter(|end| *end <= cut).max();
+            assert_eq!(fs_err::metadata(&segment).ok().map(|file| file.len()), end);
+        }
+    }
+    fs_err::write(&segment, &whole[..whole.len() - 200]).expect("torn");
+    fs_err::remove_file(folder.log().directory.join(CHECKPOINT_FILE)).expect("removed");
     let store = folder.open();
     keep(&store, "/after");
     store.close().expect("closed");
     let records = folder.records();
+    assert_eq!(seqs(&records), [1, 2, 3, 4, 5]);
+    assert_eq!((&records[3]["event"], &records[3]["reason"]), (&"gap".into(), &"torn_tail".into()));
+    assert_eq!(records[4]["path"], "/after");
+}
+
+/// Where frames of a segment end, and the number of the record that would come next.
+fn ends_of_frames(segment: &Path) -> Vec<(u64, u64)> {
+    let mut frames = Frames::open(segment).expect("opened");
+    let (mut ends, mut next_seq) = (Vec::new(), 1);
+    while let Step::Frame(frame, _) = frames.next_step().expect("read") {
+        if let Frame::Block(head) = frame {
+            next_seq = head.next_seq();
+        }
+        ends.push((frames.at(), next_seq));
+    }
+    ends
+}
+
+#[test]
+fn a_killed_writer_leaves_a_gap_on_record() {
+    let folder = Folder::new();
+    let store = folder.open();
+    keep(&store, "/a");
+    eventually(|| folder.records().len() == 1);
+    // What is on the disk now is what a kill would leave.
+    let segment = folder.segments().remove(0);
+    let left = fs_err::read(&segment).expect("read");
+    store.close().expect("closed");
+    fs_err::write(&segment, left).expect("written");
+    fs_err::remove_file(folder.log().directory.join(CHECKPOINT_FILE)).expect("removed");
+    folder.open().close().expect("closed");
+    let records = folder.records();
     assert_eq!(seqs(&records), [1, 2]);
-    assert_eq!(records[1]["path"], "/after");
-    assert!(fs_err::read(&segment).expect("readable").ends_with(b"}\n"));
+    assert_eq!((&records[1]["event"], &records[1]["reason"]), (&"gap".into(), &"unclean_stop".into()));
+    assert!(records[1]["since"].is_string());
+}
+
+#[test]
+fn a_store_that_is_shorter_than_its_checkpoint_says_so() {
+    let folder = Folder::new();
+    let store = folder.open();
+    keep(&store, "/a");
+    store.close().expect("closed");
+    fs_err::remove_file(folder.segments().remove(0)).expect("removed");
+    folder.open().close().expect("closed");
+    let records = folder.records();
+    assert_eq!((&records[0]["event"], &records[0]["reason"]), (&"gap".into(), &"shortened".into()));
+}
+
+#[test]
+fn a_damaged_block_costs_its_records_and_no_others() {
+    let folder = Folder::new();
+    let store = folder.open();
+    for seq in 1..=3 {
+        keep(&store, "/");
+        eventually(|| folder.records().len() == seq);
+    }
+    store.close().expect("closed");
+    let segment = folder.segments().remove(0);
+    let whole = fs_err::read(&segment).expect("read");
+    let ends = ends_of_frames(&segment);
+    // The second block: its head first, then its payload.
+    for at in (ends[1].0..ends[2].0).step_by(7) {
+        let mut bytes = whole.clone();
+        bytes[at as usize] ^= 1;
+        fs_err::write(&segment, bytes).expect("damaged");
+        let mut reader = Reader::open(&folder.log().directory, Selection::default()).expect("readable");
+        let mut seen = Vec::new();
+        while let Some(item) = reader.next_item().expect("readable") {
+            seen.push(match item {
+                Item::Record(_) => (0, 0),
+                Item::Damage { from, to, .. } => (from, to),
+            });
+        }
+        assert_eq!(seen, [(0, 0), (ends[1].0, ends[2].0), (0, 0)], "byte {at}");
+        let left = recovery::resume(&folder.log().directory).expect("resumed");
+        assert_eq!(left.position.next_seq, 4);
+    }
 }
 
 #[test]
@@ -203,7 +305,12 @@ fn below_the_reserve_requests_are_refused_and_refusals_wait() {
     assert_eq!(recorder.stats().full(), Some(StoreFull::Reserve));
     recorder.refused(refusal("198.51.100.7", "not_filed"));
     store.close().expect("closed");
-    assert_eq!(folder.records().len(), 1, "nothing counted is lost");
+    let events: Vec<_> = folder.records().iter().map(|record| record["event"].clone()).collect();
+    assert_eq!(events, ["refused", "gap"], "nothing counted is lost");
+    assert_eq!(
+        (&folder.records()[1]["reason"], &folder.records()[1]["count"]),
+        (&"refused".into(), &1.into())
+    );
 }
 
 #[test]
@@ -216,7 +323,9 @@ fn below_the_reserve_requests_are_served_and_counted_when_told_to_drop() {
     }
     assert_eq!(store.recorder().stats().lost(), 3);
     store.close().expect("closed");
-    assert_eq!(folder.records().len(), 0);
+    let records = folder.records();
+    assert_eq!(records.len(), 1);
+    assert_eq!((&records[0]["reason"], &records[0]["count"]), (&"dropped".into(), &3.into()));
 }
 
 #[test]
@@ -272,11 +381,13 @@ fn a_write_that_fails_is_made_again_in_a_fresh_segment_when_the_directory_is_bac
     assert_eq!(recorder.reserve().expect_err("refused"), StoreFull::Failing);
     fs_err::rename(&away, &directory).expect("moved back");
     eventually(|| recorder.stats().full().is_none());
+    eventually(|| folder.records().len() == 2);
     keep(&store, "/after");
     store.close().expect("closed");
-    let paths: Vec<_> = folder.records().iter().map(|record| record["path"].clone()).collect();
-    assert_eq!(paths, ["/during", "/after"]);
-    assert_eq!(recorder.stats().records(), 2);
+    let records = folder.records();
+    let paths: Vec<_> = records.iter().map(|record| record["path"].as_str()).collect();
+    assert_eq!(paths, [Some("/during"), None, Some("/after")], "a refusal in between is on record");
+    assert_eq!(recorder.stats().records(), 3);
 }
 
 #[test]
@@ -317,17 +428,19 @@ fn four_workers_lose_nothing_and_numbers_have_no_gap() {
     });
     store.close().expect("closed");
     let records = folder.records();
-    assert!(seqs(&records).into_iter().eq(1..=4 * EACH as u64));
-    let paths: HashSet<_> = records.iter().map(|record| record["path"].as_str()).collect();
+    assert!(seqs(&records).into_iter().eq(1..=records.len() as u64));
+    let paths: HashSet<_> = records.iter().filter_map(|record| record["path"].as_str()).collect();
     assert_eq!(paths.len(), 4 * EACH);
+    let gaps = records.iter().filter(|record| record["event"] == "gap").count();
+    assert_eq!(records.len(), 4 * EACH + gaps);
     let summary = reader::summarize(&folder.log().directory).expect("readable");
-    assert_eq!(summary.records, 4 * EACH as u64);
+    assert_eq!(summary.records, records.len() as u64);
 }
 
 #[test]
 fn a_day_s_end_begins_a_segment() {
     let folder = Folder::new();
-    let wall = Arc::new(Mutex::new("2026-03-02T15:59:59Z".parse::<Timestamp>().expect("a time")));
+    let wall = Arc::new(Mutex::new("2026-03-02T15:59:59Z".parse::<jiff::Timestamp>().expect("a time")));
     let shown = Arc::clone(&wall);
     let clock = Clock::from_fn(move || *shown.lock().expect("not poisoned"));
     let store = Store::open(&folder.log(), "n".into(), clock).expect("opened");
@@ -341,8 +454,8 @@ fn a_day_s_end_begins_a_segment() {
     assert_eq!(
         names,
         [
-            "access-20260302T235959-00000000000000000001.ndjson",
-            "access-20260303T000000-00000000000000000002.ndjson"
+            "access-20260302T235959-00000000000000000000.seg",
+            "access-20260303T000000-00000000000000000001.seg"
         ]
     );
 }
@@ -350,7 +463,7 @@ fn a_day_s_end_begins_a_segment() {
 #[test]
 fn a_clock_a_year_off_while_the_store_is_open_deletes_nothing() {
     let folder = Folder::new();
-    let start: Timestamp = "2026-03-02T00:00:00Z".parse().expect("a time");
+    let start: jiff::Timestamp = "2026-03-02T00:00:00Z".parse().expect("a time");
     let wall = Arc::new(Mutex::new(start));
     let shown = Arc::clone(&wall);
     let clock = Clock::from_fn(move || *shown.lock().expect("not poisoned"));
@@ -365,38 +478,61 @@ fn a_clock_a_year_off_while_the_store_is_open_deletes_nothing() {
     assert_eq!(folder.segments().len(), 4);
 }
 
-/// A store of its own making: one segment for each list of lines.
-fn written(segments: &[(&str, u64, &[&str])]) -> Folder {
-    let folder = Folder::new();
-    fs_err::create_dir(folder.log().directory).expect("created");
-    for (opened, seq, lines) in segments {
-        let name = format!("access-{opened}-{seq:020}.ndjson");
-        fs_err::write(folder.log().directory.join(name), lines.concat()).expect("written");
+/// A segment's opening and its lines, each with its time.
+type Written<'w> = (&'w str, &'w [(&'w str, &'w str)]);
+
+/// A store of its own making: a segment with a block for each list of lines.
+pub(crate) fn written(directory: &Path, segments: &[Written<'_>]) {
+    let time = |text: &str| text.parse::<jiff::Timestamp>().expect("a time");
+    let mut position = Position::default();
+    let mut packer = Packer::new().expect("a packer");
+    for (opened, lines) in segments {
+        let name = SegmentName::new(time(opened), position.tree.size());
+        let mut block = Lines::default();
+        for (seq, (at, fields)) in (position.next_seq..).zip(*lines) {
+            let line = format!("{{\"seq\":{seq},\"time\":\"{at}\",{fields}}}\n");
+            block.bytes.extend_from_slice(line.as_bytes());
+            block.added(time(at).as_millisecond());
+        }
+        let place = Place {
+            number: position.tree.size(),
+            first_seq: position.next_seq,
+            previous: position.previous,
+            sealed: 0,
+        };
+        let mut bytes = Vec::new();
+        let (previous, tree) = (position.previous, position.tree.clone());
+        let opened = time(opened).as_millisecond();
+        SegmentHead { first_seq: position.next_seq, opened, previous, tree }.write(&mut bytes);
+        position.pass(&packer.pack(&mut block, place, &mut bytes).expect("packed"));
+        fs_err::write(directory.join(name.to_string()), bytes).expect("written");
     }
-    folder
 }
 
 #[test]
 fn a_reader_chooses_by_time_host_and_client() {
-    let folder = written(&[
-        (
-            "20260302T100000",
-            1,
-            &[
-                "{\"seq\":1,\"time\":\"2026-03-02T10:00:00.000+08:00\",\"host\":\"a.cn\",\"client_ip\":\"192.0.2.1\"}\n",
-                "{\"seq\":2,\"time\":\"2026-03-02T10:30:00.000+08:00\",\"server_name\":\"b.cn\",\"client_ip\":\"192.0.2.2\"}\n",
-            ],
-        ),
-        (
-            "20260302T110000",
-            3,
-            &[
-                "{\"seq\":3,\"time\":\"2026-03-02T10:10:00.000+08:00\",\"host\":\"b.cn\",\"client_ip\":\"2001:db8::1\"}\n",
-                "{\"seq\":4,\"time\":\"2026-03-02T11:00:00.000+08:00\",\"host\":\"a.cn\",\"client_ip\":\"192.0.2.1\"}\n",
-            ],
-        ),
-        ("20260305T000000", 5, &["{\"seq\":5,\"time\":\"2026-03-05T00:00:00.000+08:00\"}\n"]),
-    ]);
+    let folder = Folder::new();
+    fs_err::create_dir(folder.log().directory).expect("created");
+    written(
+        &folder.log().directory,
+        &[
+            (
+                "2026-03-02T10:00:00+08:00",
+                &[
+                    ("2026-03-02T10:00:00.000+08:00", r#""host":"a.cn","client_ip":"192.0.2.1""#),
+                    ("2026-03-02T10:30:00.000+08:00", r#""server_name":"b.cn","client_ip":"192.0.2.2""#),
+                ],
+            ),
+            (
+                "2026-03-02T11:00:00+08:00",
+                &[
+                    ("2026-03-02T10:10:00.000+08:00", r#""host":"b.cn","client_ip":"2001:db8::1""#),
+                    ("2026-03-02T11:00:00.000+08:00", r#""host":"a.cn","client_ip":"192.0.2.1""#),
+                ],
+            ),
+            ("2026-03-05T00:00:00+08:00", &[("2026-03-05T00:00:00.000+08:00", r#""event":"request""#)]),
+        ],
+    );
     let time = |text: &str| Some(text.parse().expect("a time"));
     let check =
         |selection: Selection, expected: &[u64]| assert_eq!(seqs(&folder.select(selection)), expected);
@@ -413,35 +549,4 @@ fn a_reader_chooses_by_time_host_and_client() {
         },
         &[1, 4],
     );
-}
-
-#[test]
-fn a_reader_names_what_is_no_record_and_goes_on() {
-    let long = "x".repeat(segment::LINE_LIMIT + 1);
-    let folder = written(&[
-        (
-            "20260302T100000",
-            1,
-            &[
-                "{\"seq\":1,\"time\":\"2026-03-02T10:00:00.000+08:00\"}\n",
-                "nonsense\n",
-                &long,
-                "\n",
-                "{\"seq\":2,\"time\":\"2026-03-02T10:00:00.000+08:00\"}\n",
-                "{\"seq\":3,\"time\":\"2026-03-02T10:00:01.000+08:00\"}\n",
-                "{\"seq\":4,\"time\":\"2026-03",
-            ],
-        ),
-        ("20260302T100001", 3, &["{\"seq\":3,\"time\":\"2026-03-02T10:00:01.000+08:00\"}\n", "{\"se"]),
-    ]);
-    let mut reader = Reader::open(&folder.log().directory, Selection::default()).expect("readable");
-    let mut seen = Vec::new();
-    while let Some(item) = reader.next_item().expect("readable") {
-        seen.push(match item {
-            Item::Record(_) => "record".to_owned(),
-            Item::NoRecord { line, .. } => format!("no record {line}"),
-            Item::Rewritten { line, .. } => format!("rewritten {line}"),
-        });
-    }
-    assert_eq!(seen, ["record", "no record 2", "no record 3", "record", "rewritten 5", "record"]);
 }

@@ -1,0 +1,267 @@
+//! The end of the store, where it grows: lines become blocks, blocks go into segments and are synced.
+//!
+//! A block leaves memory only after it was synced. When a write or a sync fails, the segment is
+//! abandoned at its last synced byte and every block after it goes, the same to the byte, into a
+//! fresh one. Nothing is ever synced twice on one file, since a failed sync may have dropped its
+//! pages.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use fs_err::{File, OpenOptions};
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use crate::clock::day_of;
+use crate::retention::block::{Lines, Packer, Place};
+use crate::retention::format::{BlockHead, SegmentHead, write_checkpoint};
+use crate::retention::notary::{CHECKPOINT_FILE, Notary, replace};
+use crate::retention::recovery::Position;
+use crate::retention::segment::{self, SegmentName};
+
+/// The size at which a segment ends.
+const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// The age at which a segment ends.
+const SEGMENT_AGE: Duration = Duration::from_secs(60 * 60);
+
+/// A time on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    /// For spans.
+    pub(super) monotonic: Instant,
+    /// For records.
+    pub(super) wall: Timestamp,
+}
+
+/// The segment that is written to.
+#[derive(Debug)]
+struct OpenSegment {
+    file: File,
+    opened: Instant,
+    day: Date,
+    synced: u64,
+    written: u64,
+}
+
+/// Appends to a store.
+#[derive(Debug)]
+pub(super) struct Appender {
+    directory: File,
+    notary: Notary,
+    packer: Packer,
+    /// Lines that are in no block yet.
+    pub(super) lines: Lines,
+    /// After the last block.
+    position: Position,
+    /// After the last block that is synced.
+    synced: Position,
+    /// Frames from the first unsynced one on.
+    frames: Vec<u8>,
+    /// How much of them the open segment has; none without one.
+    written: usize,
+    segment: Option<OpenSegment>,
+    /// Since when frames are written but not synced.
+    unsynced_since: Option<Instant>,
+    /// Since when blocks are in no checkpoint.
+    unsigned_since: Option<Instant>,
+    /// A checkpoint that is not synced yet.
+    checkpoint: Option<Vec<u8>>,
+    /// Abandoned segments that could not be cut, and where to cut them.
+    uncut: Vec<(PathBuf, u64)>,
+}
+
+impl Appender {
+    /// Appends after `position`.
+    pub(super) fn new(directory: File, notary: Notary, position: Position) -> io::Result<Self> {
+        Ok(Self {
+            directory,
+            notary,
+            packer: Packer::new()?,
+            lines: Lines::default(),
+            synced: position.clone(),
+            frames: Vec::new(),
+            written: 0,
+            segment: None,
+            unsynced_since: None,
+            unsigned_since: None,
+            checkpoint: None,
+            uncut: Vec::new(),
+            position,
+        })
+    }
+
+    /// The store.
+    pub(super) fn directory(&self) -> &File {
+        &self.directory
+    }
+
+    /// The number of the next line.
+    pub(super) fn next_seq(&self) -> u64 {
+        self.position.next_seq + u64::from(self.lines.count)
+    }
+
+    /// How many blocks the store has had.
+    pub(super) fn blocks(&self) -> u64 {
+        self.position.tree.size()
+    }
+
+    /// The number of the first record that is not synced.
+    pub(super) fn synced_before(&self) -> u64 {
+        self.synced.next_seq
+    }
+
+    /// Bytes of frames that are not synced.
+    pub(super) fn unsynced_bytes(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Since when frames are written but not synced.
+    pub(super) fn unsynced_since(&self) -> Option<Instant> {
+        self.unsynced_since
+    }
+
+    /// Since when blocks are in no checkpoint.
+    pub(super) fn unsigned_since(&self) -> Option<Instant> {
+        self.unsigned_since
+    }
+
+    /// Makes a block of the lines, if there are any.
+    pub(super) fn seal(&mut self, now: Now) -> io::Result<()> {
+        if self.lines.count > 0 { self.seal_block(now) } else { Ok(()) }
+    }
+
+    /// Says that the store ends here in good order.
+    pub(super) fn seal_end(&mut self, now: Now) -> io::Result<()> {
+        self.seal(now)?;
+        self.seal_block(now)
+    }
+
+    fn seal_block(&mut self, now: Now) -> io::Result<()> {
+        let place = Place {
+            number: self.position.tree.size(),
+            first_seq: self.position.next_seq,
+            previous: self.position.previous,
+            sealed: now.wall.as_millisecond(),
+        };
+        let head: BlockHead = self.packer.pack(&mut self.lines, place, &mut self.frames)?;
+        self.position.pass(&head);
+        self.unsigned_since.get_or_insert(now.monotonic);
+        Ok(())
+    }
+
+    /// Signs all blocks.
+    pub(super) fn sign(&mut self) -> io::Result<()> {
+        let note = self.notary.sign(&self.position.tree)?;
+        write_checkpoint(&note, &mut self.frames);
+        self.checkpoint = Some(note);
+        self.unsigned_since = None;
+        Ok(())
+    }
+
+    /// Writes the frames that no segment has yet; how many bytes those were.
+    pub(super) fn write(&mut self, now: Now) -> io::Result<u64> {
+        if self.written == self.frames.len() {
+            return Ok(0);
+        }
+        let mut length = 0;
+        if self.segment.is_none() {
+            length += self.open_segment(now)?;
+        }
+        let Some(segment) = &mut self.segment else { return Ok(0) };
+        let frames = &self.frames[self.written..];
+        segment.file.write_all(frames)?;
+        segment.written += frames.len() as u64;
+        length += frames.len() as u64;
+        self.written = self.frames.len();
+        self.unsynced_since.get_or_insert(now.monotonic);
+        Ok(length)
+    }
+
+    /// Begins a segment; the length of its head.
+    fn open_segment(&mut self, now: Now) -> io::Result<u64> {
+        let name = SegmentName::new(now.wall, self.synced.tree.size());
+        let head = SegmentHead {
+            first_seq: self.synced.next_seq,
+            opened: now.wall.as_millisecond(),
+            previous: self.synced.previous,
+            tree: self.synced.tree.clone(),
+        };
+        let mut bytes = Vec::new();
+        head.write(&mut bytes);
+        let mut file = segment::create(&self.directory, name)?;
+        file.write_all(&bytes).inspect_err(|_| drop(fs_err::remove_file(file.path())))?;
+        let written = bytes.len() as u64;
+        let day = day_of(now.wall);
+        self.segment = Some(OpenSegment { file, opened: now.monotonic, day, synced: 0, written });
+        Ok(written)
+    }
+
+    /// Syncs the frames, all of them written, and forgets them.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if let (Some(segment), Some(_)) = (&mut self.segment, self.unsynced_since) {
+            segment.file.sync_data()?;
+            segment.synced = segment.written;
+        }
+        self.unsynced_since = None;
+        self.frames.clear();
+        self.written = 0;
+        self.synced.clone_from(&self.position);
+        // The segments have it too; this is the copy for whoever keeps it elsewhere.
+        if let Some(note) = self.checkpoint.take()
+            && let Err(error) = replace(self.directory.path(), CHECKPOINT_FILE, &note, 0o640)
+        {
+            tracing::warn!("the newest checkpoint of the access records is not shown: {error}");
+        }
+        Ok(())
+    }
+
+    /// Whether the open segment should end.
+    pub(super) fn roll_due(&self, now: Now) -> bool {
+        self.segment.as_ref().is_some_and(|segment| {
+            segment.written >= SEGMENT_BYTES
+                || now.monotonic.saturating_duration_since(segment.opened) >= SEGMENT_AGE
+                || segment.day != day_of(now.wall)
+        })
+    }
+
+    /// Signs, writes and syncs, and ends the segment; how many bytes that wrote.
+    pub(super) fn roll(&mut self, now: Now) -> io::Result<u64> {
+        if self.unsigned_since.is_some() {
+            self.sign()?;
+        }
+        let written = self.write(now)?;
+        self.sync()?;
+        self.segment = None;
+        Ok(written)
+    }
+
+    /// Gives the open segment up at its last synced byte; what came after goes into the next. How
+    /// many bytes the store is shorter for it.
+    pub(super) fn abandon(&mut self) -> u64 {
+        self.written = 0;
+        self.unsynced_since = None;
+        let Some(segment) = self.segment.take() else { return 0 };
+        self.uncut.push((segment.file.path().to_owned(), segment.synced));
+        self.cut_abandoned();
+        segment.written - segment.synced
+    }
+
+    /// Cuts abandoned segments where that could not be done before.
+    pub(super) fn cut_abandoned(&mut self) {
+        self.uncut.retain(|(path, synced)| {
+            let cut = if *synced == 0 {
+                fs_err::remove_file(path)
+            } else {
+                OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(*synced))
+            };
+            match cut {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!("an abandoned segment keeps records that are written again: {error}");
+                    true
+                }
+                _ => false,
+            }
+        });
+    }
+}

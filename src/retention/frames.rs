@@ -1,0 +1,171 @@
+//! A segment file, frame by frame.
+//!
+//! Damage costs the frame that it is in: the next one is looked for, byte by byte, and what lies
+//! between is named. What is unfinished at the end of the file is told apart from damage, since a
+//! writer may be at work there. Memory is one frame and the window that the file is read through.
+
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use fs_err::File;
+use memchr::memmem;
+
+use crate::retention::format::{self, BLOCK_HEAD, BlockHead, Frame, MAGIC, NoFrame};
+
+/// How much is read at once where payloads are wanted, and where they are not.
+const WHOLE: usize = 256 * 1024;
+const HEADS: usize = 4 * 1024;
+
+/// What comes next in a segment.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    /// A frame, and where it begins. A block's payload is all there, whatever it may hold.
+    Frame(Frame, u64),
+    /// Bytes that are no frame.
+    Damage {
+        /// Where they begin.
+        from: u64,
+        /// Where the next frame begins, or the file ends.
+        to: u64,
+    },
+    /// The file ends here, or an unfinished frame begins here.
+    End {
+        /// The end of the last whole frame.
+        at: u64,
+        /// The end of the file.
+        length: u64,
+    },
+}
+
+/// Reads a segment from its beginning.
+#[derive(Debug)]
+pub(super) struct Frames {
+    window: Window,
+    at: u64,
+}
+
+impl Frames {
+    /// For a reader who wants payloads.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { window: Window::new(File::open(path)?, WHOLE), at: 0 })
+    }
+
+    /// For a reader who wants heads.
+    pub(super) fn open_for_heads(path: &Path) -> io::Result<Self> {
+        Ok(Self { window: Window::new(File::open(path)?, HEADS), at: 0 })
+    }
+
+    /// Where the next frame begins.
+    pub(super) fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// The next frame, damage or end. After the end, more may follow once it is written.
+    pub(super) fn next_step(&mut self) -> io::Result<Step> {
+        match self.frame_at(self.at)? {
+            Ok((frame, end)) => {
+                let from = std::mem::replace(&mut self.at, end);
+                Ok(Step::Frame(frame, from))
+            }
+            Err(reason) => {
+                let from = self.at;
+                let length = self.window.file.metadata()?.len();
+                let next = if from < length { self.search(from + 1)? } else { None };
+                let Some(to) = next.or((reason == NoFrame::Damaged).then_some(length)) else {
+                    return Ok(Step::End { at: from, length });
+                };
+                self.at = to;
+                Ok(Step::Damage { from, to })
+            }
+        }
+    }
+
+    /// The payload of the block at `at`.
+    pub(super) fn payload(&mut self, at: u64, head: &BlockHead) -> io::Result<&[u8]> {
+        self.window.read(at + BLOCK_HEAD as u64, head.length as usize)
+    }
+
+    /// The frame at `at` and its end.
+    fn frame_at(&mut self, at: u64) -> io::Result<Result<(Frame, u64), NoFrame>> {
+        let mut wanted = BLOCK_HEAD;
+        loop {
+            let bytes = self.window.read(at, wanted)?;
+            let (frame, length) = match format::parse(bytes) {
+                Ok(parsed) => parsed,
+                Err(NoFrame::Incomplete(needed)) if needed > wanted && bytes.len() == wanted => {
+                    wanted = needed;
+                    continue;
+                }
+                Err(reason) => return Ok(Err(reason)),
+            };
+            let payload = if let Frame::Block(head) = &frame { head.length } else { 0 };
+            let end = at + length as u64 + u64::from(payload);
+            if payload > 0 && end > self.window.file.metadata()?.len() {
+                return Ok(Err(NoFrame::Incomplete(0)));
+            }
+            return Ok(Ok((frame, end)));
+        }
+    }
+
+    /// Where the next frame begins, from `at` on.
+    fn search(&mut self, mut at: u64) -> io::Result<Option<u64>> {
+        loop {
+            let bytes = self.window.read(at, WHOLE)?;
+            let (length, found) = (bytes.len(), memmem::find(bytes, MAGIC));
+            match found {
+                Some(offset) => {
+                    at += offset as u64;
+                    if self.frame_at(at)?.is_ok() {
+                        return Ok(Some(at));
+                    }
+                    at += 1;
+                }
+                None if length < WHOLE => return Ok(None),
+                None => at += (length - MAGIC.len() + 1) as u64,
+            }
+        }
+    }
+}
+
+/// A part of a file.
+#[derive(Debug)]
+struct Window {
+    file: File,
+    ahead: usize,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window {
+    fn new(file: File, ahead: usize) -> Self {
+        Self { file, ahead, start: 0, bytes: Vec::new() }
+    }
+
+    /// The `length` bytes at `at`; fewer where the file ends.
+    fn read(&mut self, at: u64, length: usize) -> io::Result<&[u8]> {
+        let inside = at >= self.start && at + length as u64 <= self.start + self.bytes.len() as u64;
+        if !inside {
+            self.bytes.resize(length.max(self.ahead), 0);
+            self.start = at;
+            let read = read_at(&self.file, &mut self.bytes, at)?;
+            self.bytes.truncate(read);
+        }
+        let from = (at - self.start) as usize;
+        Ok(&self.bytes[from..self.bytes.len().min(from + length)])
+    }
+}
+
+/// Fills `bytes` from `at`; how many there were.
+fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.file().read_at(&mut bytes[filled..], at + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}

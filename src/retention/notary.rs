@@ -1,0 +1,130 @@
+//! The node's key, and what is signed with it: checkpoints, as C2SP tlog-checkpoint and signed-note
+//! have them.
+//!
+//! The key is made when a store is first opened. It never leaves the store's directory; what others
+//! need to check its signatures is the verifier key beside it.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use fs_err::os::unix::fs::OpenOptionsExt;
+use fs_err::{File, OpenOptions};
+use rand_core::OsRng;
+use signed_note::{Note, Signer, StandardSigner, StandardVerifier, Verifier};
+use tlog_tiles::Checkpoint;
+
+use crate::retention::tree::Tree;
+
+/// The secret key, mode 0600.
+const SIGNER_FILE: &str = "signer.key";
+/// What checks its signatures.
+pub(super) const VERIFIER_FILE: &str = "verifier.key";
+/// The newest checkpoint, for whoever wants to keep it elsewhere.
+pub(super) const CHECKPOINT_FILE: &str = "checkpoint";
+
+/// Signs for a store.
+pub(super) struct Notary {
+    signer: StandardSigner,
+    verifier_key: String,
+}
+
+impl Notary {
+    /// Reads the key in `directory`, or makes one that is named after `node`.
+    pub(super) fn open(directory: &Path, node: &str) -> io::Result<Self> {
+        let path = directory.join(SIGNER_FILE);
+        let notary = match fs_err::read_to_string(&path) {
+            Ok(text) => Self::parse(&text).ok_or_else(|| {
+                let hint = "is no signer key; put it back from a copy, or delete it to have a new one made";
+                io::Error::new(io::ErrorKind::InvalidData, format!("{} {hint}", path.display()))
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let (signer, verifier) = signed_note::generate_key(&mut OsRng, &key_name(node));
+                let text = format!("{signer}\n{verifier}\n");
+                replace(directory, SIGNER_FILE, text.as_bytes(), 0o600)?;
+                Self::parse(&text).ok_or_else(|| io::Error::other("a new key cannot be read"))?
+            }
+            Err(error) => return Err(error),
+        };
+        let line = format!("{}\n", notary.verifier_key);
+        let path = directory.join(VERIFIER_FILE);
+        if fs_err::read(&path).ok().as_deref() != Some(line.as_bytes()) {
+            replace(directory, VERIFIER_FILE, line.as_bytes(), 0o640)?;
+        }
+        Ok(notary)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (signer, verifier) = text.split_once('\n')?;
+        let signer = StandardSigner::new(signer).ok()?;
+        let verifier_key = verifier.trim_end().to_owned();
+        let verifier = StandardVerifier::new(&verifier_key).ok()?;
+        let fits = verifier.name() == signer.name() && verifier.key_id() == signer.key_id();
+        fits.then_some(Self { signer, verifier_key })
+    }
+
+    /// What others check the signatures with.
+    pub(super) fn verifier_key(&self) -> &str {
+        &self.verifier_key
+    }
+
+    /// A checkpoint of `tree`.
+    pub(super) fn sign(&self, tree: &Tree) -> io::Result<Vec<u8>> {
+        let checkpoint = Checkpoint::new(self.signer.name(), tree.size(), tree.root(), "")
+            .map_err(|error| io::Error::other(error.to_string()))?;
+        let mut note = Note::new(&checkpoint.to_bytes(), &[]).map_err(io::Error::other)?;
+        note.add_sigs(&[&self.signer]).map_err(io::Error::other)?;
+        Ok(note.to_bytes())
+    }
+}
+
+impl std::fmt::Debug for Notary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Notary").field("verifier_key", &self.verifier_key).finish_non_exhaustive()
+    }
+}
+
+/// The name that a node signs under; a key's name has neither spaces nor pluses.
+fn key_name(node: &str) -> String {
+    let kept = |character: char| character.is_ascii_alphanumeric() || "-._/".contains(character);
+    let node: String = node.chars().map(|one| if kept(one) { one } else { '-' }).collect();
+    format!("icpgate/{node}")
+}
+
+/// The checkpoint in `note`, whoever signed it.
+pub(super) fn unverified(note: &[u8]) -> Option<Checkpoint> {
+    Checkpoint::from_bytes(Note::from_bytes(note).ok()?.text()).ok()
+}
+
+/// Puts `bytes` under `name`, whole or not at all.
+pub(super) fn replace(directory: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let new = directory.join(format!("{name}.new"));
+    let _ = fs_err::remove_file(&new);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs_err::rename(new, directory.join(name))?;
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_key_stays_and_is_for_nobody_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = Notary::open(folder.path(), "a").expect("a key");
+        let again = Notary::open(folder.path(), "b").expect("the key");
+        assert_eq!(first.verifier_key(), again.verifier_key());
+        let signer = fs_err::metadata(folder.path().join(SIGNER_FILE)).expect("there");
+        assert_eq!(signer.permissions().mode() & 0o777, 0o600);
+        fs_err::remove_file(folder.path().join(VERIFIER_FILE)).expect("removed");
+        Notary::open(folder.path(), "a").expect("the key");
+        assert!(folder.path().join(VERIFIER_FILE).exists());
+        fs_err::write(folder.path().join(SIGNER_FILE), "nonsense").expect("written");
+        let error = Notary::open(folder.path(), "a").expect_err("no key");
+        assert!(error.to_string().contains(SIGNER_FILE), "{error}");
+    }
+}

@@ -1,0 +1,207 @@
+//! Where an earlier writer left off, told by the segments alone.
+//!
+//! The newest segment's head holds the tree of all before it, so that only the newest segment is
+//! read, however large the store. What was unfinished at its end is cut off.
+
+use std::io;
+use std::path::Path;
+
+use fs_err::OpenOptions;
+use jiff::Timestamp;
+use tlog_tiles::Hash;
+
+use crate::retention::format::{BlockHead, Frame, SegmentHead};
+use crate::retention::frames::{Frames, Step};
+use crate::retention::segment::{self, Segment};
+use crate::retention::tree::{HASH, Tree};
+
+/// A segment that cannot be read is the beginning of one that was never written up to this size,
+/// and a damaged one above.
+const TORN_HEAD: u64 = 64 * 1024;
+
+/// Where a writer stands.
+#[derive(Clone, Debug)]
+pub(super) struct Position {
+    /// All blocks.
+    pub(super) tree: Tree,
+    /// The leaf hash of the last one.
+    pub(super) previous: Hash,
+    /// The number of the next record.
+    pub(super) next_seq: u64,
+}
+
+impl Default for Position {
+    fn default() -> Self {
+        Self { tree: Tree::default(), previous: Hash([0; HASH]), next_seq: 1 }
+    }
+}
+
+impl Position {
+    /// Goes past a block.
+    pub(super) fn pass(&mut self, head: &BlockHead) {
+        self.previous = head.leaf();
+        self.tree.push(self.previous);
+        self.next_seq = head.next_seq();
+    }
+
+    /// Goes past a block that may follow others that cannot be read. The leaf hash of the last of
+    /// those stands in it; what cannot be known at all breaks the tree, and is found by `verify`.
+    fn pass_damage(&mut self, head: &BlockHead) {
+        while self.tree.size() < head.number {
+            let known = self.tree.size() + 1 == head.number;
+            self.tree.push(if known { head.previous } else { Hash([0; HASH]) });
+        }
+        self.pass(head);
+    }
+}
+
+/// How an earlier writer ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ended {
+    /// There was none.
+    Never,
+    /// It was told to, and wrote everything.
+    InOrder {
+        /// When it sealed its last block.
+        after: Timestamp,
+    },
+    /// It was killed, or the power failed.
+    Killed {
+        /// When it last sealed a block.
+        after: Timestamp,
+        /// Bytes of an unfinished tail, which are cut off.
+        cut: u64,
+    },
+}
+
+/// What an earlier writer left.
+#[derive(Debug)]
+pub(super) struct Left {
+    /// Where it stood.
+    pub(super) position: Position,
+    /// How it ended.
+    pub(super) ended: Ended,
+    /// The time of the newest record.
+    pub(super) newest: Option<Timestamp>,
+    /// Bytes of all segments.
+    pub(super) bytes: u64,
+}
+
+/// Makes the newest segment whole, and finds where to go on.
+pub(super) fn resume(directory: &Path) -> io::Result<Left> {
+    let mut segments = segment::list(directory)?;
+    let mut cut = 0;
+    while let Some(newest) = segments.last() {
+        let tail = Tail::of(newest)?;
+        cut += tail.length - tail.whole;
+        if tail.blocks > 0 {
+            tail.cut(newest)?;
+            break;
+        }
+        set_aside(newest, &tail)?;
+        segments.pop();
+    }
+    let mut left = Left { position: Position::default(), ended: Ended::Never, newest: None, bytes: 0 };
+    let mut last = None;
+    for (place, read) in readable(&segments)? {
+        if let Some(head) = read {
+            left.position = Position { tree: head.tree, previous: head.previous, next_seq: head.first_seq };
+        }
+        let end = segments.get(place + 1).map(|next| next.name.first_block);
+        for block in blocks(&segments[place])? {
+            if block.number >= left.position.tree.size() && end.is_none_or(|end| block.number < end) {
+                left.position.pass_damage(&block);
+                left.newest = left.newest.max(block.latest_time());
+                last = Some(block);
+            }
+        }
+    }
+    if let Some(last) = last {
+        let after = Timestamp::from_millisecond(last.sealed).unwrap_or_default();
+        left.ended =
+            if last.is_end() && cut == 0 { Ended::InOrder { after } } else { Ended::Killed { after, cut } };
+    }
+    for segment in &segments {
+        left.bytes += fs_err::metadata(&segment.path)?.len();
+    }
+    Ok(left)
+}
+
+/// The newest segment whose head can be read, with its head, and those after it.
+fn readable(segments: &[Segment]) -> io::Result<Vec<(usize, Option<SegmentHead>)>> {
+    let mut wanted = Vec::new();
+    for (place, segment) in segments.iter().enumerate().rev() {
+        let first = Frames::open_for_heads(&segment.path)?.next_step()?;
+        let head = if let Step::Frame(Frame::Head(head), 0) = first { Some(head) } else { None };
+        let found = head.is_some();
+        wanted.push((place, head));
+        if found {
+            break;
+        }
+        tracing::error!(segment = %segment.path.display(), "the head of a segment is damaged");
+    }
+    wanted.reverse();
+    Ok(wanted)
+}
+
+fn blocks(segment: &Segment) -> io::Result<Vec<BlockHead>> {
+    let mut frames = Frames::open_for_heads(&segment.path)?;
+    let mut blocks = Vec::new();
+    loop {
+        match frames.next_step()? {
+            Step::Frame(Frame::Block(head), _) => blocks.push(head),
+            Step::Frame(..) | Step::Damage { .. } => {}
+            Step::End { .. } => return Ok(blocks),
+        }
+    }
+}
+
+/// What the end of a segment looks like.
+struct Tail {
+    blocks: u64,
+    /// The end of the last frame that is whole.
+    whole: u64,
+    length: u64,
+}
+
+impl Tail {
+    fn of(segment: &Segment) -> io::Result<Self> {
+        let mut frames = Frames::open(&segment.path)?;
+        let mut tail = Self { blocks: 0, whole: 0, length: fs_err::metadata(&segment.path)?.len() };
+        loop {
+            let step = frames.next_step()?;
+            match step {
+                Step::Frame(Frame::Block(head), at) => {
+                    if crc32c::crc32c(frames.payload(at, &head)?) == head.crc {
+                        tail.blocks += 1;
+                        tail.whole = frames.at();
+                    }
+                }
+                Step::Frame(..) => tail.whole = frames.at(),
+                Step::Damage { .. } => {}
+                Step::End { .. } => return Ok(tail),
+            }
+        }
+    }
+
+    fn cut(&self, segment: &Segment) -> io::Result<()> {
+        if self.whole == self.length {
+            return Ok(());
+        }
+        let bytes = self.length - self.whole;
+        tracing::warn!(segment = %segment.path.display(), bytes, "an unfinished end of the access records is cut off");
+        let file = OpenOptions::new().write(true).open(&segment.path)?;
+        file.set_len(self.whole)?;
+        file.sync_all()
+    }
+}
+
+/// Removes a segment that holds no block, or renames it if something was in it.
+fn set_aside(segment: &Segment, tail: &Tail) -> io::Result<()> {
+    if tail.whole > 0 || tail.length <= TORN_HEAD {
+        return fs_err::remove_file(&segment.path);
+    }
+    let aside = segment.path.with_extension("seg.unreadable");
+    tracing::error!(segment = %segment.path.display(), "no block of a segment can be read; it is renamed");
+    fs_err::rename(&segment.path, aside)
+}
