@@ -10,6 +10,7 @@ mod support;
 
 mod bad_input;
 mod bind;
+mod change;
 mod clear;
 mod cli;
 mod deadlines;

@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes};
 use http::Method;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
@@ -197,9 +197,9 @@ impl Http1 {
     pub(crate) async fn end(&mut self) -> (Vec<u8>, End) {
         let end = within("the end of the connection", async {
             loop {
-                match self.wire.stream.read_buf(&mut self.wire.ahead).await {
-                    Ok(0) => return End::Closed,
-                    Ok(_) => {}
+                match self.wire.read().await {
+                    Ok(false) => return End::Closed,
+                    Ok(true) => {}
                     Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return End::Cut,
                     Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return End::Reset,
                     Err(error) => panic!("{error}"),

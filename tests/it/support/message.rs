@@ -54,12 +54,16 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         Self { stream, ahead: BytesMut::new() }
     }
 
+    /// Reads what there is; `false` at the end of the stream.
+    pub(crate) async fn read(&mut self) -> io::Result<bool> {
+        // So that what came at once is read at once.
+        self.ahead.reserve(16 * 1024);
+        Ok(self.stream.read_buf(&mut self.ahead).await? > 0)
+    }
+
     /// Reads more; an error at the end of the stream.
     pub(crate) async fn fill(&mut self) -> io::Result<()> {
-        match self.stream.read_buf(&mut self.ahead).await? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
-        }
+        if self.read().await? { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
     /// The next line, without its end.
@@ -76,7 +80,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
 
     /// The next head; `None` when the stream ends before it.
     pub(crate) async fn head(&mut self) -> io::Result<Option<Head>> {
-        if self.ahead.is_empty() && self.stream.read_buf(&mut self.ahead).await? == 0 {
+        if self.ahead.is_empty() && !self.read().await? {
             return Ok(None);
         }
         let mut head = Head { start: self.line().await?, fields: Vec::new() };
@@ -149,7 +153,7 @@ impl Body {
                 Ok(Some(bytes))
             }
             Self::ToTheEnd => {
-                if wire.ahead.is_empty() && wire.stream.read_buf(&mut wire.ahead).await? == 0 {
+                if wire.ahead.is_empty() && !wire.read().await? {
                     *self = Self::Done;
                     return Ok(None);
                 }

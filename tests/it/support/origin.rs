@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use socket2::{Domain, SockRef, Socket, Type};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -31,7 +31,7 @@ pub(crate) enum Step {
     Drip(Vec<u8>, Duration),
     /// Sends bytes until the other side is gone.
     Flood,
-    /// Goes on once the gate is open.
+    /// Goes on once the gate is open, unless the other side goes away.
     Wait(Gate),
     /// Reads the request's body to its end.
     ReadBody,
@@ -288,10 +288,13 @@ async fn converse(
                 Step::Flood => loop {
                     wire.stream.write_all(&[b'x'; 16 * 1024]).await?;
                 },
-                Step::Wait(gate) => gate.passed().await,
+                Step::Wait(gate) => tokio::select! {
+                    () = gate.passed() => {}
+                    gone = async { while wire.read().await? {} io::Result::Ok(()) } => return gone,
+                },
                 Step::ReadBody => read_body(&mut wire, &mut body, seen, place).await?,
                 Step::Echo => loop {
-                    if wire.ahead.is_empty() && wire.stream.read_buf(&mut wire.ahead).await? == 0 {
+                    if wire.ahead.is_empty() && !wire.read().await? {
                         return wire.stream.shutdown().await;
                     }
                     let bytes = wire.ahead.split();

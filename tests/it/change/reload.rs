@@ -1,0 +1,206 @@
+//! Reloads are seen by the next request and felt by nobody.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::{BLOG, SHOP, builder, filings, site, write};
+use crate::support::client::{End, Target};
+use crate::support::edge::{APPROVED, Edge, SUSPENDED};
+use crate::support::origin::{Origin, html, ok};
+use crate::support::probe::is_refused;
+use crate::support::{PATIENCE, eventually};
+
+const GENERATION: &str = "icpgate_snapshot_generation";
+const REJECTED: &str = "icpgate_reloads_total{result=\"rejected\"}";
+
+#[tokio::test]
+async fn routes_and_filings_change_for_the_next_request_of_an_open_connection() {
+    let origin = Origin::start(|_| html("<html><body></body></html>")).await;
+    let edge = write(builder(&origin)).start().await;
+    let mut http1 = Target::https(&edge).http1(SHOP).await;
+    let mut http2 = Target::https(&edge).http2(SHOP).await;
+    assert!(http1.get(SHOP, "/").await.text().contains("2024012345号-1"));
+    assert!(http2.get(SHOP, "/").await.text().contains("2024012345号-1"));
+
+    edge.replace("filings.yaml", filings("approved", "approved").replace("号-1", "号-7"));
+    edge.metric_becomes(GENERATION, 2.0).await;
+    assert!(http1.get(SHOP, "/").await.text().contains("2024012345号-7"));
+    assert!(http2.get(SHOP, "/").await.text().contains("2024012345号-7"));
+
+    let narrow = edge.configuration().replace(&site("shop", SHOP, "/"), &site("shop", SHOP, "/a"));
+    edge.replace("icpgate.yaml", narrow);
+    edge.metric_becomes(GENERATION, 3.0).await;
+    assert_eq!((http1.get(SHOP, "/").await.status, http1.get(SHOP, "/a").await.status), (404, 200));
+    assert_eq!((http2.get(SHOP, "/").await.status, http2.get(SHOP, "/a").await.status), (404, 200));
+    let records = edge.records_where(8, |_| true).await;
+    let generations: Vec<_> = records.iter().map(|record| record["generation"].as_u64().unwrap()).collect();
+    assert_eq!(generations, [1, 1, 2, 2, 3, 3, 3, 3]);
+}
+
+/// Clients that ask over and over, each on one connection.
+struct Load {
+    ends: Arc<AtomicBool>,
+    asked: Arc<AtomicUsize>,
+    failed: Arc<AtomicUsize>,
+    clients: tokio::task::JoinSet<()>,
+}
+
+impl Load {
+    fn start(edge: &Edge) -> Self {
+        let mut load = Self {
+            ends: Arc::default(),
+            asked: Arc::default(),
+            failed: Arc::default(),
+            clients: Default::default(),
+        };
+        for client in 0..6 {
+            let target = Target::https(edge);
+            let (ends, asked, failed) =
+                (Arc::clone(&load.ends), Arc::clone(&load.asked), Arc::clone(&load.failed));
+            let host = if client % 2 == 0 { SHOP } else { BLOG };
+            load.clients.spawn(async move {
+                let count = |fine: bool| {
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    failed.fetch_add(usize::from(!fine), Ordering::Relaxed);
+                };
+                let (mut http1, mut http2) = (target.http1(host).await, target.http2(host).await);
+                while !ends.load(Ordering::Relaxed) {
+                    if client < 4 {
+                        http1.ask("GET", host, "/").await;
+                        count(http1.try_answer("GET").await.is_ok_and(|answer| answer.status == 200));
+                    } else {
+                        let answer = http2.request(http::Method::GET, host, "/", &[]).await;
+                        count(answer.is_ok_and(|answer| answer.status == 200));
+                    }
+                }
+            });
+        }
+        load
+    }
+
+    /// How many were asked, and how many of these failed.
+    async fn end(mut self) -> (usize, usize) {
+        self.ends.store(true, Ordering::Relaxed);
+        while let Some(client) = self.clients.join_next().await {
+            client.expect("every client has kept its connection");
+        }
+        (self.asked.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_reloads_under_load_fail_no_request() {
+    let (one, two) = (Origin::text("one").await, Origin::text("two").await);
+    let edge = write(builder(&one)).start().await;
+    let to_one = edge.configuration();
+    let to_two = to_one.replace(&one.address.to_string(), &two.address.to_string());
+    let load = Load::start(&edge);
+    let mut witness = Target::https(&edge).http1(SHOP).await;
+    for round in 1..=200 {
+        let (expected, configuration) = if round % 2 == 0 { ("one", &to_one) } else { ("two", &to_two) };
+        edge.replace("icpgate.yaml", configuration);
+        edge.signal(Signal::HUP);
+        eventually("the reload", PATIENCE, async || {
+            (witness.get(SHOP, "/").await.text() == expected).then_some(())
+        })
+        .await;
+    }
+    let (asked, failed) = load.end().await;
+    println!("{asked} requests under 200 reloads, {failed} failed");
+    assert_eq!(failed, 0, "of {asked}");
+    assert!(asked > 1000, "{asked} requests are no load");
+    assert!(edge.metric(GENERATION).await > 200.0);
+    assert_eq!(edge.metric(REJECTED).await, 0.0);
+}
+
+#[tokio::test]
+async fn a_broken_allowlist_changes_nothing_but_a_count() {
+    let origin = Origin::text("hello").await;
+    let edge = write(builder(&origin)).start().await;
+    let mut client = Target::https(&edge).http1(SHOP).await;
+    assert_eq!(client.get(SHOP, "/").await.text(), "hello");
+    edge.replace("filings.yaml", "filings: [{domain: example.cn, status: approved}]\n");
+    edge.metric_becomes(REJECTED, 1.0).await;
+    assert!(edge.log().contains("filings.yaml") && edge.log().contains("ERROR"), "{}", edge.log());
+    assert_eq!(edge.get("/readyz").await.map(|(status, _)| status), Some(200));
+    assert_eq!(client.get(SHOP, "/").await.text(), "hello");
+    assert_eq!(Target::https(&edge).get(BLOG, "/").await.text(), "hello");
+    assert_eq!(edge.metric(GENERATION).await, 1.0);
+
+    edge.replace("filings.yaml", filings("approved", "suspended"));
+    edge.metric_becomes(GENERATION, 2.0).await;
+    assert_eq!(client.get(SHOP, "/").await.text(), "hello");
+    assert!(Target::https(&edge).tls(BLOG, b"http/1.1").await.is_err());
+}
+
+#[tokio::test]
+async fn an_allowlist_that_stays_broken_closes_everything_in_time() {
+    let origin = Origin::text("hello").await;
+    let edge = write(builder(&origin).limit("filings_stale_after", "2s")).start().await;
+    let mut idle = Target::https(&edge).http1(SHOP).await;
+    assert_eq!(idle.get(SHOP, "/").await.text(), "hello");
+    edge.replace("filings.yaml", "filings: 7\n");
+    let broken = Instant::now();
+    edge.metric_becomes(REJECTED, 1.0).await;
+    // Broken in another way is broken still: the time does not begin anew.
+    edge.replace("filings.yaml", "filings: 8\n");
+    edge.metric_becomes(REJECTED, 2.0).await;
+    assert_eq!(idle.get(SHOP, "/").await.text(), "hello", "the last good one is in force for a while");
+    assert_eq!(idle.end().await, (Vec::new(), End::Closed));
+    let took = broken.elapsed();
+    assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(3), "{took:?}");
+    let closed = async || (is_refused(edge.https()).await && is_refused(edge.http()).await).then_some(());
+    eventually("the ports are closed", Duration::from_millis(250), closed).await;
+    assert_eq!(edge.get("/readyz").await.map(|(status, _)| status), Some(503));
+
+    edge.replace("filings.yaml", filings("approved", "approved"));
+    eventually("the port is open", PATIENCE, async || (!is_refused(edge.https()).await).then_some(())).await;
+    assert_eq!(Target::https(&edge).get(SHOP, "/").await.text(), "hello");
+}
+
+#[tokio::test]
+async fn an_allowlist_that_is_gone_closes_everything_at_once_where_that_is_wished() {
+    let edge = Edge::builder().limit("filings_stale_after", "0s").start().await;
+    assert!(!is_refused(edge.https()).await);
+    fs_err::remove_file(edge.path("filings.yaml")).unwrap();
+    eventually("the ports are closed", Duration::from_secs(1), async || {
+        (is_refused(edge.https()).await && is_refused(edge.http()).await).then_some(())
+    })
+    .await;
+    edge.replace("filings.yaml", APPROVED);
+    eventually("the port is open", PATIENCE, async || (!is_refused(edge.https()).await).then_some(())).await;
+}
+
+/// Ten thousand filings, and one more.
+fn many(last: &str) -> String {
+    let mut text = String::from("filings:\n");
+    for number in 0..10_000 {
+        let number_of_it = 123_457 + 13 * number;
+        let filing =
+            format!("number: 京ICP备2019{number_of_it}号-1, status: approved, approved_on: 2020-01-02");
+        writeln!(text, "  - {{domain: domain{number}.cn, {filing}}}").unwrap();
+    }
+    text + last.strip_prefix("filings:\n").unwrap()
+}
+
+#[tokio::test]
+async fn ten_thousand_filings_are_in_effect_soon_after_the_rename() {
+    let origin = Origin::start(|_| ok("hello")).await;
+    let edge = Edge::builder().origin(origin.address).filings(&many(SUSPENDED)).start().await;
+    assert!(is_refused(edge.https()).await);
+    edge.replace("filings.yaml", many(APPROVED));
+    let renamed = Instant::now();
+    eventually("bound", Duration::from_secs(1), async || (!is_refused(edge.https()).await).then_some(()))
+        .await;
+    println!("10,001 filings in effect {:?} after the rename", renamed.elapsed());
+    assert_eq!(edge.metric("icpgate_filings{status=\"approved\"}").await, 10_001.0);
+    assert_eq!(Target::https(&edge).get(SHOP, "/").await.text(), "hello");
+    edge.replace("filings.yaml", many(SUSPENDED));
+    let renamed = Instant::now();
+    eventually("closed", Duration::from_secs(1), async || is_refused(edge.https()).await.then_some(())).await;
+    println!("and revoked {:?} after the rename", renamed.elapsed());
+}

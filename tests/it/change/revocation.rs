@@ -1,0 +1,232 @@
+//! A revocation reaches what is open of its host, and nothing else.
+
+use std::time::{Duration, Instant};
+
+use http::Method;
+
+use super::{BLOG, SHOP, builder, filings, site, write};
+use crate::support::client::{
+    End, GOAWAY, HEADERS, Http1, Http2, PREFACE, Target, frame, get_block, head_of, next_data,
+};
+use crate::support::edge::Edge;
+use crate::support::message::Body;
+use crate::support::origin::{Gate, Origin, Request, Script, Step, head, ok, raw};
+use crate::support::probe::is_refused;
+use crate::support::{PATIENCE, eventually};
+
+/// What the builder sets as `revocation_grace`.
+const GRACE: Duration = Duration::from_secs(1);
+/// From the rename to the end of what is idle: the promise for ports, and as much for connections.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
+/// `/slow` never ends unless the gate is opened, `/chat` is a WebSocket.
+fn script(request: &Request, gate: &Gate) -> Script {
+    match request.target() {
+        "/slow" => {
+            let fields = ["content-type: text/plain", "content-length: 10"];
+            vec![head("200 OK", &fields), raw("begin"), Step::Wait(gate.clone()), raw("ended")]
+        }
+        "/chat" => {
+            vec![head("101 Switching Protocols", &["connection: upgrade", "upgrade: websocket"]), Step::Echo]
+        }
+        _ => ok("hello"),
+    }
+}
+
+async fn origin(gate: &Gate) -> Origin {
+    let gate = gate.clone();
+    Origin::start(move |request| script(request, &gate)).await
+}
+
+/// A download that has begun.
+async fn download(edge: &Edge, host: &str) -> (Http1, Body) {
+    let mut client = Target::https(edge).http1(host).await;
+    client.ask("GET", host, "/slow").await;
+    let head = client.head().await;
+    let mut body = Body::of_answer(&head, "GET");
+    assert_eq!(body.next(&mut client.wire).await.unwrap().unwrap(), "begin");
+    (client, body)
+}
+
+/// A WebSocket that carries bytes.
+async fn websocket(edge: &Edge, host: &str) -> Http1 {
+    let mut client = Target::https(edge).http1(host).await;
+    let fields = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n";
+    client.send(format!("GET /chat HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n")).await;
+    assert!(client.head().await.start.contains("101"));
+    client.send("ping").await;
+    assert_eq!(client.read(4).await, b"ping");
+    client
+}
+
+/// A download over HTTP/2 that has begun.
+async fn stream(client: &mut Http2, host: &str) -> h2::RecvStream {
+    let (response, _) = client.begin(Method::GET, host, "/slow", &[], true).await;
+    let (_, mut body) = head_of(response).await.unwrap();
+    assert_eq!(next_data(&mut body).await.unwrap().unwrap(), "begin");
+    body
+}
+
+/// That something ended by the grace after `since`: not before, and not long after.
+#[track_caller]
+fn assert_after_grace(since: Instant) {
+    let took = since.elapsed();
+    assert!(took >= GRACE && took < GRACE + Duration::from_secs(1), "{took:?}");
+}
+
+#[tokio::test]
+async fn idle_connections_of_the_host_close_at_once() {
+    let gate = Gate::default();
+    let origin = origin(&gate).await;
+    let edge = write(builder(&origin)).start().await;
+    let target = Target::https(&edge);
+    let mut fresh = target.http1(SHOP).await;
+    let mut used = target.http1(SHOP).await;
+    assert_eq!(used.get(SHOP, "/").await.text(), "hello");
+    let mut http2 = target.frames(SHOP).await;
+    http2.send(PREFACE).await.unwrap();
+    http2.send(&frame(HEADERS, 5, 1, &get_block(SHOP, "/"))).await.unwrap();
+    assert!(http2.next_of(HEADERS).await.is_some());
+    let mut other = (target.http1(BLOG).await, target.http2(BLOG).await);
+    assert_eq!(other.0.get(BLOG, "/").await.text(), "hello");
+    assert_eq!(other.1.get(BLOG, "/").await.text(), "hello");
+
+    edge.replace("filings.yaml", filings("suspended", "approved"));
+    let renamed = Instant::now();
+    assert_eq!(used.end().await, (Vec::new(), End::Closed));
+    assert_eq!(fresh.end().await, (Vec::new(), End::Closed));
+    let goaway = http2.next_of(GOAWAY).await.expect("GOAWAY");
+    println!("closed {:?} after the rename", renamed.elapsed());
+    assert!(renamed.elapsed() < AT_ONCE, "{:?}", renamed.elapsed());
+    assert_eq!(goaway.payload[4..8], [0; 4], "no error");
+    while http2.next().await.is_some() {}
+
+    assert!(target.tls(SHOP, b"http/1.1").await.is_err(), "the host is refused");
+    assert_eq!(other.0.get(BLOG, "/").await.text(), "hello");
+    assert_eq!(other.1.get(BLOG, "/").await.text(), "hello");
+    let answer = other.1.get(SHOP, "/").await;
+    assert_eq!(answer.status, 421, "nor is it served on another host's connection");
+}
+
+#[tokio::test]
+async fn exchanges_in_flight_are_cut_after_the_grace_and_no_others() {
+    let gate = Gate::default();
+    let origin = origin(&gate).await;
+    let edge = write(builder(&origin)).start().await;
+    let (mut download, mut websocket, mut others, mut chat) = (
+        download(&edge, SHOP).await,
+        websocket(&edge, SHOP).await,
+        download(&edge, BLOG).await,
+        websocket(&edge, BLOG).await,
+    );
+
+    edge.replace("filings.yaml", filings("suspended", "approved"));
+    let renamed = Instant::now();
+    let (ended, (bytes, end)) = tokio::join!(download.1.next(&mut download.0.wire), websocket.end());
+    assert_after_grace(renamed);
+    println!("cut {:?} after the rename", renamed.elapsed());
+    assert!(ended.is_err(), "{ended:?}");
+    assert!(bytes.is_empty() && end != End::Closed, "a cut is no proper end: {bytes:?} {end:?}");
+    eventually("the origin's connections end too", PATIENCE, async || (origin.open() == 2).then_some(()))
+        .await;
+
+    chat.send("still here").await;
+    assert_eq!(chat.read(10).await, b"still here");
+    gate.open();
+    assert_eq!(others.1.next(&mut others.0.wire).await.unwrap().unwrap(), "ended");
+    assert!(others.1.is_done());
+    assert_eq!(others.0.get(BLOG, "/").await.text(), "hello");
+
+    let cut = edge.records_where(2, |record| record["host"] == SHOP).await;
+    let mut of_paths: Vec<(&str, u64)> = Vec::new();
+    for record in &cut {
+        of_paths.push((record["path"].as_str().unwrap(), record["bytes_out"].as_u64().unwrap()));
+    }
+    of_paths.sort_unstable();
+    assert_eq!(of_paths, [("/chat", 4), ("/slow", 5)]);
+}
+
+#[tokio::test]
+async fn streams_of_one_connection_are_told_apart_by_their_host() {
+    let gate = Gate::default();
+    let origin = origin(&gate).await;
+    let edge = write(builder(&origin)).start().await;
+    let mut opened_for_shop = Target::https(&edge).http2(SHOP).await;
+    let mut opened_for_blog = Target::https(&edge).http2(BLOG).await;
+    let mut cut = (stream(&mut opened_for_shop, SHOP).await, stream(&mut opened_for_blog, SHOP).await);
+    let mut kept = (stream(&mut opened_for_shop, BLOG).await, stream(&mut opened_for_blog, BLOG).await);
+
+    edge.replace("filings.yaml", filings("cancelled", "approved"));
+    let renamed = Instant::now();
+    let ends = tokio::join!(next_data(&mut cut.0), next_data(&mut cut.1));
+    assert_after_grace(renamed);
+    assert!(matches!(ends, (Some(Err(_)), Some(Err(_)))), "{ends:?}");
+    assert_eq!(opened_for_blog.get(BLOG, "/").await.text(), "hello", "it takes new requests");
+    gate.open();
+    for body in [&mut kept.0, &mut kept.1] {
+        assert_eq!(next_data(body).await.unwrap().unwrap(), "ended");
+        assert!(next_data(body).await.is_none_or(|rest| rest.unwrap().is_empty()));
+    }
+    // It was opened for the host that is gone, and ends with its last stream.
+    drop(kept);
+    opened_for_shop.end().await;
+}
+
+#[tokio::test]
+async fn with_no_grace_they_are_cut_at_once() {
+    let gate = Gate::default();
+    let origin = origin(&gate).await;
+    let edge = write(builder(&origin).limit("revocation_grace", "0s")).start().await;
+    let (mut client, mut body) = download(&edge, SHOP).await;
+    edge.replace("filings.yaml", "filings: []\n");
+    let renamed = Instant::now();
+    assert!(body.next(&mut client.wire).await.is_err());
+    assert!(renamed.elapsed() < AT_ONCE, "{:?}", renamed.elapsed());
+    eventually("the port is closed", AT_ONCE, async || is_refused(edge.https()).await.then_some(())).await;
+}
+
+#[tokio::test]
+async fn within_the_grace_an_exchange_may_finish_and_its_connection_ends_then() {
+    let gate = Gate::default();
+    let origin = origin(&gate).await;
+    let edge = write(builder(&origin).limit("revocation_grace", "10s")).start().await;
+    let (mut http1, mut body) = download(&edge, SHOP).await;
+    let mut http2 = Target::https(&edge).http2(SHOP).await;
+    let mut data = stream(&mut http2, SHOP).await;
+    edge.replace("filings.yaml", filings("suspended", "approved"));
+    let refused = async || Target::https(&edge).tls(SHOP, b"http/1.1").await.is_err().then_some(());
+    eventually("the host is refused", PATIENCE, refused).await;
+    gate.open();
+    let opened = Instant::now();
+    assert_eq!(body.next(&mut http1.wire).await.unwrap().unwrap(), "ended");
+    assert_eq!(next_data(&mut data).await.unwrap().unwrap(), "ended");
+    drop(data);
+    assert_eq!(http1.end().await, (Vec::new(), End::Closed));
+    http2.end().await;
+    assert!(opened.elapsed() < AT_ONCE, "{:?}", opened.elapsed());
+
+    edge.replace("filings.yaml", filings("approved", "approved"));
+    let served = async || Target::https(&edge).tls(SHOP, b"http/1.1").await.is_ok().then_some(());
+    eventually("the host is permitted", PATIENCE, served).await;
+    assert_eq!(Target::https(&edge).get(SHOP, "/").await.text(), "hello");
+}
+
+#[tokio::test]
+async fn a_site_that_is_removed_goes_as_a_revoked_one_does() {
+    let gate = Gate::default();
+    let origin = origin(&gate).await;
+    let edge = write(builder(&origin)).start().await;
+    let mut idle = Target::https(&edge).http1(SHOP).await;
+    assert_eq!(idle.get(SHOP, "/").await.text(), "hello");
+    let (mut cut, mut body) = download(&edge, SHOP).await;
+    let mut kept = download(&edge, BLOG).await;
+
+    edge.replace("icpgate.yaml", edge.configuration().replace(&site("shop", SHOP, "/"), ""));
+    let renamed = Instant::now();
+    assert_eq!(idle.end().await, (Vec::new(), End::Closed));
+    assert!(renamed.elapsed() < AT_ONCE, "{:?}", renamed.elapsed());
+    assert!(body.next(&mut cut.wire).await.is_err());
+    assert_after_grace(renamed);
+    gate.open();
+    assert_eq!(kept.1.next(&mut kept.0.wire).await.unwrap().unwrap(), "ended");
+}
