@@ -61,4 +61,5 @@ if sys.argv[1] == "table":
     met = seen >= goal
     print(f"\nicpgate, HTML with footer and records: {seen:.0f} requests/s; the goal of {goal:.0f} is {'met' if met else 'MISSED'}")
     sys.exit(0 if met else 1)
-print(*{"wrk": wrk, "oha": oha}[sys.argv[1]](sys.stdin.read()))
+requests, rate, p99 = {"wrk": wrk, "oha": oha}[sys.argv[1]](sys.stdin.read())
+print(f"{requests} {rate:.0f} {p99:.2f}")

@@ -18,7 +18,7 @@ text = json.dumps({"items": items, "note": ""})
 site.joinpath("data.json").write_text(text[:-2] + "x" * (1024 - len(text)) + text[-2:])
 PYTHON
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj "/CN=$host" \
-        -addext "subjectAltName=DNS:$host" -keyout "$folder/key.pem" -out "$folder/chain.pem" 2>/dev/null
+        -addext "subjectAltName=DNS:$host" -addext "basicConstraints=critical,CA:FALSE" -keyout "$folder/key.pem" -out "$folder/chain.pem" 2>/dev/null
     chmod 600 "$folder/key.pem"
     write_icpgate
     write_nginx

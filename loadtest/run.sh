@@ -116,7 +116,7 @@ generate() {
 }
 
 echo
-echo "machine: $(nproc) cores, $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), Linux $(uname -r)"
+echo "machine: $(nproc) cores, $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), Linux $(uname -r), load average $(cut -d ' ' -f 1 /proc/loadavg)"
 echo "icpgate: $("$ICPGATE" --version), commit $(git describe --always --dirty 2>/dev/null || echo unknown)"
 echo "nginx:   $("$nginx" -v 2>&1)"
 echo "runs:    $rounds rounds of $duration s for each, $connections connections, HTTP/1.1 over TLS"
@@ -131,9 +131,10 @@ for generator in "${generators[@]}"; do
                 url=https://$host:${port[$peer]}${path[$case]}
                 generate "$generator" "$url" 1 >/dev/null
                 before=$(cpu "${pid[$peer]}")
-                figures=$(generate "$generator" "$url" "$duration")
+                read -r requests rate p99 < <(generate "$generator" "$url" "$duration")
                 used=$(awk "BEGIN { print $(cpu "${pid[$peer]}") - $before }")
-                echo "$generator $case $peer $figures $used" | tee -a "$folder/figures"
+                echo "$generator $case $peer $requests $rate $p99 $used" >>"$folder/figures"
+                echo "$generator $case $peer: $requests requests, $rate/s, p99 $p99 ms, CPU $used ms"
             done
         done
     done
