@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::support::edge::Edge;
 use crate::support::hello::client_hello;
-use crate::support::probe::{Answer, Ending, connect, probe, probe_pieces, read_to_end};
+use crate::support::probe::{Answer, Ending, Split, connect, probe, read_to_end, send_split};
 use crate::support::{PATIENCE, eventually};
 
 const SERVED_IN_CLEAR: &str = "  - {name: http, addresses: [\"$HTTP\"], protocol: http, redirect: none}\n";
@@ -140,18 +140,18 @@ async fn a_request_with_two_names_is_not_served() {
 #[tokio::test]
 async fn a_head_is_judged_the_same_however_it_is_split() {
     let edge = Edge::builder().start().await;
-    let filed = b"GET /a HTTP/1.1\r\nhost: www.example.cn\r\nconnection: close\r\n\r\n";
-    let unfiled = b"GET /a HTTP/1.1\r\nhost: www.example.net\r\nconnection: close\r\n\r\n";
-    let single = |bytes: &'static [u8]| bytes.chunks(1);
-    assert_eq!(probe_pieces(edge.http(), single(filed)).await.status(), 308);
-    assert_eq!(probe_pieces(edge.http(), single(unfiled)).await, Answer::RESET);
-    for offset in 1..filed.len() {
-        let answer = probe_pieces(edge.http(), [&filed[..offset], &filed[offset..]]).await;
-        assert_eq!(answer.status(), 308, "split at {offset}");
+    let split = |host: &str| {
+        let head = format!("GET /a HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").into_bytes();
+        let in_two = |offset: usize| vec![head[..offset].to_vec(), head[offset..].to_vec()];
+        let mut splits: Vec<Split> = (1..head.len()).map(in_two).collect();
+        splits.push(head.chunks(1).map(<[u8]>::to_vec).collect());
+        splits
+    };
+    for sent in send_split(edge.http(), &split("www.example.cn")).await {
+        assert_eq!(sent.answer().await.status(), 308);
     }
-    for offset in 1..unfiled.len() {
-        let answer = probe_pieces(edge.http(), [&unfiled[..offset], &unfiled[offset..]]).await;
-        assert_eq!(answer, Answer::RESET, "split at {offset}");
+    for sent in send_split(edge.http(), &split("www.example.net")).await {
+        assert_eq!(sent.answer().await, Answer::RESET);
     }
 }
 

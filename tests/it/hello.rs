@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::support::edge::Edge;
 use crate::support::hello::{ECH, ESNI, Handmade, client_hello, message, records};
-use crate::support::probe::{Answer, Ending, connect, first_bytes, probe, probe_pieces, read_to_end, taken};
+use crate::support::probe::{Answer, Ending, Split, connect, probe, read_to_end, send_split, taken};
 use crate::support::{PATIENCE, eventually};
 
 const FILED: &str = "www.example.cn";
@@ -174,8 +174,11 @@ async fn silence_is_for_well_formed_hellos_alone() {
     }
 }
 
-/// Every way of splitting a hello that is tried: the pieces that are sent one after the other.
-fn splits(hello: &[u8]) -> Vec<Vec<Vec<u8>>> {
+/// Connections side by side.
+const GROUP: usize = 100;
+
+/// Every way of splitting a hello that is tried, those in many pieces first.
+fn splits(hello: &[u8]) -> Vec<Split> {
     let bare = message(hello);
     let mut splits = vec![hello.iter().map(|byte| vec![*byte]).collect()];
     for offset in 1..hello.len() {
@@ -184,22 +187,23 @@ fn splits(hello: &[u8]) -> Vec<Vec<Vec<u8>>> {
     for length in 1..=bare.len() {
         // In one segment, and in a segment for each.
         splits.push(vec![records(&bare, length).concat()]);
-        if length <= 8 || length % 16 == 0 {
-            splits.push(records(&bare, length));
-        }
+        splits.push(records(&bare, length));
     }
-    // Records of one byte, whose headers are split as well.
-    splits.push(records(&bare, 1).concat().iter().map(|byte| vec![*byte]).collect());
+    // Records of one byte, in segments that end anywhere in them.
+    splits.push(records(&bare, 1).concat().chunks(4).map(<[u8]>::to_vec).collect());
+    splits.sort_by_key(|split| std::cmp::Reverse(split.len()));
     splits
 }
 
 #[tokio::test]
 async fn an_unfiled_hello_is_reset_without_a_byte_however_it_is_split() {
-    let edge = Edge::builder().start().await;
+    // Each piece waits until the one before is taken, which is slow on a busy machine.
+    let edge = Edge::builder().limit("client_hello_timeout", "60s").start().await;
     let splits = splits(&client_hello(UNFILED));
-    for (place, pieces) in splits.iter().enumerate() {
-        let answer = probe_pieces(edge.https(), pieces.iter().map(Vec::as_slice)).await;
-        assert_eq!(answer, Answer::RESET, "split {place}: {} pieces", pieces.len());
+    for group in splits.chunks(GROUP) {
+        for (sent, split) in send_split(edge.https(), group).await.into_iter().zip(group) {
+            assert_eq!(sent.answer().await, Answer::RESET, "{split:?}");
+        }
     }
     println!("{} ways of splitting", splits.len());
     reason_is(&edge, "not_filed", splits.len()).await;
@@ -207,11 +211,12 @@ async fn an_unfiled_hello_is_reset_without_a_byte_however_it_is_split() {
 
 #[tokio::test]
 async fn a_filed_hello_is_answered_however_it_is_split() {
-    let edge = Edge::builder().start().await;
-    let splits = splits(&client_hello(FILED));
-    for (place, pieces) in splits.iter().enumerate() {
-        let answer = first_bytes(edge.https(), pieces.iter().map(Vec::as_slice)).await;
-        assert!(is_server_hello(&answer), "split {place}: {} pieces: {answer:?}", pieces.len());
+    // Each piece waits until the one before is taken, which is slow on a busy machine.
+    let edge = Edge::builder().limit("client_hello_timeout", "60s").start().await;
+    for group in splits(&client_hello(FILED)).chunks(GROUP) {
+        for (sent, split) in send_split(edge.https(), group).await.into_iter().zip(group) {
+            assert!(is_server_hello(&sent.first_bytes::<6>().await), "{split:?}");
+        }
     }
 }
 
@@ -327,7 +332,7 @@ async fn a_refusal_is_recorded_with_all_that_is_known() {
     let mut socket = connect(edge.https()).await;
     let port = socket.local_addr().expect("an address").port();
     socket.write_all(&client_hello(UNFILED)).await.expect("sent");
-    taken(&socket).await;
+    taken(&[&socket]).await;
     assert_eq!(read_to_end(&mut socket, PATIENCE).await, Answer::RESET);
     let records = edge.records_where(1, |_| true).await;
     let record = &records[0];

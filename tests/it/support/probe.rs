@@ -1,5 +1,6 @@
 //! A raw socket that reports exactly what came back.
 
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -49,49 +50,68 @@ impl Answer {
 
 /// Sends `bytes` and gives all that came back, once the other side has ended the connection.
 pub(crate) async fn probe(address: SocketAddr, bytes: &[u8]) -> Answer {
-    probe_pieces(address, [bytes]).await
-}
-
-/// The same for bytes sent in pieces: each is sent when the other side has taken the one before.
-pub(crate) async fn probe_pieces<'p>(
-    address: SocketAddr,
-    pieces: impl IntoIterator<Item = &'p [u8]>,
-) -> Answer {
     let mut socket = connect(address).await;
-    let reset = send_pieces(&mut socket, pieces).await;
-    let mut answer = read_to_end(&mut socket, PATIENCE).await;
-    if reset {
-        // The system tells of a reset once.
-        answer.ending = Ending::Reset;
-    }
-    answer
+    let reset = is_reset(socket.write_all(bytes).await);
+    Sent { socket, reset }.answer().await
 }
 
-/// The first six bytes that are answered to `pieces`, as many as tell a record's kind and its message's.
-pub(crate) async fn first_bytes<'p>(
-    address: SocketAddr,
-    pieces: impl IntoIterator<Item = &'p [u8]>,
-) -> [u8; 6] {
-    let mut socket = connect(address).await;
-    send_pieces(&mut socket, pieces).await;
-    let mut bytes = [0; 6];
-    match tokio::time::timeout(PATIENCE, socket.read_exact(&mut bytes)).await {
-        Ok(Ok(_)) => bytes,
-        outcome => panic!("{address}: no answer: {outcome:?}"),
-    }
+/// A connection on which everything has been sent.
+pub(crate) struct Sent {
+    socket: TcpStream,
+    /// The system tells of a reset once.
+    reset: bool,
 }
 
-/// Sends each piece in a segment of its own; whether the connection was reset meanwhile.
-async fn send_pieces<'p>(socket: &mut TcpStream, pieces: impl IntoIterator<Item = &'p [u8]>) -> bool {
-    for (place, piece) in pieces.into_iter().enumerate() {
-        if place > 0 {
-            taken(socket).await;
+impl Sent {
+    /// All that came back, once the other side has ended the connection.
+    pub(crate) async fn answer(mut self) -> Answer {
+        let mut answer = read_to_end(&mut self.socket, PATIENCE).await;
+        if self.reset {
+            answer.ending = Ending::Reset;
         }
-        if let Err(error) = socket.write_all(piece).await {
-            return error.kind() == ErrorKind::ConnectionReset;
+        answer
+    }
+
+    /// What comes back first.
+    pub(crate) async fn first_bytes<const COUNT: usize>(mut self) -> [u8; COUNT] {
+        let mut bytes = [0; COUNT];
+        match tokio::time::timeout(PATIENCE, self.socket.read_exact(&mut bytes)).await {
+            Ok(Ok(_)) => bytes,
+            outcome => panic!("no answer: {outcome:?}"),
         }
     }
-    false
+}
+
+/// The pieces of what is sent on one connection, each in a segment of its own.
+pub(crate) type Split = Vec<Vec<u8>>;
+
+/// Sends each of `splits` on a connection of its own, all of them side by side: a piece is sent when
+/// the other side has read the ones before.
+pub(crate) async fn send_split(address: SocketAddr, splits: &[Split]) -> Vec<Sent> {
+    let mut sent = Vec::new();
+    for _ in splits {
+        sent.push(Sent { socket: connect(address).await, reset: false });
+    }
+    for round in 0..splits.iter().map(Vec::len).max().unwrap_or_default() {
+        let sending = || sent.iter().zip(splits).filter(|(sent, split)| !sent.reset && split.len() > round);
+        if round > 0 {
+            taken(&sending().map(|(sent, _)| &sent.socket).collect::<Vec<_>>()).await;
+        }
+        for (sent, split) in sent.iter_mut().zip(splits) {
+            if let Some(piece) = split.get(round).filter(|_| !sent.reset) {
+                sent.reset = is_reset(sent.socket.write_all(piece).await);
+            }
+        }
+    }
+    sent
+}
+
+fn is_reset(outcome: std::io::Result<()>) -> bool {
+    match outcome {
+        Ok(()) => false,
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => true,
+        Err(error) => panic!("{error}"),
+    }
 }
 
 /// A connection whose segments leave at once.
@@ -122,22 +142,31 @@ pub(crate) async fn read_to_end(socket: &mut TcpStream, patience: Duration) -> A
     Answer { bytes, ending }
 }
 
-/// Waits until the other process has read all that was sent on `socket`, or has ended the connection:
-/// the kernel's table of sockets tells what lies unread in its queue.
-pub(crate) async fn taken(socket: &TcpStream) {
-    let (Ok(SocketAddr::V4(ours)), Ok(SocketAddr::V4(theirs))) = (socket.local_addr(), socket.peer_addr())
-    else {
-        return;
+/// Waits until the other process has read all that was sent on `sockets`, or has ended them: the
+/// kernel's table of connections tells what lies unread.
+pub(crate) async fn taken(sockets: &[&TcpStream]) {
+    // As the table shows an address: in the machine's byte order, in hexadecimal.
+    let shown = |address: SocketAddr| match address {
+        SocketAddr::V4(v4) => format!("{:08X}:{:04X}", u32::from_ne_bytes(v4.ip().octets()), v4.port()),
+        SocketAddr::V6(_) => panic!("{address}: tests keep to IPv4"),
     };
-    let shown = |address: std::net::SocketAddrV4| {
-        format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port())
-    };
-    let ends = format!("{} {} ", shown(theirs), shown(ours));
+    let ends: Vec<(String, String)> = sockets
+        .iter()
+        .filter_map(|socket| Some((shown(socket.peer_addr().ok()?), shown(socket.local_addr().ok()?))))
+        .collect();
     eventually("the other side reads", PATIENCE, async || {
-        let table = fs_err::read_to_string("/proc/net/tcp").expect("the table of sockets");
-        let Some(row) = table.lines().find(|line| line.contains(&ends)) else { return Some(()) };
-        let queues = row.split_whitespace().nth(4).expect("the queues");
-        queues.ends_with(":00000000").then_some(())
+        let table = fs_err::read_to_string("/proc/net/tcp").expect("the table of connections");
+        let unread: HashSet<(&str, &str)> = table
+            .lines()
+            .filter_map(|row| {
+                let fields: Vec<&str> = row.split_whitespace().take(5).collect();
+                let [_, local, remote, _, queues] = fields[..] else { return None };
+                (!queues.ends_with(":00000000")).then_some((local, remote))
+            })
+            .collect();
+        let is_unread =
+            |(theirs, ours): &(String, String)| unread.contains(&(theirs.as_str(), ours.as_str()));
+        (!ends.iter().any(is_unread)).then_some(())
     })
     .await;
 }
