@@ -121,6 +121,11 @@ impl RequestContext {
         self.opened.facts.peer
     }
 
+    /// Whether the program ends.
+    pub(super) fn is_draining(&self) -> bool {
+        self.edge.is_draining()
+    }
+
     /// Whether a record of it can be kept. Without that it is answered with 503.
     pub(super) fn can_be_recorded(&self) -> bool {
         self.slot.is_some()

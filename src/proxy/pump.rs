@@ -262,6 +262,9 @@ impl Pump<'_, '_> {
         self.answer = self.plan(&mut parts);
         let is_head = self.down.head().method == Method::HEAD;
         let bodiless = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if self.context.is_draining() {
+            self.down.close_after();
+        }
         if !bodiless {
             response::frame(&mut parts.headers, self.down);
         }

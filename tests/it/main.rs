@@ -14,6 +14,7 @@ mod change;
 mod clear;
 mod cli;
 mod deadlines;
+mod drain;
 mod failover;
 mod footer;
 mod hello;

@@ -1,0 +1,206 @@
+//! How the program ends: the port first, then what is idle, then what is in flight; the records last.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use http::Method;
+use rustix::process::Signal;
+
+use crate::support::client::{End, GOAWAY, HEADERS, PREFACE, Target, frame, get_block, head_of, next_data};
+use crate::support::edge::{Edge, icpgate};
+use crate::support::message::Body;
+use crate::support::origin::{Gate, Origin, Script, Step, head, ok, raw};
+use crate::support::probe::is_refused;
+use crate::support::{PATIENCE, eventually};
+
+const HOST: &str = "www.example.cn";
+const SECOND: Duration = Duration::from_secs(1);
+
+/// `/slow` ends when the gate is opened.
+async fn origin(gate: &Gate) -> Origin {
+    let gate = gate.clone();
+    Origin::start(move |request| -> Script {
+        match request.target() {
+            "/slow" => {
+                let fields = ["content-type: text/plain", "content-length: 10"];
+                vec![head("200 OK", &fields), raw("begin"), Step::Wait(gate.clone()), raw("ended")]
+            }
+            _ => ok("hello"),
+        }
+    })
+    .await
+}
+
+async fn port_closed(edge: &Edge) {
+    eventually("the ports are closed", SECOND, async || {
+        (is_refused(edge.https()).await && is_refused(edge.http()).await).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_idle_ends_at_once_and_what_is_in_flight_finishes() {
+    let gate = Gate::default();
+    let origin = origin(&gate).await;
+    let mut edge = Edge::builder().origin(origin.address).start().await;
+    let target = Target::https(&edge);
+    let mut idle = target.http1(HOST).await;
+    assert_eq!(idle.get(HOST, "/").await.text(), "hello");
+    let mut idle_http2 = target.frames(HOST).await;
+    idle_http2.send(PREFACE).await.unwrap();
+    idle_http2.send(&frame(HEADERS, 5, 1, &get_block(HOST, "/"))).await.unwrap();
+    assert!(idle_http2.next_of(HEADERS).await.is_some());
+
+    let mut http1 = target.http1(HOST).await;
+    http1.ask("GET", HOST, "/slow").await;
+    let head = http1.head().await;
+    let mut body = Body::of_answer(&head, "GET");
+    assert_eq!(body.next(&mut http1.wire).await.unwrap().unwrap(), "begin");
+    let mut http2 = target.http2(HOST).await;
+    let (response, _) = http2.begin(Method::GET, HOST, "/slow", &[], true).await;
+    let (_, mut data) = head_of(response).await.unwrap();
+    assert_eq!(next_data(&mut data).await.unwrap().unwrap(), "begin");
+    let mut upload = target.http1(HOST).await;
+    upload.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\nbo")).await;
+    origin.until("the upload", |seen| seen.iter().any(|request| request.body == b"bo")).await;
+
+    let told = Instant::now();
+    edge.signal(Signal::TERM);
+    assert_eq!(idle.end().await, (Vec::new(), End::Closed));
+    let goaway = idle_http2.next_of(GOAWAY).await.expect("GOAWAY");
+    assert_eq!(goaway.payload[4..8], [0; 4], "no error");
+    port_closed(&edge).await;
+    assert!(told.elapsed() < SECOND / 2, "{:?}", told.elapsed());
+    let (status, reason) = edge.get("/readyz").await.unwrap();
+    assert_eq!((status, reason.contains("draining")), (503, true), "{reason}");
+    assert_eq!(edge.get("/livez").await.unwrap().0, 200);
+
+    upload.send("dy").await;
+    let answer = upload.answer("POST").await;
+    assert_eq!((answer.text().as_str(), answer.field("connection")), ("hello", Some("close")));
+    gate.open();
+    assert_eq!(body.next(&mut http1.wire).await.unwrap().unwrap(), "ended");
+    assert_eq!(next_data(&mut data).await.unwrap().unwrap(), "ended");
+    assert!(next_data(&mut data).await.is_none_or(|rest| rest.unwrap().is_empty()));
+    drop(data);
+    assert_eq!(http1.end().await, (Vec::new(), End::Closed));
+    http2.end().await;
+    let finished = Instant::now();
+    assert_eq!(edge.wait_exit().await, 0, "{}", edge.log());
+    println!("ended {:?} after the last exchange", finished.elapsed());
+    assert!(finished.elapsed() < 2 * SECOND + SECOND / 2, "{:?}", finished.elapsed());
+    let records = edge.records().await;
+    assert_eq!(records.len(), 5, "{records:?}");
+    assert!(records.iter().all(|record| record["status"] == 200));
+}
+
+#[tokio::test]
+async fn with_nothing_open_it_ends_at_once() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut edge = Edge::builder().start().await;
+        let told = Instant::now();
+        edge.signal(signal);
+        assert_eq!(edge.wait_exit().await, 0);
+        assert!(told.elapsed() < SECOND, "{:?}", told.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_just_made_has_a_second_for_its_first_request() {
+    let origin = Origin::text("hello").await;
+    let mut edge = Edge::builder().origin(origin.address).start().await;
+    let target = Target::https(&edge);
+    let (mut late, mut silent) = (target.http1(HOST).await, target.http1(HOST).await);
+    let mut http2 = target.http2(HOST).await;
+    let mut silent_http2 = target.frames(HOST).await;
+    silent_http2.send(PREFACE).await.unwrap();
+    assert!(silent_http2.next().await.is_some());
+    let clear = Target::http(&edge).http1(HOST).await;
+
+    edge.signal(Signal::TERM);
+    let told = Instant::now();
+    port_closed(&edge).await;
+    tokio::time::sleep(SECOND / 2).await;
+    let answer = late.get(HOST, "/").await;
+    assert_eq!((answer.text().as_str(), answer.field("connection")), ("hello", Some("close")));
+    assert_eq!(http2.get(HOST, "/").await.text(), "hello");
+    assert!(told.elapsed() < SECOND, "the machine is too slow for this: {:?}", told.elapsed());
+
+    assert_eq!(silent.end().await, (Vec::new(), End::Closed));
+    let took = told.elapsed();
+    assert!(took >= SECOND - SECOND / 10 && took < 2 * SECOND, "{took:?}");
+    assert!(silent_http2.next_of(GOAWAY).await.is_some());
+    let exit = edge.wait_exit().await;
+    assert_eq!(exit, 0);
+    assert!(told.elapsed() < 4 * SECOND, "{:?}", told.elapsed());
+    drop(clear);
+    assert_eq!(edge.records().await.len(), 2);
+}
+
+#[tokio::test]
+async fn what_does_not_finish_is_cut_at_drain_timeout() {
+    let gate = Gate::default();
+    let origin = origin(&gate).await;
+    let mut edge = Edge::builder().origin(origin.address).limit("drain_timeout", "1s").start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    client.ask("GET", HOST, "/slow").await;
+    let head = client.head().await;
+    let mut body = Body::of_answer(&head, "GET");
+    assert_eq!(body.next(&mut client.wire).await.unwrap().unwrap(), "begin");
+    let told = Instant::now();
+    edge.signal(Signal::TERM);
+    assert!(body.next(&mut client.wire).await.is_err());
+    let took = told.elapsed();
+    assert!(took >= SECOND && took < 2 * SECOND, "{took:?}");
+    assert_eq!(edge.wait_exit().await, 0);
+    let record = edge.records().await.remove(0);
+    assert_eq!((record["path"].as_str(), record["bytes_out"].as_u64()), (Some("/slow"), Some(5)));
+}
+
+#[tokio::test]
+async fn a_second_signal_stops_at_once() {
+    let gate = Gate::default();
+    let origin = origin(&gate).await;
+    let mut edge = Edge::builder().origin(origin.address).limit("drain_timeout", "60s").start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    client.ask("GET", HOST, "/slow").await;
+    client.head().await;
+    edge.signal(Signal::TERM);
+    port_closed(&edge).await;
+    let told = Instant::now();
+    edge.signal(Signal::INT);
+    assert_eq!(edge.wait_exit().await, 0);
+    assert!(told.elapsed() < 2 * SECOND, "{:?}", told.elapsed());
+    assert_eq!(edge.records().await.len(), 1, "what was cut is recorded");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_load_whoever_has_finished_a_handshake_is_answered() {
+    let origin = Origin::text("hello").await;
+    let mut edge = Edge::builder().origin(origin.address).start().await;
+    let served = Arc::new(AtomicUsize::new(0));
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let (target, served) = (Target::https(&edge), Arc::clone(&served));
+        clients.spawn(async move {
+            // Until nobody lets it in.
+            while let Ok(tls) = target.tls(HOST, b"http/1.1").await {
+                let answer = crate::support::client::Http1::over(tls).get(HOST, "/").await;
+                assert_eq!(answer.text(), "hello");
+                served.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    eventually("the load", PATIENCE, async || (served.load(Ordering::Relaxed) > 100).then_some(())).await;
+    edge.signal(Signal::TERM);
+    while let Some(client) = clients.join_next().await {
+        client.expect("an answer on every connection");
+    }
+    assert_eq!(edge.wait_exit().await, 0);
+    let served = served.load(Ordering::Relaxed);
+    println!("{served} connections, every one answered");
+    let directory = edge.path("access");
+    let run = icpgate(["logs".as_ref(), "export".as_ref(), directory.as_os_str()]).await;
+    assert_eq!(run.stdout.lines().count(), served, "every record is kept before the end");
+}
