@@ -71,16 +71,18 @@ fn decision(criterion: &mut Criterion) {
     let now = Moment::at(time("2026-06-01T00:00:00Z"));
     for count in [1, 1_000, 100_000] {
         let gate = gate(count);
-        // So many hosts that the gate's answers are not all in the cache, as they are not in life.
-        let hosts: Vec<Hostname> =
-            (0..count.min(4096)).map(|n| host(&format!("www.example-{}.com.cn", n * 7919 % count))).collect();
-        assert!(hosts.iter().all(|host| decide(&gate, ListenerId(0), host, now).is_ok()));
-        let mut turn = hosts.iter().cycle();
-        group.bench_function(BenchmarkId::new("permit", count), |bencher| {
-            bencher.iter(|| decide(&gate, ListenerId(0), turn.next().expect("endless"), now));
-        });
+        // Hosts asked for in turn: few, as a busy edge has them, and so many that none is in the cache.
+        for busy in [64, 4096] {
+            let name = |n| format!("www.example-{}.com.cn", n * 7919 % count);
+            let hosts: Vec<Hostname> = (0..busy.min(count)).map(|n| host(&name(n))).collect();
+            assert!(hosts.iter().all(|host| decide(&gate, ListenerId(0), host, now).is_ok()));
+            let mut turn = hosts.iter().cycle();
+            group.bench_function(format!("permit/{count}/{busy}_busy"), |bencher| {
+                bencher.iter(|| decide(&gate, ListenerId(0), turn.next().expect("endless"), now));
+            });
+        }
         let unfiled = host("www.unfiled.cn");
-        group.bench_function(BenchmarkId::new("refusal", count), |bencher| {
+        group.bench_function(format!("refusal/{count}"), |bencher| {
             bencher.iter(|| decide(&gate, ListenerId(0), black_box(&unfiled), now));
         });
     }

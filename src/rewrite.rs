@@ -8,6 +8,7 @@ mod footer;
 mod inject;
 mod plan;
 mod shown;
+mod tags;
 mod tokens;
 
 pub use charset::Charset;

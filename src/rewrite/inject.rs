@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 
 use super::charset::START;
 use super::shown::{self, AFTER, BEFORE, LONGEST_PLACE, Shown};
-use super::tokens::{Element, Name, Tokens, Untokenizable};
+use super::tags::{Begun, Outline, Tag};
+use super::tokens::{Tokens, Untokenizable};
 use super::{Charset, Footer, FooterResult, SkipReason};
 
 #[cfg(test)]
@@ -32,11 +33,7 @@ enum State {
 impl Injector {
     /// For a page whose head was judged [`Rewrite::Inject`](super::Rewrite::Inject) with this charset.
     pub fn new(footer: Footer, charset: Charset) -> Self {
-        Self::with_tokens(footer, charset, Tokens::new())
-    }
-
-    fn with_tokens(footer: Footer, charset: Charset, tokens: Tokens) -> Self {
-        Self { footer, charset, state: State::Reading(Box::new(Reading::new(tokens))) }
+        Self { footer, charset, state: State::Reading(Box::new(Reading::new())) }
     }
 
     /// Takes the next bytes of the page, and appends to `out` what can be passed on: all but the few
@@ -112,9 +109,9 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(tokens: Tokens) -> Self {
+    fn new() -> Self {
         Self {
-            tokens,
+            tokens: Tokens::new(),
             outline: Outline::default(),
             start: Vec::new(),
             source: Vec::new(),
@@ -145,27 +142,18 @@ impl Reading {
         let begin = self.fed;
         let mut places = shown::places(source, begin, footer.number()).into_iter().peekable();
         for at in memchr::memchr_iter(b'<', &source[begin..]).map(|at| begin + at) {
-            let name = Name::read(&source[at..]);
-            if name == Name::Other {
+            let begun = Tag::read(&source[at..]);
+            if begun == Begun::Other {
                 continue;
             }
             while let Some(place) = places.next_if(|&place| place < at) {
                 self.look_at(source, place)?;
             }
             self.feed(source, at)?;
-            let Name::Of { element, closing, length } = name else { return Ok(()) };
-            let may_be_tag = match self.outline.raw {
-                Some(Element::Script) => element == Element::Script && closing,
-                Some(_) => true,
-                None => self.tokens.at_text(),
-            };
-            if !may_be_tag {
-                continue;
-            }
-            self.fed = at + length;
-            if self.tokens.feed_name(&source[at..self.fed])? {
-                self.outline.take(element, closing);
-                if element == Element::Body && closing && self.outline.templates == 0 {
+            let Begun::Tag(tag) = begun else { return Ok(()) };
+            if self.tokens.at_text()? {
+                self.outline.take(tag);
+                if tag == Tag::BODY_END && self.outline.templates == 0 {
                     self.body_end.get_or_insert(at);
                 }
             }
@@ -187,9 +175,12 @@ impl Reading {
     /// Keeps a place for judgement if it is text.
     fn look_at(&mut self, source: &[u8], place: usize) -> Result<(), Untokenizable> {
         self.feed(source, place)?;
-        let is_text = self.tokens.at_text() && self.outline.raw.is_none() && self.outline.templates == 0;
         let is_near = self.body_end.is_none_or(|end| place < end + TAIL);
-        if is_text && is_near && self.looked_at < PLACES {
+        let is_name = source[..place].ends_with(b"<") || source[..place].ends_with(b"</");
+        if !is_near || is_name || self.outline.templates > 0 || self.looked_at == PLACES {
+            return Ok(());
+        }
+        if self.tokens.at_text()? {
             self.looked_at += 1;
             self.places.push_back(place);
         }
@@ -219,21 +210,20 @@ impl Reading {
 
     fn verdict(&mut self, footer: &Footer, charset: Charset) -> FooterResult {
         self.judge(footer, charset, true);
-        let outline = &self.outline;
         // A name that is only begun at the end is a tag that is.
-        let is_finished = self.tokens.at_text()
-            && self.fed == self.source.len()
-            && outline.raw.is_none()
-            && outline.templates == 0;
+        let is_finished = self.body_end.is_some()
+            || (self.fed == self.source.len()
+                && self.outline.templates == 0
+                && self.tokens.at_text() == Ok(true));
         if self.shown == Some(Shown::Own) {
             FooterResult::Present
         } else if charset.of_page(&self.start).is_none() {
             FooterResult::Skipped(SkipReason::Charset)
-        } else if !outline.document && !self.tokens.doctype() {
+        } else if !self.outline.document {
             FooterResult::Skipped(SkipReason::Fragment)
-        } else if outline.frameset {
+        } else if self.outline.frameset {
             FooterResult::Skipped(SkipReason::Frameset)
-        } else if self.body_end.is_none() && !is_finished {
+        } else if !is_finished {
             FooterResult::Skipped(SkipReason::Unfinished)
         } else if self.shown == Some(Shown::Other) {
             FooterResult::WrongNumber
@@ -259,37 +249,5 @@ impl Reading {
         self.fed -= done;
         self.body_end = self.body_end.map(|end| end - done);
         self.places.iter_mut().for_each(|place| *place -= done);
-    }
-}
-
-/// What the tags told of the page.
-#[derive(Debug, Default)]
-struct Outline {
-    /// It has an html, head or body tag.
-    document: bool,
-    body: bool,
-    /// It has frames and no body before them.
-    frameset: bool,
-    /// Templates that are open.
-    templates: usize,
-    /// The element that is open and whose content is no markup.
-    raw: Option<Element>,
-}
-
-impl Outline {
-    fn take(&mut self, element: Element, closing: bool) {
-        let is_raw = matches!(element, Element::Script | Element::Raw);
-        self.raw = (is_raw && !closing).then_some(element);
-        match element {
-            Element::Root => self.document = true,
-            Element::Body => {
-                self.document = true;
-                self.body = true;
-            }
-            Element::Frameset => self.frameset |= !closing && !self.body,
-            Element::Template if closing => self.templates = self.templates.saturating_sub(1),
-            Element::Template => self.templates += 1,
-            Element::Script | Element::Raw => {}
-        }
     }
 }

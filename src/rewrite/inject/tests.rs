@@ -77,6 +77,7 @@ fn the_footer_goes_before_the_end_tag_of_the_body() {
     injected("<body>a < b <b <</b>^</body>");
     injected("<body><bodyx></bodyx></bod></ body>^</body>");
     injected("<body><svg><title>^</body>");
+    injected("<body><svg><style/><p>x^</body>");
     injected("\u{feff}<!doctype html><body>^</body>");
     injected("<body>\0\r\n\u{1f600}^</body>");
 }
@@ -106,6 +107,7 @@ fn what_only_looks_like_the_end_tag_is_none() {
 fn a_document_without_the_end_tag_gets_it_at_its_end() {
     injected("<!doctype html><p>text^");
     injected("<!DOCTYPE HTML PUBLIC \"x\">^");
+    injected("<!doctypehtml>^");
     injected("<html><p>text</html>^");
     injected("<head><title>x</title></head><p>text\n^");
     injected("<body><p>text^");
@@ -243,20 +245,15 @@ fn a_huge_tag_and_a_huge_comment_pass() {
 
 #[test]
 fn a_page_that_needs_too_much_memory_passes_unchanged() {
-    let page = format!("<html><body><p>a</p><!-- {} --></body></html>", "x".repeat(1 << 18));
-    let mut injector = Injector::with_tokens(footer(), Charset::Undeclared, Tokens::with_memory(1 << 16));
-    let mut out = Vec::new();
-    for chunk in page.as_bytes().chunks(4096) {
-        injector.push(chunk, &mut out);
-    }
-    assert_eq!(injector.finish(&mut out), FooterResult::Failed);
-    assert!(out == page.as_bytes());
+    let page = format!("<html><body><p>a</p><{}></body></html>", "x".repeat(2 << 20));
+    let (out, result) = inject(page.as_bytes().chunks(4096), Charset::Undeclared);
+    assert!(out == page.as_bytes() && result == FooterResult::Failed);
 }
 
 #[test]
 fn what_is_kept_of_a_page_is_bounded() {
     let text = "<p>沪ICP备2024099999号-1 text ".repeat(100);
-    let mut reading = Reading::new(Tokens::new());
+    let mut reading = Reading::new();
     let mut out = Vec::new();
     for chunk in std::iter::repeat_n(text.as_bytes(), 1000) {
         reading.push(chunk, &footer(), &mut out).unwrap();
@@ -288,6 +285,22 @@ fn charsets() -> impl Strategy<Value = Charset> {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_the_tokenizer_is_asked_means_nothing_to_the_page(page in pieces(), asked in any::<u64>()) {
+        let (mut plain, mut questioned) = (Tokens::new(), Tokens::new());
+        plain.feed(&page).unwrap();
+        for (place, byte) in page.iter().enumerate() {
+            let (before, after) = page.split_at(place);
+            let is_name = before.ends_with(b"<") || before.ends_with(b"</");
+            let may_be_asked = *byte == b'<' || (after.starts_with(b"ICP") && !is_name);
+            if may_be_asked && asked >> (place % 64) & 1 == 1 {
+                questioned.at_text().unwrap();
+            }
+            questioned.feed(&[*byte]).unwrap();
+        }
+        prop_assert_eq!(plain.at_text(), questioned.at_text());
+    }
 
     #[test]
     fn without_the_footer_every_page_is_what_it_was(
