@@ -7,5 +7,5 @@ pub mod export;
 pub mod record;
 pub mod redact;
 
-pub use record::{AccessRecord, Event, Gap, GapReason};
+pub use record::{AccessRecord, Event, Expired, Gap, GapReason};
 pub use redact::QueryRedaction;

@@ -47,6 +47,8 @@ enum Command {
 enum LogsCommand {
     /// Print records as NDJSON, oldest first.
     Export(logs::ExportArgs),
+    /// Prove that nothing was changed, cut or removed.
+    Verify(logs::VerifyArgs),
     /// Say how many there are, and how long the disk suffices.
     Stat(logs::StatArgs),
 }
@@ -95,6 +97,7 @@ pub fn main() -> ExitCode {
                 let out = &mut std::io::BufWriter::new(std::io::stdout().lock());
                 logs::export(&args, out, &mut std::io::stderr().lock()).map(|()| Answer::Yes)
             }
+            LogsCommand::Verify(args) => logs::verify(&args, &mut std::io::stdout().lock()),
             LogsCommand::Stat(args) => logs::stat(&args, &mut std::io::stdout().lock()).map(|()| Answer::Yes),
         },
     };

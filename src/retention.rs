@@ -9,6 +9,7 @@
 //! docs/retention-format.md specifies all of it.
 
 pub mod reader;
+pub mod verify;
 
 mod appender;
 mod block;
@@ -24,6 +25,7 @@ mod segment;
 mod spool;
 mod summary;
 mod tree;
+mod verdict;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::access::record::{AccessRecord, Event, Gap, RequestFacts, UpstreamFacts};
+use crate::access::record::{AccessRecord, Event, Expired, Gap, RequestFacts, UpstreamFacts};
 use crate::clock::SHANGHAI;
 
 /// What the store adds to a record.
@@ -79,6 +79,17 @@ pub fn write_gap(gap: &Gap, keeping: Keeping<'_>, out: &mut Vec<u8>) {
     line.text("node", keeping.node);
     line.time("since", gap.since);
     line.maybe_number("count", gap.count);
+    line.end(keeping.clock_synchronized);
+}
+
+/// Appends `expired` to `out` as one line, its newline included.
+pub fn write_expired(expired: &Expired, keeping: Keeping<'_>, out: &mut Vec<u8>) {
+    let mut line = Line { out, first: true };
+    line.number("seq", keeping.seq);
+    line.time("time", expired.time);
+    line.text("event", "expired");
+    line.text("node", keeping.node);
+    line.number("before_seq", expired.before_seq);
     line.end(keeping.clock_synchronized);
 }
 

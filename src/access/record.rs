@@ -62,6 +62,16 @@ pub struct Gap {
     pub count: Option<u64>,
 }
 
+/// Records that were deleted because they were past their retention: kept too, so that nobody can
+/// delete others and say the same.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Expired {
+    /// When they were deleted.
+    pub time: Timestamp,
+    /// The number of the first record that is left.
+    pub before_seq: u64,
+}
+
 /// Why records are missing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum GapReason {

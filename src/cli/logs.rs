@@ -2,6 +2,8 @@
 //!
 //! Nothing here writes to a store. An error of these functions is exit code 2.
 
+mod verify;
+
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,9 @@ use jiff::Timestamp;
 use crate::clock::SHANGHAI;
 use crate::hostname::Hostname;
 use crate::retention::reader::{Item, Reader, Selection, Summary, summarize};
+
+pub use verify::VerifyArgs;
+pub(super) use verify::verify;
 
 /// What `logs export` is asked.
 #[derive(Clone, Debug, clap::Args)]

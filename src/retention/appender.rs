@@ -58,6 +58,9 @@ pub(super) struct Appender {
     synced: Position,
     /// Frames from the first unsynced one on.
     frames: Vec<u8>,
+    /// When the first block of them was sealed: that is when a segment for them is said to be opened,
+    /// so that its name is in the proof.
+    frames_since: Option<i64>,
     /// How much of them the open segment has; none without one.
     written: usize,
     segment: Option<OpenSegment>,
@@ -81,6 +84,7 @@ impl Appender {
             lines: Lines::default(),
             synced: position.clone(),
             frames: Vec::new(),
+            frames_since: None,
             written: 0,
             segment: None,
             unsynced_since: None,
@@ -142,19 +146,25 @@ impl Appender {
             number: self.position.tree.size(),
             first_seq: self.position.next_seq,
             previous: self.position.previous,
+            signed: self.position.signed,
             sealed: now.wall.as_millisecond(),
         };
         let head: BlockHead = self.packer.pack(&mut self.lines, place, &mut self.frames)?;
         self.position.pass(&head);
+        self.frames_since.get_or_insert(head.sealed);
         self.unsigned_since.get_or_insert(now.monotonic);
         Ok(())
     }
 
-    /// Signs all blocks.
+    /// Signs all blocks. A segment does not begin with that: it waits for the next block.
     pub(super) fn sign(&mut self) -> io::Result<()> {
+        if self.segment.is_none() && self.frames_since.is_none() {
+            return Ok(());
+        }
         let note = self.notary.sign(&self.position.tree)?;
         write_checkpoint(&note, &mut self.frames);
         self.checkpoint = Some(note);
+        self.position.signed = self.position.tree.size();
         self.unsigned_since = None;
         Ok(())
     }
@@ -180,10 +190,12 @@ impl Appender {
 
     /// Begins a segment; the length of its head.
     fn open_segment(&mut self, now: Now) -> io::Result<u64> {
-        let name = SegmentName::new(now.wall, self.synced.tree.size());
+        let sealed = self.frames_since.and_then(|sealed| Timestamp::from_millisecond(sealed).ok());
+        let opened = sealed.unwrap_or(now.wall);
+        let name = SegmentName::new(opened, self.synced.tree.size());
         let head = SegmentHead {
             first_seq: self.synced.next_seq,
-            opened: now.wall.as_millisecond(),
+            opened: opened.as_millisecond(),
             previous: self.synced.previous,
             tree: self.synced.tree.clone(),
         };
@@ -192,7 +204,7 @@ impl Appender {
         let mut file = segment::create(&self.directory, name)?;
         file.write_all(&bytes).inspect_err(|_| drop(fs_err::remove_file(file.path())))?;
         let written = bytes.len() as u64;
-        let day = day_of(now.wall);
+        let day = day_of(opened);
         self.segment = Some(OpenSegment { file, opened: now.monotonic, day, synced: 0, written });
         Ok(written)
     }
@@ -205,6 +217,7 @@ impl Appender {
         }
         self.unsynced_since = None;
         self.frames.clear();
+        self.frames_since = None;
         self.written = 0;
         self.synced.clone_from(&self.position);
         // The segments have it too; this is the copy for whoever keeps it elsewhere.
@@ -238,9 +251,15 @@ impl Appender {
 
     /// Gives the open segment up at its last synced byte; what came after goes into the next. How
     /// many bytes the store is shorter for it.
-    pub(super) fn abandon(&mut self) -> u64 {
+    pub(super) fn abandon(&mut self, now: Instant) -> u64 {
         self.written = 0;
         self.unsynced_since = None;
+        if self.frames_since.is_none() && !self.frames.is_empty() {
+            self.frames.clear();
+            self.checkpoint = None;
+            self.position.signed = self.synced.signed;
+            self.unsigned_since.get_or_insert(now);
+        }
         let Some(segment) = self.segment.take() else { return 0 };
         self.uncut.push((segment.file.path().to_owned(), segment.synced));
         self.cut_abandoned();

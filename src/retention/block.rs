@@ -26,6 +26,8 @@ pub(super) struct Place {
     pub(super) first_seq: u64,
     /// The leaf hash of the block before.
     pub(super) previous: Hash,
+    /// How many blocks the checkpoint before it covers.
+    pub(super) signed: u64,
     /// The time now.
     pub(super) sealed: i64,
 }
@@ -78,6 +80,7 @@ impl Packer {
             sealed: place.sealed,
             digest: digest(&payload),
             previous: place.previous,
+            signed: place.signed,
         };
         out.extend_from_slice(&head.to_bytes());
         out.extend_from_slice(&payload);

@@ -35,22 +35,41 @@ impl StoreTime {
     }
 }
 
-/// Deletes what is older than `retention` at `time`, but for the last segment; how many bytes that
-/// were.
+/// The segments that are older than `retention` at `time`, oldest first, and the number of the first
+/// record after them. The last segment stays.
 ///
 /// A segment goes when the time in its name, its last record's time and its last change are all
 /// older, and so is every segment before it.
-pub(super) fn delete_expired(directory: &Path, time: Timestamp, retention: Duration) -> io::Result<u64> {
+pub(super) fn expired(
+    directory: &Path,
+    time: Timestamp,
+    retention: Duration,
+) -> io::Result<Option<(Vec<Segment>, u64)>> {
     let Some(limit) = SignedDuration::try_from(retention).ok().and_then(|age| time.checked_sub(age).ok())
     else {
-        return Ok(0);
+        return Ok(None);
     };
-    let segments = segment::list(directory)?;
-    let mut deleted = 0;
-    for segment in segments.iter().take(segments.len().saturating_sub(1)) {
-        if newest_before(segment, limit)?.is_none() {
-            break;
+    let mut segments = segment::list(directory)?;
+    let mut old = 0;
+    while old + 1 < segments.len() && newest_before(&segments[old], limit)?.is_some() {
+        old += 1;
+    }
+    // What is left must say where it begins.
+    while old > 0 {
+        let first = Frames::open_for_heads(&segments[old].path)?.next_step()?;
+        if let Step::Frame(Frame::Head(head), _) = first {
+            segments.truncate(old);
+            return Ok(Some((segments, head.first_seq)));
         }
+        old -= 1;
+    }
+    Ok(None)
+}
+
+/// Deletes segments; how many bytes that were.
+pub(super) fn delete(segments: &[Segment]) -> io::Result<u64> {
+    let mut deleted = 0;
+    for segment in segments {
         let bytes = fs_err::metadata(&segment.path)?.len();
         fs_err::remove_file(&segment.path)?;
         tracing::info!(segment = %segment.path.display(), "access records past their retention deleted");
@@ -85,7 +104,9 @@ mod tests {
 
     use super::*;
     use crate::retention::block::{Lines, Packer, Place};
+    use crate::retention::format::SegmentHead;
     use crate::retention::segment::SegmentName;
+    use crate::retention::tree::Tree;
 
     const DAY: SignedDuration = SignedDuration::from_hours(24);
     const RETENTION: Duration = Duration::from_secs(190 * 24 * 60 * 60);
@@ -104,8 +125,11 @@ mod tests {
             lines.bytes.extend_from_slice(b"{}\n");
             lines.added(time.as_millisecond());
             let (previous, sealed) = (Hash([0; 32]), time.as_millisecond());
-            let place = Place { number, first_seq: number + 1, previous, sealed };
+            let place = Place { number, first_seq: number + 1, previous, signed: 0, sealed };
             let mut bytes = Vec::new();
+            let mut tree = Tree::default();
+            (0..number).for_each(|_| tree.push(Hash([0; 32])));
+            SegmentHead { first_seq: number + 1, opened: sealed, previous, tree }.write(&mut bytes);
             Packer::new().and_then(|mut packer| packer.pack(&mut lines, place, &mut bytes)).expect("packed");
             fs_err::write(&path, bytes).expect("written");
             let file = std::fs::File::options().write(true).open(&path).expect("opened");
@@ -117,7 +141,10 @@ mod tests {
     #[track_caller]
     fn check(ages: &[(i32, i32)], time: Timestamp, left: usize) {
         let store = store(ages);
-        delete_expired(store.path(), time, RETENTION).expect("done");
+        if let Some((old, first_left)) = expired(store.path(), time, RETENTION).expect("found") {
+            assert_eq!(first_left as usize, old.len() + 1);
+            delete(&old).expect("deleted");
+        }
         assert_eq!(segment::list(store.path()).expect("listed").len(), left);
     }
 

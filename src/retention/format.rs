@@ -11,7 +11,7 @@
 //!             12  version of the format, u32               12  a signed note (C2SP)
 //!             16  number of its first block, u64
 //!             24  number of its first record, u64  block    0  "icpB"
-//!             32  when it was opened, i64                   4  CRC of bytes 0-3 and 8-127
+//!             32  when it was opened, i64                   4  CRC of bytes 0-3 and 8-135
 //!             40  leaf hash of the block before             8  length of the payload, u32
 //!             72  right edge of the tree before,           12  CRC of the payload, u32
 //!                 32 bytes for each bit set in             16  length of the payload decompressed, u32
@@ -23,10 +23,11 @@
 //!                                                          56  when it was sealed, i64
 //!                                                          64  SHA-256 of the payload
 //!                                                          96  leaf hash of the block before
-//!                                                         128  payload: zstd, see `block`
+//!                                                         128  size of the newest checkpoint's tree, u64
+//!                                                         136  payload: zstd, see `block`
 //! ```
 //!
-//! A block's leaf in the Merkle tree is its bytes 8 to 127. A block of no records has no payload and
+//! A block's leaf in the Merkle tree is its bytes 8 to 135. A block of no records has no payload and
 //! says that the writer ended here in good order.
 
 use jiff::Timestamp;
@@ -37,7 +38,7 @@ use crate::retention::tree::{HASH, Tree};
 /// The version of the format.
 const VERSION: u32 = 1;
 /// Bytes of a block before its payload.
-pub(super) const BLOCK_HEAD: usize = 128;
+pub(super) const BLOCK_HEAD: usize = 136;
 /// The longest payload, compressed or not.
 pub(super) const PAYLOAD_LIMIT: u32 = 16 * 1024 * 1024;
 
@@ -54,7 +55,7 @@ const FRAME_LIMIT: usize = 64 * 1024;
 pub(super) struct SegmentHead {
     /// The number of its first record.
     pub(super) first_seq: u64,
-    /// When it was opened.
+    /// When it was opened: when its first block was sealed.
     pub(super) opened: i64,
     /// The leaf hash of the block before its first.
     pub(super) previous: Hash,
@@ -121,6 +122,8 @@ pub(super) struct BlockHead {
     pub(super) digest: Hash,
     /// The leaf hash of the block before.
     pub(super) previous: Hash,
+    /// How many blocks the checkpoint before it covers, so that none can be taken out or put in.
+    pub(super) signed: u64,
 }
 
 impl BlockHead {
@@ -138,7 +141,8 @@ impl BlockHead {
             bytes[at..at + 8].copy_from_slice(&time.to_le_bytes());
         }
         bytes[64..96].copy_from_slice(&self.digest.0);
-        bytes[96..].copy_from_slice(&self.previous.0);
+        bytes[96..128].copy_from_slice(&self.previous.0);
+        bytes[128..].copy_from_slice(&self.signed.to_le_bytes());
         seal(&mut bytes);
         bytes
     }
@@ -176,6 +180,7 @@ impl BlockHead {
             sealed: i64_at(frame, 56)?,
             digest: hash_at(frame, 64)?,
             previous: hash_at(frame, 96)?,
+            signed: u64_at(frame, 128)?,
         };
         (head.length <= PAYLOAD_LIMIT && head.raw_length <= PAYLOAD_LIMIT).then_some(head)
     }
@@ -189,7 +194,7 @@ pub(super) enum Frame {
     /// Records.
     Block(BlockHead),
     /// A signed note.
-    Checkpoint,
+    Checkpoint(Vec<u8>),
 }
 
 /// Why there is no frame.
@@ -222,7 +227,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Frame, usize), NoFrame> {
     } else if magic == HEAD {
         SegmentHead::parse(frame).map(Frame::Head)
     } else {
-        Some(Frame::Checkpoint)
+        Some(Frame::Checkpoint(frame[12..].to_vec()))
     };
     parsed.map(|parsed| (parsed, length)).ok_or(NoFrame::Damaged)
 }
@@ -287,6 +292,7 @@ mod tests {
             sealed: 13,
             digest: Hash([14; HASH]),
             previous: Hash([15; HASH]),
+            signed: 16,
         }
     }
 
@@ -304,7 +310,7 @@ mod tests {
         let [segment, checkpoint, block] = frames();
         let Ok((Frame::Head(read), length)) = parse(&segment) else { panic!("a head") };
         assert_eq!((read.first_seq, read.opened, read.tree.size(), length), (1, 2, 5, 72 + 2 * HASH));
-        assert!(matches!(parse(&checkpoint), Ok((Frame::Checkpoint, _))));
+        assert!(matches!(parse(&checkpoint), Ok((Frame::Checkpoint(note), _)) if note.starts_with(b"a\n1")));
         assert!(matches!(parse(&block), Ok((Frame::Block(read), BLOCK_HEAD)) if read == head()));
     }
 

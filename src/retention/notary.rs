@@ -10,14 +10,14 @@ use std::path::Path;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use fs_err::{File, OpenOptions};
 use rand_core::OsRng;
-use signed_note::{Note, Signer, StandardSigner, StandardVerifier, Verifier};
+use signed_note::{Note, Signer, StandardSigner, StandardVerifier, Verifier, VerifierList};
 use tlog_tiles::Checkpoint;
 
 use crate::retention::tree::Tree;
 
 /// The secret key, mode 0600.
 const SIGNER_FILE: &str = "signer.key";
-/// What checks its signatures.
+/// What checks its signatures: the key in use, then those before it.
 pub(super) const VERIFIER_FILE: &str = "verifier.key";
 /// The newest checkpoint, for whoever wants to keep it elsewhere.
 pub(super) const CHECKPOINT_FILE: &str = "checkpoint";
@@ -45,12 +45,20 @@ impl Notary {
             }
             Err(error) => return Err(error),
         };
-        let line = format!("{}\n", notary.verifier_key);
-        let path = directory.join(VERIFIER_FILE);
-        if fs_err::read(&path).ok().as_deref() != Some(line.as_bytes()) {
-            replace(directory, VERIFIER_FILE, line.as_bytes(), 0o640)?;
-        }
+        notary.show(directory)?;
         Ok(notary)
+    }
+
+    /// Puts the verifier key first into its file; keys from before it stay, for what they signed.
+    fn show(&self, directory: &Path) -> io::Result<()> {
+        let shown = fs_err::read_to_string(directory.join(VERIFIER_FILE)).unwrap_or_default();
+        if shown.lines().next() == Some(&self.verifier_key) {
+            return Ok(());
+        }
+        let others = shown.lines().filter(|key| *key != self.verifier_key);
+        let keys = std::iter::once(self.verifier_key.as_str()).chain(others);
+        let text: String = keys.flat_map(|key| [key, "\n"]).collect();
+        replace(directory, VERIFIER_FILE, text.as_bytes(), 0o640)
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -90,6 +98,48 @@ fn key_name(node: &str) -> String {
     format!("icpgate/{node}")
 }
 
+/// Whose signatures count.
+pub(super) struct Keys(VerifierList);
+
+/// Why a note is no checkpoint that counts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum Unsigned {
+    /// It is no checkpoint.
+    #[error("is not a signed checkpoint")]
+    Malformed,
+    /// None of the keys signed it.
+    #[error("is not signed with the store's key")]
+    Unknown,
+}
+
+impl Keys {
+    /// Reads verifier keys; the first that is none is returned.
+    pub(super) fn parse<'k>(keys: impl IntoIterator<Item = &'k str>) -> Result<Self, &'k str> {
+        let verifier = |key: &'k str| match StandardVerifier::new(key) {
+            // Upper case would be read as well, but is not how a key is written.
+            Ok(verifier) if key.starts_with(&format!("{}+{:08x}+", verifier.name(), verifier.key_id())) => {
+                Ok(Box::new(verifier) as Box<dyn Verifier>)
+            }
+            _ => Err(key),
+        };
+        let verifiers = keys.into_iter().map(verifier).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self(VerifierList::new(verifiers)))
+    }
+
+    /// The checkpoint in `note`, if it is signed.
+    pub(super) fn open(&self, note: &[u8]) -> Result<Checkpoint, Unsigned> {
+        let note = Note::from_bytes(note).map_err(|_| Unsigned::Malformed)?;
+        note.verify(&self.0).map_err(|_| Unsigned::Unknown)?;
+        Checkpoint::from_bytes(note.text()).map_err(|_| Unsigned::Malformed)
+    }
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keys").finish_non_exhaustive()
+    }
+}
+
 /// The checkpoint in `note`, whoever signed it.
 pub(super) fn unverified(note: &[u8]) -> Option<Checkpoint> {
     Checkpoint::from_bytes(Note::from_bytes(note).ok()?.text()).ok()
@@ -110,7 +160,27 @@ pub(super) fn replace(directory: &Path, name: &str, bytes: &[u8], mode: u32) -> 
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use tlog_tiles::record_hash;
+
     use super::*;
+
+    #[test]
+    fn what_is_signed_is_verified_and_by_nobody_else_s_key() {
+        let (folder, other) =
+            (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let notary = Notary::open(folder.path(), "bj edge+1").expect("a key");
+        let mut tree = Tree::default();
+        tree.push(record_hash(b"a"));
+        let note = notary.sign(&tree).expect("signed");
+        let keys = Keys::parse([notary.verifier_key()]).expect("a key");
+        let checkpoint = keys.open(&note).expect("a checkpoint");
+        assert_eq!((checkpoint.origin(), checkpoint.size()), ("icpgate/bj-edge-1", 1));
+        assert_eq!(*checkpoint.hash(), tree.root());
+        let stranger = Notary::open(other.path(), "bj edge+1").expect("a key");
+        let strangers = Keys::parse([stranger.verifier_key()]).expect("a key");
+        assert_eq!(strangers.open(&note), Err(Unsigned::Unknown));
+        assert_eq!(keys.open(b"nothing"), Err(Unsigned::Malformed));
+    }
 
     #[test]
     fn the_key_stays_and_is_for_nobody_else() {

@@ -170,7 +170,7 @@ impl Reader {
                         return Ok(Some(Item::Damage { segment: &self.path, from: at, to }));
                     }
                 }
-                Step::Frame(Frame::Head(_) | Frame::Checkpoint, _) => {}
+                Step::Frame(Frame::Head(_) | Frame::Checkpoint(_), _) => {}
                 Step::Damage { from, to } => {
                     return Ok(Some(Item::Damage { segment: &self.path, from, to }));
                 }

@@ -28,11 +28,13 @@ pub(super) struct Position {
     pub(super) previous: Hash,
     /// The number of the next record.
     pub(super) next_seq: u64,
+    /// How many blocks the newest checkpoint covers.
+    pub(super) signed: u64,
 }
 
 impl Default for Position {
     fn default() -> Self {
-        Self { tree: Tree::default(), previous: Hash([0; HASH]), next_seq: 1 }
+        Self { tree: Tree::default(), previous: Hash([0; HASH]), next_seq: 1, signed: 0 }
     }
 }
 
@@ -51,6 +53,7 @@ impl Position {
             let known = self.tree.size() + 1 == head.number;
             self.tree.push(if known { head.previous } else { Hash([0; HASH]) });
         }
+        self.signed = head.signed;
         self.pass(head);
     }
 }
@@ -105,10 +108,15 @@ pub(super) fn resume(directory: &Path) -> io::Result<Left> {
     let mut last = None;
     for (place, read) in readable(&segments)? {
         if let Some(head) = read {
-            left.position = Position { tree: head.tree, previous: head.previous, next_seq: head.first_seq };
+            let (previous, next_seq) = (head.previous, head.first_seq);
+            left.position = Position { tree: head.tree, previous, next_seq, signed: 0 };
         }
         let end = segments.get(place + 1).map(|next| next.name.first_block);
-        for block in blocks(&segments[place])? {
+        for frame in frames(&segments[place])? {
+            let Frame::Block(block) = frame else {
+                left.position.signed = left.position.tree.size();
+                continue;
+            };
             if block.number >= left.position.tree.size() && end.is_none_or(|end| block.number < end) {
                 left.position.pass_damage(&block);
                 left.newest = left.newest.max(block.latest_time());
@@ -144,14 +152,15 @@ fn readable(segments: &[Segment]) -> io::Result<Vec<(usize, Option<SegmentHead>)
     Ok(wanted)
 }
 
-fn blocks(segment: &Segment) -> io::Result<Vec<BlockHead>> {
+/// The blocks and checkpoints of a segment.
+fn frames(segment: &Segment) -> io::Result<Vec<Frame>> {
     let mut frames = Frames::open_for_heads(&segment.path)?;
-    let mut blocks = Vec::new();
+    let mut found = Vec::new();
     loop {
         match frames.next_step()? {
-            Step::Frame(Frame::Block(head), _) => blocks.push(head),
-            Step::Frame(..) | Step::Damage { .. } => {}
-            Step::End { .. } => return Ok(blocks),
+            Step::Frame(frame @ (Frame::Block(_) | Frame::Checkpoint(_)), _) => found.push(frame),
+            Step::Frame(Frame::Head(_), _) | Step::Damage { .. } => {}
+            Step::End { .. } => return Ok(found),
         }
     }
 }

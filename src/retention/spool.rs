@@ -11,13 +11,13 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use crate::access::export::{Clients, Keeping, write_gap, write_line};
-use crate::access::{AccessRecord, Gap};
+use crate::access::export::{Clients, Keeping, write_expired, write_gap, write_line};
+use crate::access::{AccessRecord, Expired, Gap};
 use crate::clock::Clock;
 use crate::config::AccessLog;
 use crate::retention::CloseError;
 use crate::retention::appender::{Appender, Now};
-use crate::retention::expiry::{StoreTime, delete_expired};
+use crate::retention::expiry::{StoreTime, delete, expired};
 use crate::retention::gaps::Gaps;
 use crate::retention::recorder::{Shared, StoreFull};
 
@@ -133,11 +133,11 @@ impl Spool {
         if now >= self.disk_due {
             self.look_at_disk(now);
         }
-        if now >= self.expiry_due {
-            self.expire(now);
-        }
         if self.failing.is_some_and(|(_, due)| now < due) {
             return false;
+        }
+        if now >= self.expiry_due && self.failing.is_none() {
+            self.expire(now);
         }
         match self.write_waiting(now) {
             Ok(more) => {
@@ -300,7 +300,7 @@ impl Spool {
 
     /// Gives the open segment up; what is not synced is written again.
     fn abandon(&mut self, error: &io::Error, now: Instant) {
-        let shorter = self.appender.abandon();
+        let shorter = self.appender.abandon(now);
         self.shared.stats.bytes.fetch_sub(shorter, Ordering::Relaxed);
         let no_space = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         let kind = if no_space { StoreFull::NoSpace } else { StoreFull::Failing };
@@ -342,15 +342,41 @@ impl Spool {
         }
     }
 
+    /// Deletes what is past its retention, once a record that says so is synced.
     fn expire(&mut self, now: Instant) {
         self.expiry_due = now + EXPIRY_EVERY;
         let time = self.setting.time.at(self.setting.clock.moment(), now);
-        match delete_expired(self.appender.directory().path(), time, self.shared.policy.load().retention) {
+        let retention = self.shared.policy.load().retention;
+        let deleted = expired(self.appender.directory().path(), time, retention).and_then(|found| {
+            let Some((segments, before_seq)) = found else { return Ok(0) };
+            self.keep_expired(before_seq, now).inspect_err(|error| self.abandon(error, now))?;
+            delete(&segments)
+        });
+        match deleted {
             Ok(bytes) => {
                 self.shared.stats.bytes.fetch_sub(bytes, Ordering::Relaxed);
             }
             Err(error) => tracing::warn!("access records past their retention stay: {error}"),
         }
+    }
+
+    /// Keeps a record of deletion, in a block of its own, so that it is found fast.
+    fn keep_expired(&mut self, before_seq: u64, monotonic: Instant) -> io::Result<()> {
+        let now = Now { monotonic, wall: self.setting.clock.now() };
+        self.seal(now)?;
+        let expired = Expired { time: now.wall, before_seq };
+        let keeping = Keeping {
+            seq: self.appender.next_seq(),
+            node: &self.setting.node,
+            clock_synchronized: self.shared.stats.clock_synchronized(),
+            clients: Clients::One,
+        };
+        write_expired(&expired, keeping, &mut self.appender.lines.bytes);
+        self.appender.lines.added(expired.time.as_millisecond());
+        self.loose.records += 1;
+        self.seal(now)?;
+        self.write(now)?;
+        self.sync()
     }
 
     /// Takes no more, writes and syncs what is left; once more into a fresh segment if that fails.

@@ -41,7 +41,7 @@ pub fn summarize(directory: &Path) -> io::Result<Summary> {
         from: None,
         to: None,
         free_bytes: disk.f_bavail.saturating_mul(disk.f_frsize),
-        verifier_key: key.map(|key| key.trim_end().to_owned()),
+        verifier_key: key.and_then(|keys| Some(keys.lines().next()?.to_owned())),
     };
     let mut first_seq = None;
     for segment in &segments {

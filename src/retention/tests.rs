@@ -498,6 +498,7 @@ pub(crate) fn written(directory: &Path, segments: &[Written<'_>]) {
             number: position.tree.size(),
             first_seq: position.next_seq,
             previous: position.previous,
+            signed: 0,
             sealed: 0,
         };
         let mut bytes = Vec::new();

@@ -1,0 +1,89 @@
+//! `icpgate logs verify`: whether a store is what its node signed.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{shown, unreadable};
+use crate::cli::Answer;
+use crate::clock::Clock;
+use crate::retention::verify::{Against, Break, Verdict};
+
+/// What `logs verify` is asked.
+#[derive(Clone, Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// The store: `access_log.directory`.
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// A verifier key that was kept outside the store; may be given more than once.
+    #[arg(long = "key", value_name = "VKEY")]
+    pub keys: Vec<String>,
+    /// A file with a checkpoint that was kept outside the store, which must be of the same history.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub since: Option<PathBuf>,
+    /// When the store was copied, RFC 3339; now by default. Judges what may be unsigned at its end.
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<Timestamp>,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Writes to `out` what is known of a store after verification.
+pub(in crate::cli) fn verify(args: &VerifyArgs, out: &mut dyn Write) -> anyhow::Result<Answer> {
+    let since = args.since.as_ref().map(fs_err::read).transpose().context("--since")?;
+    let at = args.at.unwrap_or_else(|| Clock::system().now());
+    let against = Against { keys: args.keys.clone(), since, at };
+    let verdict =
+        crate::retention::verify::verify(&args.dir, &against).with_context(|| unreadable(&args.dir))?;
+    if args.json {
+        writeln!(out, "{}", document(&verdict))?;
+    } else {
+        tell(&verdict, args.keys.is_empty(), out)?;
+    }
+    Ok(if verdict.is_ok() { Answer::Yes } else { Answer::No })
+}
+
+fn document(verdict: &Verdict) -> serde_json::Value {
+    let place = |found: &Break| {
+        json!({
+            "segment": found.segment.as_ref().map(|segment| segment.display().to_string()),
+            "byte": found.byte,
+            "block": found.block,
+            "reason": found.reason.to_string(),
+        })
+    };
+    json!({
+        "ok": verdict.is_ok(),
+        "records": verdict.records,
+        "from": verdict.from.map(shown),
+        "to": verdict.to.map(shown),
+        "checkpoint": verdict.checkpoint,
+        "first_break": verdict.first_break.as_ref().map(place),
+    })
+}
+
+fn tell(verdict: &Verdict, own_key: bool, out: &mut dyn Write) -> std::io::Result<()> {
+    let records = verdict.records;
+    match &verdict.first_break {
+        Some(found) => {
+            writeln!(out, "broken: {found}")?;
+            write!(out, "{records} records before it")?;
+        }
+        None => write!(out, "intact: {records} records")?,
+    }
+    match (verdict.from, verdict.to) {
+        (Some(from), Some(to)) => writeln!(out, ", from {} to {}", shown(from), shown(to))?,
+        _ => writeln!(out)?,
+    }
+    if let Some(checkpoint) = &verdict.checkpoint {
+        write!(out, "checkpoint:\n{checkpoint}")?;
+    }
+    if own_key {
+        writeln!(out, "checked with the store's own key; --key checks with one that was kept elsewhere")?;
+    }
+    Ok(())
+}

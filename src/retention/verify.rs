@@ -1,0 +1,367 @@
+//! Whether a store is what its node signed: nothing changed, cut, removed, swapped or put in.
+//!
+//! It fails on absence as on mismatch: what should be signed and is not, an end that nobody wrote, a
+//! missing checkpoint. Every byte of every segment is read, in one pass and bounded memory, and the
+//! first place that is wrong ends it. docs/retention-format.md, section 6, is the algorithm.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+
+use fs_err::File;
+use jiff::{SignedDuration, Timestamp};
+use rustix::fs::{FlockOperation, flock};
+use tlog_tiles::{Checkpoint, Hash};
+
+use crate::retention::block::{Unpacker, digest};
+use crate::retention::format::{BlockHead, Frame, SegmentHead};
+use crate::retention::frames::{Frames, Step};
+use crate::retention::notary::{CHECKPOINT_FILE, Keys, VERIFIER_FILE};
+use crate::retention::recovery::Position;
+use crate::retention::segment::{self, Segment, SegmentName};
+use crate::retention::{LOCK_FILE, verdict};
+
+pub use verdict::{Break, Reason, Verdict};
+
+/// How long a block may be without a signature, and a store without a writer and an end.
+const UNSIGNED: SignedDuration = SignedDuration::from_secs(60);
+/// A record of deletion takes no more bytes.
+const DELETION: u32 = 1024;
+/// A segment that the writer deletes meanwhile makes verification begin again, so often.
+const ATTEMPTS: usize = 3;
+
+/// What a store is held against.
+#[derive(Clone, Debug)]
+pub struct Against {
+    /// Verifier keys from outside the store; its own, where there are none.
+    pub keys: Vec<String>,
+    /// A checkpoint of the store that was kept elsewhere.
+    pub since: Option<Vec<u8>>,
+    /// The time at which the end of the store is judged.
+    pub at: Timestamp,
+}
+
+/// Verifies the store in `directory`.
+pub fn verify(directory: &Path, against: &Against) -> io::Result<Verdict> {
+    let mut attempts = ATTEMPTS;
+    loop {
+        attempts -= 1;
+        let mut verdict = Verdict::default();
+        match Verification::run(directory, against, &mut verdict) {
+            Ok(()) => return Ok(verdict),
+            Err(Stop::Broken(found)) => {
+                verdict.first_break = Some(found);
+                return Ok(verdict);
+            }
+            Err(Stop::Io(error)) if error.kind() == io::ErrorKind::NotFound && attempts > 0 => {
+                // Not the directory itself.
+                fs_err::metadata(directory)?;
+            }
+            Err(Stop::Io(error)) => return Err(error),
+        }
+    }
+}
+
+/// Why verification ends before the end.
+enum Stop {
+    Broken(Break),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<Reason> for Stop {
+    fn from(reason: Reason) -> Self {
+        Self::Broken(Break { reason, segment: None, byte: None, block: None })
+    }
+}
+
+/// A tree that must have been passed through.
+struct Milestone {
+    checkpoint: Checkpoint,
+    /// What is wrong when the tree was another at its size.
+    otherwise: Reason,
+    /// What is wrong when the store ends before it.
+    shorter: Reason,
+}
+
+struct Verification<'v> {
+    keys: Keys,
+    verdict: &'v mut Verdict,
+    position: Position,
+    milestones: Vec<Milestone>,
+    /// Whether a checkpoint was the last frame.
+    after_checkpoint: bool,
+    /// The first block that is in none.
+    unsigned: Option<BlockHead>,
+    last: Option<BlockHead>,
+    unpacker: Unpacker,
+    /// Set while it is open whether what stood before the oldest segment was deleted by the writer:
+    /// the number of the first record that is left.
+    deleted_before: Option<u64>,
+    /// Remains of failed writes, which must stand in the next segment.
+    remains: VecDeque<(u64, Hash)>,
+}
+
+impl Verification<'_> {
+    fn run(directory: &Path, against: &Against, verdict: &mut Verdict) -> Result<(), Stop> {
+        let own = read_if_there(&directory.join(VERIFIER_FILE))?;
+        let own = own.map(|keys| String::from_utf8_lossy(&keys).into_owned()).unwrap_or_default();
+        let given = against.keys.iter().map(String::as_str);
+        let keys = if against.keys.is_empty() { own.lines().collect() } else { given.collect::<Vec<_>>() };
+        if keys.is_empty() {
+            return Err(Reason::NoKey.into());
+        }
+        let keys = Keys::parse(keys).map_err(|key| Reason::BadKey(key.to_owned()))?;
+        // Before the segments, since a writer may add to both.
+        let shown = read_if_there(&directory.join(CHECKPOINT_FILE))?;
+        let writing = is_written_to(directory)?;
+        let segments = segment::list(directory)?;
+        let mut verification = Verification {
+            milestones: milestones(&keys, shown.as_deref(), against.since.as_deref())?,
+            keys,
+            verdict,
+            position: Position::default(),
+            after_checkpoint: false,
+            unsigned: None,
+            last: None,
+            unpacker: Unpacker::new()?,
+            deleted_before: None,
+            remains: VecDeque::new(),
+        };
+        for (place, segment) in segments.iter().enumerate() {
+            verification.segment(segment, place == 0, segments.get(place + 1), writing)?;
+        }
+        verification.end(against.at, writing, shown.is_some())
+    }
+
+    fn segment(
+        &mut self,
+        segment: &Segment,
+        is_first: bool,
+        next: Option<&Segment>,
+        writing: bool,
+    ) -> Result<(), Stop> {
+        let mut frames = Frames::open(&segment.path)?;
+        let found = |byte, reason| broken(segment, Some(byte), None, reason);
+        let Step::Frame(Frame::Head(head), 0) = frames.next_step()? else {
+            return Err(found(0, Reason::Damaged));
+        };
+        self.head(segment, &head, is_first)?;
+        let first = head.tree.size();
+        let end = next.map_or(u64::MAX, |next| next.name.first_block);
+        loop {
+            match frames.next_step()? {
+                Step::Frame(Frame::Head(_), byte) => return Err(found(byte, Reason::Damaged)),
+                Step::Frame(Frame::Block(block), byte) if block.number >= end => {
+                    let payload = frames.payload(byte, &block)?;
+                    if digest(payload) != block.digest {
+                        return Err(found(byte, Reason::Changed));
+                    }
+                    self.remains.push_back((block.number, block.leaf()));
+                }
+                Step::Frame(Frame::Block(block), byte) => {
+                    let payload = frames.payload(byte, &block)?;
+                    if digest(payload) != block.digest || crc32c::crc32c(payload) != block.crc {
+                        return Err(broken(segment, Some(byte), Some(block.number), Reason::Changed));
+                    }
+                    if block.number == first && block.sealed != head.opened {
+                        return Err(broken(segment, Some(0), Some(first), Reason::Renamed));
+                    }
+                    self.deletion(&block, payload);
+                    self.block(&block, (segment, byte))?;
+                }
+                Step::Frame(Frame::Checkpoint(_), _) if !self.remains.is_empty() => {}
+                Step::Frame(Frame::Checkpoint(note), byte) => self.checkpoint(&note, segment, byte)?,
+                Step::Damage { from, .. } => return Err(found(from, Reason::Damaged)),
+                Step::End { at, length } if at == length => return Ok(()),
+                // Whoever writes may be at it.
+                Step::End { .. } if next.is_none() && writing => return Ok(()),
+                Step::End { at, .. } => return Err(found(at, Reason::Unfinished)),
+            }
+        }
+    }
+
+    fn head(&mut self, segment: &Segment, head: &SegmentHead, is_first: bool) -> Result<(), Stop> {
+        let found = |reason| Err(broken(segment, Some(0), None, reason));
+        let opened = Timestamp::from_millisecond(head.opened).unwrap_or_default();
+        if segment.name != SegmentName::new(opened, head.tree.size()) {
+            return found(Reason::Renamed);
+        }
+        if is_first {
+            self.position.tree = head.tree.clone();
+            (self.position.previous, self.position.next_seq) = (head.previous, head.first_seq);
+            self.deleted_before = (head.tree.size() > 0).then_some(head.first_seq);
+            self.milestones()?;
+            return Ok(());
+        }
+        let (before, here) = (self.position.tree.size(), head.tree.size());
+        if here != before {
+            return found(Reason::Missing { from: before, to: here });
+        }
+        let same = head.tree.edge() == self.position.tree.edge()
+            && head.previous == self.position.previous
+            && head.first_seq == self.position.next_seq;
+        if same { Ok(()) } else { found(Reason::Foreign) }
+    }
+
+    fn block(&mut self, block: &BlockHead, (segment, byte): (&Segment, u64)) -> Result<(), Stop> {
+        let found = |reason| Err(broken(segment, Some(byte), Some(block.number), reason));
+        let before = self.position.tree.size();
+        if block.number != before {
+            return found(Reason::Missing { from: before, to: block.number });
+        }
+        if block.previous != self.position.previous || block.first_seq != self.position.next_seq {
+            return found(Reason::Foreign);
+        }
+        // What the first of a store says of a checkpoint that was deleted cannot be compared.
+        let is_first = self.last.is_none() && !self.after_checkpoint;
+        if block.signed != self.position.signed && !is_first {
+            return found(Reason::Checkpoints);
+        }
+        self.position.signed = block.signed;
+        self.after_checkpoint = false;
+        while let Some((number, leaf)) = self.remains.pop_front_if(|(number, _)| *number <= block.number) {
+            if number == block.number && leaf != block.leaf() {
+                return found(Reason::Foreign);
+            }
+        }
+        self.position.pass(block);
+        self.unsigned.get_or_insert(*block);
+        self.last = Some(*block);
+        if !block.is_end() {
+            self.verdict.count(block);
+        }
+        self.milestones()
+    }
+
+    /// Looks for the writer's word that it deleted what stood before the oldest segment.
+    fn deletion(&mut self, block: &BlockHead, payload: &[u8]) {
+        #[derive(serde::Deserialize)]
+        struct Fields<'l> {
+            event: &'l str,
+            before_seq: u64,
+        }
+        let Some(first) = self.deleted_before.filter(|_| block.raw_length <= DELETION) else { return };
+        let mut lines = Vec::new();
+        let unpacked = self.unpacker.unpack(*block, payload, &mut lines);
+        let fields = serde_json::from_slice::<Fields<'_>>(&lines).ok().filter(|_| unpacked);
+        if fields.is_some_and(|fields| fields.event == "expired" && fields.before_seq >= first) {
+            self.deleted_before = None;
+        }
+    }
+
+    /// Compares the tree with what it must be at its size.
+    fn milestones(&mut self) -> Result<(), Stop> {
+        let tree = &self.position.tree;
+        for milestone in self.milestones.extract_if(.., |one| one.checkpoint.size() == tree.size()) {
+            if *milestone.checkpoint.hash() != tree.root() {
+                return Err(milestone.otherwise.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, note: &[u8], segment: &Segment, byte: u64) -> Result<(), Stop> {
+        let found = |reason| broken(segment, Some(byte), None, reason);
+        let checkpoint = self.keys.open(note).map_err(|_| found(Reason::BadSignature))?;
+        let tree = &self.position.tree;
+        if checkpoint.size() != tree.size() || *checkpoint.hash() != tree.root() {
+            return Err(found(Reason::OtherTree));
+        }
+        if self.after_checkpoint {
+            return Err(found(Reason::Checkpoints));
+        }
+        self.position.signed = tree.size();
+        self.after_checkpoint = true;
+        self.unsigned = None;
+        self.verdict.checkpoint = Some(String::from_utf8_lossy(note).into_owned());
+        Ok(())
+    }
+
+    /// Judges what stands at the end, or does not.
+    fn end(self, at: Timestamp, writing: bool, is_shown: bool) -> Result<(), Stop> {
+        if let Some(milestone) = self.milestones.into_iter().next() {
+            let before = milestone.checkpoint.size() < self.position.tree.size();
+            return Err(if before { Reason::Before.into() } else { milestone.shorter.into() });
+        }
+        let is_old = |sealed: i64| {
+            Timestamp::from_millisecond(sealed).is_ok_and(|sealed| at.duration_since(sealed) > UNSIGNED)
+        };
+        let Some(last) = self.last else {
+            return if self.position.tree.size() > 0 { Err(Reason::NoRecords.into()) } else { Ok(()) };
+        };
+        if let Some(block) = self.unsigned {
+            let span = SignedDuration::from_millis(last.sealed.saturating_sub(block.sealed));
+            if is_old(block.sealed) || span > UNSIGNED {
+                let reason = Reason::Unsigned { from: block.number, to: last.number };
+                return Err(Stop::Broken(Break {
+                    reason,
+                    segment: None,
+                    byte: None,
+                    block: Some(block.number),
+                }));
+            }
+        }
+        if let Some(first_seq) = self.deleted_before {
+            return Err(Reason::Deleted { first_seq }.into());
+        }
+        if self.verdict.checkpoint.is_some() && !is_shown {
+            return Err(Reason::NoCheckpoint.into());
+        }
+        if !last.is_end() && !writing && is_old(last.sealed) {
+            let reason = Reason::NotEnded;
+            return Err(Stop::Broken(Break { reason, segment: None, byte: None, block: Some(last.number) }));
+        }
+        Ok(())
+    }
+}
+
+/// The trees that a store must have passed through: the checkpoint that it shows, and `since`.
+fn milestones(keys: &Keys, shown: Option<&[u8]>, since: Option<&[u8]>) -> Result<Vec<Milestone>, Stop> {
+    let mut milestones = Vec::new();
+    if let Some(note) = shown {
+        let checkpoint = keys.open(note).map_err(|_| Reason::BadShownCheckpoint)?;
+        let (otherwise, shorter) = (Reason::OtherThanShown, Reason::ShorterThanShown);
+        milestones.push(Milestone { checkpoint, otherwise, shorter });
+    }
+    if let Some(note) = since {
+        let checkpoint = keys.open(note).map_err(|_| Reason::BadSince)?;
+        let (otherwise, shorter) = (Reason::OtherThanSince, Reason::ShorterThanSince);
+        milestones.push(Milestone { checkpoint, otherwise, shorter });
+    }
+    Ok(milestones)
+}
+
+fn broken(segment: &Segment, byte: Option<u64>, block: Option<u64>, reason: Reason) -> Stop {
+    Stop::Broken(Break { segment: Some(segment.path.clone()), byte, block, reason })
+}
+
+fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs_err::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a process has the store open for writing.
+fn is_written_to(directory: &Path) -> io::Result<bool> {
+    let lock = match File::open(directory.join(LOCK_FILE)) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    match flock(&lock, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,311 @@
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::*;
+use crate::retention::appender::{Appender, Now};
+use crate::retention::format::BLOCK_HEAD;
+use crate::retention::notary::Notary;
+
+const SEGMENTS: i64 = 4;
+const BLOCKS: i64 = 5;
+const RECORDS: u64 = 3;
+
+fn time(milliseconds: i64) -> Timestamp {
+    Timestamp::from_millisecond(1_772_000_000_000 + milliseconds).expect("a time")
+}
+
+/// A store whose segments are hours apart, ended in good order; its checkpoints, oldest first.
+fn write_store(directory: &Path, word: &str) -> Vec<Vec<u8>> {
+    let notary = Notary::open(directory, "edge-1").expect("a key");
+    let file = File::open(directory).expect("opened");
+    let mut appender = Appender::new(file, notary, Position::default()).expect("an appender");
+    let mut checkpoints = Vec::new();
+    for segment in 0..SEGMENTS {
+        for block in 0..BLOCKS {
+            let at = segment * 3_600_000 + block * 1_000;
+            let now = Now { monotonic: Instant::now(), wall: time(at) };
+            for record in 0..RECORDS {
+                let seq = appender.next_seq();
+                let line = format!("{{\"seq\":{seq},\"event\":\"request\",\"path\":\"/{word}/{record}\"}}\n");
+                appender.lines.bytes.extend_from_slice(line.as_bytes());
+                appender.lines.added(time(at).as_millisecond());
+            }
+            appender.seal(now).expect("sealed");
+            if (segment, block) == (SEGMENTS - 1, BLOCKS - 1) {
+                appender.seal_end(now).expect("sealed");
+            }
+            if block % 2 == 0 {
+                appender.sign().expect("signed");
+            }
+            appender.write(now).expect("written");
+            appender.sync().expect("synced");
+            checkpoints.push(fs_err::read(directory.join(CHECKPOINT_FILE)).expect("a checkpoint"));
+        }
+        appender.roll(Now { monotonic: Instant::now(), wall: time(0) }).expect("rolled");
+    }
+    checkpoints
+}
+
+fn against() -> Against {
+    Against { keys: Vec::new(), since: None, at: time(100 * 3_600_000) }
+}
+
+fn key_of(directory: &Path) -> String {
+    fs_err::read_to_string(directory.join(VERIFIER_FILE)).expect("a key").trim_end().to_owned()
+}
+
+fn segments(directory: &Path) -> Vec<PathBuf> {
+    segment::list(directory).expect("listed").into_iter().map(|segment| segment.path).collect()
+}
+
+#[track_caller]
+fn check(directory: &Path, against: &Against, expected: Option<Reason>) {
+    let verdict = verify(directory, against).expect("verified");
+    assert_eq!(verdict.first_break.map(|found| found.reason), expected);
+}
+
+/// Where the frames of a segment begin and end, and whether each is a block.
+fn frames_of(path: &Path) -> Vec<(usize, usize, bool)> {
+    let mut frames = Frames::open(path).expect("opened");
+    let mut found = Vec::new();
+    while let Step::Frame(frame, at) = frames.next_step().expect("read") {
+        found.push((at as usize, frames.at() as usize, matches!(frame, Frame::Block(_))));
+    }
+    found
+}
+
+/// Puts right CRCs into every frame, as a forger would.
+fn mend(bytes: &mut [u8], frames: &[(usize, usize, bool)]) {
+    for &(from, to, is_block) in frames {
+        let frame = &mut bytes[from..to];
+        if is_block {
+            let crc = crc32c::crc32c(&frame[BLOCK_HEAD..]);
+            frame[12..16].copy_from_slice(&crc.to_le_bytes());
+        }
+        let end = if is_block { BLOCK_HEAD } else { frame.len() };
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&frame[..4]), &frame[8..end]);
+        frame[4..8].copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
+#[test]
+fn an_intact_store_is_verified_against_every_checkpoint_it_had() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let checkpoints = write_store(folder.path(), "a");
+    let keys = vec![key_of(folder.path())];
+    for since in checkpoints {
+        let against = Against { keys: keys.clone(), since: Some(since), ..against() };
+        let verdict = verify(folder.path(), &against).expect("verified");
+        assert_eq!(verdict.first_break, None);
+        assert_eq!(verdict.records, (SEGMENTS * BLOCKS) as u64 * RECORDS);
+        assert_eq!((verdict.from, verdict.to), (Some(time(0)), Some(time(3 * 3_600_000 + 4_000))));
+        assert!(verdict.checkpoint.expect("a checkpoint").starts_with("icpgate/edge-1\n21\n"));
+    }
+}
+
+#[test]
+fn every_one_of_a_thousand_changes_is_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (intact, other) = (folder.path().join("intact"), folder.path().join("other"));
+    for (directory, word) in [(&intact, "a"), (&other, "b")] {
+        fs_err::create_dir(directory).expect("created");
+        write_store(directory, word);
+    }
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut done = 0;
+    while done < 1_000 {
+        let changed = folder.path().join(format!("changed-{done}"));
+        copy(&intact, &changed);
+        let what = change(&changed, &other, &mut random);
+        if !same(&intact, &changed) {
+            // The key and the newest checkpoint are what an auditor has from before.
+            let keys = vec![key_of(&intact)];
+            let verdict = verify(&changed, &Against { keys, ..against() }).expect("verified");
+            assert!(!verdict.is_ok(), "change {done} was not found: {what}");
+            done += 1;
+        }
+        fs_err::remove_dir_all(changed).expect("removed");
+    }
+    check(&intact, &against(), None);
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs_err::create_dir(to).expect("created");
+    for entry in fs_err::read_dir(from).expect("listed") {
+        let path = entry.expect("listed").path();
+        fs_err::copy(&path, to.join(path.file_name().expect("a name"))).expect("copied");
+    }
+}
+
+fn same(one: &Path, other: &Path) -> bool {
+    let content = |directory: &Path| {
+        let files = fs_err::read_dir(directory).expect("listed").map(|entry| entry.expect("listed").path());
+        let mut files: Vec<_> = files
+            .map(|path| (path.file_name().map(ToOwned::to_owned), fs_err::read(&path).expect("read")))
+            .collect();
+        files.sort();
+        files
+    };
+    content(one) == content(other)
+}
+
+/// Changes something; what it was.
+fn change(directory: &Path, other: &Path, random: &mut fastrand::Rng) -> String {
+    let segments = segments(directory);
+    let one = random.usize(..segments.len());
+    let path = &segments[one];
+    let mut bytes = fs_err::read(path).expect("read");
+    let frames = frames_of(path);
+    let kind = random.u32(..11);
+    match kind {
+        0 | 1 => flip(&mut bytes, random),
+        2 => {
+            flip(&mut bytes, random);
+            mend(&mut bytes, &frames);
+        }
+        3 => bytes.truncate(random.usize(..bytes.len())),
+        // At the end of a frame, with nothing torn.
+        4 => bytes.truncate(frames[random.usize(..frames.len())].0),
+        5 => {
+            let files = [path, &directory.join(CHECKPOINT_FILE)];
+            fs_err::remove_file(files[random.usize(..2)]).expect("removed");
+            return "a file removed".to_owned();
+        }
+        6 => {
+            let two = &segments[random.usize(..segments.len())];
+            let content = fs_err::read(two).expect("read");
+            fs_err::write(two, &bytes).expect("written");
+            bytes = content;
+        }
+        7 => {
+            let [(from, to, _), (from_too, to_too, _)] = two_in_order(&frames, random);
+            bytes = [
+                &bytes[..from],
+                &bytes[from_too..to_too],
+                &bytes[to..from_too],
+                &bytes[from..to],
+                &bytes[to_too..],
+            ]
+            .concat();
+        }
+        8 => {
+            let (from, to, _) = frames[random.usize(..frames.len())];
+            if random.bool() { drop(bytes.drain(from..to)) } else { bytes.extend_from_within(from..to) }
+        }
+        9 => {
+            let at = random.usize(..=bytes.len());
+            let inserted: Vec<u8> = (0..random.usize(1..300)).map(|_| random.u8(..)).collect();
+            bytes.splice(at..at, inserted);
+        }
+        // Another store's segment in the place of one, or more.
+        _ => {
+            let strangers = self::segments(other);
+            if random.bool() {
+                for file in [CHECKPOINT_FILE, VERIFIER_FILE] {
+                    fs_err::copy(other.join(file), directory.join(file)).expect("copied");
+                }
+                for (path, stranger) in segments.iter().zip(&strangers) {
+                    fs_err::copy(stranger, path).expect("copied");
+                }
+            }
+            bytes = fs_err::read(&strangers[one]).expect("read");
+        }
+    }
+    fs_err::write(path, bytes).expect("written");
+    format!("kind {kind} in segment {one}")
+}
+
+fn flip(bytes: &mut [u8], random: &mut fastrand::Rng) {
+    let bit = random.usize(..bytes.len() * 8);
+    bytes[bit / 8] ^= 1 << (bit % 8);
+}
+
+fn two_in_order(frames: &[(usize, usize, bool)], random: &mut fastrand::Rng) -> [(usize, usize, bool); 2] {
+    let second = random.usize(1..frames.len());
+    [frames[random.usize(..second)], frames[second]]
+}
+
+#[test]
+fn a_flipped_bit_in_the_key_or_the_checkpoint_shown_is_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write_store(folder.path(), "a");
+    for name in [CHECKPOINT_FILE, VERIFIER_FILE] {
+        let path = folder.path().join(name);
+        let bytes = fs_err::read(&path).expect("read");
+        for bit in 0..bytes.len() * 8 {
+            let mut bytes = bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            fs_err::write(&path, bytes).expect("written");
+            assert!(!verify(folder.path(), &against()).expect("verified").is_ok(), "{name}: bit {bit}");
+        }
+        fs_err::write(&path, bytes).expect("written");
+    }
+}
+
+#[test]
+fn a_history_written_anew_with_the_key_is_found_by_any_older_checkpoint() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let checkpoints = write_store(folder.path(), "a");
+    for path in segments(folder.path()) {
+        fs_err::remove_file(path).expect("removed");
+    }
+    write_store(folder.path(), "b");
+    check(folder.path(), &against(), None);
+    for since in checkpoints {
+        check(folder.path(), &Against { since: Some(since), ..against() }, Some(Reason::OtherThanSince));
+    }
+}
+
+#[test]
+fn a_store_set_back_to_an_earlier_state_is_found_by_a_later_checkpoint() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let checkpoints = write_store(folder.path(), "a");
+    let last = segments(folder.path()).pop().expect("a segment");
+    fs_err::remove_file(last).expect("removed");
+    fs_err::write(folder.path().join(CHECKPOINT_FILE), &checkpoints[14]).expect("written");
+    let since = checkpoints.last().cloned();
+    check(folder.path(), &Against { since, ..against() }, Some(Reason::ShorterThanSince));
+    check(folder.path(), &against(), Some(Reason::NotEnded));
+}
+
+#[test]
+fn what_is_missing_is_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let directory = folder.path();
+    write_store(directory, "a");
+    let segments = segments(directory);
+    let first_seq = 1 + BLOCKS as u64 * RECORDS;
+    fs_err::rename(&segments[0], directory.join("aside")).expect("moved");
+    check(directory, &against(), Some(Reason::Deleted { first_seq }));
+    fs_err::rename(directory.join("aside"), &segments[0]).expect("moved back");
+    fs_err::remove_file(directory.join(CHECKPOINT_FILE)).expect("removed");
+    check(directory, &against(), Some(Reason::NoCheckpoint));
+    fs_err::remove_file(directory.join(VERIFIER_FILE)).expect("removed");
+    check(directory, &against(), Some(Reason::NoKey));
+    let against = Against { keys: vec!["nonsense".to_owned()], ..against() };
+    check(directory, &against, Some(Reason::BadKey("nonsense".to_owned())));
+}
+
+#[test]
+fn a_tail_may_be_unsigned_for_a_minute() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let notary = Notary::open(folder.path(), "edge-1").expect("a key");
+    let file = File::open(folder.path()).expect("opened");
+    let mut appender = Appender::new(file, notary, Position::default()).expect("an appender");
+    let now = Now { monotonic: Instant::now(), wall: time(0) };
+    appender.lines.bytes.extend_from_slice(b"{}\n");
+    appender.lines.added(0);
+    appender.seal(now).expect("sealed");
+    appender.write(now).expect("written");
+    appender.sync().expect("synced");
+    check(folder.path(), &Against { at: time(59_000), ..against() }, None);
+    let unsigned = Reason::Unsigned { from: 0, to: 0 };
+    check(folder.path(), &Against { at: time(61_000), ..against() }, Some(unsigned));
+    // Torn while nobody writes.
+    let segment = &segments(folder.path())[0];
+    let length = fs_err::metadata(segment).expect("there").len();
+    let file = std::fs::OpenOptions::new().write(true).open(segment).expect("opened");
+    file.write_all_at(b"icpB", length).expect("written");
+    check(folder.path(), &Against { at: time(0), ..against() }, Some(Reason::Unfinished));
+}
