@@ -106,11 +106,11 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), NotStarted> {
         () = binding.run() => {}
         () = signals.stop.next() => {}
     }
+    // The phase comes first: a connection that is accepted until the port is closed sees it.
+    edge.phase.send_replace(Phase::Draining);
     tracing::info!(connections = edge.admission.open(), "draining");
     notify(&[NotifyState::Stopping]);
     reloading.abort();
-    // The phase comes first: a connection that is accepted until the port is closed sees it.
-    edge.phase.send_replace(Phase::Draining);
     binding.close().await;
     tasks.close();
     let drain_timeout = edge.snapshots.load().config.limits.drain_timeout;

@@ -66,12 +66,9 @@ impl Selection {
     }
 
     fn takes(&self, time: Timestamp, fields: &Fields<'_>) -> bool {
-        let host = |wanted: &String| {
-            [&fields.host, &fields.server_name]
-                .into_iter()
-                .flatten()
-                .any(|name| name.eq_ignore_ascii_case(wanted))
-        };
+        // A connection serves requests for other hosts than the one that it was opened for.
+        let name = fields.host.as_ref().or(fields.server_name.as_ref());
+        let host = |wanted: &String| name.is_some_and(|name| name.eq_ignore_ascii_case(wanted));
         self.from.is_none_or(|from| time >= from)
             && self.to.is_none_or(|to| time < to)
             && self.client.is_none_or(|client| fields.client_ip == Some(client.to_canonical()))

@@ -21,4 +21,5 @@ mod hello;
 mod layers;
 mod limits;
 mod proxying;
+mod records;
 mod tls;

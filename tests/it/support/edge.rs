@@ -299,6 +299,12 @@ impl Folder {
 
     /// Starts the program, and waits for nothing.
     pub(crate) fn spawn(self) -> Edge {
+        let (child, log, reading) = self.launch();
+        Edge { folder: self, child, log, reading: Some(reading) }
+    }
+
+    /// The process, what it writes to stderr, and the thread that reads it.
+    fn launch(&self) -> (Child, Arc<Mutex<String>>, std::thread::JoinHandle<()>) {
         let mut words = self.builder.wrapper.clone();
         words.extend([env!("CARGO_BIN_EXE_icpgate").to_owned(), "run".to_owned(), "--config".to_owned()]);
         let mut child = Command::new(&words[0])
@@ -319,20 +325,13 @@ impl Folder {
                 log.push('\n');
             }
         });
-        Edge { folder: self, child, log, reading: Some(reading) }
+        (child, log, reading)
     }
 
     /// Starts the program, and waits until it has bound what it may.
     pub(crate) async fn start(self) -> Edge {
         let mut edge = self.spawn();
-        eventually("the program serves", PATIENCE, async || {
-            let ended = edge.child.try_wait().expect("it can be asked");
-            assert!(ended.is_none(), "the program ended: {ended:?}");
-            let (_, body) = edge.get("/status.json").await?;
-            let status: Value = serde_json::from_str(&body).expect("JSON");
-            (!status["listeners"].as_array()?.is_empty()).then_some(())
-        })
-        .await;
+        edge.serving().await;
         edge
     }
 }
@@ -383,6 +382,25 @@ impl Edge {
             wrapper: Vec::new(),
             environment: Vec::new(),
         }
+    }
+
+    /// Waits until the program has bound what it may.
+    async fn serving(&mut self) {
+        eventually("the program serves", PATIENCE, async || {
+            let ended = self.child.try_wait().expect("it can be asked");
+            assert!(ended.is_none(), "the program ended: {ended:?}");
+            let (_, body) = self.get("/status.json").await?;
+            let status: Value = serde_json::from_str(&body).expect("JSON");
+            (!status["listeners"].as_array()?.is_empty()).then_some(())
+        })
+        .await;
+    }
+
+    /// Starts the program again over the same files, once it has ended.
+    pub(crate) async fn restart(&mut self) {
+        let (child, log, reading) = self.folder.launch();
+        (self.child, self.log, self.reading) = (child, log, Some(reading));
+        self.serving().await;
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -1,0 +1,282 @@
+//! The store under a running edge: in time, without gaps, and honest when it cannot keep.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::client::{Http1, Target};
+use crate::support::edge::{Edge, Folder, run};
+use crate::support::hello::client_hello;
+use crate::support::origin::Origin;
+use crate::support::probe::{Answer, probe};
+use crate::support::{PATIENCE, eventually};
+
+const HOST: &str = "www.example.cn";
+const KEPT: &str = "icpgate_access_records_total";
+const LOST: &str = "icpgate_access_records_lost_total";
+
+#[tokio::test]
+async fn a_record_is_kept_within_100_ms() {
+    let origin = Origin::text("hello").await;
+    let edge = Edge::builder().origin(origin.address).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    let mut late = 0;
+    for round in 1..=10 {
+        assert_eq!(client.get(HOST, "/").await.text(), "hello");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        late += round - edge.records().await.len();
+        edge.records_where(round, |_| true).await;
+    }
+    // The disk is shared with whatever else this machine does.
+    assert!(late <= 2, "{late} of 10 came later");
+}
+
+/// The numbers are those from 1 on, and each record is there.
+#[track_caller]
+fn assert_no_gap(records: &[Value]) {
+    let numbers: Vec<u64> = records.iter().map(|record| record["seq"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn numbers_go_on_after_a_stop_of_any_kind() {
+    let origin = Origin::text("hello").await;
+    let mut edge = Edge::builder().origin(origin.address).start().await;
+    let ask = async |edge: &Edge, path: &str| {
+        let mut client = Target::https(edge).http1(HOST).await;
+        for _ in 0..20 {
+            assert_eq!(client.get(HOST, path).await.text(), "hello");
+        }
+    };
+    ask(&edge, "/first").await;
+    edge.signal(Signal::TERM);
+    assert_eq!(edge.wait_exit().await, 0);
+    assert_eq!(edge.records().await.len(), 20, "all of it is flushed");
+
+    edge.restart().await;
+    ask(&edge, "/second").await;
+    edge.records_where(20, |record| record["path"] == "/second").await;
+    edge.signal(Signal::KILL);
+    assert_ne!(edge.wait_exit().await, 0);
+
+    edge.restart().await;
+    ask(&edge, "/third").await;
+    edge.records_where(20, |record| record["path"] == "/third").await;
+    let records = edge.records().await;
+    assert_no_gap(&records);
+    for path in ["/first", "/second", "/third"] {
+        assert_eq!(records.iter().filter(|record| record["path"] == path).count(), 20, "{path}");
+    }
+    let others: Vec<&Value> = records.iter().filter(|record| record["path"].is_null()).collect();
+    assert!(others.len() == 1 && others[0]["event"] == "gap", "that it was killed is told: {others:?}");
+}
+
+#[tokio::test]
+async fn a_kill_under_load_leaves_a_store_that_goes_on() {
+    let origin = Origin::text("hello").await;
+    let mut edge = Edge::builder().origin(origin.address).start().await;
+    for _ in 0..3 {
+        let mut clients = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let target = Target::https(&edge);
+            clients.spawn(async move {
+                let mut client = target.http1(HOST).await;
+                while client.try_send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await.is_ok() {
+                    if client.try_answer("GET").await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        eventually("records", PATIENCE, async || (edge.metric(KEPT).await > 100.0).then_some(())).await;
+        edge.signal(Signal::KILL);
+        edge.wait_exit().await;
+        while clients.join_next().await.is_some() {}
+        edge.restart().await;
+    }
+    let records = edge.records().await;
+    assert!(records.len() > 300, "{}", records.len());
+    assert_no_gap(&records);
+}
+
+#[tokio::test]
+async fn a_flood_of_refusals_adds_up() {
+    const FLOOD: usize = 1500;
+    let edge = Edge::builder().start().await;
+    let hello = client_hello("www.example.net");
+    for _ in 0..FLOOD / 10 {
+        let ten = std::array::from_fn::<_, 10, _>(|_| probe(edge.https(), &hello));
+        for answer in futures(ten).await {
+            assert_eq!(answer, Answer::RESET);
+        }
+    }
+    let series = "icpgate_connections_refused_total{listener=\"https\",reason=\"not_filed\"}";
+    assert_eq!(edge.metric(series).await, FLOOD as f64);
+    let standing_for = |record: &Value| record["count"].as_u64().unwrap_or(1);
+    let records = eventually("every one is kept", PATIENCE, async || {
+        let records = edge.records().await;
+        (records.iter().map(standing_for).sum::<u64>() >= FLOOD as u64).then_some(records)
+    })
+    .await;
+    assert_eq!(records.iter().map(standing_for).sum::<u64>(), FLOOD as u64);
+    println!("{FLOOD} refusals in {} records", records.len());
+    assert!(records.iter().all(|record| record["reason"] == "not_filed" && record["peer_ip"] == "127.0.0.1"));
+    assert_no_gap(&records);
+}
+
+/// What all of them give, side by side.
+async fn futures<T, const N: usize>(waits: [impl Future<Output = T>; N]) -> Vec<T> {
+    let mut waits = waits.map(Box::pin);
+    let mut outcomes: Vec<Option<T>> = (0..N).map(|_| None).collect();
+    std::future::poll_fn(|cx| {
+        for (wait, outcome) in waits.iter_mut().zip(&mut outcomes) {
+            if outcome.is_none()
+                && let std::task::Poll::Ready(value) = wait.as_mut().poll(cx)
+            {
+                *outcome = Some(value);
+            }
+        }
+        if outcomes.iter().all(Option::is_some) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    outcomes.into_iter().flatten().collect()
+}
+
+/// The files, with more said about the store.
+fn with_store(origin: &Origin, more: &str) -> Folder {
+    let folder = Edge::builder().origin(origin.address).write();
+    folder.replace("icpgate.yaml", say(&folder, more));
+    folder
+}
+
+/// The configuration with more said about the store.
+fn say(folder: &Folder, more: &str) -> String {
+    let before = folder.configuration();
+    let after = before.replace("reserve: 1MiB", more);
+    assert_ne!(before, after);
+    after
+}
+
+async fn status(client: &mut Http1, path: &str) -> u16 {
+    client.get(HOST, path).await.status
+}
+
+/// More than any disk has.
+const BEYOND: &str = "reserve: 1000TiB";
+
+#[tokio::test]
+async fn without_room_requests_are_refused_until_there_is() {
+    let origin = Origin::text("hello").await;
+    let edge = with_store(&origin, "reserve: 0").start().await;
+    let target = Target::https(&edge);
+    let mut client = target.http1(HOST).await;
+    assert_eq!(status(&mut client, "/before").await, 200);
+    edge.replace("icpgate.yaml", say(&edge, BEYOND));
+    eventually("503", PATIENCE, async || (status(&mut client, "/filling").await == 503).then_some(())).await;
+    let answer = client.get(HOST, "/full").await;
+    assert!(answer.status == 503 && answer.text().contains("request id: "), "{answer:?}");
+    assert_eq!(target.http2(HOST).await.get(HOST, "/full").await.status, 503);
+    // Refusals need no room yet.
+    assert_eq!(probe(edge.https(), &client_hello("www.example.net")).await, Answer::RESET);
+    let full = edge.status().await["retention"]["full"].clone();
+    assert_eq!(full, "reserve");
+    assert!(!origin.seen().iter().any(|request| request.target() == "/full"), "it never got there");
+    let refused = 3;
+
+    edge.replace("icpgate.yaml", say(&edge, "reserve: 0"));
+    eventually("200", PATIENCE, async || (status(&mut client, "/after").await == 200).then_some(())).await;
+    assert_eq!(edge.metric(LOST).await, 0.0);
+    let records = edge.records_where(1, |record| record["event"] == "gap").await;
+    assert_eq!(records[0]["reason"], "refused");
+    assert!(records[0]["count"].as_u64().unwrap() >= refused, "{}", records[0]);
+    edge.records_where(1, |record| record["event"] == "refused").await;
+    let records = edge.records_where(1, |record| record["path"] == "/after").await;
+    assert_eq!(records[0]["status"], 200);
+    assert_no_gap(&edge.records().await);
+}
+
+#[tokio::test]
+async fn without_room_requests_are_served_and_counted_where_that_is_wished() {
+    let origin = Origin::text("hello").await;
+    let edge = with_store(&origin, "when_full: drop, reserve: 0").start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    assert_eq!(status(&mut client, "/before").await, 200);
+    edge.replace("icpgate.yaml", say(&edge, "when_full: drop, reserve: 1000TiB"));
+    eventually("the store is full", PATIENCE, async || {
+        (edge.status().await["retention"]["full"] == "reserve").then_some(())
+    })
+    .await;
+    for _ in 0..7 {
+        assert_eq!(status(&mut client, "/dropped").await, 200);
+    }
+    edge.metric_becomes(LOST, 7.0).await;
+    edge.replace("icpgate.yaml", say(&edge, "when_full: drop, reserve: 0"));
+    let gap = edge.records_where(1, |record| record["event"] == "gap").await.remove(0);
+    assert_eq!((gap["reason"].as_str(), gap["count"].as_u64()), (Some("dropped"), Some(7)));
+    assert_eq!(status(&mut client, "/after").await, 200);
+    edge.records_where(1, |record| record["path"] == "/after").await;
+    let records = edge.records().await;
+    assert!(!records.iter().any(|record| record["path"] == "/dropped"));
+    assert_no_gap(&records);
+}
+
+/// A disk of 4 MiB, mounted for as long as this lives.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// `None` where this user may not mount.
+    async fn mount(at: &Path) -> Option<Self> {
+        fs_err::create_dir(at).unwrap();
+        let words = ["-t", "tmpfs", "-o", "size=4m", "tmpfs"].map(std::ffi::OsStr::new);
+        let mounted = run("mount", words.into_iter().chain([at.as_os_str()])).await;
+        (mounted.code == 0).then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = std::process::Command::new("umount").arg("--lazy").arg(&self.0).status();
+        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking());
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_is_really_full_is_no_different() {
+    let origin = Origin::text("hello").await;
+    let folder = with_store(&origin, "reserve: 0");
+    let Some(disk) = SmallDisk::mount(&folder.path("access")).await else {
+        println!(
+            "a small disk cannot be mounted by this user; the same is tried by a reserve beyond the disk alone"
+        );
+        return;
+    };
+    let edge = folder.start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    assert_eq!(status(&mut client, "/before").await, 200);
+    edge.records_where(1, |record| record["path"] == "/before").await;
+    // Until the disk takes no more.
+    let filler = disk.0.join("filler");
+    let full = fs_err::write(&filler, vec![0; 5 << 20]).expect_err("full");
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+
+    let began = Instant::now();
+    eventually("503", PATIENCE, async || (status(&mut client, "/filling").await == 503).then_some(())).await;
+    println!("503 after {:?}", began.elapsed());
+    assert_eq!(edge.status().await["retention"]["full"], "no_space");
+    fs_err::remove_file(&filler).unwrap();
+    eventually("200", PATIENCE, async || (status(&mut client, "/after").await == 200).then_some(())).await;
+    edge.records_where(1, |record| record["path"] == "/after").await;
+    // Whatever was answered by the origin has its record, written late though it was.
+    let served = |path| origin.seen().iter().filter(|request| request.target() == path).count();
+    edge.records_where(served("/filling"), |record| record["path"] == "/filling").await;
+    assert_eq!(edge.metric(LOST).await, 0.0);
+    assert_no_gap(&edge.records().await);
+    drop(edge);
+    drop(disk);
+}
