@@ -91,7 +91,7 @@ async fn check_says(folder: &Folder, file: &str, what: &str, said: &str) {
         .collect();
     assert!(messages.iter().any(|message| message.contains(said)), "{what}: {said:?} is not in {messages:?}");
     assert!(check.stderr.is_empty(), "{what}: {}", check.stderr);
-    assert!(elapsed < Duration::from_secs(5), "{what}: {elapsed:?}");
+    assert!(elapsed < Duration::from_secs(10), "{what}: {elapsed:?}");
 }
 
 #[tokio::test]
@@ -176,14 +176,18 @@ async fn a_running_edge_outlives_an_allowlist_that_cannot_be_read() {
         let aside = edge.path("aside");
         fs_err::create_dir(&aside).expect("a folder");
         spoil(&aside.join("filings.yaml"));
+        let (made, file) = (aside.join("filings.yaml"), edge.path("filings.yaml"));
         goes_on(&edge, said, async || {
-            fs_err::remove_file(edge.path("filings.yaml")).expect("removed");
-            if aside.join("filings.yaml").symlink_metadata().is_ok() {
-                fs_err::rename(aside.join("filings.yaml"), edge.path("filings.yaml")).expect("renamed");
+            // A folder does not replace a file.
+            if !made.is_symlink() && (made.is_dir() || !made.exists()) {
+                fs_err::remove_file(&file).expect("removed");
+            }
+            if made.symlink_metadata().is_ok() {
+                fs_err::rename(&made, &file).expect("renamed");
             }
         })
         .await;
-        assert!(edge.log().contains(said), "{said}: {}", edge.log());
+        edge.logged(said).await;
 
         let generation = edge.metric("icpgate_snapshot_generation").await;
         if edge.path("filings.yaml").is_dir() {
@@ -199,8 +203,8 @@ async fn a_running_edge_outlives_an_allowlist_that_cannot_be_read() {
 
 #[tokio::test]
 async fn an_allowlist_that_stays_broken_closes_everything_in_time() {
-    let stale = Duration::from_secs(1);
-    let edge = Edge::builder().limit("filings_stale_after", "1s").start().await;
+    let stale = Duration::from_secs(3);
+    let edge = Edge::builder().limit("filings_stale_after", "3s").start().await;
     edge.replace("filings.yaml", "filings: [");
     let broken = Instant::now();
     edge.metric_becomes("icpgate_reloads_total{result=\"rejected\"}", 1.0).await;

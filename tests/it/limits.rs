@@ -25,16 +25,18 @@ async fn connect_from(client: [u8; 4], address: SocketAddr) -> io::Result<TcpStr
     socket.connect(address).await
 }
 
-/// What becomes of a connection that says nothing: nothing, unless it is refused.
-async fn fate(client: [u8; 4], address: SocketAddr) -> Answer {
+/// What becomes of a connection that says nothing, as long as `patience` lasts.
+async fn fate(client: [u8; 4], address: SocketAddr, patience: Duration) -> Answer {
     match connect_from(client, address).await {
-        Ok(mut socket) => read_to_end(&mut socket, Duration::from_millis(100)).await,
+        Ok(mut socket) => read_to_end(&mut socket, patience).await,
         // Reset before the system said that it was open.
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Answer::RESET,
         Err(error) => panic!("{address}: {error}"),
     }
 }
 
+/// Long enough for a refusal to come.
+const A_WHILE: Duration = Duration::from_millis(200);
 const STAYS_OPEN: Answer = Answer { bytes: Vec::new(), ending: Ending::Open };
 
 #[tokio::test]
@@ -49,8 +51,8 @@ async fn connections_beyond_the_limit_of_all_are_reset_until_one_is_given_up() {
     edge.metric_becomes(OPEN, 2.0).await;
     edge.metric_becomes("icpgate_connections_open{listener=\"http\"}", 1.0).await;
 
-    assert_eq!(fate([127, 0, 0, 14], edge.https()).await, Answer::RESET);
-    assert_eq!(fate([127, 0, 0, 14], edge.http()).await, Answer::RESET);
+    assert_eq!(fate([127, 0, 0, 14], edge.https(), PATIENCE).await, Answer::RESET);
+    assert_eq!(fate([127, 0, 0, 14], edge.http(), PATIENCE).await, Answer::RESET);
     edge.metric_becomes(TOO_MANY, 1.0).await;
     let records = edge.records_where(2, |record| record["reason"] == "too_many_connections").await;
     assert_eq!(records[0]["peer_ip"], "127.0.0.14");
@@ -58,7 +60,7 @@ async fn connections_beyond_the_limit_of_all_are_reset_until_one_is_given_up() {
 
     drop(held);
     edge.metric_becomes(OPEN, 0.0).await;
-    assert_eq!(fate([127, 0, 0, 14], edge.https()).await, STAYS_OPEN);
+    assert_eq!(fate([127, 0, 0, 14], edge.https(), A_WHILE).await, STAYS_OPEN);
 }
 
 #[tokio::test]
@@ -68,13 +70,13 @@ async fn one_client_has_its_limit_and_leaves_the_others_theirs() {
     let first = connect_from(one, edge.https()).await.expect("open");
     let _second = connect_from(one, edge.https()).await.expect("open");
     edge.metric_becomes(OPEN, 2.0).await;
-    assert_eq!(fate(one, edge.https()).await, Answer::RESET);
-    assert_eq!(fate([127, 0, 0, 22], edge.https()).await, STAYS_OPEN);
+    assert_eq!(fate(one, edge.https(), PATIENCE).await, Answer::RESET);
+    assert_eq!(fate([127, 0, 0, 22], edge.https(), A_WHILE).await, STAYS_OPEN);
     edge.metric_becomes(TOO_MANY, 1.0).await;
 
     drop(first);
     edge.metric_becomes(OPEN, 1.0).await;
-    assert_eq!(fate(one, edge.https()).await, STAYS_OPEN);
+    assert_eq!(fate(one, edge.https(), A_WHILE).await, STAYS_OPEN);
 }
 
 #[tokio::test]
@@ -94,8 +96,8 @@ async fn a_handshake_that_is_not_finished_in_time_ends_the_connection() {
 async fn a_connection_without_a_request_ends_after_the_idle_time() {
     let idle = Duration::from_millis(400);
     let edge = Edge::builder().limit("idle_timeout", "400ms").start().await;
-    let mut stream = Target::https(&edge).tls(FILED, b"http/1.1").await.expect("a handshake");
     let started = Instant::now();
+    let mut stream = Target::https(&edge).tls(FILED, b"http/1.1").await.expect("a handshake");
     let mut rest = Vec::new();
     // With TLS's farewell or without: it is over.
     let _ = within("the end", stream.read_to_end(&mut rest)).await;
@@ -133,8 +135,8 @@ async fn an_idle_http2_connection_ends_and_one_without_a_preface_too() {
     assert!(started.elapsed() >= Duration::from_millis(300));
 
     // A preface is owed like a head.
-    let mut stream = Target::https(&edge).tls(FILED, b"h2").await.expect("a handshake");
     let started = Instant::now();
+    let mut stream = Target::https(&edge).tls(FILED, b"h2").await.expect("a handshake");
     let _ = within("the end", stream.read_to_end(&mut Vec::new())).await;
     println!("without a preface: ended after {:?}", started.elapsed());
     assert!(started.elapsed() >= Duration::from_millis(600));

@@ -161,11 +161,6 @@ impl Builder {
         folder
     }
 
-    /// Starts the program, and waits for nothing.
-    pub(crate) fn spawn(self) -> Edge {
-        self.write().spawn()
-    }
-
     /// Starts the program, and waits until it has bound what it may.
     pub(crate) async fn start(self) -> Edge {
         self.write().start().await
