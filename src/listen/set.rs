@@ -90,6 +90,8 @@ impl ListenerSet {
         let gone: Vec<Address> =
             self.bound.keys().filter(|address| !wanted.contains(address)).cloned().collect();
         for address in gone {
+            // A listener that is still configured gets its own value below.
+            edge.metrics.listener_bound.with_label_values(&[&*address.0]).set(0);
             self.unbind(&address).await;
         }
         let mut standing = Standing::default();

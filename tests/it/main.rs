@@ -8,12 +8,14 @@
 
 mod support;
 
+mod admin;
 mod bad_input;
 mod bind;
 mod change;
 mod clear;
 mod cli;
 mod deadlines;
+mod demo;
 mod drain;
 mod failover;
 mod footer;

@@ -1,0 +1,337 @@
+//! The pages for operators: alive, ready or why not, what is counted, how it stands.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::client::{Http1, Target};
+use crate::support::edge::{APPROVED, Edge, Metrics, SUSPENDED};
+use crate::support::hello::client_hello;
+use crate::support::origin::Origin;
+use crate::support::probe::{Answer, probe};
+use crate::support::{PATIENCE, eventually};
+
+const HOST: &str = "www.example.cn";
+
+/// Waits until `/readyz` answers so, with a reason that holds `reason`.
+async fn readyz_becomes(edge: &Edge, status: u16, reason: &str) {
+    eventually(&format!("readyz {status} {reason}"), PATIENCE, async || {
+        let answer = edge.get("/readyz").await?;
+        (answer.0 == status && answer.1.contains(reason)).then_some(())
+    })
+    .await;
+    assert_eq!(edge.get("/livez").await.unwrap().0, 200, "alive it is in any case");
+}
+
+#[tokio::test]
+async fn ready_means_that_what_may_be_bound_is_bound() {
+    let folder = Edge::builder().filings("filings: []\n").write();
+    let taken = TcpListener::bind(folder.https()).await.unwrap();
+    let edge = folder.start().await;
+    readyz_becomes(&edge, 503, "nothing approved (https: not_filed, http: not_filed)").await;
+    edge.replace("filings.yaml", SUSPENDED);
+    readyz_becomes(&edge, 503, "nothing approved (https: not_approved, http: not_approved)").await;
+    edge.replace("filings.yaml", APPROVED);
+    readyz_becomes(
+        &edge,
+        503,
+        &format!("listener https: {} cannot be bound: Address already in use", edge.https()),
+    )
+    .await;
+    drop(taken);
+    readyz_becomes(&edge, 200, "ready").await;
+    edge.replace("filings.yaml", "filings: []\n");
+    readyz_becomes(&edge, 503, "nothing approved").await;
+}
+
+#[tokio::test]
+async fn what_is_not_permitted_does_not_keep_it_from_being_ready() {
+    // Without a pair, nothing is permitted on the TLS listener; the other one serves.
+    let folder = Edge::builder().write();
+    fs_err::remove_file(folder.path("site.pem")).unwrap();
+    let edge = folder.start().await;
+    readyz_becomes(&edge, 200, "ready").await;
+    let status = edge.status().await;
+    let https = &status["listeners"][0];
+    assert_eq!((https["name"].as_str(), https["reason"].as_str()), (Some("https"), Some("no_certificate")));
+    assert_eq!(status["certificates"][0]["usable"], false);
+}
+
+const REASONS: [&str; 21] = [
+    "no_server_name",
+    "bad_server_name",
+    "ip_literal",
+    "not_filed",
+    "not_approved",
+    "not_yet_valid",
+    "expired",
+    "host_excluded",
+    "address_not_filed",
+    "no_site",
+    "no_certificate",
+    "esni",
+    "bad_hello",
+    "not_tls",
+    "hello_timeout",
+    "bad_head",
+    "head_timeout",
+    "host_not_permitted",
+    "not_covered",
+    "too_many_connections",
+    "proxy_protocol",
+];
+const STATUSES: [&str; 7] = [
+    "preparing",
+    "provider_review",
+    "sms_verification",
+    "bureau_review",
+    "approved",
+    "suspended",
+    "cancelled",
+];
+
+/// Every line is a comment or a series with a number, no series stands twice, and each has its type.
+#[track_caller]
+fn series(metrics: &Metrics) -> BTreeSet<String> {
+    let mut series = BTreeSet::new();
+    let mut types = BTreeSet::new();
+    for line in metrics.0.lines() {
+        if let Some(comment) = line.strip_prefix("# ") {
+            if let Some(family) = comment.strip_prefix("TYPE ") {
+                assert!(types.insert(family.split(' ').next().unwrap().to_owned()), "{line}");
+            }
+            continue;
+        }
+        let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line:?}"));
+        assert!(value.parse::<f64>().is_ok(), "{line:?}");
+        assert!(series.insert(name.to_owned()), "twice: {line:?}");
+        let family = name.split('{').next().unwrap();
+        let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|end| family.strip_suffix(end));
+        assert!(
+            types.contains(family) || of_histogram.is_some_and(|family| types.contains(family)),
+            "{line:?}"
+        );
+    }
+    series
+}
+
+#[tokio::test]
+async fn every_metric_is_there_from_the_start() {
+    let filings = "filings:\n  - {domain: example.cn, number: 京ICP备2024012345号-1, status: approved, approved_on: 2020-01-02, \
+                   valid_until: 2999-01-01, live_on: 2020-01-03}\n  \
+                   - {domain: example.com.cn, status: sms_verification, sms_sent_at: 2020-01-01T00:00:00+08:00}\n";
+    let origin = Origin::text("hello").await;
+    let edge = Edge::builder().origin(origin.address).filings(filings).start().await;
+    let metrics = edge.metrics().await;
+    series(&metrics);
+    let mut zeros = vec![
+        "icpgate_request_duration_seconds_count".to_owned(),
+        "icpgate_upstream_connect_seconds_count{link=\"default\",origin=\"main\"}".to_owned(),
+        "icpgate_upstream_first_byte_seconds_count{link=\"default\",origin=\"main\"}".to_owned(),
+        "icpgate_access_records_total".to_owned(),
+        "icpgate_access_records_lost_total".to_owned(),
+    ];
+    for listener in ["https", "http"] {
+        zeros.push(format!("icpgate_connections_open{{listener=\"{listener}\"}}"));
+        zeros.push(format!("icpgate_connections_empty_total{{listener=\"{listener}\"}}"));
+        zeros.extend(REASONS.map(|reason| {
+            format!("icpgate_connections_refused_total{{listener=\"{listener}\",reason=\"{reason}\"}}")
+        }));
+        assert_eq!(metrics.value(&format!("icpgate_listener_bound{{listener=\"{listener}\"}}")), 1.0);
+    }
+    zeros.extend(
+        ["2xx", "3xx", "4xx", "5xx"]
+            .map(|class| format!("icpgate_requests_total{{site=\"shop\",status=\"{class}\"}}")),
+    );
+    zeros.extend(
+        ["injected", "present", "wrong_number", "skipped", "failed"]
+            .map(|result| format!("icpgate_footer_total{{result=\"{result}\",site=\"shop\"}}")),
+    );
+    zeros.extend(
+        ["mainland", "offshore"]
+            .map(|region| format!("icpgate_egress_bytes_total{{region=\"{region}\",site=\"shop\"}}")),
+    );
+    zeros.extend(
+        ["applied", "rejected"].map(|result| format!("icpgate_reloads_total{{result=\"{result}\"}}")),
+    );
+    for name in &zeros {
+        assert_eq!(metrics.value(name), 0.0, "{name}");
+    }
+    for status in STATUSES {
+        let count = f64::from(u8::from(["approved", "sms_verification"].contains(&status)));
+        assert_eq!(metrics.value(&format!("icpgate_filings{{status=\"{status}\"}}")), count);
+    }
+    let due = |domain, deadline| {
+        metrics
+            .value(&format!("icpgate_filing_deadline_seconds{{domain=\"{domain}\",deadline=\"{deadline}\"}}"))
+    };
+    assert!(due("example.cn", "valid_until") > 1e9);
+    assert!(due("example.cn", "public_security") < 0.0, "long overdue");
+    assert!(due("example.com.cn", "sms_verification") < 0.0);
+    assert_eq!(
+        metrics.value(&format!("icpgate_origin_up{{origin=\"main\",server=\"{}\"}}", origin.address)),
+        1.0
+    );
+    assert_eq!(metrics.value("icpgate_snapshot_generation"), 1.0);
+    assert!(metrics.value("icpgate_certificate_expiry_seconds{site=\"shop\"}") > 1e9);
+    assert!(metrics.get("icpgate_access_store_bytes").is_some());
+    assert!(metrics.get("icpgate_clock_synchronized").is_some());
+    // No sink is configured: the families alone are there.
+    for family in ["icpgate_sink_lag_seconds", "icpgate_sink_retention_ok"] {
+        assert!(metrics.0.contains(&format!("# TYPE {family} gauge")), "{family}");
+    }
+}
+
+#[tokio::test]
+async fn strangers_cannot_make_a_family_grow() {
+    let origin = Origin::text("hello").await;
+    let edge = Edge::builder().origin(origin.address).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    assert_eq!(client.get(HOST, "/").await.status, 200);
+    let before = series(&edge.metrics().await);
+    for number in 0..20 {
+        probe(edge.https(), &client_hello(&format!("stranger{number}.example.net"))).await;
+        client
+            .send(format!(
+                "STRANGE{number} /{number} HTTP/1.1\r\nHost: {HOST}\r\nX-{number}: {number}\r\n\r\n"
+            ))
+            .await;
+        assert_eq!(client.answer("GET").await.status, 200);
+    }
+    edge.metric_becomes("icpgate_requests_total{site=\"shop\",status=\"2xx\"}", 21.0).await;
+    assert_eq!(series(&edge.metrics().await), before);
+}
+
+#[tokio::test]
+async fn what_happens_is_counted() {
+    let mut origin = Origin::text("hello").await;
+    let edge = Edge::builder().origin(origin.address).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    assert_eq!(client.get(HOST, "/").await.status, 200);
+    edge.metric_becomes("icpgate_connections_open{listener=\"https\"}", 1.0).await;
+    drop(client);
+    edge.metric_becomes("icpgate_connections_open{listener=\"https\"}", 0.0).await;
+    assert_eq!(probe(edge.https(), &client_hello("www.example.net")).await, Answer::RESET);
+    origin.stop().await;
+    assert_eq!(Target::https(&edge).get(HOST, "/").await.status, 502);
+    edge.metric_becomes("icpgate_access_records_total", 3.0).await;
+    let metrics = edge.metrics().await;
+    for (name, value) in [
+        ("icpgate_requests_total{site=\"shop\",status=\"2xx\"}", 1.0),
+        ("icpgate_requests_total{site=\"shop\",status=\"5xx\"}", 1.0),
+        ("icpgate_request_duration_seconds_count", 2.0),
+        ("icpgate_upstream_connect_seconds_count{link=\"default\",origin=\"main\"}", 2.0),
+        ("icpgate_upstream_first_byte_seconds_count{link=\"default\",origin=\"main\"}", 1.0),
+        ("icpgate_egress_bytes_total{region=\"mainland\",site=\"shop\"}", 5.0),
+        ("icpgate_egress_bytes_total{region=\"offshore\",site=\"shop\"}", 0.0),
+        ("icpgate_connections_refused_total{listener=\"https\",reason=\"not_filed\"}", 1.0),
+    ] {
+        assert_eq!(metrics.value(name), value, "{name}");
+    }
+    assert_eq!(
+        metrics.value(&format!("icpgate_origin_up{{origin=\"main\",server=\"{}\"}}", origin.address)),
+        0.0
+    );
+    assert!(metrics.value("icpgate_access_store_bytes") > 0.0);
+    assert_eq!(edge.status().await["origins"][0]["servers"][0]["up"], false);
+}
+
+#[tokio::test]
+async fn a_listener_that_is_gone_is_not_said_to_be_bound() {
+    let edge = Edge::builder().start().await;
+    assert_eq!(edge.metric("icpgate_listener_bound{listener=\"http\"}").await, 1.0);
+    let without = edge
+        .configuration()
+        .lines()
+        .filter(|line| !line.contains("name: http,"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    edge.replace("icpgate.yaml", without);
+    edge.metric_becomes("icpgate_snapshot_generation", 2.0).await;
+    eventually("it is not bound", PATIENCE, async || {
+        let bound = edge.metrics().await.get("icpgate_listener_bound{listener=\"http\"}");
+        bound.is_none_or(|bound| bound == 0.0).then_some(())
+    })
+    .await;
+    assert_eq!(edge.status().await["listeners"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_status_page_tells_how_it_stands() {
+    let sites = "  - name: shop\n    hosts: [www.example.cn, www.example.net]\n    certificate: {chain: site.pem, key: site.key}\n    \
+                 routes: [{origins: [main]}]\n";
+    let folder = Edge::builder().sites(sites).write();
+    folder.authority.pair(&["www.example.cn", "www.example.net"]).write(&folder.path(""), "site");
+    let edge = folder.start().await;
+    let status = edge.status().await;
+    for key in ["filings", "listeners", "sites", "certificates", "origins", "retention"] {
+        assert!(!status[key].is_null(), "{key}");
+    }
+    assert_eq!(status["filings"][0]["domain"], "example.cn");
+    assert_eq!(status["filings"][0]["status"], "approved");
+    let https = &status["listeners"][0];
+    assert_eq!(https["bound"][0], edge.https().to_string());
+    assert_eq!(https["hosts"], serde_json::json!(["www.example.cn"]));
+    assert_eq!(https["refused"], serde_json::json!([{"host": "www.example.net", "reason": "not_filed"}]));
+    assert_eq!(status["sites"][0]["name"], "shop");
+    assert_eq!(status["certificates"][0]["usable"], true);
+    assert_eq!(status["origins"][0]["region"], "mainland");
+    assert_eq!(status["retention"]["lost"], 0);
+
+    let (code, page) = edge.get("/").await.unwrap();
+    assert!(code == 200 && page.starts_with("<!doctype html>") && page.contains("www.example.net"), "{page}");
+    assert_eq!(edge.get("/elsewhere").await.unwrap().0, 404);
+}
+
+#[tokio::test]
+async fn readers_who_do_not_read_harm_nobody() {
+    let origin = Origin::text("hello").await;
+    let mut edge = Edge::builder().origin(origin.address).start().await;
+    let mut readers = Vec::new();
+    for number in 0..50 {
+        let mut reader = TcpStream::connect(edge.admin()).await.unwrap();
+        match number % 3 {
+            0 => {}
+            1 => reader.write_all(b"GET /metrics HT").await.unwrap(),
+            // Whatever these are sent stays where it is.
+            _ => {
+                reader.write_all(&b"GET /metrics HTTP/1.1\r\nhost: admin\r\n\r\n".repeat(200)).await.unwrap()
+            }
+        }
+        readers.push(reader);
+    }
+    let began = Instant::now();
+    assert_eq!(edge.get("/readyz").await.unwrap().0, 200);
+    assert!(began.elapsed() < Duration::from_secs(5), "others are served meanwhile: {:?}", began.elapsed());
+    // More than are let in at a time: they wait, and the edge does not.
+    for _ in 0..100 {
+        readers.push(TcpStream::connect(edge.admin()).await.unwrap());
+    }
+    let mut client = Target::https(&edge).http1(HOST).await;
+    let began = Instant::now();
+    for _ in 0..50 {
+        assert_eq!(client.get(HOST, "/").await.text(), "hello");
+    }
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    drop(client);
+    let told = Instant::now();
+    edge.signal(Signal::TERM);
+    assert_eq!(edge.wait_exit().await, 0);
+    assert!(told.elapsed() < Duration::from_secs(3), "nobody waits for them: {:?}", told.elapsed());
+}
+
+#[tokio::test]
+async fn the_pages_only_read() {
+    let edge = Edge::builder().start().await;
+    for method in ["POST", "PUT", "DELETE"] {
+        let mut client = Http1::over(Box::new(TcpStream::connect(edge.admin()).await.unwrap()));
+        client.ask(method, "admin", "/metrics").await;
+        assert_eq!(client.answer(method).await.status, 405);
+    }
+    let mut client = Http1::over(Box::new(TcpStream::connect(edge.admin()).await.unwrap()));
+    client.ask("HEAD", "admin", "/livez").await;
+    assert_eq!(client.answer("HEAD").await.status, 200);
+}
