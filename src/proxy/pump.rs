@@ -190,7 +190,8 @@ impl Pump<'_, '_> {
     async fn on_body(&mut self, body: Option<Bytes>) -> Result<bool, ClientFailure> {
         let tunnel = matches!(self.answer, Answer::Tunnel);
         self.uploaded = Instant::now();
-        if let Some(bytes) = &body {
+        // HTTP/2 may send parts of no bytes, which in chunks would be the end.
+        if let Some(bytes) = body.as_ref().filter(|bytes| !bytes.is_empty()) {
             self.context.facts.bytes_in += bytes.len() as u64;
             self.sent_body = true;
             if self.up.write_body(bytes).await.is_err() {

@@ -282,3 +282,32 @@ async fn a_slow_client_that_reads_on_is_served() {
     }
     client.read(left).await;
 }
+
+#[tokio::test]
+async fn a_websocket_that_is_silent_ends_at_idle_timeout() {
+    let fields = ["connection: upgrade", "upgrade: websocket"];
+    let origin = Origin::start(move |_| vec![head("101 Switching Protocols", &fields), Step::Echo]).await;
+    let edge = Edge::builder().origin(origin.address).limit("idle_timeout", "1s").start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    client
+        .send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"))
+        .await;
+    client.head().await;
+    for _ in 0..3 {
+        tokio::time::sleep(SECOND / 2).await;
+        client.send("ping").await;
+        assert_eq!(client.read(4).await, b"ping");
+    }
+    assert!(takes(SECOND, client.end()).await.0.is_empty());
+    eventually("the origin is let go", PATIENCE, async || (origin.open() == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_kept_connection_to_an_origin_is_closed_at_idle() {
+    let origin = Origin::text("hello").await;
+    let origins =
+        "  - {name: main, region: mainland, scheme: http, servers: [\"$ORIGIN\"], timeouts: {idle: 1s}}\n";
+    let edge = Edge::builder().origin(origin.address).origins(origins).start().await;
+    assert_eq!(Target::https(&edge).get(HOST, "/").await.text(), "hello");
+    takes(SECOND, eventually("it is closed", PATIENCE, async || (origin.open() == 0).then_some(()))).await;
+}

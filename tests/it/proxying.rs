@@ -3,6 +3,7 @@
 mod bodies;
 mod framing;
 mod headers;
+mod integrity;
 mod refusals;
 mod routes;
 mod upgrade;

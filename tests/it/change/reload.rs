@@ -41,6 +41,25 @@ async fn routes_and_filings_change_for_the_next_request_of_an_open_connection() 
     assert_eq!(generations, [1, 1, 2, 2, 3, 3, 3, 3]);
 }
 
+#[tokio::test]
+async fn connections_to_an_origin_outlive_reloads_that_keep_it_and_no_others() {
+    let (one, two) = (Origin::text("one").await, Origin::text("two").await);
+    let edge = write(builder(&one)).start().await;
+    let mut client = Target::https(&edge).http1(SHOP).await;
+    assert_eq!(client.get(SHOP, "/").await.text(), "one");
+    edge.replace("icpgate.yaml", edge.configuration() + "log: {level: debug}\n");
+    edge.metric_becomes(GENERATION, 2.0).await;
+    assert_eq!(client.get(SHOP, "/").await.text(), "one");
+    assert_eq!((one.connections(), one.open()), (1, 1));
+    edge.replace(
+        "icpgate.yaml",
+        edge.configuration().replace(&one.address.to_string(), &two.address.to_string()),
+    );
+    edge.metric_becomes(GENERATION, 3.0).await;
+    assert_eq!(client.get(SHOP, "/").await.text(), "two");
+    eventually("the other one is let go", PATIENCE, async || (one.open() == 0).then_some(())).await;
+}
+
 /// Clients that ask over and over, each on one connection.
 struct Load {
     ends: Arc<AtomicBool>,
