@@ -106,14 +106,9 @@ impl Reload {
     async fn reload_when_quiet(&mut self) {
         let patience = Instant::now() + PATIENCE;
         loop {
+            let quiet = Instant::now() + QUIET;
             let built = self.build().await;
-            loop {
-                let quiet = (self.watch.last_event() + QUIET).min(patience);
-                if Instant::now() >= quiet {
-                    break;
-                }
-                sleep_until(quiet).await;
-            }
+            sleep_until(quiet.min(patience)).await;
             if self.read.still_hold() || Instant::now() >= patience {
                 return self.apply(built);
             }

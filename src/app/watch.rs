@@ -8,23 +8,22 @@ use std::path::{Path, PathBuf};
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 /// Watches the directories of files.
 pub(super) struct Watch {
     watcher: Option<RecommendedWatcher>,
     directories: BTreeSet<PathBuf>,
-    events: watch::Receiver<Instant>,
+    events: watch::Receiver<()>,
 }
 
 impl Watch {
     /// Watches `files` from now on.
     pub(super) fn new<'f>(files: impl Iterator<Item = &'f Path>) -> Self {
-        let (sender, events) = watch::channel(Instant::now());
+        let (sender, events) = watch::channel(());
         let on_event = move |event: notify::Result<Event>| {
             // Being read, by ourselves for one, changes nothing.
             if !event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_))) {
-                sender.send_replace(Instant::now());
+                sender.send_replace(());
             }
         };
         let watcher = notify::recommended_watcher(on_event)
@@ -62,11 +61,6 @@ impl Watch {
         if self.events.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
-    }
-
-    /// When something happened last.
-    pub(super) fn last_event(&mut self) -> Instant {
-        *self.events.borrow_and_update()
     }
 }
 
