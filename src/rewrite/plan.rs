@@ -130,14 +130,19 @@ fn is_chosen(pages: FooterPages, path: &str) -> bool {
 }
 
 /// Whether a request may be answered with a page. Not: methods other than GET and HEAD, whose answers
-/// are no pages to be kept or compared; paths that end as files of other kinds do; clients that take no
-/// HTML; and what a browser says is for an image, a script or the like.
+/// are no pages to be kept or compared; paths that end as files of other kinds do; clients that name
+/// other types; and what a browser says is for an image, a script or the like.
 fn may_be_html(method: &Method, path: &str, headers: &HeaderMap) -> bool {
+    let named = || ["text/html", "text/*"].into_iter().any(|range| accepts(headers, range));
+    let whatever = || tokens(headers, header::ACCEPT).all(|range| media_range(range) == "*/*");
     matches!(*method, Method::GET | Method::HEAD)
         && !has_form_of_asset(path)
-        && (!headers.contains_key(header::ACCEPT)
-            || ["text/html", "text/*", "*/*"].into_iter().any(|range| accepts(headers, range)))
-        && headers.get("sec-fetch-dest").is_none_or(|dest| DOCUMENT_DESTINATIONS.contains(&dest.as_bytes()))
+        && match headers.get("sec-fetch-dest").map(HeaderValue::as_bytes) {
+            None => named() || whatever(),
+            // A script's request: most are for data, which is better left compressed.
+            Some(b"empty") => named(),
+            Some(destination) => DOCUMENT_DESTINATIONS.contains(&destination),
+        }
 }
 
 /// The media type of an answer.
@@ -184,13 +189,17 @@ fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
 }
 
 fn accepts(headers: &HeaderMap, range: &str) -> bool {
-    tokens(headers, header::ACCEPT)
-        .any(|token| token.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(range)))
+    tokens(headers, header::ACCEPT).any(|sent| media_range(sent).eq_ignore_ascii_case(range))
 }
 
-/// What browsers fetch to show as a page; `empty` is a script's request, which may be put into one.
-const DOCUMENT_DESTINATIONS: [&[u8]; 7] =
-    [b"document", b"iframe", b"frame", b"embed", b"object", b"empty", b"fencedframe"];
+/// An element of `accept` without its parameters.
+fn media_range(element: &str) -> &str {
+    element.split(';').next().unwrap_or_default().trim()
+}
+
+/// What browsers fetch to show as a page.
+const DOCUMENT_DESTINATIONS: [&[u8]; 6] =
+    [b"document", b"iframe", b"frame", b"embed", b"object", b"fencedframe"];
 
 fn extension(path: &str) -> Option<&str> {
     let (_, last) = path.rsplit_once('/')?;

@@ -20,14 +20,18 @@ fn what_may_be_a_page_is_asked_for_whole_and_plain() {
     }
     check("/", &[], Ask::Whole);
     check("/news", &[("accept", "text/html,application/xhtml+xml;q=0.9")], Ask::Whole);
-    check("/news", &[("accept", "*/*"), ("sec-fetch-dest", "empty")], Ask::Whole);
+    check("/news", &[("accept", "*/*;q=0.8")], Ask::Whole);
+    check("/news", &[("accept", "text/html, */*"), ("sec-fetch-dest", "empty")], Ask::Whole);
+    check("/news", &[("accept", "image/png,*/*"), ("sec-fetch-dest", "iframe")], Ask::Whole);
     check("/news", &[("accept", "application/json, TEXT/*;q=0.1")], Ask::Whole);
     check("/v1.2/list", &[], Ask::Whole);
 
     check("/app.js", &[("accept", "*/*")], Ask::AsSent);
     check("/A.PNG", &[], Ask::AsSent);
     check("/news", &[("accept", "application/json")], Ask::AsSent);
+    check("/news", &[("accept", "application/json, text/plain, */*")], Ask::AsSent);
     check("/news", &[("accept", "*/*"), ("sec-fetch-dest", "script")], Ask::AsSent);
+    check("/news", &[("accept", "*/*"), ("sec-fetch-dest", "empty")], Ask::AsSent);
 
     check("/", &[("range", "bytes=0-9")], Ask::Whole);
     check("/a.html", &[("range", "bytes=0-9"), ("accept", "*/*")], Ask::Whole);
