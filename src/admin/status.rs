@@ -54,6 +54,8 @@ pub(super) fn status(edge: &Edge, standing: &Standing) -> Value {
             "retention_days": log.retention.as_secs() / 86_400,
             "records": stats.records(),
             "lost": stats.lost(),
+            "turned_away": stats.turned_away(),
+            "synced_before": stats.synced_before(),
             "bytes": stats.bytes(),
             "full": stats.full().map(|full| full.label()),
             "clock_synchronized": stats.clock_synchronized(),

@@ -25,6 +25,9 @@ const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// The age at which a segment ends.
 const SEGMENT_AGE: Duration = Duration::from_secs(60 * 60);
 
+/// The age of a block at which it is signed.
+const SIGN_AFTER: Duration = Duration::from_secs(30);
+
 /// A time on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
@@ -68,6 +71,8 @@ pub(super) struct Appender {
     unsynced_since: Option<Instant>,
     /// Since when blocks are in no checkpoint.
     unsigned_since: Option<Instant>,
+    /// Whether an earlier writer left blocks unsigned, which must wait no longer.
+    left_unsigned: bool,
     /// A checkpoint that is not synced yet.
     checkpoint: Option<Vec<u8>>,
     /// Abandoned segments that could not be cut, and where to cut them.
@@ -89,6 +94,7 @@ impl Appender {
             segment: None,
             unsynced_since: None,
             unsigned_since: None,
+            left_unsigned: position.signed < position.tree.size(),
             checkpoint: None,
             uncut: Vec::new(),
             position,
@@ -125,9 +131,10 @@ impl Appender {
         self.unsynced_since
     }
 
-    /// Since when blocks are in no checkpoint.
-    pub(super) fn unsigned_since(&self) -> Option<Instant> {
-        self.unsigned_since
+    /// Whether blocks are in no checkpoint that should be.
+    pub(super) fn sign_due(&self, now: Instant) -> bool {
+        let is_due = |since| self.left_unsigned || now.saturating_duration_since(since) >= SIGN_AFTER;
+        self.unsigned_since.is_some_and(is_due)
     }
 
     /// Makes a block of the lines, if there are any.
@@ -166,6 +173,7 @@ impl Appender {
         self.checkpoint = Some(note);
         self.position.signed = self.position.tree.size();
         self.unsigned_since = None;
+        self.left_unsigned = false;
         Ok(())
     }
 

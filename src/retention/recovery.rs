@@ -166,28 +166,43 @@ fn frames(segment: &Segment) -> io::Result<Vec<Frame>> {
 }
 
 /// What the end of a segment looks like.
+#[derive(Default)]
 struct Tail {
     blocks: u64,
-    /// The end of the last frame that is whole.
+    /// The end of what stays: of the last whole frame, or of the last before damage that no
+    /// checkpoint follows. A power failure may keep what was written later and lose what was earlier;
+    /// what was neither synced nor signed is no part of the store.
     whole: u64,
+    /// Whether a block that can be read is after that.
+    readable: bool,
     length: u64,
 }
 
 impl Tail {
     fn of(segment: &Segment) -> io::Result<Self> {
         let mut frames = Frames::open(&segment.path)?;
-        let mut tail = Self { blocks: 0, whole: 0, length: fs_err::metadata(&segment.path)?.len() };
+        let mut tail = Self { length: fs_err::metadata(&segment.path)?.len(), ..Self::default() };
+        let mut damaged = false;
         loop {
-            let step = frames.next_step()?;
-            match step {
+            match frames.next_step()? {
                 Step::Frame(Frame::Block(head), at) => {
-                    if crc32c::crc32c(frames.payload(at, &head)?) == head.crc {
+                    let whole = crc32c::crc32c(frames.payload(at, &head)?) == head.crc;
+                    damaged |= !whole;
+                    tail.readable |= whole && damaged;
+                    if !damaged {
                         tail.blocks += 1;
                         tail.whole = frames.at();
                     }
                 }
-                Step::Frame(..) => tail.whole = frames.at(),
-                Step::Damage { .. } => {}
+                Step::Frame(frame, _) => {
+                    if matches!(frame, Frame::Checkpoint(_)) {
+                        (damaged, tail.readable) = (false, false);
+                    }
+                    if !damaged {
+                        tail.whole = frames.at();
+                    }
+                }
+                Step::Damage { .. } => damaged = true,
                 Step::End { .. } => return Ok(tail),
             }
         }
@@ -199,6 +214,11 @@ impl Tail {
         }
         let bytes = self.length - self.whole;
         tracing::warn!(segment = %segment.path.display(), bytes, "an unfinished end of the access records is cut off");
+        if self.readable {
+            let aside = segment.path.with_extension("seg.cut");
+            tracing::error!(aside = %aside.display(), "records after a torn block are kept aside");
+            fs_err::copy(&segment.path, aside)?;
+        }
         let file = OpenOptions::new().write(true).open(&segment.path)?;
         file.set_len(self.whole)?;
         file.sync_all()

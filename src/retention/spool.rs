@@ -31,8 +31,6 @@ const SYNC_BYTES: usize = 4 * 1024 * 1024;
 const BLOCK_BYTES: usize = 256 * 1024;
 /// Bytes of a line that is kept.
 const LINE_BYTES: usize = 8 * 1024 * 1024;
-/// The age of a block at which it is signed.
-const SIGN_AFTER: Duration = Duration::from_secs(30);
 const EXPIRY_EVERY: Duration = Duration::from_secs(60 * 60);
 const DISK_EVERY: Duration = Duration::from_millis(100);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -175,7 +173,7 @@ impl Spool {
         if lines_due || self.appender.lines.bytes.len() >= BLOCK_BYTES {
             self.seal(now)?;
         }
-        if old(self.appender.unsigned_since(), SIGN_AFTER) {
+        if self.appender.sign_due(monotonic) {
             self.appender.sign()?;
         }
         self.write(now)?;

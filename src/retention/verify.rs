@@ -43,6 +43,7 @@ pub struct Against {
 
 /// Verifies the store in `directory`.
 pub fn verify(directory: &Path, against: &Against) -> io::Result<Verdict> {
+    fs_err::read_dir(directory)?;
     let mut attempts = ATTEMPTS;
     loop {
         attempts -= 1;
@@ -53,10 +54,7 @@ pub fn verify(directory: &Path, against: &Against) -> io::Result<Verdict> {
                 verdict.first_break = Some(found);
                 return Ok(verdict);
             }
-            Err(Stop::Io(error)) if error.kind() == io::ErrorKind::NotFound && attempts > 0 => {
-                // Not the directory itself.
-                fs_err::metadata(directory)?;
-            }
+            Err(Stop::Io(error)) if error.kind() == io::ErrorKind::NotFound && attempts > 0 => {}
             Err(Stop::Io(error)) => return Err(error),
         }
     }

@@ -6,6 +6,8 @@ use super::*;
 use crate::retention::appender::{Appender, Now};
 use crate::retention::format::BLOCK_HEAD;
 use crate::retention::notary::Notary;
+use crate::retention::reader::{Reader, Selection};
+use crate::retention::recovery::resume;
 
 const SEGMENTS: i64 = 4;
 const BLOCKS: i64 = 5;
@@ -123,11 +125,68 @@ fn every_one_of_a_thousand_changes_is_found() {
             let keys = vec![key_of(&intact)];
             let verdict = verify(&changed, &Against { keys, ..against() }).expect("verified");
             assert!(!verdict.is_ok(), "change {done} was not found: {what}");
+            read_and_resume(&changed);
             done += 1;
         }
         fs_err::remove_dir_all(changed).expect("removed");
     }
     check(&intact, &against(), None);
+}
+
+/// Whatever stands in a store, a reader gets through it, and so does a start.
+fn read_and_resume(directory: &Path) {
+    let mut reader = Reader::open(directory, Selection::default()).expect("opened");
+    while reader.next_item().expect("read").is_some() {}
+    resume(directory).expect("resumed");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn arbitrary_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..2_000)) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let name = SegmentName::new(time(0), 0).to_string();
+        fs_err::write(folder.path().join(name), bytes).expect("written");
+        read_and_resume(folder.path());
+    }
+
+    /// A disk that was synced up to somewhere, and kept any sectors of what was written after that.
+    #[test]
+    fn after_a_power_failure_what_was_synced_is_there_and_the_rest_is_whole_or_gone(
+        written in 0.0..=1.0_f64, synced in 0.0..=1.0_f64, kept in proptest::collection::vec(proptest::bool::ANY, 64),
+    ) {
+        let folder = tempfile::tempdir().expect("a folder");
+        write_store(folder.path(), &"a".repeat(600));
+        let path = segments(folder.path()).pop().expect("a segment");
+        fs_err::remove_file(folder.path().join(CHECKPOINT_FILE)).expect("removed");
+        let mut bytes = fs_err::read(&path).expect("read");
+        let frames = frames_of(&path);
+        // Blocks are synced whole; what is written ends anywhere.
+        let synced = frames[(synced * (frames.len() - 1) as f64) as usize];
+        let length = synced.1 + (written * (bytes.len() - synced.1) as f64) as usize;
+        bytes.truncate(length);
+        const SECTOR: usize = 512;
+        for (sector, kept) in (synced.1.next_multiple_of(SECTOR)..length).step_by(SECTOR).zip(kept) {
+            if !kept {
+                let end = length.min(sector + SECTOR);
+                bytes[sector..end].fill(0);
+            }
+        }
+        fs_err::write(&path, bytes).expect("written");
+        let left = resume(folder.path()).expect("resumed");
+        let blocks = frames.iter().filter(|(_, to, is_block)| *is_block && *to <= synced.1).count() as u64;
+        let before = (SEGMENTS - 1) * BLOCKS;
+        proptest::prop_assert!(left.position.tree.size() >= before as u64 + blocks);
+        // It goes on, and the whole store is proved.
+        let notary = Notary::open(folder.path(), "edge-1").expect("a key");
+        let file = File::open(folder.path()).expect("opened");
+        let mut appender = Appender::new(file, notary, left.position).expect("an appender");
+        let now = Now { monotonic: Instant::now(), wall: time(4 * 3_600_000) };
+        appender.seal_end(now).expect("sealed");
+        appender.roll(now).expect("rolled");
+        check(folder.path(), &against(), None);
+    }
 }
 
 fn copy(from: &Path, to: &Path) {

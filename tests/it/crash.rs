@@ -1,0 +1,103 @@
+//! Killed under load, again and again: what was in the store stays, and what is missing is on record.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tokio_util::task::TaskTracker;
+
+use crate::support::client::{Http1, Target};
+use crate::support::edge::{Edge, HOSTS, icpgate};
+
+const CLIENTS: usize = 4;
+/// More than a record may be missing after a kill, for a machine that is busy with other tests.
+const MISSING: Duration = Duration::from_secs(2);
+
+/// What the clients of one life of the program know.
+#[derive(Default)]
+struct Seen {
+    /// Each path that was answered, and when.
+    answered: Mutex<Vec<(String, Instant)>>,
+    /// Records with a lower number were synced.
+    synced_before: AtomicU64,
+}
+
+/// `CRASH_ROUNDS` in the environment asks for more rounds than the usual 50.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_under_load_it_loses_nothing_that_was_synced_and_says_what_is_missing() {
+    let rounds = std::env::var("CRASH_ROUNDS").map_or(50, |rounds| rounds.parse().expect("a number"));
+    let mut edge = Edge::builder().start().await;
+    let (mut missing, mut oldest_missing, mut answered) = (0, Duration::ZERO, 0);
+    for round in 1..=rounds {
+        let seen = load_and_kill(&mut edge, round).await;
+        let records = edge.records().await;
+        let seqs: Vec<u64> = records.iter().map(|record| record["seq"].as_u64().expect("a number")).collect();
+        assert!(seqs.iter().copied().eq(1..=seqs.len() as u64), "round {round}: a hole or a duplicate");
+        let synced = seen.0.synced_before.load(Ordering::Relaxed);
+        assert!(seqs.len() as u64 + 1 >= synced, "round {round}: synced before {synced}");
+        let paths: HashSet<&str> = records.iter().filter_map(|record| record["path"].as_str()).collect();
+        let all = seen.0.answered.lock().expect("not poisoned");
+        answered += all.len();
+        for (path, at) in all.iter().filter(|(path, _)| !paths.contains(path.as_str())) {
+            missing += 1;
+            oldest_missing = oldest_missing.max(seen.1.duration_since(*at));
+            assert!(oldest_missing < MISSING, "{path} was answered {oldest_missing:?} before the kill");
+        }
+        edge.restart().await;
+        assert_gap_and_proof(&edge, round, seqs.len()).await;
+    }
+    println!(
+        "{rounds} kills, {answered} answers, {missing} without a record, at most {oldest_missing:?} old"
+    );
+}
+
+/// Asks until the program is killed; what was seen of it, and when that was.
+async fn load_and_kill(edge: &mut Edge, round: u64) -> (Arc<Seen>, Instant) {
+    let seen = Arc::new(Seen::default());
+    let clients = TaskTracker::new();
+    for client in 0..CLIENTS {
+        let connection = Target::http(edge).http1(HOSTS[0]).await;
+        clients.spawn(ask(connection, format!("/{round}/{client}"), Arc::clone(&seen)));
+    }
+    clients.close();
+    let ends = Instant::now() + Duration::from_millis(fastrand::u64(30..200));
+    while Instant::now() < ends {
+        let synced = edge.status().await["retention"]["synced_before"].as_u64().expect("a number");
+        seen.synced_before.store(synced, Ordering::Relaxed);
+    }
+    let killed = Instant::now();
+    edge.signal(Signal::KILL);
+    edge.wait_exit().await;
+    clients.wait().await;
+    (seen, killed)
+}
+
+async fn ask(mut connection: Http1, place: String, seen: Arc<Seen>) {
+    for number in 0_u64.. {
+        let path = format!("{place}/{number}");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", HOSTS[0]);
+        if connection.try_send(request).await.is_err() {
+            return;
+        }
+        let Ok(answer) = connection.try_answer("GET").await else { return };
+        assert_eq!(answer.status, 308);
+        seen.answered.lock().expect("not poisoned").push((path, Instant::now()));
+    }
+}
+
+/// After a start, the kill is on record, and the whole store is proved.
+async fn assert_gap_and_proof(edge: &Edge, round: u64, before: usize) {
+    let is_gap = |record: &Value| {
+        let reason = record["reason"].as_str();
+        record["event"] == "gap" && (reason == Some("unclean_stop") || reason == Some("torn_tail"))
+    };
+    let gaps = edge.records_where(round as usize, is_gap).await;
+    assert_eq!(gaps.len() as u64, round);
+    assert_eq!(gaps.last().expect("a gap")["seq"], before as u64 + 1, "right after what was kept");
+    let directory = edge.path("access");
+    let verified = icpgate(["logs".as_ref(), "verify".as_ref(), directory.as_os_str()]).await;
+    assert_eq!(verified.code, 0, "round {round}: {verified:?}");
+}
