@@ -39,7 +39,7 @@ async fn killed_under_load_it_loses_nothing_that_was_synced_and_says_what_is_mis
         let synced = seen.0.synced_before.load(Ordering::Relaxed);
         assert!(seqs.len() as u64 + 1 >= synced, "round {round}: synced before {synced}");
         let paths: HashSet<&str> = records.iter().filter_map(|record| record["path"].as_str()).collect();
-        let all = seen.0.answered.lock().expect("not poisoned");
+        let all = std::mem::take(&mut *seen.0.answered.lock().expect("not poisoned"));
         answered += all.len();
         for (path, at) in all.iter().filter(|(path, _)| !paths.contains(path.as_str())) {
             missing += 1;
