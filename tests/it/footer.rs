@@ -1,8 +1,9 @@
 //! HTML pages get the filing's number on their way through; nothing else is changed.
 
-use crate::support::client::{Answer, Target};
+use crate::support::client::{Answer, Target, within};
 use crate::support::edge::Edge;
-use crate::support::origin::{Origin, Request, Script, Step, answer, chunk, head, html, ok, raw};
+use crate::support::message::Body;
+use crate::support::origin::{Gate, Origin, Request, Script, Step, answer, chunk, head, html, ok, raw};
 
 const HOST: &str = "www.example.cn";
 const PAGE: &str = "<!doctype html><html><body><p>你好</p></body></html>";
@@ -197,4 +198,36 @@ async fn the_public_security_number_stands_beside_the_filings() {
     assert!(footer.contains(LINK), "{footer}");
     let link = "href=\"https://beian.mps.gov.cn/#/query/webSearch?code=11010502030143\"";
     assert!(footer.contains(link) && footer.contains(">京公网安备11010502030143号</a>"), "{footer}");
+}
+
+#[tokio::test]
+async fn a_page_is_shown_while_the_rest_of_it_is_still_being_made() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let (_origin, edge) = edge(move |_| {
+        let begin = [
+            head("200 OK", &["content-type: text/html", "transfer-encoding: chunked"]),
+            chunk("<html><body><p>first</p>"),
+        ];
+        begin
+            .into_iter()
+            .chain([Step::Wait(held.clone()), chunk("<p>last</p></body></html>"), chunk("")])
+            .collect()
+    })
+    .await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    client.ask("GET", HOST, "/").await;
+    let head = client.head().await;
+    let mut body = Body::of_answer(&head, "GET");
+    let mut text = Vec::new();
+    while !text.ends_with(b"first</p>") {
+        let more = within("the first part", body.next(&mut client.wire)).await.unwrap().expect("not the end");
+        text.extend_from_slice(&more);
+    }
+    gate.open();
+    while let Some(more) = within("the rest", body.next(&mut client.wire)).await.unwrap() {
+        text.extend_from_slice(&more);
+    }
+    let text = String::from_utf8(text).expect("UTF-8");
+    assert!(text.contains(LINK) && text.ends_with("</div></body></html>"), "{text}");
 }
