@@ -216,6 +216,9 @@ sed -i 's/status: suspended/status: approved/' {folder}/filings.yaml
 # Every request and every refused connection left a record:
 {program} logs export {folder}/access
 
+# The records are signed: nothing was changed, cut or taken out.
+{program} logs verify {folder}/access
+
 The allowlist is {folder}/filings.yaml: edit it, and watch the ports follow.
 Ctrl-C ends the demo and removes the folder.
 

@@ -100,6 +100,8 @@ async fn every_printed_line_shows_what_it_says() {
         exported.stdout.contains("\"not_filed\"") && exported.stdout.contains("\"/pay\""),
         "{exported:?}"
     );
+    let verified = demo.typed(&["logs verify"]).await;
+    assert_eq!(verified.code, 0, "{verified:?}");
     let status = demo.typed(&["curl", "status.json"]).await;
     assert!(serde_json::from_str::<serde_json::Value>(&status.stdout).unwrap()["ready"] == true);
 
