@@ -82,13 +82,18 @@ async fn ready(State(pages): State<Pages>) -> (StatusCode, String) {
 async fn metrics(State(pages): State<Pages>) -> Response {
     let edge = &pages.edge;
     let stats = edge.recorder.stats();
+    let snapshot = edge.snapshots.load();
     let store = StoreFigures {
         records: stats.records(),
         lost: stats.lost(),
+        turned_away: stats.turned_away(),
+        failures: stats.failures(),
+        full: stats.full(),
+        days_held: stats.days_held(snapshot.config.access_log.reserve, edge.moment().now),
         bytes: stats.bytes(),
         clock_synchronized: stats.clock_synchronized(),
     };
-    let text = edge.metrics.render(&edge.snapshots.load(), store, edge.moment());
+    let text = edge.metrics.render(&snapshot, store, edge.moment());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 

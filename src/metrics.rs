@@ -11,6 +11,7 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, 
 use crate::clock::Moment;
 use crate::gate::{FilingStatus, Refusal};
 use crate::origin::{DEFAULT_LINK, Region};
+use crate::retention::StoreFull;
 use crate::rewrite::{FooterResult, SkipReason};
 use crate::snapshot::Snapshot;
 
@@ -64,6 +65,14 @@ pub struct StoreFigures {
     pub records: u64,
     /// Records that could not be kept.
     pub lost: u64,
+    /// Requests that got 503 because no record could be kept.
+    pub turned_away: u64,
+    /// Writes and syncs that failed.
+    pub failures: u64,
+    /// Why no record can be kept now, if so.
+    pub full: Option<StoreFull>,
+    /// For how many days the disk holds records at their present rate.
+    pub days_held: Option<f64>,
     /// Bytes in the store.
     pub bytes: u64,
     /// Whether the system's clock is kept by a time server.
@@ -238,6 +247,18 @@ impl Metrics {
                 "Access records that could not be kept.",
                 store.lost,
             ),
+            (
+                "icpgate_access_requests_refused_total",
+                "counter",
+                "Requests that got 503 because no record could be kept.",
+                store.turned_away,
+            ),
+            (
+                "icpgate_access_store_failures_total",
+                "counter",
+                "Writes and syncs of access records that failed.",
+                store.failures,
+            ),
             ("icpgate_access_store_bytes", "gauge", "Bytes in the store of access records.", store.bytes),
             (
                 "icpgate_clock_synchronized",
@@ -249,6 +270,19 @@ impl Metrics {
         for (name, kind, help, value) in one {
             family.start(name, kind, help);
             family.value(name, &[], value);
+        }
+        family.start("icpgate_access_store_full", "gauge", "1 while no record can be kept, for this reason.");
+        for reason in StoreFull::ALL {
+            let value = u8::from(store.full == Some(reason));
+            family.value("icpgate_access_store_full", &[("reason", reason.label())], value);
+        }
+        family.start(
+            "icpgate_access_store_days",
+            "gauge",
+            "Days of records that the disk holds at the rate of those in the store.",
+        );
+        if let Some(days) = store.days_held {
+            family.value("icpgate_access_store_days", &[], days);
         }
         // No sink is configured; the families are there for whoever watches them.
         family.start(

@@ -13,6 +13,8 @@ pub mod verify;
 
 mod appender;
 mod block;
+mod capacity;
+mod emergency;
 mod expiry;
 mod format;
 mod frames;
@@ -47,6 +49,7 @@ use crate::retention::recorder::Shared;
 use crate::retention::recovery::{Left, resume};
 use crate::retention::spool::{Setting, Spool};
 
+pub use capacity::Capacity;
 pub use recorder::{Recorder, SLOTS, Slot, StoreFull, StoreStats};
 
 const LOCK_FILE: &str = ".lock";

@@ -36,6 +36,8 @@ pub(super) fn status(edge: &Edge, standing: &Standing) -> Value {
     let at = edge.moment();
     let stats = edge.recorder.stats();
     let log = &snapshot.config.access_log;
+    let retention_days = log.retention.as_secs() / 86_400;
+    let days_held = stats.days_held(log.reserve, at.now);
     let listener = |(place, standing)| listener(&snapshot, ListenerId(place), standing, at);
     json!({
         "node": &*snapshot.config.node,
@@ -51,11 +53,17 @@ pub(super) fn status(edge: &Edge, standing: &Standing) -> Value {
         "origins": snapshot.origins.iter().map(origin).collect::<Vec<_>>(),
         "retention": {
             "directory": log.directory.display().to_string(),
-            "retention_days": log.retention.as_secs() / 86_400,
+            "retention_days": retention_days,
             "records": stats.records(),
             "lost": stats.lost(),
             "turned_away": stats.turned_away(),
             "synced_before": stats.synced_before(),
+            "failures": stats.failures(),
+            "days_held": days_held.map(f64::round),
+            "warning": days_held.filter(|held| *held < retention_days as f64).map(|held| format!(
+                "at the rate of the records in the store the disk holds {held:.0} days of them, less than \
+                 access_log.retention"
+            )),
             "bytes": stats.bytes(),
             "full": stats.full().map(|full| full.label()),
             "clock_synchronized": stats.clock_synchronized(),

@@ -2,13 +2,16 @@
 
 use std::io::Write;
 
+use anyhow::Context as _;
 use serde::Serialize;
 
 use super::{Answer, At, ConfigFile};
 use crate::app::examine;
 use crate::clock::Moment;
+use crate::config::AccessLog;
 use crate::config::report::Report;
 use crate::gate::{self, ListenerId};
+use crate::retention::Capacity;
 use crate::snapshot::Snapshot;
 
 /// What `check` is asked.
@@ -18,9 +21,17 @@ pub(super) struct CheckArgs {
     config: ConfigFile,
     #[command(flatten)]
     at: At,
+    /// Also say for how many days the disk holds access records at N requests a second.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    rate: Option<f64>,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
+    rate.ok_or_else(|| format!("{text:?} is no number of requests a second; write one like 100"))
 }
 
 /// What was found.
@@ -30,6 +41,19 @@ struct Checked {
     report: Report,
     listeners: Vec<CheckedListener>,
     refused: Vec<RefusedHost>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capacity: Option<CheckedCapacity>,
+}
+
+/// How long the disk of the access records lasts.
+#[derive(Serialize)]
+struct CheckedCapacity {
+    rate: f64,
+    days: f64,
+    bytes_per_record: f64,
+    measured: bool,
+    retention_days: u64,
+    sufficient: bool,
 }
 
 #[derive(Serialize)]
@@ -54,7 +78,11 @@ pub(super) fn check(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<Ans
     let built = examine(&args.config.file, at)?;
     let (listeners, refused) =
         built.snapshot.as_ref().map_or_else(Default::default, |snapshot| state(snapshot, Moment::at(at)));
-    let checked = Checked { report: built.problems.iter().collect(), listeners, refused };
+    let capacity = match (args.rate, &built.snapshot) {
+        (Some(rate), Some(snapshot)) => Some(capacity(&snapshot.config.access_log, rate)?),
+        _ => None,
+    };
+    let checked = Checked { report: built.problems.iter().collect(), listeners, refused, capacity };
     if args.json {
         serde_json::to_writer_pretty(&mut *out, &checked)?;
         writeln!(out)?;
@@ -90,6 +118,15 @@ fn state(snapshot: &Snapshot, at: Moment) -> (Vec<CheckedListener>, Vec<RefusedH
     (listeners, refused)
 }
 
+fn capacity(log: &AccessLog, rate: f64) -> anyhow::Result<CheckedCapacity> {
+    let place = || format!("access_log.directory {}", log.directory.display());
+    let Capacity { rate, days, bytes_per_record, measured } =
+        Capacity::at_rate(log, rate).with_context(place)?;
+    let retention_days = log.retention.as_secs() / 86_400;
+    let sufficient = days >= retention_days as f64;
+    Ok(CheckedCapacity { rate, days, bytes_per_record, measured, retention_days, sufficient })
+}
+
 fn print(checked: &Checked, out: &mut dyn Write) -> std::io::Result<()> {
     write!(out, "{}", checked.report)?;
     for listener in &checked.listeners {
@@ -101,6 +138,16 @@ fn print(checked: &Checked, out: &mut dyn Write) -> std::io::Result<()> {
         for refused in checked.refused.iter().filter(|refused| refused.listener == listener.name) {
             writeln!(out, "  refuses {}: {}", refused.host, refused.reason)?;
         }
+    }
+    if let Some(capacity) = &checked.capacity {
+        let CheckedCapacity { rate, days, bytes_per_record, retention_days, .. } = capacity;
+        let source = if capacity.measured { "as in the store" } else { "estimated" };
+        let verdict = if capacity.sufficient { "enough" } else { "too few" };
+        writeln!(
+            out,
+            "at {rate} requests a second the disk holds {days:.0} days of access records ({bytes_per_record:.0} \
+             bytes each, {source}): {verdict} for the retention of {retention_days} days"
+        )?;
     }
     if checked.report.problems.is_empty() {
         writeln!(out, "no problems")?;

@@ -15,6 +15,7 @@ use jiff::civil::Date;
 
 use crate::clock::day_of;
 use crate::retention::block::{Lines, Packer, Place};
+use crate::retention::emergency::{Emergency, is_full};
 use crate::retention::format::{BlockHead, SegmentHead, write_checkpoint};
 use crate::retention::notary::{CHECKPOINT_FILE, Notary, replace};
 use crate::retention::recovery::Position;
@@ -45,6 +46,8 @@ struct OpenSegment {
     day: Date,
     synced: u64,
     written: u64,
+    /// In the room that is kept for when the disk is full.
+    emergency: bool,
 }
 
 /// Appends to a store.
@@ -75,6 +78,7 @@ pub(super) struct Appender {
     left_unsigned: bool,
     /// A checkpoint that is not synced yet.
     checkpoint: Option<Vec<u8>>,
+    emergency: Emergency,
     /// Abandoned segments that could not be cut, and where to cut them.
     uncut: Vec<(PathBuf, u64)>,
 }
@@ -96,6 +100,7 @@ impl Appender {
             unsigned_since: None,
             left_unsigned: position.signed < position.tree.size(),
             checkpoint: None,
+            emergency: Emergency::Used,
             uncut: Vec::new(),
             position,
         })
@@ -209,12 +214,35 @@ impl Appender {
         };
         let mut bytes = Vec::new();
         head.write(&mut bytes);
-        let mut file = segment::create(&self.directory, name)?;
-        file.write_all(&bytes).inspect_err(|_| drop(fs_err::remove_file(file.path())))?;
-        let written = bytes.len() as u64;
-        let day = day_of(opened);
-        self.segment = Some(OpenSegment { file, opened: now.monotonic, day, synced: 0, written });
+        let (file, emergency) = match self.create_segment(name, &bytes) {
+            Err(error) if is_full(&error) && self.emergency == Emergency::Ready => {
+                self.emergency = Emergency::Used;
+                tracing::warn!("the disk is full: what was accepted goes into the room kept for that");
+                let mut file = Emergency::take(&self.directory, &segment::path(&self.directory, name))?;
+                file.write_all(&bytes)?;
+                (file, true)
+            }
+            created => (created?, false),
+        };
+        let (written, day) = (bytes.len() as u64, day_of(opened));
+        self.segment = Some(OpenSegment { file, opened: now.monotonic, day, synced: 0, written, emergency });
         Ok(written)
+    }
+
+    fn create_segment(&self, name: SegmentName, head: &[u8]) -> io::Result<File> {
+        let mut file = segment::create(&self.directory, name)?;
+        file.write_all(head).inspect_err(|_| drop(fs_err::remove_file(file.path())))?;
+        Ok(file)
+    }
+
+    /// Sees that there is room for when the disk is full; whether there is.
+    pub(super) fn prepare_emergency(&mut self) -> bool {
+        if self.emergency == Emergency::Used
+            && let Ok(prepared) = Emergency::prepare(&self.directory)
+        {
+            self.emergency = prepared;
+        }
+        self.emergency != Emergency::Used
     }
 
     /// Syncs the frames, all of them written, and forgets them.
@@ -243,6 +271,7 @@ impl Appender {
             segment.written >= SEGMENT_BYTES
                 || now.monotonic.saturating_duration_since(segment.opened) >= SEGMENT_AGE
                 || segment.day != day_of(now.wall)
+                || (segment.emergency && self.emergency != Emergency::Used)
         })
     }
 
@@ -253,7 +282,10 @@ impl Appender {
         }
         let written = self.write(now)?;
         self.sync()?;
-        self.segment = None;
+        if let Some(segment) = self.segment.take().filter(|segment| segment.emergency) {
+            // What was allocated and not needed.
+            segment.file.set_len(segment.written)?;
+        }
         Ok(written)
     }
 

@@ -66,6 +66,11 @@ pub(super) fn expired(
     Ok(None)
 }
 
+/// When the oldest segment was opened.
+pub(super) fn oldest(directory: &Path) -> Option<Timestamp> {
+    segment::list(directory).ok()?.first()?.name.opened_at()
+}
+
 /// Deletes segments; how many bytes that were.
 pub(super) fn delete(segments: &[Segment]) -> io::Result<u64> {
     let mut deleted = 0;

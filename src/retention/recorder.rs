@@ -3,12 +3,13 @@
 //! Who serves a request holds a [`Slot`] first, so that the record of an exchange that was accepted
 //! always has its place in the queue.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 
 use crate::access::AccessRecord;
 use crate::config::{AccessLog, WhenFull};
@@ -19,6 +20,9 @@ pub const SLOTS: usize = 65_536;
 
 /// Bytes of names, paths and headers in records not yet written at which no slot is given.
 const QUEUE_BYTES: usize = 256 * 1024 * 1024;
+
+/// In milliseconds.
+const HOUR: i64 = 60 * 60 * 1000;
 
 /// Why no record can be kept now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -32,6 +36,9 @@ pub enum StoreFull {
     /// The last write found no space.
     #[error("the disk of the access records is full")]
     NoSpace,
+    /// The file system became read-only.
+    #[error("the file system of the access records is read-only")]
+    ReadOnly,
     /// The last write failed otherwise.
     #[error("the access records cannot be written")]
     Failing,
@@ -41,12 +48,17 @@ pub enum StoreFull {
 }
 
 impl StoreFull {
+    /// Every one of them.
+    pub const ALL: [Self; 6] =
+        [Self::Queue, Self::Reserve, Self::NoSpace, Self::ReadOnly, Self::Failing, Self::Closed];
+
     /// The word for it in metrics and on the status page.
     pub fn label(self) -> &'static str {
         match self {
             Self::Queue => "queue",
             Self::Reserve => "reserve",
             Self::NoSpace => "no_space",
+            Self::ReadOnly => "read_only",
             Self::Failing => "failing",
             Self::Closed => "closed",
         }
@@ -59,6 +71,10 @@ pub struct StoreStats {
     pub(super) records: AtomicU64,
     pub(super) lost: AtomicU64,
     pub(super) turned_away: AtomicU64,
+    pub(super) failures: AtomicU64,
+    pub(super) free_bytes: AtomicU64,
+    /// When the oldest segment was opened, in milliseconds; zero without one.
+    pub(super) oldest: AtomicI64,
     pub(super) bytes: AtomicU64,
     pub(super) synced_before: AtomicU64,
     pub(super) clock_synchronized: AtomicBool,
@@ -81,6 +97,24 @@ impl StoreStats {
     /// Requests that got 503 since the start because no record could be kept.
     pub fn turned_away(&self) -> u64 {
         self.turned_away.load(Ordering::Relaxed)
+    }
+
+    /// Writes and syncs that failed since the start.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// For how many days the disk holds records at the rate of those in the store, `reserve` left
+    /// free; nothing before there are records of an hour.
+    pub fn days_held(&self, reserve: u64, now: Timestamp) -> Option<f64> {
+        let oldest = self.oldest.load(Ordering::Relaxed);
+        let span = now.as_millisecond().saturating_sub(oldest);
+        let bytes = self.bytes();
+        if oldest == 0 || span < HOUR || bytes == 0 {
+            return None;
+        }
+        let room = bytes + self.free_bytes.load(Ordering::Relaxed).saturating_sub(reserve);
+        Some(room as f64 / bytes as f64 * span as f64 / (24 * HOUR) as f64)
     }
 
     /// The durable watermark: every record with a lower `seq` survives a power failure.
@@ -110,6 +144,7 @@ impl StoreStats {
             2 => Some(StoreFull::NoSpace),
             3 => Some(StoreFull::Failing),
             4 => Some(StoreFull::Closed),
+            5 => Some(StoreFull::ReadOnly),
             _ => {
                 let bytes = self.queued_bytes.load(Ordering::Relaxed);
                 (self.slots_in_use() >= SLOTS || bytes >= QUEUE_BYTES).then_some(StoreFull::Queue)
@@ -125,6 +160,7 @@ impl StoreStats {
             Some(StoreFull::NoSpace) => 2,
             Some(StoreFull::Failing) => 3,
             Some(StoreFull::Closed) => 4,
+            Some(StoreFull::ReadOnly) => 5,
         };
         self.trouble.store(code, Ordering::Relaxed);
     }

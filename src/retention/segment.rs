@@ -86,9 +86,14 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<Segment>> {
     Ok(segments)
 }
 
+/// Where a segment is.
+pub(super) fn path(directory: &File, name: SegmentName) -> PathBuf {
+    directory.path().join(name.to_string())
+}
+
 /// Creates an empty segment (mode 0640); its name is on disk when this returns.
 pub(super) fn create(directory: &File, name: SegmentName) -> io::Result<File> {
-    let path = directory.path().join(name.to_string());
+    let path = path(directory, name);
     let file = OpenOptions::new().append(true).create_new(true).mode(0o640).open(&path)?;
     directory.sync_all().inspect_err(|_| drop(fs_err::remove_file(&path)))?;
     Ok(file)

@@ -17,7 +17,8 @@ use crate::clock::Clock;
 use crate::config::AccessLog;
 use crate::retention::CloseError;
 use crate::retention::appender::{Appender, Now};
-use crate::retention::expiry::{StoreTime, delete, expired};
+use crate::retention::emergency::is_full;
+use crate::retention::expiry::{StoreTime, delete, expired, oldest};
 use crate::retention::gaps::Gaps;
 use crate::retention::recorder::{Shared, StoreFull};
 
@@ -78,6 +79,9 @@ pub(super) struct Spool {
     /// Set while writes fail: what kind, and when to try again.
     failing: Option<(StoreFull, Instant)>,
     below_reserve: bool,
+    /// The room for when the disk is full is used up, or was never there.
+    no_emergency: bool,
+    emergency_due: Instant,
     trouble: Option<StoreFull>,
     disk_due: Instant,
     second_ends: Instant,
@@ -105,6 +109,8 @@ impl Spool {
             packed: Load::default(),
             failing: None,
             below_reserve: false,
+            no_emergency: false,
+            emergency_due: now,
             trouble: None,
             disk_due: now,
             second_ends: now + SECOND,
@@ -300,8 +306,12 @@ impl Spool {
     fn abandon(&mut self, error: &io::Error, now: Instant) {
         let shorter = self.appender.abandon(now);
         self.shared.stats.bytes.fetch_sub(shorter, Ordering::Relaxed);
-        let no_space = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        let kind = if no_space { StoreFull::NoSpace } else { StoreFull::Failing };
+        self.shared.stats.failures.fetch_add(1, Ordering::Relaxed);
+        let kind = match error.kind() {
+            _ if is_full(error) => StoreFull::NoSpace,
+            io::ErrorKind::ReadOnlyFilesystem => StoreFull::ReadOnly,
+            _ => StoreFull::Failing,
+        };
         self.failing = Some((kind, now + RETRY_AFTER));
         self.publish(Some(error));
     }
@@ -310,10 +320,15 @@ impl Spool {
         self.disk_due = now + DISK_EVERY;
         let synchronized = Path::new(SYNCHRONIZED).exists();
         self.shared.stats.clock_synchronized.store(synchronized, Ordering::Relaxed);
+        if now >= self.emergency_due {
+            self.emergency_due = now + RETRY_AFTER;
+            self.no_emergency = !self.appender.prepare_emergency();
+        }
         match rustix::fs::fstatvfs(self.appender.directory()) {
             Ok(disk) => {
-                self.below_reserve =
-                    disk.f_bavail.saturating_mul(disk.f_frsize) < self.shared.policy.load().reserve;
+                let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+                self.shared.stats.free_bytes.store(free, Ordering::Relaxed);
+                self.below_reserve = free < self.shared.policy.load().reserve;
                 self.publish(None);
             }
             Err(error) => {
@@ -326,7 +341,8 @@ impl Spool {
     /// Tells workers and the log, once for each change, whether records can be kept.
     fn publish(&mut self, error: Option<&io::Error>) {
         let reserve = self.below_reserve.then_some(StoreFull::Reserve);
-        let trouble = self.failing.map(|(kind, _)| kind).or(reserve);
+        let space = self.no_emergency.then_some(StoreFull::NoSpace);
+        let trouble = self.failing.map(|(kind, _)| kind).or(reserve).or(space);
         self.shared.stats.set_trouble(trouble);
         if trouble == self.trouble {
             return;
@@ -345,6 +361,8 @@ impl Spool {
         self.expiry_due = now + EXPIRY_EVERY;
         let time = self.setting.time.at(self.setting.clock.moment(), now);
         let retention = self.shared.policy.load().retention;
+        let oldest = oldest(self.appender.directory().path()).map_or(0, |oldest| oldest.as_millisecond());
+        self.shared.stats.oldest.store(oldest, Ordering::Relaxed);
         let deleted = expired(self.appender.directory().path(), time, retention).and_then(|found| {
             let Some((segments, before_seq)) = found else { return Ok(0) };
             self.keep_expired(before_seq, now).inspect_err(|error| self.abandon(error, now))?;
