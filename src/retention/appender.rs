@@ -6,6 +6,7 @@
 //! pages.
 
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -193,7 +194,7 @@ impl Appender {
         }
         let Some(segment) = &mut self.segment else { return Ok(0) };
         let frames = &self.frames[self.written..];
-        segment.file.write_all(frames)?;
+        segment.file.file().write_all_at(frames, segment.written)?;
         segment.written += frames.len() as u64;
         length += frames.len() as u64;
         self.written = self.frames.len();

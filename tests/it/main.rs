@@ -19,6 +19,7 @@ mod deadlines;
 mod demo;
 mod drain;
 mod failover;
+mod faults;
 mod footer;
 mod hello;
 mod layers;

@@ -1,0 +1,95 @@
+//! Writes and syncs that fail, each in its turn: an exchange is kept, or refused and counted.
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::client::Target;
+use crate::support::edge::{Edge, HOSTS, icpgate, run};
+use crate::support::{PATIENCE, eventually};
+
+const BEFORE: u64 = 12;
+const AFTER: u64 = 3;
+
+/// The system call that fails, how, and what the store says is wrong.
+const FAULTS: [(&str, &str, &str); 5] = [
+    ("pwrite64", "ENOSPC", "the disk of the access records is full"),
+    ("pwrite64", "EIO", "the access records cannot be written"),
+    ("fdatasync", "EIO", "the access records cannot be written"),
+    ("fdatasync", "ENOSPC", "the disk of the access records is full"),
+    ("fdatasync", "EROFS", "the file system of the access records is read-only"),
+];
+/// Which calls fail: one, or a few in a row, as `strace` has it.
+const WHEN: [&str; 5] = ["1", "2", "3", "5", "2..3"];
+
+#[tokio::test]
+async fn whichever_write_or_sync_fails_an_exchange_is_kept_or_refused_and_counted() {
+    if run("sh", ["-c", "command -v strace && strace -D -o /dev/null true"]).await.code != 0 {
+        println!("NOT TRIED: strace is not there, or may not trace");
+        return;
+    }
+    tokio::task::LocalSet::new().run_until(sweep()).await;
+}
+
+/// Tries every fault; those of a kind side by side.
+async fn sweep() {
+    let (mut kept, mut refused) = (0, 0);
+    for (call, error, said) in FAULTS {
+        let mut rounds = tokio::task::JoinSet::new();
+        for when in WHEN {
+            rounds.spawn_local(survive(call, error, when, said));
+        }
+        while let Some(round) = rounds.join_next().await {
+            let (answered, turned_away) = round.expect("a round that holds");
+            kept += answered;
+            refused += turned_away;
+        }
+    }
+    println!("{} faults: {kept} exchanges kept, {refused} refused and counted", FAULTS.len() * WHEN.len());
+}
+
+/// One run with a fault in it; how many exchanges were kept, and how many refused.
+async fn survive(
+    call: &'static str,
+    error: &'static str,
+    when: &'static str,
+    said: &'static str,
+) -> (u64, u64) {
+    let case = format!("{call} {error} {when}");
+    let trace = format!("trace={call}");
+    let inject = format!("inject={call}:error={error}:when={when}");
+    let strace = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+    let mut edge = Edge::builder().wrapper(&strace).start().await;
+    let mut refused = 0;
+    for number in 0..BEFORE {
+        refused += u64::from(ask(&edge, &format!("/before/{number}")).await == 503);
+        tokio::time::sleep(std::time::Duration::from_millis(40)).await;
+    }
+    edge.logged(said).await;
+    eventually(&format!("{case}: records are kept again"), PATIENCE, async || {
+        edge.status().await["retention"]["full"].is_null().then_some(())
+    })
+    .await;
+    assert!(edge.metric("icpgate_access_store_failures_total").await >= 1.0, "{case}");
+    for number in 0..AFTER {
+        assert_eq!(ask(&edge, &format!("/after/{number}")).await, 308, "{case}");
+    }
+    edge.signal(Signal::TERM);
+    assert_eq!(edge.wait_exit().await, 0, "{case}");
+
+    let records = edge.records().await;
+    let numbers = records.iter().map(|record| record["seq"].as_u64().expect("a number"));
+    assert!(numbers.eq(1..=records.len() as u64), "{case}: a hole or a duplicate");
+    let kept = records.iter().filter(|record| record["event"] == "request").count() as u64;
+    assert_eq!(kept + refused, BEFORE + AFTER, "{case}: kept or refused");
+    let is_refused = |record: &&Value| record["event"] == "gap" && record["reason"] == "refused";
+    let counted: u64 = records.iter().filter(is_refused).filter_map(|record| record["count"].as_u64()).sum();
+    assert_eq!(counted, refused, "{case}: what is refused is counted");
+    let directory = edge.path("access");
+    let verified = icpgate(["logs".as_ref(), "verify".as_ref(), directory.as_os_str()]).await;
+    assert_eq!(verified.code, 0, "{case}: {verified:?}");
+    (kept, refused)
+}
+
+async fn ask(edge: &Edge, path: &str) -> u16 {
+    Target::http(edge).get(HOSTS[0], path).await.status
+}
