@@ -65,7 +65,10 @@ struct Changes {
 
 impl Changes {
     fn of(edge: &Edge) -> Self {
-        Self { answers: edge.snapshots.subscribe(), phase: edge.phase.subscribe() }
+        let mut answers = edge.snapshots.subscribe();
+        // What changed while the connection was being made is news to it.
+        answers.mark_changed();
+        Self { answers, phase: edge.phase.subscribe() }
     }
 
     /// Until either changes. The senders live as long as the edge, which the caller holds.

@@ -14,8 +14,8 @@ use crate::config::RefusalMode;
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 /// How long the last bytes of a client are awaited after ours.
 const LINGER: Duration = Duration::from_secs(1);
-/// How many of them.
-const LINGER_BYTES: usize = 64 * 1024;
+/// How many of them: as many as a client sends that learns of its answer only then.
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 /// Refuses as `mode` says.
 pub async fn refuse(socket: TcpStream, mode: RefusalMode) {

@@ -39,8 +39,9 @@ struct Candidate<'s> {
 /// Serves one request.
 pub(super) async fn run(proxy: &Proxy, opened: &Arc<Opened>, down: &mut Downstream<'_>) -> After {
     let edge = &proxy.edge;
-    let snapshot = edge.snapshots.load_full();
+    // In this order, so that no change falls between the two.
     let mut changes = edge.snapshots.subscribe();
+    let snapshot = edge.snapshots.load_full();
     let mut context = RequestContext::begin(edge, opened, &snapshot, down);
     down.set_write_timeout(snapshot.config.limits.body_idle_timeout);
     if edge.is_draining() {

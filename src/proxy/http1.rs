@@ -64,6 +64,9 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
                 return;
             }
         }
+        if !session.will_keepalive() && !session.is_body_done() {
+            return refuse::finish(session.into_inner(), &[]).await;
+        }
         let Ok(Ok(Some(reusable))) = timeout(DRAINING + CLOSING, session.reuse()).await else { return };
         let (kept, ahead) = reusable.into_parts();
         let Ok(kept) = kept.into_any().downcast::<EdgeStream>() else { return };

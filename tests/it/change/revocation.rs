@@ -1,15 +1,22 @@
 //! A revocation reaches what is open of its host, and nothing else.
 
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use http::Method;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::{BLOG, SHOP, builder, filings, site, write};
 use crate::support::client::{
-    End, GOAWAY, HEADERS, Http1, Http2, PREFACE, Target, frame, get_block, head_of, next_data,
+    End, Frames, GOAWAY, HEADERS, Http1, Http2, PREFACE, Target, frame, get_block, head_of, next_data,
 };
 use crate::support::edge::Edge;
-use crate::support::message::Body;
+use crate::support::message::{Body, Wire};
 use crate::support::origin::{Gate, Origin, Request, Script, Step, head, ok, raw};
 use crate::support::probe::is_refused;
 use crate::support::{PATIENCE, eventually};
@@ -209,6 +216,81 @@ async fn within_the_grace_an_exchange_may_finish_and_its_connection_ends_then() 
     let served = async || Target::https(&edge).tls(SHOP, b"http/1.1").await.is_ok().then_some(());
     eventually("the host is permitted", PATIENCE, served).await;
     assert_eq!(Target::https(&edge).get(SHOP, "/").await.text(), "hello");
+}
+
+/// A socket that takes its client's second flight only once a gate is open.
+struct Held {
+    socket: TcpStream,
+    /// Opened when the first bytes have come from the other side.
+    answered: Gate,
+    passed: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl AsyncRead for Held {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let outcome = ready!(Pin::new(&mut self.socket).poll_read(cx, buffer));
+        self.answered.open();
+        Poll::Ready(outcome)
+    }
+}
+
+impl AsyncWrite for Held {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.answered.is_open()
+            && let Some(passed) = &mut self.passed
+        {
+            ready!(passed.as_mut().poll(cx));
+            self.passed = None;
+        }
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_was_permitted_before_is_worth_nothing_after() {
+    let origin = Origin::text("hello").await;
+    let edge = write(builder(&origin)).start().await;
+    for protocol in ["http/1.1", "h2"] {
+        edge.replace("filings.yaml", filings("approved", "approved"));
+        let served = async || Target::https(&edge).tls(SHOP, b"http/1.1").await.is_ok().then_some(());
+        eventually("the host is permitted", PATIENCE, served).await;
+        let (answered, gate) = (Gate::default(), Gate::default());
+        let socket = TcpStream::connect(edge.https()).await.unwrap();
+        let passing = gate.clone();
+        let passed: Pin<Box<dyn Future<Output = ()> + Send>> =
+            Box::pin(async move { passing.passed().await });
+        let held = Held { socket, answered: answered.clone(), passed: Some(passed) };
+        let connector = TlsConnector::from(Arc::new(edge.authority.client_config(&[protocol])));
+        let handshake = tokio::spawn(connector.connect(SHOP.try_into().unwrap(), held));
+        answered.passed().await;
+
+        edge.replace("filings.yaml", filings("suspended", "approved"));
+        let refused = async || Target::https(&edge).tls(SHOP, b"http/1.1").await.is_err().then_some(());
+        eventually("the host is refused", PATIENCE, refused).await;
+        gate.open();
+        let opened = Instant::now();
+        let stream = handshake.await.unwrap().unwrap();
+        if protocol == "h2" {
+            let mut frames = Frames { wire: Wire::new(Box::new(stream)) };
+            frames.send(PREFACE).await.unwrap();
+            assert!(frames.next_of(GOAWAY).await.is_some());
+        } else {
+            Http1::over(Box::new(stream)).end().await;
+        }
+        assert!(opened.elapsed() < AT_ONCE, "{protocol}: {:?}", opened.elapsed());
+    }
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! What the edge answers by itself, and when a connection goes on after it.
 
+use std::time::Duration;
+
 use http::Method;
 
 use super::HOST;
-use crate::support::client::{Answer, Target};
+use crate::support::client::{Answer, End, Target};
 use crate::support::edge::Edge;
-use crate::support::origin::{Origin, Step, ok, raw};
+use crate::support::origin::{Gate, Origin, Step, head, ok, raw};
 
 /// The answer is one of the edge's own: short, with the id that its record has.
 #[track_caller]
@@ -171,4 +173,27 @@ async fn connect_and_trace_do_not_make_a_tunnel() {
     assert_own(&client.answer("GET").await, 400);
     assert!(client.end().await.0.is_empty());
     assert_eq!(origin.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_is_not_lost_to_a_client_that_still_sends() {
+    let origin = Origin::start(|_| {
+        let answer = [head("413 Content Too Large", &["content-length: 3"]), raw("no\n")];
+        answer.into_iter().chain([Step::Wait(Gate::default()), Step::ReadBody]).collect()
+    })
+    .await;
+    let edge = Edge::builder().origin(origin.address).start().await;
+    for (host, status) in [(HOST, 413), ("www.example.net", 421)] {
+        let mut client = Target::https(&edge).http1(HOST).await;
+        client.send(format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100000000\r\n\r\n")).await;
+        client.send(vec![b'x'; 100_000]).await;
+        assert_eq!(client.answer("POST").await.status, status);
+        // Were it closed with bytes unread, the system would take back what the client has not got.
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            client.try_send(vec![b'x'; 100_000]).await.unwrap_or_else(|error| panic!("{status}: {error}"));
+        }
+        let (bytes, end) = client.end().await;
+        assert!(bytes.is_empty() && end == End::Closed, "{status}: {end:?}");
+    }
 }

@@ -52,7 +52,12 @@ impl Gate {
         self.0.send_replace(true);
     }
 
-    async fn passed(&self) {
+    pub(crate) fn is_open(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until it is open.
+    pub(crate) async fn passed(&self) {
         let _ = self.0.subscribe().wait_for(|open| *open).await;
     }
 }

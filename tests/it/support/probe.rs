@@ -126,6 +126,8 @@ pub(crate) async fn is_refused(address: SocketAddr) -> bool {
     match TcpStream::connect(address).await {
         Ok(_) => false,
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => true,
+        // It was in the queue of a socket that closed at this moment.
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
         Err(error) => panic!("{address}: {error}"),
     }
 }
