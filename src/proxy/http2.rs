@@ -67,8 +67,13 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
                     let (proxy, opened) = (Arc::clone(&proxy), Arc::clone(&opened));
                     streams.spawn(async move {
                         let after = exchange::run(&proxy, &opened, &mut Downstream::Http2(&mut session)).await;
-                        if after == After::Abort {
-                            session.shutdown();
+                        match after {
+                            After::Abort => session.shutdown(),
+                            // Some clients forget the answer over the reset that ends the rest of a body.
+                            After::Continue => {
+                                session.set_total_drain_timeout(Some(CLOSING));
+                                let _ = session.drain_request_body().await;
+                            }
                         }
                     });
                     if edge.is_draining() {

@@ -196,4 +196,23 @@ async fn an_answer_is_not_lost_to_a_client_that_still_sends() {
         let (bytes, end) = client.end().await;
         assert!(bytes.is_empty() && end == End::Closed, "{status}: {end:?}");
     }
+    // And a client that is not written for this.
+    let body = edge.path("body");
+    fs_err::write(&body, vec![b'x'; 50_000_000]).unwrap();
+    let (ca, body) = (edge.path("ca.pem").display().to_string(), format!("@{}", body.display()));
+    let resolve = format!("{HOST}:{}:{}", edge.https().port(), edge.ip());
+    let url = format!("https://{HOST}:{}/", edge.https().port());
+    for (version, host, status) in [
+        ("--http1.1", HOST, "413"),
+        ("--http1.1", "www.example.net", "421"),
+        ("--http2", HOST, "413"),
+        ("--http2", "www.example.net", "421"),
+    ] {
+        let host = format!("Host: {host}");
+        let words = ["-sS", version, "--cacert", &ca, "--resolve", &resolve, "-H", &host, "-H", "Expect:"];
+        let words =
+            words.into_iter().chain(["-o", "/dev/null", "-w", "%{http_code}", "--data-binary", &body, &url]);
+        let run = crate::support::edge::run("curl", words).await;
+        assert_eq!((run.code, run.stdout.as_str()), (0, status), "{version} {host}: {}", run.stderr);
+    }
 }
