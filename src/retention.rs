@@ -19,6 +19,7 @@ mod expiry;
 mod format;
 mod frames;
 mod gaps;
+mod kernel_clock;
 mod notary;
 mod recorder;
 mod recovery;

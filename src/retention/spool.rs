@@ -4,23 +4,24 @@
 //! 50 ms after their records came, and signed within a minute. After a failure it tries again every
 //! second.
 
+mod deletion;
+
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use crate::access::export::{Clients, Keeping, write_expired, write_gap, write_line};
-use crate::access::{AccessRecord, Expired, Gap};
+use crate::access::export::{Clients, Keeping, write_gap, write_line};
+use crate::access::{AccessRecord, Gap};
 use crate::clock::Clock;
 use crate::config::AccessLog;
-use crate::retention::CloseError;
 use crate::retention::appender::{Appender, Now};
 use crate::retention::emergency::is_full;
-use crate::retention::expiry::{StoreTime, delete, expired, oldest};
+use crate::retention::expiry::StoreTime;
 use crate::retention::gaps::Gaps;
 use crate::retention::recorder::{Shared, StoreFull};
+use crate::retention::{CloseError, kernel_clock};
 
 /// How often the writer looks for records.
 const TICK: Duration = Duration::from_millis(10);
@@ -32,12 +33,9 @@ const SYNC_BYTES: usize = 4 * 1024 * 1024;
 const BLOCK_BYTES: usize = 256 * 1024;
 /// Bytes of a line that is kept.
 const LINE_BYTES: usize = 8 * 1024 * 1024;
-const EXPIRY_EVERY: Duration = Duration::from_secs(60 * 60);
 const DISK_EVERY: Duration = Duration::from_millis(100);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const SECOND: Duration = Duration::from_secs(1);
-/// What systemd-timesyncd leaves behind once the clock was set from the network.
-const SYNCHRONIZED: &str = "/run/systemd/timesync/synchronized";
 
 /// What the writer works with from the start.
 pub(super) struct Setting {
@@ -318,7 +316,7 @@ impl Spool {
 
     fn look_at_disk(&mut self, now: Instant) {
         self.disk_due = now + DISK_EVERY;
-        let synchronized = Path::new(SYNCHRONIZED).exists();
+        let synchronized = kernel_clock::is_synchronized();
         self.shared.stats.clock_synchronized.store(synchronized, Ordering::Relaxed);
         if now >= self.emergency_due {
             self.emergency_due = now + RETRY_AFTER;
@@ -354,45 +352,6 @@ impl Spool {
             (Some(full), None) => tracing::error!(%directory, "{full}"),
             (None, _) => tracing::info!(%directory, "access records can be kept again"),
         }
-    }
-
-    /// Deletes what is past its retention, once a record that says so is synced.
-    fn expire(&mut self, now: Instant) {
-        self.expiry_due = now + EXPIRY_EVERY;
-        let time = self.setting.time.at(self.setting.clock.moment(), now);
-        let retention = self.shared.policy.load().retention;
-        let oldest = oldest(self.appender.directory().path()).map_or(0, |oldest| oldest.as_millisecond());
-        self.shared.stats.oldest.store(oldest, Ordering::Relaxed);
-        let deleted = expired(self.appender.directory().path(), time, retention).and_then(|found| {
-            let Some((segments, before_seq)) = found else { return Ok(0) };
-            self.keep_expired(before_seq, now).inspect_err(|error| self.abandon(error, now))?;
-            delete(&segments)
-        });
-        match deleted {
-            Ok(bytes) => {
-                self.shared.stats.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            }
-            Err(error) => tracing::warn!("access records past their retention stay: {error}"),
-        }
-    }
-
-    /// Keeps a record of deletion, in a block of its own, so that it is found fast.
-    fn keep_expired(&mut self, before_seq: u64, monotonic: Instant) -> io::Result<()> {
-        let now = Now { monotonic, wall: self.setting.clock.now() };
-        self.seal(now)?;
-        let expired = Expired { time: now.wall, before_seq };
-        let keeping = Keeping {
-            seq: self.appender.next_seq(),
-            node: &self.setting.node,
-            clock_synchronized: self.shared.stats.clock_synchronized(),
-            clients: Clients::One,
-        };
-        write_expired(&expired, keeping, &mut self.appender.lines.bytes);
-        self.appender.lines.added(expired.time.as_millisecond());
-        self.loose.records += 1;
-        self.seal(now)?;
-        self.write(now)?;
-        self.sync()
     }
 
     /// Takes no more, writes and syncs what is left; once more into a fresh segment if that fails.

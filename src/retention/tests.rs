@@ -551,3 +551,45 @@ fn a_reader_chooses_by_time_host_and_client() {
         &[1, 4],
     );
 }
+
+#[test]
+fn what_is_left_after_a_deletion_is_proved_and_a_deletion_by_others_is_found() {
+    let folder = Folder::new();
+    let now: jiff::Timestamp = "2026-11-01T00:00:00Z".parse().expect("a time");
+    let wall = Arc::new(Mutex::new(now - jiff::SignedDuration::from_hours(24 * 300)));
+    let shown = Arc::clone(&wall);
+    let clock = Clock::from_fn(move || *shown.lock().expect("not poisoned"));
+    let age = || {
+        let time = *wall.lock().expect("not poisoned");
+        let segments = folder.segments();
+        let newest = std::fs::File::options().append(true).open(segments.last().expect("a segment"));
+        let time = std::time::SystemTime::try_from(time).expect("a time");
+        newest.and_then(|file| file.set_modified(time)).expect("aged");
+    };
+    // A segment every fifty days; the last two are young.
+    for _ in 0..7 {
+        let store = Store::open(&folder.log(), "n".into(), clock.clone()).expect("opened");
+        keep_at(&store, *wall.lock().expect("not poisoned"));
+        store.close().expect("closed");
+        age();
+        *wall.lock().expect("not poisoned") += jiff::SignedDuration::from_hours(24 * 50);
+    }
+    *wall.lock().expect("not poisoned") = now;
+    let store = Store::open(&folder.log(), "n".into(), clock.clone()).expect("opened");
+    eventually(|| folder.segments().len() == 5);
+    let records = folder.records();
+    let expired = records.iter().rfind(|record| record["event"] == "expired").expect("a record");
+    assert_eq!(records[0]["seq"], expired["before_seq"]);
+    store.close().expect("closed");
+    let against = verify::Against { keys: Vec::new(), since: None, at: now };
+    let verdict = verify::verify(&folder.log().directory, &against).expect("verified");
+    assert_eq!(verdict.first_break, None);
+    fs_err::remove_file(&folder.segments()[0]).expect("removed");
+    let found = verify::verify(&folder.log().directory, &against).expect("verified").first_break;
+    assert!(matches!(found.expect("a break").reason, verify::Reason::Deleted { .. }));
+}
+
+fn keep_at(store: &Store, time: jiff::Timestamp) {
+    let record = AccessRecord { time, ..request("/") };
+    store.recorder().reserve().expect("a slot").keep(record);
+}

@@ -1,0 +1,54 @@
+//! The writer deletes what is past its retention, and keeps a record of that.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::Spool;
+use crate::access::Expired;
+use crate::access::export::{Clients, Keeping, write_expired};
+use crate::retention::appender::Now;
+use crate::retention::expiry::{delete, expired, oldest};
+
+const EVERY: Duration = Duration::from_secs(60 * 60);
+
+impl Spool {
+    /// Deletes what is past its retention, once a record that says so is synced.
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.expiry_due = now + EVERY;
+        let time = self.setting.time.at(self.setting.clock.moment(), now);
+        let retention = self.shared.policy.load().retention;
+        let oldest = oldest(self.appender.directory().path()).map_or(0, |oldest| oldest.as_millisecond());
+        self.shared.stats.oldest.store(oldest, Ordering::Relaxed);
+        let deleted = expired(self.appender.directory().path(), time, retention).and_then(|found| {
+            let Some((segments, before_seq)) = found else { return Ok(0) };
+            self.keep_expired(before_seq, now).inspect_err(|error| self.abandon(error, now))?;
+            delete(&segments)
+        });
+        match deleted {
+            Ok(bytes) => {
+                self.shared.stats.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            }
+            Err(error) => tracing::warn!("access records past their retention stay: {error}"),
+        }
+    }
+
+    /// Keeps a record of deletion, in a block of its own, so that it is found fast.
+    fn keep_expired(&mut self, before_seq: u64, monotonic: Instant) -> io::Result<()> {
+        let now = Now { monotonic, wall: self.setting.clock.now() };
+        self.seal(now)?;
+        let expired = Expired { time: now.wall, before_seq };
+        let keeping = Keeping {
+            seq: self.appender.next_seq(),
+            node: &self.setting.node,
+            clock_synchronized: self.shared.stats.clock_synchronized(),
+            clients: Clients::One,
+        };
+        write_expired(&expired, keeping, &mut self.appender.lines.bytes);
+        self.appender.lines.added(expired.time.as_millisecond());
+        self.loose.records += 1;
+        self.seal(now)?;
+        self.write(now)?;
+        self.sync()
+    }
+}
