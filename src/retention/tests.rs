@@ -575,7 +575,7 @@ fn what_is_left_after_a_deletion_is_proved_and_a_deletion_by_others_is_found() {
         *wall.lock().expect("not poisoned") += jiff::SignedDuration::from_hours(24 * 50);
     }
     *wall.lock().expect("not poisoned") = now;
-    let store = Store::open(&folder.log(), "n".into(), clock.clone()).expect("opened");
+    let store = Store::open(&folder.log(), "n".into(), clock).expect("opened");
     eventually(|| folder.segments().len() == 5);
     let records = folder.records();
     let expired = records.iter().rfind(|record| record["event"] == "expired").expect("a record");
