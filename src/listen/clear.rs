@@ -94,10 +94,7 @@ async fn answer_probe(accepted: Accepted, head: &Head, began: Instant) {
     let edge = Arc::clone(&accepted.edge);
     let connection = Arc::new(accepted.facts());
     let client = accepted.peer;
-    refuse::finish(accepted.socket, refuse::last_answer(status, "").as_bytes()).await;
-
-    let Some(slot) = slot else { return };
-    slot.keep(AccessRecord {
+    let record = AccessRecord {
         time: edge.clock.now(),
         event: Event::Request,
         reason: None,
@@ -118,7 +115,12 @@ async fn answer_probe(accepted: Accepted, head: &Head, began: Instant) {
             ..RequestFacts::default()
         }),
         upstream: None,
-    });
+    };
+    // Kept first: a client may take its time to close, and the program may end meanwhile.
+    if let Some(slot) = slot {
+        slot.keep(record);
+    }
+    refuse::finish(accepted.socket, refuse::last_answer(status, "").as_bytes()).await;
 }
 
 fn refused(accepted: Accepted, refusal: Refusal, host: Option<String>) -> Option<Connection> {

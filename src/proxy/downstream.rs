@@ -79,6 +79,18 @@ impl Downstream<'_> {
         })
     }
 
+    /// Until the client takes its request back. That of HTTP/1 can be told only once its body is
+    /// read, and there is one such request to a connection.
+    pub(super) async fn is_reset(&mut self) {
+        match self {
+            Self::Http1(_) => std::future::pending().await,
+            Self::Http2(session) => {
+                // The reason, or that the connection is gone: there is nobody left either way.
+                let _ = session.idle().await;
+            }
+        }
+    }
+
     /// Tells a client that waits for it to send the body.
     pub(super) async fn write_continue(&mut self) -> Result<(), ClientFailure> {
         match self {

@@ -167,10 +167,14 @@ async fn attempt(
         loop {
             let connection = match kept.take() {
                 Some(connection) => connection,
-                None => match proxy.upstreams.connect(origin, place, &proxy.edge.metrics).await {
-                    Ok(connection) => connection,
-                    // The next server is tried; nothing has been sent.
-                    Err(_) => break,
+                None => tokio::select! {
+                    // A client may reset streams faster than a server accepts connections.
+                    () = down.is_reset() => return Ok(After::Abort),
+                    made = proxy.upstreams.connect(origin, place, &proxy.edge.metrics) => match made {
+                        Ok(connection) => connection,
+                        // The next server is tried; nothing has been sent.
+                        Err(_) => break,
+                    },
                 },
             };
             note(context, origin, &connection);

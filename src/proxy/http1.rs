@@ -125,7 +125,10 @@ fn status_of(error: &pingora_core::Error) -> StatusCode {
 /// Answers what is no request, and ends the connection.
 async fn reject(edge: &Arc<Edge>, opened: &Arc<Opened>, stream: Stream, status: StatusCode) {
     let mut context = RequestContext::of_nothing(edge, opened, &edge.snapshots.load_full(), "http/1.1");
-    let answer = refuse::last_answer(status, &response::body(status, &context.request_id));
+    let body = response::body(status, &context.request_id);
     context.facts.status = Some(status.as_u16());
-    refuse::finish(stream, answer.as_bytes()).await;
+    context.facts.bytes_out = body.len() as u64;
+    // Recorded first: a client may take its time to close.
+    drop(context);
+    refuse::finish(stream, refuse::last_answer(status, &body).as_bytes()).await;
 }

@@ -4,11 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::v2::server::{H2Accept, HttpSession, default_h2_options, handshake};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::context::RequestContext;
 use super::downstream::Downstream;
 use super::exchange::{self, After};
 use super::{Changes, FIRST_REQUEST, Proxy};
@@ -82,6 +84,9 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
                     }
                 }
                 Ok(Some(H2Accept::Rejected)) => {
+                    let snapshot = edge.snapshots.load_full();
+                    let mut context = RequestContext::of_nothing(&edge, &opened, &snapshot, "h2");
+                    context.facts.status = Some(StatusCode::BAD_REQUEST.as_u16());
                     rejected += 1;
                     if rejected > REJECTED_STREAMS {
                         break;

@@ -210,6 +210,27 @@ async fn a_load_balancers_probe_is_answered_whatever_host_it_sends() {
 }
 
 #[tokio::test]
+async fn what_is_answered_is_recorded_while_the_client_keeps_its_side_open() {
+    let listeners = "  - {name: http, addresses: [\"$HTTP\"], protocol: http, redirect: none, \
+                     health_check: {path: /healthz, from: [127.0.0.0/8]}}\n";
+    let edge = Edge::builder().listeners(listeners).sites(SITES_IN_CLEAR).start().await;
+    let mut probing = connect(edge.http()).await;
+    probing.write_all(b"GET /healthz HTTP/1.1\r\nhost: 10.0.0.1\r\n\r\n").await.expect("sent");
+    assert_eq!(read_to_end(&mut probing, PATIENCE).await.status(), 200);
+    let mut nonsense = connect(edge.http()).await;
+    nonsense
+        .write_all(b"GET / HTTP/1.1\r\nhost: www.example.cn\r\ncontent-length: x\r\n\r\n")
+        .await
+        .expect("sent");
+    assert_eq!(read_to_end(&mut nonsense, PATIENCE).await.status(), 400);
+    let answered = Instant::now();
+    edge.records_where(2, |record| record["event"] == "request").await;
+    // The edge waits a second for the other side to close.
+    assert!(answered.elapsed() < Duration::from_millis(700), "{:?}", answered.elapsed());
+    drop((probing, nonsense));
+}
+
+#[tokio::test]
 async fn a_probe_learns_that_the_edge_drains() {
     let listeners = "  - {name: http, addresses: [\"$HTTP\"], protocol: http, \
                      health_check: {path: /healthz, from: [127.0.0.0/8]}}\n";

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt as _;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::support::client::{Target, within};
+use crate::support::client::{HEADERS, PREFACE, RST_STREAM, Target, frame, get_block, within};
 use crate::support::edge::{Edge, SUSPENDED};
 use crate::support::hello::{Handmade, client_hello};
 use crate::support::probe::{Answer, Ending, connect, is_refused, probe, read_to_end};
@@ -150,6 +150,25 @@ fn processor_time(edge: &Edge) -> Duration {
         fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
     // The kernel shows hundredths of a second, whatever it counts in (proc(5), sysconf(3)).
     Duration::from_millis(ticks * 10)
+}
+
+#[tokio::test]
+async fn a_stream_that_is_reset_gives_up_the_connection_that_is_being_made_for_it() {
+    // It accepts connections, and never finishes a handshake.
+    let mute = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let origins = format!(
+        "  - {{name: main, region: offshore, scheme: https, server_name: a.example.com, servers: [\"{}\"], timeouts: {{connect: 60s}}}}\n",
+        mute.local_addr().expect("an address"),
+    );
+    let edge = Edge::builder().origins(&origins).start().await;
+    let mut frames = Target::https(&edge).frames(FILED).await;
+    frames.send(PREFACE).await.expect("sent");
+    frames.send(&frame(HEADERS, 5, 1, &get_block(FILED, "/"))).await.expect("sent");
+    let (mut server, _) = within("a connection", mute.accept()).await.expect("accepted");
+    frames.send(&frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes())).await.expect("sent");
+    let _ = within("its end", server.read_to_end(&mut Vec::new())).await;
+    let records = edge.records_where(1, |record| record["path"] == "/").await;
+    assert!(records.len() == 1 && records[0].get("status").is_none(), "{records:#?}");
 }
 
 #[tokio::test]

@@ -248,6 +248,21 @@ async fn each_exchange_leaves_one_however_it_ends() {
 }
 
 #[tokio::test]
+async fn an_http2_request_without_one_clear_host_leaves_one_too() {
+    let edge = Edge::builder().start().await;
+    let mut frames = Target::https(&edge).frames(HOST).await;
+    // Two hosts that differ: the engine answers by itself.
+    let block = [&get_block(HOST, "/")[..], b"\0\x04host\x0bexample.net"].concat();
+    frames.send(PREFACE).await.unwrap();
+    frames.send(&frame(HEADERS, 5, 1, &block)).await.unwrap();
+    let answer = frames.next_of(HEADERS).await.expect("an answer");
+    assert_eq!(answer.payload.first(), Some(&0x8c), "`:status: 400` in the static table");
+    let records = edge.records_where(1, |_| true).await;
+    assert_eq!(records.len(), 1, "{records:#?}");
+    assert_eq!((&records[0]["status"], &records[0]["protocol"]), (&400.into(), &"h2".into()), "{records:#?}");
+}
+
+#[tokio::test]
 async fn what_a_client_sends_cannot_forge_a_record() {
     let origin = Origin::text("hello").await;
     let edge = Edge::builder().origin(origin.address).start().await;
