@@ -8,6 +8,7 @@
 //! whose root the node signs (`notary`): what was changed, cut or removed is found by `verify`.
 //! docs/retention-format.md specifies all of it.
 
+pub mod proof;
 pub mod reader;
 pub mod verify;
 

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use crate::clock::SHANGHAI;
 use crate::hostname::Hostname;
+use crate::retention::proof;
 use crate::retention::reader::{Item, Reader, Selection, Summary, summarize};
 
 pub use verify::VerifyArgs;
@@ -21,7 +22,7 @@ pub(super) use verify::verify;
 /// What `logs export` is asked.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ExportArgs {
-    /// The store: `access_log.directory`.
+    /// The store: `access_log.directory`; or a file that `--proof` wrote.
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
     /// Only records of this time or later (RFC 3339).
@@ -33,6 +34,10 @@ pub struct ExportArgs {
     /// Only records of this host, or refused connections of this server name.
     #[arg(long, value_name = "HOST")]
     pub host: Option<String>,
+    /// Write to this file instead, with the proof that `logs verify` checks: the whole blocks that the
+    /// records are in, and their places in the tree that was signed.
+    #[arg(long, value_name = "FILE")]
+    pub proof: Option<PathBuf>,
     /// Only records of this client address.
     #[arg(long, value_name = "IP")]
     pub client: Option<IpAddr>,
@@ -56,6 +61,9 @@ pub fn export(args: &ExportArgs, out: &mut dyn Write, notes: &mut dyn Write) -> 
         Err(_) => host.to_owned(),
     });
     let selection = Selection { from: args.from, to: args.to, host, client: args.client };
+    if let Some(file) = &args.proof {
+        return prove(&args.dir, &selection, file, notes);
+    }
     let mut reader = Reader::open(&args.dir, selection).with_context(|| unreadable(&args.dir))?;
     let mut passed_over = 0_u64;
     while let Some(item) = reader.next_item().with_context(|| unreadable(&args.dir))? {
@@ -82,6 +90,24 @@ pub fn export(args: &ExportArgs, out: &mut dyn Write, notes: &mut dyn Write) -> 
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         flushed => flushed.context("the records cannot be written out"),
     }
+}
+
+fn prove(dir: &Path, selection: &Selection, file: &Path, notes: &mut dyn Write) -> anyhow::Result<()> {
+    let out = fs_err::File::create_new(file).context("--proof")?;
+    let written = proof::write(dir, selection, &mut io::BufWriter::new(out)).inspect_err(|_| {
+        // Half a proof is none.
+        let _ = fs_err::remove_file(file);
+    });
+    let written = written.with_context(|| unreadable(dir))?;
+    let proof::Written { blocks, wanted, records, unsigned, damaged } = written;
+    writeln!(notes, "{wanted} records proved, in {blocks} blocks of {records} records")?;
+    if unsigned > 0 {
+        writeln!(notes, "{unsigned} records are not signed yet, and left out; ask again in a minute")?;
+    }
+    if damaged > 0 {
+        writeln!(notes, "{damaged} damaged blocks: records are missing from this proof")?;
+    }
+    Ok(())
 }
 
 /// Writes to `out` what a store holds, how fast it grows and for how long the disk suffices.

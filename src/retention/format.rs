@@ -45,6 +45,10 @@ pub(super) const PAYLOAD_LIMIT: u32 = 16 * 1024 * 1024;
 const HEAD: &[u8; 4] = b"icpS";
 const BLOCK: &[u8; 4] = b"icpB";
 const CHECKPOINT: &[u8; 4] = b"icpC";
+/// Only in proofs.
+const KEY: &[u8; 4] = b"icpV";
+/// Only in proofs.
+const PATH: &[u8; 4] = b"icpI";
 /// What every frame begins with.
 pub(super) const MAGIC: &[u8] = b"icp";
 /// The longest head and the longest checkpoint.
@@ -195,6 +199,10 @@ pub(super) enum Frame {
     Block(BlockHead),
     /// A signed note.
     Checkpoint(Vec<u8>),
+    /// Verifier keys, one a line; in a proof.
+    Key(Vec<u8>),
+    /// The hashes beside the way from the block before to the root, the lowest first; in a proof.
+    Path(Vec<Hash>),
 }
 
 /// Why there is no frame.
@@ -212,7 +220,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Frame, usize), NoFrame> {
     let magic = &start[..4];
     let length = match magic {
         _ if magic == BLOCK => BLOCK_HEAD,
-        _ if magic == HEAD || magic == CHECKPOINT => u32_at(start, 8).map_or(0, |length| length as usize),
+        _ if [HEAD, CHECKPOINT, KEY, PATH].iter().any(|known| magic == *known) => {
+            u32_at(start, 8).map_or(0, |length| length as usize)
+        }
         _ => return Err(NoFrame::Damaged),
     };
     if !(12..=FRAME_LIMIT).contains(&length) {
@@ -226,19 +236,38 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Frame, usize), NoFrame> {
         BlockHead::parse(frame).map(Frame::Block)
     } else if magic == HEAD {
         SegmentHead::parse(frame).map(Frame::Head)
-    } else {
+    } else if magic == CHECKPOINT {
         Some(Frame::Checkpoint(frame[12..].to_vec()))
+    } else if magic == KEY {
+        Some(Frame::Key(frame[12..].to_vec()))
+    } else {
+        let hashes = (12..length).step_by(HASH).map(|at| hash_at(frame, at));
+        hashes.collect::<Option<_>>().map(Frame::Path)
     };
     parsed.map(|parsed| (parsed, length)).ok_or(NoFrame::Damaged)
 }
 
 /// Appends a checkpoint to `out`.
 pub(super) fn write_checkpoint(note: &[u8], out: &mut Vec<u8>) {
+    write_frame(CHECKPOINT, note, out);
+}
+
+/// Appends verifier keys to `out`.
+pub(super) fn write_key(keys: &[u8], out: &mut Vec<u8>) {
+    write_frame(KEY, keys, out);
+}
+
+/// Appends a block's path to `out`.
+pub(super) fn write_path(path: &[Hash], out: &mut Vec<u8>) {
+    write_frame(PATH, path.iter().map(|hash| hash.0).collect::<Vec<_>>().as_flattened(), out);
+}
+
+fn write_frame(magic: &[u8; 4], content: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
-    out.extend_from_slice(CHECKPOINT);
+    out.extend_from_slice(magic);
     out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&((12 + note.len()) as u32).to_le_bytes());
-    out.extend_from_slice(note);
+    out.extend_from_slice(&((12 + content.len()) as u32).to_le_bytes());
+    out.extend_from_slice(content);
     seal(&mut out[start..]);
 }
 

@@ -51,7 +51,7 @@ impl Selection {
     }
 
     /// Whether records of a block may be wanted.
-    fn may_be_in_block(&self, head: &BlockHead) -> bool {
+    pub(super) fn may_be_in_block(&self, head: &BlockHead) -> bool {
         let time = |milliseconds| Timestamp::from_millisecond(milliseconds).ok();
         self.from.zip(time(head.latest)).is_none_or(|(from, latest)| {
             // Times are kept in milliseconds, and `from` may be finer.
@@ -59,7 +59,8 @@ impl Selection {
         }) && self.to.zip(time(head.earliest)).is_none_or(|(to, earliest)| earliest < to)
     }
 
-    fn wants(&self, line: &[u8]) -> bool {
+    /// Whether the record that a line holds is wanted.
+    pub(super) fn wants(&self, line: &[u8]) -> bool {
         let everything =
             self.from.is_none() && self.to.is_none() && self.host.is_none() && self.client.is_none();
         everything || parse(line).is_some_and(|(time, fields)| self.takes(time, &fields))
@@ -128,15 +129,17 @@ struct Current {
 }
 
 impl Reader {
-    /// Opens the store in `directory`.
+    /// Opens the store in `directory`, or a proof, which is a file.
     pub fn open(directory: &Path, selection: Selection) -> io::Result<Self> {
-        let segments = segment::list(directory)?.into_iter().peekable();
+        let proof = directory.is_file();
+        let segments = if proof { Vec::new() } else { segment::list(directory)? }.into_iter().peekable();
+        let frames = if proof { Some(Frames::open(directory)?) } else { None };
         let unpacker = Unpacker::new()?;
         Ok(Self {
             segments,
             selection,
-            current: None,
-            path: PathBuf::new(),
+            current: frames.map(|frames| Current { frames, end: None }),
+            path: directory.to_owned(),
             unpacker,
             lines: Vec::new(),
             at: 0,
@@ -167,7 +170,7 @@ impl Reader {
                         return Ok(Some(Item::Damage { segment: &self.path, from: at, to }));
                     }
                 }
-                Step::Frame(Frame::Head(_) | Frame::Checkpoint(_), _) => {}
+                Step::Frame(..) => {}
                 Step::Damage { from, to } => {
                     return Ok(Some(Item::Damage { segment: &self.path, from, to }));
                 }

@@ -159,7 +159,7 @@ fn frames(segment: &Segment) -> io::Result<Vec<Frame>> {
     loop {
         match frames.next_step()? {
             Step::Frame(frame @ (Frame::Block(_) | Frame::Checkpoint(_)), _) => found.push(frame),
-            Step::Frame(Frame::Head(_), _) | Step::Damage { .. } => {}
+            Step::Frame(..) | Step::Damage { .. } => {}
             Step::End { .. } => return Ok(found),
         }
     }

@@ -137,6 +137,12 @@ pub enum Reason {
         /// The number of the first record that is left.
         first_seq: u64,
     },
+    /// A block of a proof is not in the tree.
+    #[error("nothing proves that this block is in the tree that was signed")]
+    NotIncluded,
+    /// A file that proves nothing.
+    #[error("the file holds no checkpoint: it is no proof, or it was cut")]
+    NoProof,
     /// Nothing is left of what was signed.
     #[error("there are no records, though some were signed")]
     NoRecords,

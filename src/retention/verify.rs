@@ -19,7 +19,7 @@ use crate::retention::frames::{Frames, Step};
 use crate::retention::notary::{CHECKPOINT_FILE, Keys, VERIFIER_FILE};
 use crate::retention::recovery::Position;
 use crate::retention::segment::{self, Segment, SegmentName};
-use crate::retention::{LOCK_FILE, verdict};
+use crate::retention::{LOCK_FILE, proof, verdict};
 
 pub use verdict::{Break, Reason, Verdict};
 
@@ -41,8 +41,11 @@ pub struct Against {
     pub at: Timestamp,
 }
 
-/// Verifies the store in `directory`.
+/// Verifies the store in `directory`, or the proof, if that is a file.
 pub fn verify(directory: &Path, against: &Against) -> io::Result<Verdict> {
+    if directory.is_file() {
+        return proof::verify(directory, &against.keys);
+    }
     fs_err::read_dir(directory)?;
     let mut attempts = ATTEMPTS;
     loop {
@@ -154,7 +157,9 @@ impl Verification<'_> {
         let end = next.map_or(u64::MAX, |next| next.name.first_block);
         loop {
             match frames.next_step()? {
-                Step::Frame(Frame::Head(_), byte) => return Err(found(byte, Reason::Damaged)),
+                Step::Frame(Frame::Head(_) | Frame::Key(_) | Frame::Path(_), byte) => {
+                    return Err(found(byte, Reason::Damaged));
+                }
                 Step::Frame(Frame::Block(block), byte) if block.number >= end => {
                     let payload = frames.payload(byte, &block)?;
                     if digest(payload) != block.digest {

@@ -99,3 +99,24 @@ async fn the_reference_implementation_agrees() {
     assert_eq!(read.code, 0, "{read:?}");
     assert!(read.stdout.starts_with("40 records in "), "{read:?}");
 }
+
+#[tokio::test]
+async fn a_proof_of_one_day_and_host_is_one_file_that_needs_no_store() {
+    let edge = served(5).await;
+    let key = fs_err::read_to_string(edge.path("access/verifier.key")).expect("a key");
+    let (directory, file) = (edge.path("access"), edge.path("day.proof"));
+    let (directory, file) = (directory.display().to_string(), file.display().to_string());
+    let words = ["logs", "export", &directory, "--host", HOSTS[0], "--proof", &file];
+    let exported = icpgate(words).await;
+    assert_eq!((exported.code, exported.stdout.as_str()), (0, ""), "{exported:?}");
+    assert!(exported.stderr.starts_with("10 records proved"), "{exported:?}");
+    fs_err::remove_dir_all(&directory).expect("removed");
+    let verified = icpgate(["logs", "verify", &file, "--key", key.trim_end(), "--json"]).await;
+    assert_eq!(verified.code, 0, "{verified:?}");
+    assert_eq!(verified.json()["records"], 10);
+    let read = icpgate(["logs", "export", &file, "--host", HOSTS[0]]).await;
+    assert_eq!((read.code, read.stdout.lines().count()), (0, 10), "{read:?}");
+    let stranger = "icpgate/test+3ed7d6bd+AfSpWiO/NEyMfHYVIRzvXKNvZvMGR9iHKVZtrCaWbTxB";
+    let refused = icpgate(["logs", "verify", &file, "--key", stranger]).await;
+    assert_eq!(refused.code, 1, "{refused:?}");
+}

@@ -15,7 +15,7 @@ use crate::retention::verify::{Against, Break, Verdict};
 /// What `logs verify` is asked.
 #[derive(Clone, Debug, clap::Args)]
 pub struct VerifyArgs {
-    /// The store: `access_log.directory`.
+    /// The store: `access_log.directory`; or a file that `logs export --proof` wrote.
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
     /// A verifier key that was kept outside the store; may be given more than once.

@@ -6,7 +6,7 @@ use super::*;
 use crate::retention::appender::{Appender, Now};
 use crate::retention::format::BLOCK_HEAD;
 use crate::retention::notary::Notary;
-use crate::retention::reader::{Reader, Selection};
+use crate::retention::reader::{Item, Reader, Selection};
 use crate::retention::recovery::resume;
 
 const SEGMENTS: i64 = 4;
@@ -29,7 +29,8 @@ fn write_store(directory: &Path, word: &str) -> Vec<Vec<u8>> {
             let now = Now { monotonic: Instant::now(), wall: time(at) };
             for record in 0..RECORDS {
                 let seq = appender.next_seq();
-                let line = format!("{{\"seq\":{seq},\"event\":\"request\",\"path\":\"/{word}/{record}\"}}\n");
+                let (wall, path) = (now.wall, format!("/{word}/{record}"));
+                let line = format!("{{\"seq\":{seq},\"time\":\"{wall}\",\"path\":\"{path}\"}}\n");
                 appender.lines.bytes.extend_from_slice(line.as_bytes());
                 appender.lines.added(time(at).as_millisecond());
             }
@@ -283,6 +284,45 @@ fn flip(bytes: &mut [u8], random: &mut fastrand::Rng) {
 fn two_in_order(frames: &[(usize, usize, bool)], random: &mut fastrand::Rng) -> [(usize, usize, bool); 2] {
     let second = random.usize(1..frames.len());
     [frames[random.usize(..second)], frames[second]]
+}
+
+#[test]
+fn a_proof_of_any_records_is_checked_without_the_store_and_every_changed_byte_is_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write_store(folder.path(), "a");
+    let keys = vec![key_of(folder.path())];
+    let file = folder.path().join("one.proof");
+    let prove = |selection: &Selection| {
+        let mut bytes = Vec::new();
+        let written = proof::write(folder.path(), selection, &mut bytes).expect("written");
+        fs_err::write(&file, &bytes).expect("written");
+        (written, bytes)
+    };
+    // Any stretch of time: from one block to all.
+    for first in 0..BLOCKS * SEGMENTS {
+        let at = |block: i64| Some(time(block / BLOCKS * 3_600_000 + block % BLOCKS * 1_000));
+        for last in [first, first + 3, BLOCKS * SEGMENTS] {
+            let selection = Selection { from: at(first), to: at(last + 1), ..Selection::default() };
+            let (written, _) = prove(&selection);
+            let blocks = (last.min(BLOCKS * SEGMENTS - 1) - first + 1) as u64;
+            assert_eq!((written.blocks, written.records), (blocks, blocks * RECORDS));
+            let verdict = verify(&file, &Against { keys: keys.clone(), ..against() }).expect("verified");
+            assert_eq!((verdict.first_break, verdict.records), (None, blocks * RECORDS));
+        }
+    }
+    let (_, bytes) = prove(&Selection { from: Some(time(0)), to: Some(time(1)), ..Selection::default() });
+    let mut reader = Reader::open(&file, Selection::default()).expect("opened");
+    let mut records = 0;
+    while let Some(Item::Record(_)) = reader.next_item().expect("read") {
+        records += 1;
+    }
+    assert_eq!(records, RECORDS);
+    for bit in 0..bytes.len() * 8 {
+        let mut bytes = bytes.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        fs_err::write(&file, bytes).expect("written");
+        assert!(!verify(&file, &against()).expect("verified").is_ok(), "bit {bit}");
+    }
 }
 
 #[test]
