@@ -104,8 +104,20 @@ pub struct Listener {
     pub protocol: Protocol,
     /// What is in front of them, as a filing knows it.
     pub public_addresses: Vec<IpAddr>,
-    /// Peers whose `x-forwarded-for` and `x-request-id` are believed.
+    /// How it is known who the client of a connection is.
+    pub client_address: ClientAddress,
+    /// Clients whose `x-forwarded-for` and `x-request-id` are believed.
     pub trusted_proxies: Vec<IpNet>,
+}
+
+/// How it is known who the client of a connection is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum ClientAddress {
+    /// It is the peer.
+    #[default]
+    OfPeer,
+    /// A peer among these says so by the PROXY protocol; nobody else may connect.
+    ToldBy(Vec<IpNet>),
 }
 
 /// What is spoken on a listener.

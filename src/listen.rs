@@ -11,15 +11,18 @@ pub mod frames;
 pub mod head;
 pub mod hello;
 pub mod limits;
+pub mod proxy_protocol;
 pub mod refuse;
 pub mod set;
 pub mod tls;
+pub mod told;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::access::record::ConnectionFacts;
 use crate::access::{AccessRecord, Event};
@@ -79,14 +82,25 @@ pub struct Accepted {
     pub edge: Arc<Edge>,
     /// The socket.
     pub socket: tokio::net::TcpStream,
-    /// The other end.
-    pub peer: SocketAddr,
-    /// This end.
-    pub local: SocketAddr,
+    /// When it was accepted.
+    pub began: Instant,
+    /// Between whom it is.
+    pub ends: Ends,
     /// The listener's name.
     pub listener: Arc<str>,
     /// Its place among the open connections, given up with it.
     pub admitted: Admitted,
+}
+
+/// Between whom a connection is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ends {
+    /// The other end of the socket.
+    pub peer: SocketAddr,
+    /// Who the client is: the peer, or whom it speaks for.
+    pub client: SocketAddr,
+    /// This end of the socket.
+    pub local: SocketAddr,
 }
 
 /// A connection that may send requests.
@@ -109,6 +123,8 @@ pub struct Connection {
 pub struct Opened {
     /// What its records share.
     pub facts: Arc<ConnectionFacts>,
+    /// Who the client is, as far as the connection itself tells.
+    pub client: SocketAddr,
     /// The host that it was opened for: the server name, or that of the first request.
     pub host: Hostname,
     /// What its certificate covers; `None` in clear text.
@@ -126,24 +142,17 @@ pub enum HttpVersion {
 
 impl Edge {
     /// Counts and records a refused connection; `named` is what it asked for.
-    pub fn refused(
-        &self,
-        refusal: Refusal,
-        peer: SocketAddr,
-        local: SocketAddr,
-        listener: &Arc<str>,
-        named: Named,
-    ) {
+    pub fn refused(&self, refusal: Refusal, ends: Ends, listener: &Arc<str>, named: Named) {
         self.metrics.refused(listener, refusal);
         self.recorder.refused(AccessRecord {
             time: self.clock.now(),
             event: Event::Refused,
             reason: Some(refusal.label()),
             count: None,
-            connection: Arc::new(self.facts(peer, local, listener)),
+            connection: Arc::new(self.facts(ends, listener)),
             generation: self.snapshots.load().generation,
             request_id: None,
-            client: peer,
+            client: ends.client,
             server_name: named.server_name.map(Arc::from),
             host: named.host.map(Arc::from),
             protocol: None,
@@ -153,11 +162,11 @@ impl Edge {
     }
 
     /// The facts of a connection, before any TLS.
-    fn facts(&self, peer: SocketAddr, local: SocketAddr, listener: &Arc<str>) -> ConnectionFacts {
+    fn facts(&self, ends: Ends, listener: &Arc<str>) -> ConnectionFacts {
         ConnectionFacts {
             id: self.connections.fetch_add(1, Ordering::Relaxed),
-            peer,
-            local,
+            peer: ends.peer,
+            local: ends.local,
             listener: Arc::clone(listener),
             tls_version: None,
             tls_cipher: None,
@@ -168,12 +177,17 @@ impl Edge {
 impl Accepted {
     /// The facts of the connection, before any TLS.
     fn facts(&self) -> ConnectionFacts {
-        self.edge.facts(self.peer, self.local, &self.listener)
+        self.edge.facts(self.ends, &self.listener)
     }
 
     /// Counts and records that the connection is refused; `named` is what it asked for.
     fn record_refusal(&self, refusal: Refusal, named: Named) {
-        self.edge.refused(refusal, self.peer, self.local, &self.listener, named);
+        self.edge.refused(refusal, self.ends, &self.listener, named);
+    }
+
+    /// Counts that the connection ended before it sent a byte.
+    fn count_empty(&self) {
+        self.edge.metrics.connections_empty.with_label_values(&[&*self.listener]).inc();
     }
 }
 

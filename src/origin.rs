@@ -31,6 +31,8 @@ pub struct Origin {
     pub timeouts: Timeouts,
     /// The `host` that is sent to it.
     pub host: UpstreamHost,
+    /// Whether a connection begins with who the client is.
+    pub proxy_protocol: ProxyProtocol,
 }
 
 /// One upstream server.
@@ -124,6 +126,16 @@ pub enum UpstreamHost {
     Preserve,
     /// Always this.
     Fixed(Hostname),
+}
+
+/// Whether a connection begins with who the client is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ProxyProtocol {
+    /// It does not.
+    #[default]
+    None,
+    /// With a header of the PROXY protocol, version 2.
+    V2,
 }
 
 /// The label of the one link that a server has until links are told apart.

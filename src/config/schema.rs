@@ -25,9 +25,10 @@ sections! {
         "node", "filings", "listeners", "sites", "origins", "access_log", "admin", "log", "limits",
     ];
     LISTENER = "listeners[]": [
-        "name", "addresses", "protocol", "public_addresses", "refusal", "trusted_proxies", "redirect",
-        "health_check",
+        "name", "addresses", "protocol", "public_addresses", "refusal", "proxy_protocol", "trusted_proxies",
+        "redirect", "health_check",
     ];
+    PROXY_PROTOCOL = "listeners[].proxy_protocol": ["trusted"];
     HEALTH_CHECK = "listeners[].health_check": ["path", "from"];
     SITE = "sites[]": ["name", "hosts", "listeners", "certificate", "footer", "routes"];
     CERTIFICATE = "sites[].certificate": ["chain", "key"];
@@ -36,6 +37,7 @@ sections! {
     MATCH = "sites[].routes[].match": ["path", "path_exact", "method", "header"];
     ORIGIN = "origins[]": [
         "name", "region", "scheme", "server_name", "trust", "servers", "timeouts", "host",
+        "proxy_protocol",
     ];
     SERVER = "origins[].servers[]": ["address"];
     TIMEOUTS = "origins[].timeouts": ["connect", "first_byte", "idle"];

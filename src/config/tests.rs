@@ -18,6 +18,8 @@ listeners:
     protocol: https
     public_addresses: [203.0.113.10]
     refusal: alert
+    proxy_protocol:
+      trusted: [100.64.0.0/10]
     trusted_proxies: []
   - name: http
     addresses: ["0.0.0.0:80"]
@@ -255,9 +257,16 @@ fn keys_and_types() {
     fatal(
         "protocol: https",
         "protocol: https, proxy_protocol: {}",
-        "listeners[0].proxy_protocol",
-        "unknown key",
+        "listeners[0].proxy_protocol.trusted",
+        "trusted is missing",
     );
+    warning(
+        "protocol: https",
+        "protocol: https, proxy_protocol: {trusted: [0.0.0.0/0]}",
+        "listeners[0].proxy_protocol.trusted",
+        "0.0.0.0/0 is everywhere",
+    );
+    fatal("scheme: http", "scheme: http, proxy_protocol: v1", "origins[0].proxy_protocol", "not one of v2");
     fatal("filings:", "access_log: {sinks: []}\nfilings:", "access_log.sinks", "unknown key");
     fatal("scheme: http", "scheme: h2c", "origins[0].scheme", "\"h2c\" is not one of http, https");
 }

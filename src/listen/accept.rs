@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Accepted, Connection, Edge, Named, Phase, clear, refuse, tls};
-use crate::config::Protocol;
+use super::{Accepted, Connection, Edge, Ends, Named, Phase, clear, refuse, tls, told};
+use crate::config::{ClientAddress, Protocol};
 use crate::gate::Refusal;
 
 /// The first pause after a failure of the system; each next one is twice as long.
@@ -83,15 +84,22 @@ impl Acceptor {
         let limits = snapshot.config.limits;
         let open = self.edge.metrics.connections_open.with_label_values(&[&**name]);
         let edge = Arc::clone(&self.edge);
-        let Some(admitted) = self.edge.admission.admit(peer.ip(), &limits, open) else {
+        let ends = Ends { peer, client: peer, local };
+        let Some(mut admitted) = self.edge.admission.admit(&limits, open) else {
             refuse::reset(&socket);
-            return edge.refused(Refusal::TooManyConnections, peer, local, name, Named::default());
+            return edge.refused(Refusal::TooManyConnections, ends, name, Named::default());
         };
+        let client_address = listener.client_address.clone();
+        if client_address == ClientAddress::OfPeer && !admitted.count(peer.ip(), &limits) {
+            refuse::reset(&socket);
+            return edge.refused(Refusal::TooManyConnections, ends, name, Named::default());
+        }
         // Answers go out in whole records, so that there is nothing to wait for.
         if socket.set_nodelay(true).is_err() {
             return;
         }
-        let accepted = Accepted { edge, socket, peer, local, listener: Arc::clone(name), admitted };
+        let began = Instant::now();
+        let accepted = Accepted { edge, socket, began, ends, listener: Arc::clone(name), admitted };
         let protocol = listener.protocol.clone();
         let (serve, cut, mut phase) =
             (Arc::clone(&self.serve), self.cut.clone(), self.edge.phase.subscribe());
@@ -102,12 +110,18 @@ impl Acceptor {
                 tokio::time::sleep(ESTABLISHING_AT_THE_END).await;
             };
             // Boxed: what a handshake needs is given back before the connection's long life begins.
-            let established: Pin<Box<dyn Future<Output = Option<Connection>> + Send>> = match protocol {
-                Protocol::Https { refusal } => Box::pin(tls::establish(accepted, limits, refusal)),
-                Protocol::Http { health_check, redirect: _ } => {
-                    Box::pin(clear::establish(accepted, limits, health_check))
+            let established = Box::pin(async move {
+                let accepted = match client_address {
+                    ClientAddress::OfPeer => accepted,
+                    ClientAddress::ToldBy(trusted) => told::client(accepted, &trusted, &limits).await?,
+                };
+                match protocol {
+                    Protocol::Https { refusal } => tls::establish(accepted, limits, refusal).await,
+                    Protocol::Http { health_check, redirect: _ } => {
+                        clear::establish(accepted, limits, health_check).await
+                    }
                 }
-            };
+            });
             let connection = tokio::select! {
                 connection = established => connection,
                 () = late => return,

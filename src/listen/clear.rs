@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use http::StatusCode;
 use tokio::io::AsyncReadExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::downstream::{EdgeStream, Transport};
 use super::head::{self, EndOfHead, Head};
@@ -24,8 +24,7 @@ pub async fn establish(
     limits: Limits,
     health_check: Option<HealthCheck>,
 ) -> Option<Connection> {
-    let began = Instant::now();
-    let deadline = began + limits.request_head_timeout;
+    let deadline = accepted.began + limits.request_head_timeout;
     let mut bytes = BytesMut::new();
     let mut end = EndOfHead::default();
     let length = loop {
@@ -37,8 +36,7 @@ pub async fn establish(
         match timeout_at(deadline, limited.read_buf(&mut bytes)).await {
             Err(_) => return refused(accepted, Refusal::HeadTimeout, None),
             Ok(Ok(0)) | Ok(Err(_)) if bytes.is_empty() => {
-                let listener = [&*accepted.listener];
-                accepted.edge.metrics.connections_empty.with_label_values(&listener).inc();
+                accepted.count_empty();
                 return None;
             }
             Ok(Ok(0)) | Ok(Err(_)) => return refused(accepted, Refusal::BadHead, None),
@@ -57,7 +55,7 @@ pub async fn establish(
         Err(refusal) => return refused(accepted, refusal, None),
     };
     if health_check.is_some_and(|check| is_probe(&check, &head, &accepted)) {
-        answer_probe(accepted, &head, began).await;
+        answer_probe(accepted, &head).await;
         return None;
     }
     let permit = head.host.and_then(|host| {
@@ -68,10 +66,10 @@ pub async fn establish(
         Err(refusal) => return refused(accepted, refusal, head.shown),
     };
     let facts = Arc::new(accepted.facts());
-    let Accepted { edge, socket, admitted, .. } = accepted;
+    let Accepted { edge, socket, ends, admitted, .. } = accepted;
     Some(Connection {
         edge,
-        opened: Arc::new(Opened { facts, host: permit.host().clone(), coverage: None }),
+        opened: Arc::new(Opened { facts, client: ends.client, host: permit.host().clone(), coverage: None }),
         stream: Box::new(EdgeStream::new(Transport::Tcp(socket), bytes)),
         protocol: HttpVersion::Http1,
         admitted,
@@ -79,12 +77,12 @@ pub async fn establish(
 }
 
 fn is_probe(check: &HealthCheck, head: &Head, accepted: &Accepted) -> bool {
-    let peer = accepted.peer.ip().to_canonical();
-    head.path() == check.path && check.from.iter().any(|net| net.contains(&peer))
+    let client = accepted.ends.client.ip().to_canonical();
+    head.path() == check.path && check.from.iter().any(|net| net.contains(&client))
 }
 
 /// Answers a probe, records it, and ends the connection.
-async fn answer_probe(accepted: Accepted, head: &Head, began: Instant) {
+async fn answer_probe(accepted: Accepted, head: &Head) {
     let slot = accepted.edge.recorder.reserve().ok();
     let status = if accepted.edge.is_draining() || slot.is_none() {
         StatusCode::SERVICE_UNAVAILABLE
@@ -93,7 +91,7 @@ async fn answer_probe(accepted: Accepted, head: &Head, began: Instant) {
     };
     let edge = Arc::clone(&accepted.edge);
     let connection = Arc::new(accepted.facts());
-    let client = accepted.peer;
+    let (client, began) = (accepted.ends.client, accepted.began);
     let record = AccessRecord {
         time: edge.clock.now(),
         event: Event::Request,

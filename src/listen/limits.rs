@@ -30,31 +30,21 @@ struct Counts {
 #[derive(Debug)]
 pub struct Admitted {
     counts: Arc<Counts>,
-    client: IpAddr,
+    /// Under whom it is counted, once that is known.
+    client: Option<IpAddr>,
     open: IntGauge,
 }
 
 impl Admission {
-    /// A place for a connection of `client`, unless a limit is reached. `open` counts the
-    /// connections of its listener.
-    pub fn admit(&self, client: IpAddr, limits: &Limits, open: IntGauge) -> Option<Admitted> {
-        // One client reaches a host over IPv4 and over mapped IPv6 alike.
-        let client = client.to_canonical();
+    /// A place for a connection, unless there are no more. `open` counts the connections of its
+    /// listener.
+    pub fn admit(&self, limits: &Limits, open: IntGauge) -> Option<Admitted> {
         if self.0.all.fetch_add(1, Ordering::Relaxed) >= limits.connections {
             self.0.all.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        let mut table = self.0.table(client).lock().unwrap_or_else(PoisonError::into_inner);
-        let count = table.entry(client).or_insert(0);
-        if *count >= limits.connections_per_client {
-            drop(table);
-            self.0.all.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        *count += 1;
-        drop(table);
         open.inc();
-        Some(Admitted { counts: Arc::clone(&self.0), client, open })
+        Some(Admitted { counts: Arc::clone(&self.0), client: None, open })
     }
 
     /// How many connections are open.
@@ -70,16 +60,34 @@ impl Counts {
     }
 }
 
+impl Admitted {
+    /// Counts the connection as one of `client`, unless it has as many as one client may have. A
+    /// connection has one client.
+    pub fn count(&mut self, client: IpAddr, limits: &Limits) -> bool {
+        // One client reaches a host over IPv4 and over mapped IPv6 alike.
+        let client = client.to_canonical();
+        let mut table = self.counts.table(client).lock().unwrap_or_else(PoisonError::into_inner);
+        let count = table.entry(client).or_insert(0);
+        let has_room = *count < limits.connections_per_client;
+        if has_room {
+            *count += 1;
+            self.client = Some(client);
+        }
+        has_room
+    }
+}
+
 impl Drop for Admitted {
     fn drop(&mut self) {
-        let mut table = self.counts.table(self.client).lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = table.get_mut(&self.client) {
-            *count -= 1;
-            if *count == 0 {
-                table.remove(&self.client);
+        if let Some(client) = self.client {
+            let mut table = self.counts.table(client).lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(count) = table.get_mut(&client) {
+                *count -= 1;
+                if *count == 0 {
+                    table.remove(&client);
+                }
             }
         }
-        drop(table);
         self.counts.all.fetch_sub(1, Ordering::Relaxed);
         self.open.dec();
     }
@@ -94,8 +102,10 @@ mod tests {
         let admission = Admission::default();
         let limits = Limits { connections: 3, connections_per_client: 2, ..Limits::default() };
         let open = IntGauge::new("open", "open").expect("a gauge");
-        let admit =
-            |client: &str| admission.admit(client.parse().expect("an address"), &limits, open.clone());
+        let admit = |client: &str| {
+            let mut admitted = admission.admit(&limits, open.clone())?;
+            admitted.count(client.parse().expect("an address"), &limits).then_some(admitted)
+        };
         let first = admit("192.0.2.1").expect("a place");
         let _second = admit("::ffff:192.0.2.1").expect("a place");
         assert!(admit("192.0.2.1").is_none(), "two of one client");

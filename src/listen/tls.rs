@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use rustls::server::Acceptor;
 use rustls::{CipherSuite, ProtocolVersion};
 use tokio::io::AsyncReadExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 use tokio_rustls::StartHandshake;
 
 use super::downstream::{EdgeStream, Transport};
@@ -24,7 +24,7 @@ const READ_BYTES: usize = 4096;
 
 /// Establishes TLS for a permitted name; anything else is refused, counted and recorded.
 pub async fn establish(mut accepted: Accepted, limits: Limits, mode: RefusalMode) -> Option<Connection> {
-    let deadline = Instant::now() + limits.client_hello_timeout;
+    let deadline = accepted.began + limits.client_hello_timeout;
     let mut reader = HelloReader::default();
     let mut chunk = [0; READ_BYTES];
     let mut begun = false;
@@ -32,8 +32,7 @@ pub async fn establish(mut accepted: Accepted, limits: Limits, mode: RefusalMode
         let read = match timeout_at(deadline, accepted.socket.read(&mut chunk)).await {
             Err(_) => return refused(accepted, Refusal::HelloTimeout, None, RefusalMode::Reset).await,
             Ok(Ok(0)) | Ok(Err(_)) if !begun => {
-                let listener = [&*accepted.listener];
-                accepted.edge.metrics.connections_empty.with_label_values(&listener).inc();
+                accepted.count_empty();
                 return None;
             }
             Ok(Ok(0)) | Ok(Err(_)) => {
@@ -62,7 +61,7 @@ pub async fn establish(mut accepted: Accepted, limits: Limits, mode: RefusalMode
         return refused(accepted, Refusal::BadHello, hello.shown, RefusalMode::Reset).await;
     };
     let facts = accepted.facts();
-    let Accepted { edge, socket, admitted, .. } = accepted;
+    let Accepted { edge, socket, ends, admitted, .. } = accepted;
     let handshake = StartHandshake::from_parts(start, socket).into_stream(Arc::clone(&certificate.server));
     // The name was permitted: what fails from here on is between the client and TLS, and says so there.
     let stream = tokio::time::timeout(limits.handshake_timeout, handshake).await.ok()?.ok()?;
@@ -81,6 +80,7 @@ pub async fn establish(mut accepted: Accepted, limits: Limits, mode: RefusalMode
         edge,
         opened: Arc::new(Opened {
             facts: Arc::new(facts),
+            client: ends.client,
             host: permit.host().clone(),
             coverage: Some(Arc::clone(&certificate.coverage)),
         }),

@@ -1,7 +1,8 @@
 //! Connections to upstream servers: made under one deadline, kept for the next request, found again.
 //!
 //! A kept connection belongs to one [`ServerState`] and is never used for another, so that it is
-//! always one made under the verification that is configured.
+//! always one made under the verification that is configured; where a server is told the client, it
+//! belongs to that client too.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,11 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use crate::listen::downstream::{EdgeStream, Transport};
+use crate::listen::proxy_protocol;
 use crate::metrics::Metrics;
 use crate::origin::{DEFAULT_LINK, ServerHost};
 use crate::snapshot::{OriginState, ServerState};
@@ -59,6 +62,16 @@ pub(super) struct UpstreamConnection {
     pub(super) address: SocketAddr,
     pub(super) local: Option<SocketAddr>,
     pub(super) origin: ConnectionOrigin,
+    pub(super) told: Option<Told>,
+}
+
+/// What a server was told of the client when the connection was made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Told {
+    /// Who it is.
+    pub(super) client: SocketAddr,
+    /// Where it connected to.
+    pub(super) destination: SocketAddr,
 }
 
 /// Where a connection comes from.
@@ -97,11 +110,16 @@ impl Upstreams {
         });
     }
 
-    /// A kept connection to a server, still as it was left.
-    pub(super) fn take(&self, server: &Arc<ServerState>) -> Option<UpstreamConnection> {
+    /// A kept connection to a server, still as it was left, that was told the same of the client.
+    pub(super) fn take(&self, server: &Arc<ServerState>, told: Option<Told>) -> Option<UpstreamConnection> {
         let now = Instant::now();
         loop {
-            let mut idle = self.kept().get_mut(&key(server))?.idle.pop()?;
+            let mut idle = {
+                let mut kept = self.kept();
+                let idle = &mut kept.get_mut(&key(server))?.idle;
+                let place = idle.iter().rposition(|idle| idle.connection.told == told)?;
+                idle.remove(place)
+            };
             if idle.until > now && idle.connection.stream.is_quiet() {
                 return Some(UpstreamConnection { origin: ConnectionOrigin::Kept, ..idle.connection });
             }
@@ -110,16 +128,18 @@ impl Upstreams {
 
     /// Keeps a connection whose exchange is over for `lifetime`.
     pub(super) fn keep(&self, server: &Arc<ServerState>, connection: UpstreamConnection, lifetime: Duration) {
-        let mut kept = self.kept();
-        let kept = kept
+        let mut guard = self.kept();
+        let kept = guard
             .entry(key(server))
             .or_insert_with(|| Kept { server: Arc::downgrade(server), idle: Vec::new() });
         if kept.server.as_ptr() != Arc::as_ptr(server) || kept.server.strong_count() == 0 {
             *kept = Kept { server: Arc::downgrade(server), idle: Vec::new() };
         }
-        if kept.idle.len() < KEPT_PER_SERVER {
-            kept.idle.push(Idle { connection, until: Instant::now() + lifetime });
-        }
+        // The oldest makes room: it may be of a client that is gone.
+        let oldest = (kept.idle.len() >= KEPT_PER_SERVER).then(|| kept.idle.remove(0));
+        kept.idle.push(Idle { connection, until: Instant::now() + lifetime });
+        drop(guard);
+        drop(oldest);
     }
 
     /// A new connection to the server at `place` of an origin, TLS included, within the origin's limit.
@@ -127,6 +147,7 @@ impl Upstreams {
         &self,
         state: &OriginState,
         place: usize,
+        told: Option<Told>,
         metrics: &Metrics,
     ) -> io::Result<UpstreamConnection> {
         let (Some(server), Some(health)) = (state.origin.servers.get(place), state.servers.get(place)) else {
@@ -140,7 +161,7 @@ impl Upstreams {
             };
             let mut last = io::Error::other("the name has no address");
             for address in addresses.into_iter().take(ADDRESSES) {
-                match open(state, SocketAddr::new(address, server.port)).await {
+                match open(state, SocketAddr::new(address, server.port), told).await {
                     Ok(connection) => return Ok(connection),
                     Err(error) => last = error,
                 }
@@ -202,9 +223,16 @@ fn key(server: &Arc<ServerState>) -> usize {
     Arc::as_ptr(server).addr()
 }
 
-async fn open(state: &OriginState, address: SocketAddr) -> io::Result<UpstreamConnection> {
-    let socket = TcpStream::connect(address).await?;
+async fn open(
+    state: &OriginState,
+    address: SocketAddr,
+    told: Option<Told>,
+) -> io::Result<UpstreamConnection> {
+    let mut socket = TcpStream::connect(address).await?;
     socket.set_nodelay(true)?;
+    if let Some(Told { client, destination }) = told {
+        socket.write_all(&proxy_protocol::write(client, destination)).await?;
+    }
     let local = socket.local_addr().ok();
     let transport = match &state.tls {
         None => Transport::Tcp(socket),
@@ -214,5 +242,5 @@ async fn open(state: &OriginState, address: SocketAddr) -> io::Result<UpstreamCo
         }
     };
     let stream = Box::new(EdgeStream::new(transport, BytesMut::new()));
-    Ok(UpstreamConnection { stream, address, local, origin: ConnectionOrigin::New })
+    Ok(UpstreamConnection { stream, address, local, origin: ConnectionOrigin::New, told })
 }

@@ -36,8 +36,8 @@ pub(super) struct RequestContext {
     region: Option<Region>,
     /// Who the client is.
     pub(super) client: SocketAddr,
-    /// Whether the peer is a trusted proxy.
-    pub(super) peer_is_trusted: bool,
+    /// Whether whoever opened the connection is a trusted proxy.
+    pub(super) proxy_is_trusted: bool,
     /// The id of the exchange.
     pub(super) request_id: Arc<str>,
     /// The refusal, if it is refused.
@@ -62,9 +62,8 @@ impl RequestContext {
         let head = down.head();
         let mut context = Self::of_nothing(edge, opened, snapshot, down.protocol());
         let listener = snapshot.listener(&opened.facts.listener).and_then(|id| snapshot.listener_config(id));
-        context.peer_is_trusted =
-            listener.is_some_and(|listener| is_trusted(listener, opened.facts.peer.ip()));
-        if context.peer_is_trusted {
+        context.proxy_is_trusted = listener.is_some_and(|listener| is_trusted(listener, opened.client.ip()));
+        if context.proxy_is_trusted {
             let trusted = listener.map_or(&[][..], |listener| &listener.trusted_proxies);
             if let Some(client) =
                 forwarded_client(&head.headers, |ip| trusted.iter().any(|net| net.contains(&ip)))
@@ -104,8 +103,8 @@ impl RequestContext {
             generation: snapshot.generation,
             slot: edge.recorder.reserve().ok(),
             region: None,
-            client: opened.facts.peer,
-            peer_is_trusted: false,
+            client: opened.client,
+            proxy_is_trusted: false,
             request_id: new_id(),
             reason: None,
             host: None,
@@ -116,9 +115,14 @@ impl RequestContext {
         }
     }
 
-    /// The other end of the connection.
-    pub(super) fn peer(&self) -> SocketAddr {
-        self.opened.facts.peer
+    /// Who opened the connection, as far as the connection itself tells.
+    pub(super) fn opened_by(&self) -> SocketAddr {
+        self.opened.client
+    }
+
+    /// This end of the connection.
+    pub(super) fn local(&self) -> SocketAddr {
+        self.opened.facts.local
     }
 
     /// Whether the program ends.
@@ -181,9 +185,9 @@ impl Drop for RequestContext {
     }
 }
 
-fn is_trusted(listener: &Listener, peer: IpAddr) -> bool {
-    let peer = peer.to_canonical();
-    listener.trusted_proxies.iter().any(|net| net.contains(&peer))
+fn is_trusted(listener: &Listener, client: IpAddr) -> bool {
+    let client = client.to_canonical();
+    listener.trusted_proxies.iter().any(|net| net.contains(&client))
 }
 
 /// The last address of `x-forwarded-for` that is not itself a trusted proxy: everything before it

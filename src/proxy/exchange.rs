@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::{Method, StatusCode};
 
-use super::connect::{ConnectionOrigin, UpstreamConnection};
+use super::connect::{ConnectionOrigin, Told, UpstreamConnection};
 use super::context::{self, RequestContext};
 use super::downstream::Downstream;
 use super::pump::{self, Ended};
@@ -15,7 +15,7 @@ use crate::access::record::UpstreamFacts;
 use crate::config::{Protocol, Redirect, Site};
 use crate::gate::{Permit, Refusal};
 use crate::listen::Opened;
-use crate::origin::DEFAULT_LINK;
+use crate::origin::{DEFAULT_LINK, ProxyProtocol};
 use crate::rewrite;
 use crate::route;
 use crate::snapshot::{OriginState, ServerState, Snapshot};
@@ -163,14 +163,18 @@ async fn attempt(
 
     for candidate in candidates {
         let Candidate { origin, place, server } = candidate;
-        let mut kept = proxy.upstreams.take(server);
+        let told = match origin.origin.proxy_protocol {
+            ProxyProtocol::None => None,
+            ProxyProtocol::V2 => Some(Told { client: context.client, destination: context.local() }),
+        };
+        let mut kept = proxy.upstreams.take(server, told);
         loop {
             let connection = match kept.take() {
                 Some(connection) => connection,
                 None => tokio::select! {
                     // A client may reset streams faster than a server accepts connections.
                     () = down.is_reset() => return Ok(After::Abort),
-                    made = proxy.upstreams.connect(origin, place, &proxy.edge.metrics) => match made {
+                    made = proxy.upstreams.connect(origin, place, told, &proxy.edge.metrics) => match made {
                         Ok(connection) => connection,
                         // The next server is tried; nothing has been sent.
                         Err(_) => break,
@@ -181,7 +185,7 @@ async fn attempt(
             let changes = request::Changes { host: &origin.origin.host, framing, ask };
             let head = request::upstream_head(down.head(), context, scheme, changes)
                 .map_err(|_| StatusCode::BAD_REQUEST)?;
-            let UpstreamConnection { address, local, origin: came_from, stream } = connection;
+            let UpstreamConnection { address, local, origin: came_from, told, stream } = connection;
             let exchange = pump::Exchange {
                 site: site_of(site, permit),
                 path: &path,
@@ -193,7 +197,8 @@ async fn attempt(
                 Ended::Whole(stream) => {
                     observe(proxy, origin, context);
                     if let Some(stream) = stream {
-                        let connection = UpstreamConnection { stream, address, local, origin: came_from };
+                        let connection =
+                            UpstreamConnection { stream, address, local, origin: came_from, told };
                         proxy.upstreams.keep(server, connection, origin.origin.timeouts.idle);
                     }
                     return Ok(After::Continue);

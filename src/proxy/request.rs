@@ -149,7 +149,7 @@ pub(super) fn upstream_head(
             || *name == header::EXPECT
             || (changes.ask != Ask::AsSent && *name == header::ACCEPT_ENCODING)
             || (changes.ask == Ask::Whole && (*name == header::RANGE || *name == header::IF_RANGE))
-            || (!context.peer_is_trusted
+            || (!context.proxy_is_trusted
                 && [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST].contains(name))
             || *name == X_FORWARDED_FOR
             || *name == X_REQUEST_ID;
@@ -202,14 +202,14 @@ pub(super) fn raw_target(head: &RequestHeader) -> Cow<'_, [u8]> {
     Cow::Owned(target(head).into_owned().into_bytes())
 }
 
-/// A trusted proxy's list goes on with the proxy itself; any other begins with the peer.
+/// A trusted proxy's list goes on with the proxy itself; any other begins with whoever opened the connection.
 fn forwarded_for(headers: &HeaderMap, context: &RequestContext) -> HeaderValue {
-    let peer = context.peer().ip().to_canonical().to_string();
+    let last = context.opened_by().ip().to_canonical().to_string();
     let sent: Vec<&str> =
         headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
-    let list = match context.peer_is_trusted && !sent.is_empty() {
-        true => format!("{}, {peer}", sent.join(", ")),
-        false => peer,
+    let list = match context.proxy_is_trusted && !sent.is_empty() {
+        true => format!("{}, {last}", sent.join(", ")),
+        false => last,
     };
     HeaderValue::from_str(&list).unwrap_or(HeaderValue::from_static("unknown"))
 }

@@ -24,6 +24,7 @@ mod footer;
 mod hello;
 mod layers;
 mod limits;
+mod proxy_protocol;
 mod proxying;
 mod records;
 mod tls;

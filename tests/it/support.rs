@@ -8,6 +8,7 @@ pub(crate) mod faketime;
 pub(crate) mod hello;
 pub(crate) mod message;
 pub(crate) mod origin;
+pub(crate) mod peer;
 pub(crate) mod pki;
 pub(crate) mod probe;
 

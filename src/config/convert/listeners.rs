@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{Value, ip_address, network, or};
 use crate::config::reader::Fields;
-use crate::config::{HealthCheck, Listener, Protocol, Redirect, RefusalMode, schema};
+use crate::config::{ClientAddress, HealthCheck, Listener, Protocol, Redirect, RefusalMode, schema};
 
 pub(super) fn listener(item: &Value<'_>, claims: &RefCell<AddressClaims>) -> Option<Listener> {
     let fields = item.fields(schema::LISTENER)?;
@@ -19,6 +19,7 @@ pub(super) fn listener(item: &Value<'_>, claims: &RefCell<AddressClaims>) -> Opt
         or(fields.get("public_addresses"), Vec::new(), |list| distinct_or_none(list, ip_address));
     let trusted_proxies =
         or(fields.get("trusted_proxies"), Vec::new(), |list| distinct_or_none(list, network));
+    let client_address = or(fields.get("proxy_protocol"), ClientAddress::default(), proxy_protocol);
     let protocol = fields.required("protocol").and_then(|value| {
         match value.word(&[("https", true), ("http", false)])? {
             true => https(&fields),
@@ -35,8 +36,22 @@ pub(super) fn listener(item: &Value<'_>, claims: &RefCell<AddressClaims>) -> Opt
         addresses: addresses?,
         protocol: protocol?,
         public_addresses: public_addresses?,
+        client_address: client_address?,
         trusted_proxies: trusted_proxies?,
     })
+}
+
+fn proxy_protocol(value: &Value<'_>) -> Option<ClientAddress> {
+    let fields = value.fields(schema::PROXY_PROTOCOL)?;
+    let trusted = fields.required("trusted")?;
+    let networks = trusted.distinct(network)?;
+    if let Some(all) = networks.iter().find(|network| network.prefix_len() == 0) {
+        trusted.warn(
+            format_args!("whoever can connect may say of himself that he is anybody: {all} is everywhere"),
+            "name the load balancer's own addresses".to_owned(),
+        );
+    }
+    Some(ClientAddress::ToldBy(networks))
 }
 
 fn https(fields: &Fields<'_>) -> Option<Protocol> {

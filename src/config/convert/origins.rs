@@ -7,7 +7,7 @@ use super::{Value, or};
 use crate::config::reader::Fields;
 use crate::config::schema;
 use crate::hostname::Hostname;
-use crate::origin::{Origin, Region, Scheme, Server, ServerHost, Timeouts, UpstreamHost};
+use crate::origin::{Origin, ProxyProtocol, Region, Scheme, Server, ServerHost, Timeouts, UpstreamHost};
 
 pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
     let fields = item.fields(schema::ORIGIN)?;
@@ -33,6 +33,8 @@ pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
             name => Hostname::from_unicode(name).map(UpstreamHost::Fixed),
         })
     });
+    let words = [("v2", ProxyProtocol::V2)];
+    let proxy_protocol = or(fields.get("proxy_protocol"), ProxyProtocol::None, |value| value.word(&words));
     Some(Origin {
         name: name?.into(),
         region: region?,
@@ -40,6 +42,7 @@ pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
         servers: servers?,
         timeouts: timeouts?,
         host: host?,
+        proxy_protocol: proxy_protocol?,
     })
 }
 

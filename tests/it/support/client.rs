@@ -54,12 +54,21 @@ impl Target {
 
     /// TLS with that server name and protocol.
     pub(crate) async fn tls(&self, name: &str, protocol: &[u8]) -> io::Result<Box<dyn Stream>> {
+        self.tls_over(TcpStream::connect(self.address).await?, name, protocol).await
+    }
+
+    /// The same over a connection that is there already.
+    pub(crate) async fn tls_over(
+        &self,
+        tcp: TcpStream,
+        name: &str,
+        protocol: &[u8],
+    ) -> io::Result<Box<dyn Stream>> {
         let roots = self.roots.clone().expect("a TLS listener");
         let versions =
             ClientConfig::builder_with_provider(pki::provider()).with_safe_default_protocol_versions();
         let mut config = versions.unwrap().with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![protocol.to_vec()];
-        let tcp = TcpStream::connect(self.address).await?;
         tcp.set_nodelay(true)?;
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let tls = within("the handshake", TlsConnector::from(Arc::new(config)).connect(name, tcp)).await?;

@@ -199,6 +199,11 @@ impl Folder {
         self.loopback.at(8080)
     }
 
+    /// Another port of the edge's own address, for whoever works with it.
+    pub(crate) fn beside(&self, port: u16) -> SocketAddr {
+        self.loopback.at(port)
+    }
+
     pub(crate) fn admin(&self) -> SocketAddr {
         self.loopback.at(9180)
     }

@@ -1,0 +1,41 @@
+//! Other programs that the edge works with: what is installed on the machine, run over files of a test.
+
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use tokio::net::TcpStream;
+
+use super::{PATIENCE, eventually};
+
+/// A program that serves an address. It is killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Peer(Child);
+
+impl Peer {
+    /// Starts it, and waits until it accepts connections at `address`.
+    pub(crate) async fn start<W: AsRef<OsStr>>(
+        program: &str,
+        words: impl IntoIterator<Item = W>,
+        address: SocketAddr,
+    ) -> Self {
+        let child = Command::new(program).args(words).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        let mut peer =
+            Self(child.unwrap_or_else(|error| panic!("{program}: {error}; scripts/setup installs it")));
+        eventually(program, PATIENCE, async || {
+            let ended = peer.0.try_wait().expect("it can be asked");
+            assert!(ended.is_none(), "{program} ended: {ended:?}");
+            TcpStream::connect(address).await.ok()
+        })
+        .await;
+        peer
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
