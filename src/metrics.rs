@@ -174,8 +174,6 @@ impl Metrics {
 
     /// Gives every configured name of `snapshot` its zero.
     pub fn prepare(&self, snapshot: &Snapshot) {
-        let generation = i64::try_from(snapshot.generation).unwrap_or(i64::MAX);
-        self.snapshot_generation.set(generation);
         for result in ["applied", "rejected"] {
             self.reloads.with_label_values(&[result]);
         }
@@ -227,6 +225,7 @@ impl Metrics {
     /// Everything in Prometheus' text format, with what `snapshot` and the store show at `at`.
     pub fn render(&self, snapshot: &Snapshot, store: StoreFigures, at: Moment) -> String {
         let mut text = String::new();
+        self.snapshot_generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
         if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "the metrics cannot be written");
         }

@@ -71,7 +71,7 @@ async fn what_is_idle_ends_at_once_and_what_is_in_flight_finishes() {
     let goaway = idle_http2.next_of(GOAWAY).await.expect("GOAWAY");
     assert_eq!(goaway.payload[4..8], [0; 4], "no error");
     port_closed(&edge).await;
-    assert!(told.elapsed() < SECOND / 2, "{:?}", told.elapsed());
+    assert!(told.elapsed() < SECOND, "{:?}", told.elapsed());
     let (status, reason) = edge.get("/readyz").await.unwrap();
     assert_eq!((status, reason.contains("draining")), (503, true), "{reason}");
     assert_eq!(edge.get("/livez").await.unwrap().0, 200);
@@ -121,7 +121,7 @@ async fn a_connection_just_made_has_a_second_for_its_first_request() {
     edge.signal(Signal::TERM);
     let told = Instant::now();
     port_closed(&edge).await;
-    tokio::time::sleep(SECOND / 2).await;
+    tokio::time::sleep(SECOND / 4).await;
     let answer = late.get(HOST, "/").await;
     assert_eq!((answer.text().as_str(), answer.field("connection")), ("hello", Some("close")));
     assert_eq!(http2.get(HOST, "/").await.text(), "hello");

@@ -23,8 +23,8 @@ use crate::support::{PATIENCE, eventually};
 
 /// What the builder sets as `revocation_grace`.
 const GRACE: Duration = Duration::from_secs(1);
-/// From the rename to the end of what is idle: the promise for ports, and as much for connections.
-const AT_ONCE: Duration = Duration::from_millis(500);
+/// From the rename to the end of what is idle, on a busy machine; less than the grace.
+const AT_ONCE: Duration = Duration::from_millis(900);
 
 /// `/slow` never ends unless the gate is opened, `/chat` is a WebSocket.
 fn script(request: &Request, gate: &Gate) -> Script {
