@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version, header};
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -259,7 +259,12 @@ impl Pump<'_, '_> {
             return Err(ClientFailure::Gone);
         }
         let mut parts: http::response::Parts = (*head).into();
+        // The framing is that of this edge, whatever the server speaks.
+        parts.version = Version::HTTP_11;
         response::strip(&mut parts.headers);
+        if status == StatusCode::NO_CONTENT {
+            parts.headers.remove(header::CONTENT_LENGTH);
+        }
         self.answer = self.plan(&mut parts);
         let is_head = self.down.head().method == Method::HEAD;
         let bodiless = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

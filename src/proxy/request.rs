@@ -89,6 +89,14 @@ pub(super) fn is_plainly_coded(head: &RequestHeader) -> bool {
     coding.is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
 }
 
+/// The length that a head says, once and as a plain number: it may be said more than once, or as a
+/// list, as long as all of it agrees (RFC 9110, 8.6), and the engine has made sure of that.
+pub(super) fn content_length(headers: &HeaderMap) -> Option<HeaderValue> {
+    let said = headers.get(header::CONTENT_LENGTH)?.to_str().ok()?;
+    let length: u64 = said.split(',').next()?.trim().parse().ok()?;
+    Some(length.into())
+}
+
 /// Whether the client asks to speak WebSocket from here on (RFC 6455, 4.1).
 pub(super) fn is_websocket(head: &RequestHeader) -> bool {
     let has = |name: HeaderName, token: &str| {
@@ -179,15 +187,15 @@ pub(super) fn upstream_head(
     if changes.ask != Ask::AsSent {
         upstream.insert_header(header::ACCEPT_ENCODING, "identity")?;
     }
-    match (changes.framing, head.headers.get(header::CONTENT_LENGTH)) {
+    match (changes.framing, content_length(&head.headers)) {
         (Framing::Tunnel, _) => {
             upstream.insert_header(header::CONNECTION, "upgrade")?;
             upstream.insert_header(header::UPGRADE, "websocket")?;
         }
-        (Framing::AsSent, Some(length)) => upstream.insert_header(header::CONTENT_LENGTH, length.clone())?,
+        (Framing::AsSent, Some(length)) => upstream.insert_header(header::CONTENT_LENGTH, length)?,
         (Framing::AsSent, None) => upstream.insert_header(header::TRANSFER_ENCODING, "chunked")?,
         // A length of zero is said as it came: some origins ask for it on POST.
-        (Framing::None, Some(length)) => upstream.insert_header(header::CONTENT_LENGTH, length.clone())?,
+        (Framing::None, Some(length)) => upstream.insert_header(header::CONTENT_LENGTH, length)?,
         (Framing::None, None) => {}
     }
     Ok(upstream.into())

@@ -79,6 +79,9 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     for name in hop {
         headers.remove(name);
     }
+    if let Some(length) = request::content_length(headers) {
+        headers.insert(header::CONTENT_LENGTH, length);
+    }
 }
 
 /// Frames an answer with a body for the protocol of the client: by length where there is one, else

@@ -121,6 +121,35 @@ async fn what_an_origin_sends_beyond_its_answer_reaches_nobody() {
 }
 
 #[tokio::test]
+async fn an_answer_is_framed_in_our_words_whatever_the_origins_are() {
+    let origin = Origin::start(|request| {
+        vec![
+            raw(match request.target() {
+                "/list" => "HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\n\r\nhello",
+                "/twice" => "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 005\r\n\r\nhello",
+                "/none" => "HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n",
+                _ => "HTTP/1.0 200 OK\r\n\r\nhello",
+            }),
+            Step::Close,
+        ]
+    })
+    .await;
+    let edge = Edge::builder().origin(origin.address).start().await;
+    for (path, length, text) in [
+        ("/list", Some("5"), "hello"),
+        ("/twice", Some("5"), "hello"),
+        ("/none", None, ""),
+        ("/old", None, "hello"),
+    ] {
+        let answer = Target::https(&edge).get(HOST, path).await;
+        assert_eq!((answer.field("content-length"), answer.text().as_str()), (length, text), "{path}");
+        assert!(answer.head.start.starts_with("HTTP/1.1 "), "{path}: {:?}", answer.head);
+        let answer = Target::https(&edge).http2(HOST).await.get(HOST, path).await;
+        assert_eq!((answer.field("content-length"), answer.text().as_str()), (length, text), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn chunks_that_are_none_end_the_answer_unfinished() {
     let origin = Origin::start(|request| {
         let end = if request.target() == "/size" { "zz\r\nmore\r\n" } else { "4\r\nmoreXX0\r\n\r\n" };
