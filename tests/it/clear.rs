@@ -139,7 +139,7 @@ async fn a_request_with_two_names_is_not_served() {
 
 #[tokio::test]
 async fn a_head_is_judged_the_same_however_it_is_split() {
-    let edge = Edge::builder().start().await;
+    let edge = Edge::builder().limit("request_head_timeout", "60s").start().await;
     let split = |host: &str| {
         let head = format!("GET /a HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").into_bytes();
         let in_two = |offset: usize| vec![head[..offset].to_vec(), head[offset..].to_vec()];
