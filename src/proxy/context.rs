@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::downstream::Downstream;
 use crate::access::record::{RequestFacts, UpstreamFacts};
-use crate::access::{AccessRecord, Event};
+use crate::access::{AccessRecord, Event, QueryRedaction};
 use crate::config::Listener;
 use crate::gate::{Permit, Refusal};
 use crate::listen::{Edge, Opened};
@@ -81,7 +81,10 @@ impl RequestContext {
             method: Some(text(head.method.as_str())),
             path: Some(text(path)),
             query: query.map(|query| text(&*snapshot.redaction.redact(query))),
-            referer: head.headers.get(header::REFERER).map(text),
+            referer: head
+                .headers
+                .get(header::REFERER)
+                .map(|url| referer(url.as_bytes(), &snapshot.redaction)),
             user_agent: head.headers.get(header::USER_AGENT).map(text),
             ..RequestFacts::default()
         };
@@ -216,6 +219,15 @@ fn believable_id(headers: &HeaderMap) -> Option<Arc<str>> {
 /// 128 random bits in hexadecimal: an id need not be secret, only its own.
 fn new_id() -> Arc<str> {
     Arc::from(format!("{:032x}", fastrand::u128(..)))
+}
+
+/// The page that a request comes from: its query is as private as a request's own.
+fn referer(url: &[u8], redaction: &QueryRedaction) -> Arc<str> {
+    let url = String::from_utf8_lossy(url);
+    match url.split_once('?') {
+        Some((page, query)) => text(format!("{page}?{}", redaction.redact(query))),
+        None => text(&*url),
+    }
 }
 
 /// A text that a client chose, as a record keeps it.

@@ -23,6 +23,8 @@ const REJECTED_STREAMS: u32 = 32;
 /// What a client may send ahead on one stream, and on all of them, in bytes.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What is held of an answer for a client that does not take it, in bytes: one read of the origin's.
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// How a connection stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,6 +47,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
     options.max_header_list_size(u32::try_from(limits.request_head_bytes).unwrap_or(u32::MAX));
     options.initial_window_size(STREAM_WINDOW);
     options.initial_connection_window_size(CONNECTION_WINDOW);
+    options.max_send_buffer_size(SEND_BUFFER);
     let Ok(Ok(mut http2)) = timeout(limits.request_head_timeout, handshake(stream, Some(options))).await
     else {
         return;

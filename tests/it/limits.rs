@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use crate::support::client::{HEADERS, PREFACE, RST_STREAM, Target, frame, get_block, within};
 use crate::support::edge::{Edge, SUSPENDED};
 use crate::support::hello::{Handmade, client_hello};
+use crate::support::origin::{Origin, Step, head};
 use crate::support::probe::{Answer, Ending, connect, is_refused, probe, read_to_end};
 use crate::support::{PATIENCE, eventually};
 
@@ -169,6 +170,44 @@ async fn a_stream_that_is_reset_gives_up_the_connection_that_is_being_made_for_i
     let _ = within("its end", server.read_to_end(&mut Vec::new())).await;
     let records = edge.records_where(1, |record| record["path"] == "/").await;
     assert!(records.len() == 1 && records[0].get("status").is_none(), "{records:#?}");
+}
+
+/// The memory that the program holds, in MiB.
+fn resident(edge: &Edge) -> u64 {
+    let status = fs_err::read_to_string(format!("/proc/{}/status", edge.pid())).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
+}
+
+#[tokio::test]
+async fn answers_that_a_client_asks_for_and_does_not_take_are_not_held() {
+    let origin =
+        Origin::start(|_| vec![head("200 OK", &["content-length: 1000000000000"]), Step::Flood]).await;
+    let edge = Edge::builder().origin(origin.address).start().await;
+    let before = resident(&edge);
+    let mut clients = Vec::new();
+    for asked in 1..=3 {
+        let mut frames = Target::https(&edge).frames(FILED).await;
+        frames.send(&PREFACE[..24]).await.expect("sent");
+        // Windows as wide as there are, so that only the client's reading holds the edge back.
+        let wide = [&4_u16.to_be_bytes()[..], &0x7fff_ffff_u32.to_be_bytes()].concat();
+        frames.send(&frame(4, 0, 0, &wide)).await.expect("sent");
+        frames.send(&frame(8, 0, 0, &0x7fff_0000_u32.to_be_bytes())).await.expect("sent");
+        for stream in 0..100 {
+            frames.send(&frame(HEADERS, 5, 2 * stream + 1, &get_block(FILED, "/"))).await.expect("sent");
+        }
+        origin.until("the requests", |seen| seen.len() == 100 * asked).await;
+        clients.push(frames);
+    }
+    let mut last = 0;
+    let held = eventually("it holds no more", PATIENCE, async || {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let now = resident(&edge) - before;
+        (std::mem::replace(&mut last, now) == now).then_some(now)
+    })
+    .await;
+    println!("{held} MiB for 300 streams");
+    assert!(held < 110, "{held} MiB for 300 streams");
 }
 
 #[tokio::test]

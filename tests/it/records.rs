@@ -84,13 +84,15 @@ async fn a_request_says_everything() {
     let origin = Origin::start(move |_| html(page)).await;
     let edge = Edge::builder().origin(origin.address).start().await;
     let mut http1 = Target::https(&edge).http1(HOST).await;
-    let fields = "Referer: https://www.example.cn/from\r\nUser-Agent: a \"quoted\" agent\r\n";
+    let fields =
+        "Referer: https://www.example.cn/from?token=secret&a=b\r\nUser-Agent: a \"quoted\" agent\r\n";
     http1
         .send(format!("GET /a%20b?c=d&token=secret HTTP/1.1\r\nHost: {HOST}:8443\r\n{fields}Content-Length: 4\r\n\r\nbody"))
         .await;
     let answer = http1.answer("GET").await;
     let mut http2 = Target::https(&edge).http2(HOST).await;
-    let fields = [("referer", "https://www.example.cn/from"), ("user-agent", "a \"quoted\" agent")];
+    let fields =
+        [("referer", "https://www.example.cn/from?token=secret&a=b"), ("user-agent", "a \"quoted\" agent")];
     http2.request(Method::GET, HOST, "/a%20b?c=d&token=secret", &fields).await.unwrap();
 
     let records = edge.records_where(2, |_| true).await;
@@ -112,7 +114,7 @@ async fn a_request_says_everything() {
             ("method", "GET"),
             ("path", "/a%20b"),
             ("query", "c=d&token=***"),
-            ("referer", "https://www.example.cn/from"),
+            ("referer", "https://www.example.cn/from?token=***&a=b"),
             ("user_agent", "a \"quoted\" agent"),
             ("site", "shop"),
             ("icp_number", "京ICP备2024012345号-1"),
