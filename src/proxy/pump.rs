@@ -173,7 +173,10 @@ impl Pump<'_, '_> {
             (Answer::Awaited, Upload::Done | Upload::Refused) => {
                 self.sent + self.exchange.timeouts.first_byte
             }
-            (Answer::Passing | Answer::Injecting(_), _) => self.answered + self.exchange.timeouts.idle,
+            // A server that answers early may have to wait for the rest of the body.
+            (Answer::Passing | Answer::Injecting(_), _) => {
+                self.answered.max(self.uploaded) + self.exchange.timeouts.idle
+            }
             (Answer::Tunnel, _) => self.answered.max(self.uploaded) + self.exchange.limits.idle_timeout,
         }
     }

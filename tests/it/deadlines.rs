@@ -227,6 +227,26 @@ async fn an_origin_that_stops_within_its_answer_ends_at_idle() {
 }
 
 #[tokio::test]
+async fn an_answer_that_began_early_waits_for_a_body_that_comes_steadily() {
+    let origin =
+        Origin::start(|_| vec![head("200 OK", &["content-length: 4"]), Step::ReadBody, raw("done")]).await;
+    let origins =
+        "  - {name: main, region: mainland, scheme: http, servers: [\"$ORIGIN\"], timeouts: {idle: 1s}}\n";
+    let edge = Edge::builder().origin(origin.address).origins(origins).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 6\r\n\r\n")).await;
+    for byte in ["s", "t", "e", "a", "d", "y"] {
+        tokio::time::sleep(SECOND / 3).await;
+        client.send(byte).await;
+    }
+    assert_eq!(client.answer("POST").await.text(), "done");
+    // One that stops on both sides ends.
+    let mut client = Target::https(&edge).http1(HOST).await;
+    client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 6\r\n\r\nst")).await;
+    assert!(takes(SECOND, client.try_answer("POST")).await.is_err());
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_read_ends_at_body_idle_timeout() {
     let origin = Origin::start(|request| match request.target() {
         "/flood" => vec![
