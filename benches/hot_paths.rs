@@ -3,7 +3,7 @@
 //! `cargo bench` measures; `cargo test --benches` runs each once.
 
 use std::hint::black_box;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ use icpgate::hostname::{HostPattern, HostTable, Hostname};
 use icpgate::listen::hello::{HelloReader, Progress};
 use icpgate::origin::OriginId;
 use icpgate::rewrite::{Charset, Footer, Injector};
-use icpgate::route::{Matcher, PathMatch, Route, resolve};
+use icpgate::route::{Asked, ClientRegions, Matcher, PathMatch, Residency, Route, Routes};
+use ipnet::IpNet;
 use jiff::Timestamp;
 
 fn host(name: &str) -> Hostname {
@@ -126,13 +127,41 @@ fn route(criterion: &mut Criterion) {
     let below = |prefix: &str| Route {
         matcher: Matcher { path: PathMatch::prefix(prefix), ..Matcher::default() },
         origins: vec![OriginId(0)],
+        residency: Residency::Any,
     };
-    let mut routes: Vec<Route> = (0..20).map(|n| below(&format!("/service-{n}"))).collect();
-    routes.push(below("/"));
     let headers = HeaderMap::new();
-    for path in ["/service-0/x", "/catalogue/item/1"] {
-        group.bench_function(BenchmarkId::new("first_of_21", path), |bencher| {
-            bencher.iter(|| resolve(&routes, &Method::GET, black_box(path), &headers));
+    for count in [20, 1_000] {
+        let mut routes: Vec<Route> = (0..count).map(|n| below(&format!("/service-{n}/v1"))).collect();
+        routes.push(below("/"));
+        let routes = Routes::from(routes);
+        let first = "/service-0/v1/x".to_owned();
+        for path in [first, format!("/service-{}/v1/x/y/z", count - 1), "/catalogue/item/1".to_owned()] {
+            group.bench_function(BenchmarkId::new(format!("of_{}", count + 1), &path), |bencher| {
+                bencher.iter(|| {
+                    let path = black_box(&path);
+                    let asked = Asked { method: &Method::GET, path, headers: &headers, region: None };
+                    routes.resolve(&asked).is_some()
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn region(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("region");
+    // Every other /20 and /32: 12,000 networks, none beside another.
+    let v4 = (0..8_000_u32).map(|n| IpNet::new(IpAddr::V4((0x0100_0000 + n * 0x2000).into()), 20));
+    let v6 = (0..4_000_u128).map(|n| IpNet::new(IpAddr::V6(((0x2400_0000 + n * 2) << 96).into()), 32));
+    let regions: ClientRegions = v4.chain(v6).map(|network| network.expect("a network")).collect();
+    assert_eq!(regions.len(), 12_000);
+    let v4 =
+        (0..4096_u32).map(|n| IpAddr::V4((0x0100_0000 + n.wrapping_mul(0x9e37_79b9) % 0x0400_0000).into()));
+    let v6 = (0..4096_u128).map(|n| IpAddr::V6(((0x2400_0000 + n * 7919 % 8192) << 96 | n).into()));
+    for (family, clients) in [("ipv4", v4.collect::<Vec<_>>()), ("ipv6", v6.collect())] {
+        let mut clients = clients.iter().cycle();
+        group.bench_function(BenchmarkId::new("of_12000_networks", family), |bencher| {
+            bencher.iter(|| regions.region(*black_box(clients.next().expect("a client"))));
         });
     }
 }
@@ -239,6 +268,6 @@ fn encoding(criterion: &mut Criterion) {
 criterion_group! {
     name = hot_paths;
     config = Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
-    targets = decision, hello_to_verdict, route, footer, encoding
+    targets = decision, hello_to_verdict, route, region, footer, encoding
 }
 criterion_main!(hot_paths);

@@ -9,6 +9,7 @@ mod file;
 pub mod filings;
 pub mod problem;
 mod reader;
+pub mod regions;
 pub mod report;
 mod schema;
 mod suggest;
@@ -27,7 +28,7 @@ use crate::gate::ListenerId;
 use crate::hostname::HostPattern;
 use crate::origin::Origin;
 use crate::rewrite::FooterPages;
-use crate::route::Route;
+use crate::route::Routes;
 
 pub use file::Unreadable;
 
@@ -83,6 +84,8 @@ pub struct Config {
     pub sites: Vec<Site>,
     /// By [`crate::origin::OriginId`].
     pub origins: Vec<Origin>,
+    /// What tells where clients are: networks of the mainland, or a country database.
+    pub client_regions: Option<PathBuf>,
     /// The local store of access records.
     pub access_log: AccessLog,
     /// Where the admin pages are.
@@ -182,7 +185,7 @@ pub struct Site {
     /// Which pages get the footer.
     pub footer: FooterPages,
     /// The first match wins.
-    pub routes: Vec<Route>,
+    pub routes: Routes,
 }
 
 /// A certificate and its key, in PEM.

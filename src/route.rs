@@ -2,9 +2,15 @@
 //!
 //! The first match wins. Paths are compared on segment bounds and as sent: nothing is decoded.
 
+pub mod region;
+mod table;
+
 use http::{HeaderMap, HeaderName, Method};
 
-use crate::origin::OriginId;
+use crate::origin::{OriginId, Region};
+
+pub use region::ClientRegions;
+pub use table::Routes;
 
 /// One rule of a site.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -13,6 +19,41 @@ pub struct Route {
     pub matcher: Matcher,
     /// In the order of preference; never empty.
     pub origins: Vec<OriginId>,
+    /// Where its requests may go.
+    pub residency: Residency,
+}
+
+/// Where the requests of a route may go, whatever is up or down.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Residency {
+    /// To both sides of the border.
+    #[default]
+    Any,
+    /// To this side alone.
+    Within(Region),
+}
+
+impl Residency {
+    /// Whether a server of `region` may be asked.
+    pub fn allows(self, region: Region) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Within(only) => only == region,
+        }
+    }
+}
+
+/// What a request asks for, as far as routes look at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The path as sent, without the query.
+    pub path: &'a str,
+    /// The fields of the head.
+    pub headers: &'a HeaderMap,
+    /// Where the client is; `None` while that is not known, or for an address that is not public.
+    pub region: Option<Region>,
 }
 
 /// Which requests a route is for: those that meet every condition.
@@ -24,6 +65,8 @@ pub struct Matcher {
     pub methods: Vec<Method>,
     /// Each of these headers is there with just this value.
     pub headers: Vec<(HeaderName, String)>,
+    /// The client is there; `None` for wherever it is.
+    pub clients: Option<Region>,
 }
 
 /// A condition on the path.
@@ -60,11 +103,16 @@ impl PathMatch {
 
 impl Matcher {
     /// Whether a request is meant.
-    pub fn matches(&self, method: &Method, path: &str, headers: &HeaderMap) -> bool {
-        self.path.matches(path)
-            && (self.methods.is_empty() || self.methods.contains(method))
+    pub fn matches(&self, asked: &Asked<'_>) -> bool {
+        self.path.matches(asked.path) && self.holds(asked)
+    }
+
+    /// Whether every condition but the path's is met.
+    fn holds(&self, asked: &Asked<'_>) -> bool {
+        (self.methods.is_empty() || self.methods.contains(asked.method))
+            && (self.clients.is_none() || self.clients == asked.region)
             && self.headers.iter().all(|(name, value)| {
-                headers.get_all(name).iter().any(|sent| sent.as_bytes() == value.as_bytes())
+                asked.headers.get_all(name).iter().any(|sent| sent.as_bytes() == value.as_bytes())
             })
     }
 
@@ -81,18 +129,9 @@ impl Matcher {
         let methods = self.methods.is_empty()
             || (!other.methods.is_empty()
                 && other.methods.iter().all(|method| self.methods.contains(method)));
-        path && methods && self.headers.iter().all(|header| other.headers.contains(header))
+        let clients = self.clients.is_none() || self.clients == other.clients;
+        path && methods && clients && self.headers.iter().all(|header| other.headers.contains(header))
     }
-}
-
-/// The first route that is for the request.
-pub fn resolve<'r>(
-    routes: &'r [Route],
-    method: &Method,
-    path: &str,
-    headers: &HeaderMap,
-) -> Option<&'r Route> {
-    routes.iter().find(|route| route.matcher.matches(method, path, headers))
 }
 
 #[cfg(test)]
@@ -107,7 +146,12 @@ mod tests {
 
     #[track_caller]
     fn check(matcher: &Matcher, path: &str, expected: bool) {
-        assert_eq!(matcher.matches(&Method::GET, path, &HeaderMap::new()), expected, "{matcher:?} {path}");
+        let headers = HeaderMap::new();
+        assert_eq!(matcher.matches(&asked(path, &headers)), expected, "{matcher:?} {path}");
+    }
+
+    fn asked<'a>(path: &'a str, headers: &'a HeaderMap) -> Asked<'a> {
+        Asked { method: &Method::GET, path, headers, region: None }
     }
 
     #[test]
@@ -132,10 +176,26 @@ mod tests {
             ..prefix("/pay")
         };
         let mut headers = HeaderMap::new();
-        assert!(!matcher.matches(&Method::POST, "/pay", &headers));
+        let post =
+            |headers: &HeaderMap| matcher.matches(&Asked { method: &Method::POST, ..asked("/pay", headers) });
+        assert!(!post(&headers));
         headers.insert("x-tier", HeaderValue::from_static("gold"));
-        assert!(matcher.matches(&Method::POST, "/pay", &headers));
-        assert!(!matcher.matches(&Method::GET, "/pay", &headers));
+        assert!(post(&headers));
+        assert!(!matcher.matches(&asked("/pay", &headers)));
+    }
+
+    #[test]
+    fn clients_of_no_region_match_neither() {
+        for region in Region::ALL {
+            let matcher = Matcher { clients: Some(region), ..Matcher::default() };
+            for at in [None, Some(Region::Mainland), Some(Region::Offshore)] {
+                let headers = HeaderMap::new();
+                let asked = Asked { region: at, ..asked("/", &headers) };
+                assert_eq!(matcher.matches(&asked), at == Some(region));
+            }
+            assert!(prefix("/").covers(&matcher));
+            assert!(!matcher.covers(&prefix("/")));
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::gate::{self, Filings, Gate, ListenerId, Permit, Refusal, SiteId};
 use crate::hostname::Hostname;
 use crate::origin::health::ServerHealth;
 use crate::origin::{Origin, OriginId, balance};
+use crate::route::ClientRegions;
 use crate::tls::Certificate;
 
 pub use build::{Built, build};
@@ -42,6 +43,16 @@ pub struct Snapshot {
     pub origins: Vec<OriginState>,
     /// What of a query is not kept.
     pub redaction: QueryRedaction,
+    /// Where clients are, where a file tells.
+    pub regions: Option<Regions>,
+}
+
+/// Where clients are, and what the file was that tells.
+#[derive(Clone, Debug)]
+pub struct Regions {
+    /// What it says.
+    pub table: Arc<ClientRegions>,
+    stamp: Stamps,
 }
 
 /// An origin, ready to be spoken to.
@@ -134,6 +145,7 @@ impl Snapshot {
             certificates: self.certificates.clone(),
             origins: self.origins.iter().map(OriginState::again).collect(),
             redaction: self.redaction.clone(),
+            regions: self.regions.clone(),
         }
     }
 

@@ -20,6 +20,7 @@ use super::reader::{Value, quote};
 use super::schema;
 use super::suggest::did_you_mean;
 use super::{AccessLog, Config, Limits, Log, LogFormat, WhenFull, units};
+use crate::route::region::is_internal;
 use listeners::AddressClaims;
 pub(super) use sites::{filed_name, host_pattern};
 
@@ -28,6 +29,7 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
     let fields = root.fields(schema::ICPGATE)?;
     let node = fields.get("node").map_or_else(|| Some(host_name()), |node| node.name().map(Arc::from));
     let filings = fields.required("filings").and_then(|path| path.path(folder));
+    let client_regions = or(fields.get("client_regions"), None, |path| path.path(folder).map(Some));
     let access_log = section(fields.get("access_log"), default_access_log(), |v, d| access_log(v, folder, d));
     let admin = section(fields.get("admin"), SocketAddr::from(([127, 0, 0, 1], 9180)), admin);
     let log = section(fields.get("log"), DEFAULT_LOG, log);
@@ -44,10 +46,11 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
     let origin_names = Names::of(&origin_items, "origin");
     let origins: Vec<_> = origin_items.iter().map(|item| origins::origin(item, folder)).collect();
     let site_items = fields.required("sites").and_then(Value::items_or_none).unwrap_or_default();
-    let mut context = sites::Context::new(folder, &listener_names, &listeners, &origin_names);
+    let mut context = sites::Context::new(folder, &listener_names, &listeners, &origin_names, &origins);
+    context.knows_clients = fields.get("client_regions").is_some();
     let sites: Vec<_> = site_items.iter().map(|item| sites::site(item, &mut context)).collect();
     if root.is_sound() {
-        context.warn_of_unused(&listener_items, &origin_items);
+        context.warn_of_unused(&listener_items, &origin_items, fields.get("client_regions"));
     }
     listeners::warn_of_lost_redirects(&listener_items, &listeners);
 
@@ -58,6 +61,7 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
         listeners: listeners.into_iter().collect::<Option<_>>()?,
         sites: sites.into_iter().collect::<Option<_>>()?,
         origins: origins.into_iter().collect::<Option<_>>()?,
+        client_regions: client_regions?,
         access_log: access_log?,
         admin: admin?,
         log: log?,
@@ -206,16 +210,6 @@ fn admin(value: &Value<'_>, default: SocketAddr) -> Option<SocketAddr> {
         );
     }
     Some(address)
-}
-
-fn is_internal(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => {
-            let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
-            ip.is_loopback() || ip.is_private() || ip.is_link_local() || shared
-        }
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-    }
 }
 
 const DEFAULT_LOG: Log = Log { format: LogFormat::Text, level: tracing::Level::INFO };

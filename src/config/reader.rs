@@ -34,7 +34,13 @@ impl Findings {
         Self { file: file.to_owned(), kept, fatal, warnings }
     }
 
-    fn add(&self, severity: Severity, place: Place<'_>, message: impl Display, hint: Option<String>) {
+    pub(super) fn add(
+        &self,
+        severity: Severity,
+        place: Place<'_>,
+        message: impl Display,
+        hint: Option<String>,
+    ) {
         let count = if severity == Severity::Warning { &self.warnings } else { &self.fatal };
         count.set(count.get() + 1);
         if count.get() <= MAX_KEPT {
@@ -42,6 +48,11 @@ impl Findings {
             let problem = Problem { severity, file: self.file.clone(), place, message, hint };
             self.kept.borrow_mut().push(problem);
         }
+    }
+
+    /// Whether nothing fatal has been found so far.
+    pub(super) fn is_sound(&self) -> bool {
+        self.fatal.get() == 0
     }
 
     /// What is found wrong with the file as a whole.
@@ -69,6 +80,8 @@ impl Findings {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place<'p> {
     File,
+    /// Of a file without structure, counted from 1.
+    Line(usize),
     Key(&'p Self, &'p str),
     Item(&'p Self, usize),
 }
@@ -77,6 +90,7 @@ impl Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File => Ok(()),
+            Self::Line(number) => write!(f, "line {number}"),
             Self::Item(list, index) => write!(f, "{list}[{index}]"),
             Self::Key(map, key) => {
                 if !matches!(map, Self::File) {
@@ -137,7 +151,7 @@ impl<'v> Value<'v> {
 
     /// Whether nothing fatal has been found so far, in the whole file.
     pub(super) fn is_sound(&self) -> bool {
-        self.findings.fatal.get() == 0
+        self.findings.is_sound()
     }
 
     /// The text that stands here, if one does; nothing is a problem.

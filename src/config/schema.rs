@@ -22,7 +22,7 @@ macro_rules! sections {
 
 sections! {
     ICPGATE = "icpgate.yaml": [
-        "node", "filings", "listeners", "sites", "origins", "access_log", "admin", "log", "limits",
+        "node", "filings", "listeners", "sites", "origins", "client_regions", "access_log", "admin", "log", "limits",
     ];
     LISTENER = "listeners[]": [
         "name", "addresses", "protocol", "public_addresses", "refusal", "proxy_protocol", "trusted_proxies",
@@ -33,8 +33,8 @@ sections! {
     SITE = "sites[]": ["name", "hosts", "listeners", "certificate", "footer", "routes"];
     CERTIFICATE = "sites[].certificate": ["chain", "key"];
     FOOTER = "sites[].footer": ["pages"];
-    ROUTE = "sites[].routes[]": ["match", "origins"];
-    MATCH = "sites[].routes[].match": ["path", "path_exact", "method", "header"];
+    ROUTE = "sites[].routes[]": ["match", "origins", "residency"];
+    MATCH = "sites[].routes[].match": ["path", "path_exact", "method", "header", "clients"];
     ORIGIN = "origins[]": [
         "name", "region", "scheme", "server_name", "trust", "servers", "timeouts", "host",
         "proxy_protocol",

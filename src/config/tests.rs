@@ -40,6 +40,7 @@ sites:
         origins: [offshore-hk]
       - match: {path: /}
         origins: [mainland, offshore-hk]
+        residency: any
   - hosts: [例子.中国]
     certificate: {chain: certs/b.pem, key: certs/b.key}
     routes: [{origins: [mainland]}]
@@ -230,7 +231,6 @@ fn keys_and_types() {
     fatal("filings:", "\"a\\eb c\": 1\nfilings:", "\"a\\u{1b}b c\"", "unknown key");
     fatal("hosts: [www.example.cn]", "hosts: www.example.cn", "sites[0].hosts", "expected a list");
     fatal("hosts: [www.example.cn]", "hosts: []", "sites[0].hosts", "the list is empty");
-    fatal("filings:", "client_regions: x\nfilings:", "client_regions", "unknown key");
     fatal("filings:", "<<: {}\nfilings:", "\"<<\"", "unknown key");
     for key in ["pool", "retries", "health", "weight"] {
         let changed = format!("{{name: app, {key}: {{}},");
@@ -244,15 +244,15 @@ fn keys_and_types() {
     );
     fatal(
         "{origins: [app]}",
-        "{origins: [app], residency: any}",
-        "sites[0].routes[0].residency",
-        "unknown key",
+        "{origins: [app], residncy: any}",
+        "sites[0].routes[0].residncy",
+        "did you mean \"residency\"",
     );
     fatal(
         "{origins: [app]}",
         "{match: {clients: mainland}, origins: [app]}",
         "sites[0].routes[0].match.clients",
-        "unknown key",
+        "nothing tells where clients are",
     );
     fatal(
         "protocol: https",

@@ -17,7 +17,7 @@ use crate::gate::{Permit, Refusal};
 use crate::listen::Opened;
 use crate::origin::{DEFAULT_LINK, ProxyProtocol};
 use crate::rewrite;
-use crate::route;
+use crate::route::{Asked, Residency, Route};
 use crate::snapshot::{OriginState, ServerState, Snapshot};
 
 /// What becomes of the connection, or of the stream.
@@ -145,9 +145,10 @@ async fn attempt(
     let site = snapshot.site(permit.site()).ok_or(StatusCode::NOT_FOUND)?;
     let target = request::target(head);
     let path = target.split('?').next().unwrap_or_default().to_owned();
-    let route =
-        route::resolve(&site.routes, &head.method, &path, &head.headers).ok_or(StatusCode::NOT_FOUND)?;
-    let candidates = candidates(proxy, snapshot, &route.origins);
+    let region = snapshot.regions.as_ref().and_then(|regions| regions.table.region(context.client.ip()));
+    let asked = Asked { method: &head.method, path: &path, headers: &head.headers, region };
+    let route = site.routes.resolve(&asked).ok_or(StatusCode::NOT_FOUND)?;
+    let candidates = candidates(proxy, snapshot, route);
     let ask = rewrite::ask(site.footer, &head.method, &path, &head.headers);
     let upgrade = request::is_websocket(head);
     let idempotent = matches!(
@@ -216,7 +217,11 @@ async fn attempt(
             }
         }
     }
-    Err(StatusCode::BAD_GATEWAY)
+    Err(match route.residency {
+        Residency::Any => StatusCode::BAD_GATEWAY,
+        // Others may be up, and must not be tried.
+        Residency::Within(_) => StatusCode::SERVICE_UNAVAILABLE,
+    })
 }
 
 fn site_of<'s>(site: &'s Site, permit: &'s Permit) -> pump::Page<'s> {
@@ -225,13 +230,11 @@ fn site_of<'s>(site: &'s Site, permit: &'s Permit) -> pump::Page<'s> {
 
 /// Every server of the origins in their order: first those that nothing speaks against, then one of
 /// the paused, so that the last of all is not given up.
-fn candidates<'s>(
-    proxy: &Proxy,
-    snapshot: &'s Snapshot,
-    origins: &[crate::origin::OriginId],
-) -> Vec<Candidate<'s>> {
+fn candidates<'s>(proxy: &Proxy, snapshot: &'s Snapshot, route: &Route) -> Vec<Candidate<'s>> {
     let now = proxy.upstreams.now();
-    let all = origins.iter().filter_map(|id| snapshot.origin(*id)).flat_map(|origin| {
+    let origins = route.origins.iter().filter_map(|id| snapshot.origin(*id));
+    let allowed = origins.filter(|origin| route.residency.allows(origin.origin.region));
+    let all = allowed.flat_map(|origin| {
         let candidate = move |place| Some(Candidate { origin, place, server: origin.servers.get(place)? });
         origin.order(now).into_iter().filter_map(candidate)
     });

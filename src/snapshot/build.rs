@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rustls::pki_types::ServerName;
 
-use super::{OriginState, OriginTls, ServerState, Snapshot, Stamps};
+use super::{OriginState, OriginTls, Regions, ServerState, Snapshot, Stamps};
 use crate::access::QueryRedaction;
 use crate::clock::{Moment, Within};
 use crate::config::problem::{Problem, Severity};
@@ -73,12 +73,16 @@ pub fn build(
         origins.extend(origin_state(&config, place, origin, previous, &mut problems));
     }
 
+    let regions = match &config.client_regions {
+        Some(file) => regions(file, previous, &mut files, &mut problems),
+        None => None,
+    };
     let fatal = problems.iter().any(|problem| problem.severity == Severity::Fatal);
     let snapshot = filings.value.filter(|_| !fatal).map(|filings| {
         let gate = gate(&config, filings, &certificates);
         let generation = previous.map_or(1, |previous| previous.generation + 1);
         let redaction = QueryRedaction::new(&config.access_log.redact_query);
-        Snapshot { generation, config, gate, certificates, origins, redaction }
+        Snapshot { generation, config, gate, certificates, origins, redaction, regions }
     });
     Ok(Built { snapshot, problems, files })
 }
@@ -95,6 +99,25 @@ fn problems_of_allowlist(file: &Path, at: Timestamp) -> Vec<Problem> {
             hint: None,
         }],
     }
+}
+
+/// What `file` says of clients. A country database is large, and read again only when it has changed.
+fn regions(
+    file: &Path,
+    previous: Option<&Snapshot>,
+    files: &mut Stamps,
+    problems: &mut Vec<Problem>,
+) -> Option<Regions> {
+    let mut stamp = Stamps::default();
+    stamp.take(file);
+    files.take(file);
+    let known = previous.and_then(|previous| previous.regions.as_ref());
+    if let Some(known) = known.filter(|known| known.stamp == stamp) {
+        return Some(known.clone());
+    }
+    let loaded = config::regions::load(file);
+    problems.extend(loaded.problems);
+    Some(Regions { table: Arc::new(loaded.value?), stamp })
 }
 
 fn certificate_of<'s>(snapshot: &'s Snapshot, site: &str) -> Option<&'s Arc<Certificate>> {

@@ -22,10 +22,11 @@ const LAYERS: [&[&str]; 11] = [
 const PURE: [&str; 7] = ["gate", "origin", "route", "rewrite", "access", "hostname", "clock"];
 
 /// Words of code and the only places that may hold them.
-const DOORS: [(&[&str], &[&str]); 10] = [
+const DOORS: [(&[&str], &[&str]); 11] = [
     // The engine: HTTP's framing alone, so that it can be replaced.
     (&["pingora_core::", "pingora_http::"], &["proxy/", "listen/downstream.rs"]),
     (&["serde_yaml::"], &["config/file.rs"]),
+    (&["maxminddb::"], &["config/regions.rs"]),
     // The snapshot holds what TLS needs ready made; it negotiates nothing.
     (&["rustls::"], &["main.rs", "tls/", "listen/tls.rs", "snapshot.rs", "snapshot/"]),
     (&["tokio_rustls::"], &["listen/", "proxy/connect.rs"]),

@@ -27,5 +27,6 @@ mod limits;
 mod proxy_protocol;
 mod proxying;
 mod records;
+mod regions;
 mod tls;
 mod verify;

@@ -13,9 +13,9 @@ use crate::config::reader::{Fields, quote};
 use crate::config::{CertificateFiles, Listener, Protocol, Redirect, Site, schema};
 use crate::gate::ListenerId;
 use crate::hostname::{HostPattern, Hostname, InvalidHostname};
-use crate::origin::OriginId;
+use crate::origin::{Origin, OriginId, Region};
 use crate::rewrite::FooterPages;
-use crate::route::{Matcher, PathMatch, Route};
+use crate::route::{Matcher, PathMatch, Residency, Route, Routes};
 
 /// What sites refer to, and what the sites before have taken.
 pub(super) struct Context<'c> {
@@ -27,6 +27,11 @@ pub(super) struct Context<'c> {
     hosts: HashMap<(ListenerId, HostPattern), Arc<str>>,
     used_listeners: Vec<bool>,
     used_origins: Vec<bool>,
+    /// The regions of the origins, as far as they are known.
+    origin_regions: Vec<Option<Region>>,
+    /// Whether something tells where clients are.
+    pub(super) knows_clients: bool,
+    asks_for_clients: bool,
 }
 
 impl<'c> Context<'c> {
@@ -35,6 +40,7 @@ impl<'c> Context<'c> {
         listener_names: &'c Names<'c>,
         listeners: &'c [Option<Listener>],
         origin_names: &'c Names<'c>,
+        origins: &[Option<Origin>],
     ) -> Self {
         Self {
             folder,
@@ -45,11 +51,19 @@ impl<'c> Context<'c> {
             hosts: HashMap::new(),
             used_listeners: vec![false; listener_names.count],
             used_origins: vec![false; origin_names.count],
+            origin_regions: origins.iter().map(|origin| Some(origin.as_ref()?.region)).collect(),
+            knows_clients: false,
+            asks_for_clients: false,
         }
     }
 
-    /// Warns of listeners and origins that no site refers to.
-    pub(super) fn warn_of_unused(&self, listeners: &[Value<'_>], origins: &[Value<'_>]) {
+    /// Warns of listeners, origins and client regions that no site refers to.
+    pub(super) fn warn_of_unused(
+        &self,
+        listeners: &[Value<'_>],
+        origins: &[Value<'_>],
+        regions: Option<&Value<'_>>,
+    ) {
         let unused = |items: &[Value<'_>], used: &[bool], message: &str| {
             for (item, _) in items.iter().zip(used).filter(|(_, used)| !**used) {
                 item.warn(message, None);
@@ -57,6 +71,9 @@ impl<'c> Context<'c> {
         };
         unused(listeners, &self.used_listeners, "no site is on this listener: it is never bound");
         unused(origins, &self.used_origins, "no route leads to this origin");
+        if let Some(regions) = regions.filter(|_| !self.asks_for_clients) {
+            regions.warn("no route asks where clients are", "match: {clients: mainland}".to_owned());
+        }
     }
 }
 
@@ -83,8 +100,8 @@ pub(super) fn site(item: &Value<'_>, context: &mut Context<'_>) -> Option<Site> 
     }
     let certificate = certificate(&fields, listeners.as_deref(), context);
     let footer = or(fields.get("footer"), FooterPages::default(), footer);
-    let routes = or(fields.get("routes"), Vec::new(), |list| routes(list, context));
-    if routes.as_ref().is_some_and(Vec::is_empty) {
+    let routes = or(fields.get("routes"), Vec::new(), |list| routes(list, context)).map(Routes::from);
+    if routes.as_ref().is_some_and(|routes| routes.is_empty()) {
         item.warn("it has no routes: every request gets 404", None);
     }
     Some(Site {
@@ -234,7 +251,8 @@ fn routes(list: &Value<'_>, context: &mut Context<'_>) -> Option<Vec<Route>> {
 
 fn route(item: &Value<'_>, context: &mut Context<'_>) -> Option<Route> {
     let fields = item.fields(schema::ROUTE)?;
-    let matcher = or(fields.get("match"), Matcher::default(), matcher);
+    let matcher = or(fields.get("match"), Matcher::default(), |value| matcher(value, context));
+    let residency = or(fields.get("residency"), Residency::Any, residency);
     let origins = fields
         .required("origins")
         .and_then(|list| list.distinct(|name| context.origin_names.resolve(name, "origin").map(OriginId)));
@@ -243,10 +261,41 @@ fn route(item: &Value<'_>, context: &mut Context<'_>) -> Option<Route> {
             *used = true;
         }
     }
-    Some(Route { matcher: matcher?, origins: origins? })
+    if let (Some(residency), Some(origins), Some(list)) = (residency, &origins, fields.get("origins")) {
+        refuse_other_shore(list, residency, origins, context);
+    }
+    Some(Route { matcher: matcher?, origins: origins?, residency: residency? })
 }
 
-fn matcher(value: &Value<'_>) -> Option<Matcher> {
+fn residency(value: &Value<'_>) -> Option<Residency> {
+    let [mainland, offshore] = Region::ALL.map(|region| (region.label(), Residency::Within(region)));
+    value.word(&[("any", Residency::Any), mainland, offshore])
+}
+
+/// Refuses every origin that the route may never lead to.
+fn refuse_other_shore(list: &Value<'_>, residency: Residency, origins: &[OriginId], context: &Context<'_>) {
+    let items = list.items_or_none().unwrap_or_default();
+    for (item, origin) in items.iter().zip(origins) {
+        if let Some(Some(region)) = context.origin_regions.get(origin.0)
+            && !residency.allows(*region)
+        {
+            item.fatal(
+                format_args!(
+                    "{} is {}, and the route must not leave its residency",
+                    shown(item),
+                    region.label()
+                ),
+                "name origins of the one region alone, or take residency away".to_owned(),
+            );
+        }
+    }
+}
+
+fn shown(item: &Value<'_>) -> String {
+    item.plain_text().map(quote).unwrap_or_default()
+}
+
+fn matcher(value: &Value<'_>, context: &mut Context<'_>) -> Option<Matcher> {
     let fields = value.fields(schema::MATCH)?;
     let prefix =
         or(fields.get("path"), PathMatch::Any, |value| path(value).map(|path| PathMatch::prefix(&path)));
@@ -261,7 +310,17 @@ fn matcher(value: &Value<'_>) -> Option<Matcher> {
     };
     let methods = or(fields.get("method"), Vec::new(), |list| list.distinct(method));
     let headers = or(fields.get("header"), Vec::new(), headers);
-    Some(Matcher { path: path?, methods: methods?, headers: headers? })
+    let clients = or(fields.get("clients"), None, |value| {
+        context.asks_for_clients = true;
+        if !context.knows_clients {
+            value.fatal(
+                "nothing tells where clients are",
+                "client_regions: cn-cidrs.txt on the top level".to_owned(),
+            );
+        }
+        value.word(&Region::ALL.map(|region| (region.label(), Some(region))))
+    });
+    Some(Matcher { path: path?, methods: methods?, headers: headers?, clients: clients? })
 }
 
 fn method(value: &Value<'_>) -> Option<Method> {
