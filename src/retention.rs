@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fs_err::os::unix::fs::OpenOptionsExt;
 use fs_err::{File, OpenOptions};
@@ -55,6 +55,8 @@ pub use capacity::Capacity;
 pub use recorder::{Recorder, SLOTS, Slot, StoreFull, StoreStats};
 
 const LOCK_FILE: &str = ".lock";
+const LOCK_ATTEMPTS: u32 = 5;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// An open store and its writer.
 #[must_use = "records are kept while the store is open"]
@@ -179,11 +181,15 @@ fn create_directory(directory: &Path) -> io::Result<()> {
 fn lock(directory: &Path) -> io::Result<Option<File>> {
     let path = directory.join(LOCK_FILE);
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(path)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
+    for _ in 0..LOCK_ATTEMPTS {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Some(file)),
+            // `logs verify` holds it for a moment, to see whether somebody writes.
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::park_timeout(LOCK_PAUSE),
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(None)
 }
 
 /// Whether a checkpoint of the store's own speaks of more than there is.

@@ -1,7 +1,6 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use super::block::{Lines, Packer, Place};
 use super::format::{Frame, SegmentHead};
