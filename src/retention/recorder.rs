@@ -343,3 +343,25 @@ impl std::fmt::Debug for Slot {
         f.debug_struct("Slot").field("claimed", &self.claimed).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_disk_lasts_as_long_as_the_store_s_own_growth_lets_it() {
+        const DAY: i64 = 24 * HOUR;
+        let stats = StoreStats::default();
+        let now = Timestamp::from_millisecond(1_772_000_000_000).expect("a time");
+        let held = |reserve| stats.days_held(reserve, now);
+        assert_eq!(held(0), None, "nothing is known yet");
+        // A gigabyte in ten days, nine free, one of them the reserve.
+        stats.oldest.store(now.as_millisecond() - 10 * DAY, Ordering::Relaxed);
+        stats.bytes.store(1_000_000_000, Ordering::Relaxed);
+        stats.free_bytes.store(9_000_000_000, Ordering::Relaxed);
+        assert_eq!(held(1_000_000_000), Some(90.0));
+        assert_eq!(held(u64::MAX), Some(10.0));
+        stats.oldest.store(now.as_millisecond() - HOUR / 2, Ordering::Relaxed);
+        assert_eq!(held(0), None, "half an hour tells nothing");
+    }
+}

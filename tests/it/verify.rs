@@ -120,3 +120,16 @@ async fn a_proof_of_one_day_and_host_is_one_file_that_needs_no_store() {
     let refused = icpgate(["logs", "verify", &file, "--key", stranger]).await;
     assert_eq!(refused.code, 1, "{refused:?}");
 }
+
+#[tokio::test]
+async fn for_how_long_the_disk_lasts_is_told_before_it_is_full() {
+    let folder = Edge::builder().write();
+    let checked = folder.check(&["--rate", "100", "--json"]).await;
+    assert_eq!(checked.code, 0, "{checked:?}");
+    let capacity = checked.json()["capacity"].clone();
+    assert!(capacity["days"].as_f64().expect("days") > 0.0 && capacity["measured"] == false, "{capacity}");
+    let told = folder.check(&["--rate", "1e12"]).await;
+    assert!(told.stdout.contains("too few for the retention of 190 days") && told.code == 0, "{told:?}");
+    assert_eq!(folder.check(&["--rate", "0"]).await.code, 2);
+    assert!(folder.check(&["--json"]).await.json().get("capacity").is_none());
+}
