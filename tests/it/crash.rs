@@ -64,8 +64,10 @@ async fn load_and_kill(edge: &mut Edge, round: u64) -> (Arc<Seen>, Instant) {
     }
     clients.close();
     let ends = Instant::now() + Duration::from_millis(fastrand::u64(30..200));
-    while Instant::now() < ends {
-        let synced = edge.status().await["retention"]["synced_before"].as_u64().expect("a number");
+    // A store that holds nothing yet cannot tell that its writer was killed.
+    let mut synced = 0;
+    while Instant::now() < ends || synced < 2 {
+        synced = edge.status().await["retention"]["synced_before"].as_u64().expect("a number");
         seen.synced_before.store(synced, Ordering::Relaxed);
     }
     let killed = Instant::now();
