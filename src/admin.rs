@@ -27,7 +27,7 @@ use crate::metrics::StoreFigures;
 /// Connections at a time: readers are few, and each is served at once.
 const CONNECTIONS: usize = 64;
 /// How long a request head, or the wait for the next one, may take.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may live, so that readers who do not read give up their place.
 const LIFETIME: Duration = Duration::from_secs(60);
 /// How long to wait when the system lacks what a connection needs.

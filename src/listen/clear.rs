@@ -118,7 +118,7 @@ async fn answer_probe(accepted: Accepted, head: &Head) {
     if let Some(slot) = slot {
         slot.keep(record);
     }
-    refuse::finish(accepted.socket, refuse::last_answer(status, "").as_bytes()).await;
+    refuse::finish(accepted.socket, refuse::last_answer(status, "", "").as_bytes()).await;
 }
 
 fn refused(accepted: Accepted, refusal: Refusal, host: Option<String>) -> Option<Connection> {

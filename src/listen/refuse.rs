@@ -54,10 +54,10 @@ pub async fn finish(mut socket: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8
     let _ = tokio::time::timeout(LINGER, polite).await;
 }
 
-/// A whole HTTP/1.1 answer that is the last of its connection.
-pub fn last_answer(status: StatusCode, body: &str) -> String {
+/// A whole HTTP/1.1 answer that is the last of its connection. `fields` are whole header lines.
+pub fn last_answer(status: StatusCode, fields: &str, body: &str) -> String {
     format!(
-        "HTTP/1.1 {} {}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        "HTTP/1.1 {} {}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n{fields}\r\n{body}",
         status.as_str(),
         status.canonical_reason().unwrap_or_default(),
         body.len(),

@@ -44,8 +44,11 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
         session.set_read_timeout(Some(limits.body_idle_timeout));
         session.set_total_drain_timeout(Some(DRAINING));
         let status = match timeout(limits.request_head_timeout, session.read_request()).await {
-            Ok(Ok(Some(_))) if request::is_plainly_coded(session.req_header()) => None,
-            Ok(Ok(Some(_))) => Some(StatusCode::BAD_REQUEST),
+            Ok(Ok(Some(_))) => {
+                let head = session.req_header();
+                let is_known = request::has_known_target(head) && request::is_plainly_coded(head);
+                (!is_known).then_some(StatusCode::BAD_REQUEST)
+            }
             Ok(Ok(None)) => return,
             Ok(Err(error)) => Some(status_of(&error)),
             Err(_) => Some(StatusCode::REQUEST_TIMEOUT),
@@ -128,7 +131,8 @@ async fn reject(edge: &Arc<Edge>, opened: &Arc<Opened>, stream: Stream, status: 
     let body = response::body(status, &context.request_id);
     context.facts.status = Some(status.as_u16());
     context.facts.bytes_out = body.len() as u64;
+    let fields = format!("x-request-id: {}\r\n", context.request_id);
     // Recorded first: a client may take its time to close.
     drop(context);
-    refuse::finish(stream, refuse::last_answer(status, &body).as_bytes()).await;
+    refuse::finish(stream, refuse::last_answer(status, &fields, &body).as_bytes()).await;
 }

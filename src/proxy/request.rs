@@ -81,6 +81,22 @@ pub(super) fn host(head: &RequestHeader) -> Result<Hostname, Refusal> {
     Ok(Hostname::parse(host)?)
 }
 
+/// Whether an origin that takes `_` for `-`, as CGI has it, would take the field for one of ours.
+fn is_taken_for_ours(name: &HeaderName) -> bool {
+    let taken_for = |ours: HeaderName| ours == *name.as_str().replace('_', "-");
+    name.as_str().contains('_')
+        && [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REQUEST_ID].into_iter().any(taken_for)
+}
+
+/// Whether the target has a form that RFC 9112, 3.2 knows for a request to a server. The engine takes
+/// any other for a path.
+pub(super) fn has_known_target(head: &RequestHeader) -> bool {
+    let target = head.raw_path();
+    target.starts_with(b"/")
+        || (target == b"*" && head.method == Method::OPTIONS)
+        || memchr::memmem::find(target, b"://").is_some()
+}
+
 /// Whether a body is coded in chunks alone, or not at all. Another coding, or the same one twice, is
 /// nothing that could be passed on, and what others on the way read in differing ways.
 pub(super) fn is_plainly_coded(head: &RequestHeader) -> bool {
@@ -161,7 +177,7 @@ pub(super) fn upstream_head(
                 && [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST].contains(name))
             || *name == X_FORWARDED_FOR
             || *name == X_REQUEST_ID;
-        if !ours && !is_hop_by_hop(name) && !nominated.contains(name) {
+        if !ours && !is_taken_for_ours(name) && !is_hop_by_hop(name) && !nominated.contains(name) {
             upstream.append_header(name.clone(), value.clone())?;
         }
     }

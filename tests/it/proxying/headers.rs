@@ -8,7 +8,7 @@ use crate::support::edge::Edge;
 use crate::support::origin::{Origin, answer};
 
 const SPOOFED: &str = "X-Forwarded-For: 198.51.100.1\r\nX-Forwarded-Proto: gopher\r\nX-Forwarded-Host: evil.example\r\n\
-                       X-Request-Id: mine\r\n";
+                       X-Request-Id: mine\r\nX_Forwarded_For: 198.51.100.1\r\nx-request_id: mine\r\n";
 
 #[tokio::test]
 async fn forwarded_headers_of_a_client_are_replaced() {
@@ -25,6 +25,8 @@ async fn forwarded_headers_of_a_client_are_replaced() {
     let records = edge.records_where(2, |record| record["status"] == 200).await;
     for (request, record) in origin.seen().into_iter().zip(records) {
         assert_eq!(request.head.get("x-forwarded-for"), Some("127.0.0.1"));
+        // CGI takes these for the same.
+        assert_eq!((request.head.get("x_forwarded_for"), request.head.get("x-request_id")), (None, None));
         assert_eq!(request.head.get("x-forwarded-proto"), Some("https"));
         assert_eq!(request.head.get("x-forwarded-host"), Some("www.example.cn:8443"));
         let id = request.head.get("x-request-id").unwrap();

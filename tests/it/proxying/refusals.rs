@@ -165,6 +165,18 @@ async fn an_origin_that_talks_nonsense_or_is_gone_is_502() {
 }
 
 #[tokio::test]
+async fn a_target_of_no_known_form_is_400() {
+    let origin = Origin::text("hello").await;
+    let edge = Edge::builder().origin(origin.address).start().await;
+    for target in ["foo", "www.example.cn:443", "?q", "*"] {
+        let mut client = Target::https(&edge).http1(HOST).await;
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
+        assert_own(&client.answer("GET").await, 400);
+    }
+    assert_eq!(origin.connections(), 0);
+}
+
+#[tokio::test]
 async fn connect_and_trace_do_not_make_a_tunnel() {
     let origin = Origin::text("hello").await;
     let edge = Edge::builder().origin(origin.address).start().await;
