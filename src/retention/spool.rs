@@ -70,6 +70,8 @@ pub(super) struct Spool {
     begun: u64,
     ended: bool,
     lines_since: Option<Instant>,
+    /// When the queue was last looked at.
+    looked: Instant,
     /// What the lines stand for that are in no block.
     loose: Load,
     /// What the blocks stand for that are not written; or, `exchanges`, not synced.
@@ -103,6 +105,7 @@ impl Spool {
             gaps: Gaps::new(),
             ended: false,
             lines_since: None,
+            looked: now,
             loose: Load::default(),
             packed: Load::default(),
             failing: None,
@@ -225,6 +228,7 @@ impl Spool {
 
     /// Turns waiting records into lines; whether they were enough for a block.
     fn gather(&mut self, now: Now) -> bool {
+        let looked = std::mem::replace(&mut self.looked, now.monotonic);
         let second_ended = now.monotonic >= self.second_ends;
         self.gather_refusals(second_ended && !self.below_reserve, !self.below_reserve);
         if second_ended {
@@ -244,7 +248,8 @@ impl Spool {
             self.encode(&record, Clients::One);
         };
         if self.appender.lines.count > 0 {
-            self.lines_since.get_or_insert(now.monotonic);
+            // A line is no older than the look before this one, however long a sync took in between.
+            self.lines_since.get_or_insert(looked);
         }
         full
     }
