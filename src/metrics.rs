@@ -10,7 +10,7 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, 
 
 use crate::clock::Moment;
 use crate::gate::{FilingStatus, Refusal};
-use crate::origin::{DEFAULT_LINK, Region};
+use crate::origin::Region;
 use crate::retention::StoreFull;
 use crate::rewrite::{FooterResult, SkipReason};
 use crate::snapshot::Snapshot;
@@ -200,10 +200,12 @@ impl Metrics {
             }
         }
         for state in &snapshot.origins {
-            self.upstream_connect.with_label_values(&[&*state.origin.name, DEFAULT_LINK]);
-            self.upstream_first_byte.with_label_values(&[&*state.origin.name, DEFAULT_LINK]);
+            for server in &state.origin.servers {
+                self.upstream_connect.with_label_values(&[&*state.origin.name, &*server.link]);
+                self.upstream_first_byte.with_label_values(&[&*state.origin.name, &*server.link]);
+            }
             for server in &state.servers {
-                let up = server.health.paused_until().is_zero();
+                let up = !server.health.is_ejected();
                 self.origin_up.with_label_values(&[&*state.origin.name, &server.label]).set(i64::from(up));
             }
         }

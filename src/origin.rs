@@ -1,10 +1,11 @@
 //! Origins: named groups of upstream servers, each in one region.
 //!
-//! Which server is tried next is [`balance`]'s answer; whether a server may be tried is
-//! [`health`]'s. Neither knows a socket.
+//! Which server is tried next is [`balance`]'s answer, by its [`load`]; whether a server may be tried
+//! is [`health`]'s. None of them knows a socket.
 
 pub mod balance;
 pub mod health;
+pub mod load;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +43,12 @@ pub struct Server {
     pub host: ServerHost,
     /// Its port.
     pub port: u16,
+    /// Its share of the requests, beside the other servers' weights.
+    pub weight: u32,
+    /// Whether it serves only while no other server of its origin can.
+    pub backup: bool,
+    /// The label of the link that leads there.
+    pub link: Arc<str>,
 }
 
 /// Where a server is found.
@@ -138,5 +145,5 @@ pub enum ProxyProtocol {
     V2,
 }
 
-/// The label of the one link that a server has until links are told apart.
+/// The label of a server's link where none is given.
 pub const DEFAULT_LINK: &str = "default";

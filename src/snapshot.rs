@@ -20,8 +20,10 @@ use crate::clock::Moment;
 use crate::config::{Config, Listener, Site};
 use crate::gate::{self, Filings, Gate, ListenerId, Permit, Refusal, SiteId};
 use crate::hostname::Hostname;
+use crate::origin::balance::{self, Known};
 use crate::origin::health::ServerHealth;
-use crate::origin::{Origin, OriginId, balance};
+use crate::origin::load::Load;
+use crate::origin::{Origin, OriginId};
 use crate::route::ClientRegions;
 use crate::tls::Certificate;
 
@@ -84,6 +86,8 @@ pub struct ServerState {
     pub label: String,
     /// Whether it can be reached.
     pub health: ServerHealth,
+    /// How busy it is.
+    pub load: Load,
 }
 
 impl OriginState {
@@ -97,10 +101,13 @@ impl OriginState {
         }
     }
 
-    /// The places of the servers in the order of trying them at `now`.
+    /// The places of the servers that may be tried at `now`, in the order of trying them.
     pub fn order(&self, now: Duration) -> Vec<usize> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        balance::order(self.servers.iter().map(|server| &server.health), turn, now)
+        let all = self.origin.servers.iter().zip(&self.servers);
+        let known: Vec<Known<'_>> =
+            all.map(|(server, state)| Known { server, health: &state.health, load: &state.load }).collect();
+        balance::order(&known, turn, fastrand::usize(..), now)
     }
 }
 

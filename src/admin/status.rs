@@ -149,7 +149,7 @@ fn origin(state: &OriginState) -> Value {
     let servers = state
         .servers
         .iter()
-        .map(|server| json!({"address": server.label, "up": server.health.paused_until().is_zero()}));
+        .map(|server| json!({"address": server.label, "up": !server.health.is_ejected()}));
     json!({
         "name": &*state.origin.name,
         "region": state.origin.region.label(),

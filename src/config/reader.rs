@@ -234,6 +234,14 @@ impl<'v> Value<'v> {
         }
     }
 
+    /// `true` or `false`.
+    pub(super) fn boolean(&self) -> Option<bool> {
+        match self.node {
+            Node::Bool(value) => Some(*value),
+            _ => self.expected("true or false", None),
+        }
+    }
+
     /// A duration that is not zero.
     pub(super) fn duration(&self) -> Option<Duration> {
         let duration = self.duration_or_zero()?;

@@ -39,7 +39,7 @@ sections! {
         "name", "region", "scheme", "server_name", "trust", "servers", "timeouts", "host",
         "proxy_protocol",
     ];
-    SERVER = "origins[].servers[]": ["address"];
+    SERVER = "origins[].servers[]": ["address", "weight", "backup", "link"];
     TIMEOUTS = "origins[].timeouts": ["connect", "first_byte", "idle"];
     ACCESS_LOG = "access_log": ["directory", "retention", "reserve", "when_full", "redact_query"];
     ADMIN = "admin": ["address"];

@@ -238,9 +238,9 @@ fn keys_and_types() {
     }
     fatal(
         "\"10.0.1.10:8080\"",
-        "{address: \"a:1\", link: x}",
-        "origins[0].servers[0].link",
-        "known here: address",
+        "{address: \"a:1\", pool: 4}",
+        "origins[0].servers[0].pool",
+        "known here: address, weight, backup, link",
     );
     fatal(
         "{origins: [app]}",
@@ -473,6 +473,13 @@ fn origins() {
         "origins[0].servers[1]",
         "there twice",
     );
+    let one = "\"10.0.1.10:8080\"";
+    fatal(one, "{address: \"a.cn:1\", weight: 0}", "origins[0].servers[0].weight", "a whole number from 1");
+    fatal(one, "{address: \"a.cn:1\", backup: 1}", "origins[0].servers[0].backup", "expected true or false");
+    fatal(one, "{address: \"a.cn:1\", link: \"\"}", "origins[0].servers[0].link", "expected a name");
+    let weighed = "\"a.cn:1\", {address: \"a.cn:1\", weight: 2}";
+    fatal(one, weighed, "origins[0].servers[1]", "there twice");
+    warning(one, "{address: \"a.cn:1\", backup: true}", "origins[0].servers", "every server is a backup");
     fatal("scheme: http", "scheme: http, server_name: a.cn", "origins[0].server_name", "no effect");
     fatal("scheme: http", "scheme: http, trust: a.pem", "origins[0].trust", "no effect");
     fatal("scheme: http", "scheme: https", "origins[0].server_name", "server_name is missing");

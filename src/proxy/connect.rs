@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 use crate::listen::downstream::{EdgeStream, Transport};
 use crate::listen::proxy_protocol;
 use crate::metrics::Metrics;
-use crate::origin::{DEFAULT_LINK, ServerHost};
+use crate::origin::ServerHost;
 use crate::snapshot::{OriginState, ServerState};
 
 /// The most connections that are kept to one server.
@@ -172,20 +172,12 @@ impl Upstreams {
             Ok(outcome) => outcome,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         };
-        let labels = [&*state.origin.name, DEFAULT_LINK];
+        let labels = [&*state.origin.name, &*server.link];
         metrics.upstream_connect.with_label_values(&labels).observe(began.elapsed().as_secs_f64());
-        let up = metrics.origin_up.with_label_values(&[&*state.origin.name, &health.label]);
-        match &outcome {
-            Ok(_) if health.health.succeeded() => {
-                up.set(1);
-                tracing::info!(origin = %state.origin.name, server = %health.label, "answers again");
-            }
-            Ok(_) => {}
-            Err(error) => {
-                up.set(0);
-                if health.health.failed(self.now()) {
-                    tracing::warn!(origin = %state.origin.name, server = %health.label, %error, "cannot be connected to");
-                }
+        if let Err(error) = &outcome {
+            metrics.origin_up.with_label_values(&[&*state.origin.name, &health.label]).set(0);
+            if health.health.failed(self.now()) {
+                tracing::warn!(origin = %state.origin.name, server = %health.label, %error, "cannot be connected to");
             }
         }
         outcome

@@ -15,6 +15,7 @@ use crate::access::record::UpstreamFacts;
 use crate::config::{Protocol, Redirect, Site};
 use crate::gate::{Permit, Refusal};
 use crate::listen::Opened;
+use crate::origin::health::Fault;
 use crate::origin::{DEFAULT_LINK, ProxyProtocol};
 use crate::rewrite;
 use crate::route::{Asked, Residency, Route};
@@ -34,6 +35,8 @@ struct Candidate<'s> {
     origin: &'s OriginState,
     place: usize,
     server: &'s Arc<ServerState>,
+    /// It is in its pause.
+    last_resort: bool,
 }
 
 /// Serves one request.
@@ -162,8 +165,20 @@ async fn attempt(
         (false, false) => request::Framing::AsSent,
     };
 
-    for candidate in candidates {
-        let Candidate { origin, place, server } = candidate;
+    let mut tried = false;
+    for candidate in &candidates {
+        let Candidate { origin, place, server, last_resort } = *candidate;
+        let now = proxy.upstreams.now();
+        let claimed = match last_resort {
+            false => server.health.claim(now),
+            // Whoever has failed elsewhere already need not wait for it.
+            true => tried || server.health.claim_as_last_resort(now),
+        };
+        if !claimed {
+            continue;
+        }
+        tried = true;
+        let _in_flight = server.load.begin();
         let told = match origin.origin.proxy_protocol {
             ProxyProtocol::None => None,
             ProxyProtocol::V2 => Some(Told { client: context.client, destination: context.local() }),
@@ -182,7 +197,7 @@ async fn attempt(
                     },
                 },
             };
-            note(context, origin, &connection);
+            note(context, origin, place, &connection);
             let changes = request::Changes { host: &origin.origin.host, framing, ask };
             let head = request::upstream_head(down.head(), context, scheme, changes)
                 .map_err(|_| StatusCode::BAD_REQUEST)?;
@@ -196,7 +211,7 @@ async fn attempt(
             };
             match pump::run(exchange, head, stream, down, context).await {
                 Ended::Whole(stream) => {
-                    observe(proxy, origin, context);
+                    observe(proxy, candidate, &candidates, context);
                     if let Some(stream) = stream {
                         let connection =
                             UpstreamConnection { stream, address, local, origin: came_from, told };
@@ -205,20 +220,29 @@ async fn attempt(
                     return Ok(After::Continue);
                 }
                 Ended::Broken => {
-                    observe(proxy, origin, context);
+                    observe(proxy, candidate, &candidates, context);
                     return Ok(After::Abort);
                 }
                 // A server closes a kept connection when it likes: nothing was wrong with the request.
                 Ended::Unanswered { sent_body: false }
                     if came_from == ConnectionOrigin::Kept && idempotent => {}
-                Ended::Unanswered { .. } => return Err(StatusCode::BAD_GATEWAY),
-                Ended::Late => return Err(StatusCode::GATEWAY_TIMEOUT),
+                Ended::Unanswered { .. } => {
+                    if came_from == ConnectionOrigin::New {
+                        blame(proxy, candidate, &candidates, Fault::NoAnswer);
+                    }
+                    return Err(StatusCode::BAD_GATEWAY);
+                }
+                Ended::Late => {
+                    blame(proxy, candidate, &candidates, Fault::NoAnswer);
+                    return Err(StatusCode::GATEWAY_TIMEOUT);
+                }
                 Ended::BodyLate => return Err(StatusCode::REQUEST_TIMEOUT),
             }
         }
     }
     Err(match route.residency {
-        Residency::Any => StatusCode::BAD_GATEWAY,
+        Residency::Any if tried => StatusCode::BAD_GATEWAY,
+        Residency::Any => StatusCode::SERVICE_UNAVAILABLE,
         // Others may be up, and must not be tried.
         Residency::Within(_) => StatusCode::SERVICE_UNAVAILABLE,
     })
@@ -228,28 +252,33 @@ fn site_of<'s>(site: &'s Site, permit: &'s Permit) -> pump::Page<'s> {
     pump::Page { pages: site.footer, filing: permit.filing() }
 }
 
-/// Every server of the origins in their order: first those that nothing speaks against, then one of
-/// the paused, so that the last of all is not given up.
+/// Every server of the origins that may be tried, in their order; then the one whose pause ends first,
+/// so that the last of all is not given up.
 fn candidates<'s>(proxy: &Proxy, snapshot: &'s Snapshot, route: &Route) -> Vec<Candidate<'s>> {
     let now = proxy.upstreams.now();
     let origins = route.origins.iter().filter_map(|id| snapshot.origin(*id));
-    let allowed = origins.filter(|origin| route.residency.allows(origin.origin.region));
-    let all = allowed.flat_map(|origin| {
-        let candidate = move |place| Some(Candidate { origin, place, server: origin.servers.get(place)? });
-        origin.order(now).into_iter().filter_map(candidate)
-    });
-    let (mut healthy, mut paused): (Vec<_>, Vec<_>) =
-        all.partition(|one| one.server.health.may_be_tried(now));
-    paused.sort_by_key(|one| one.server.health.paused_until());
-    healthy.extend(paused.into_iter().take(1));
-    healthy
+    let allowed = || origins.clone().filter(|origin| route.residency.allows(origin.origin.region));
+    let all = |last_resort| {
+        move |origin: &'s OriginState, place| {
+            Some(Candidate { origin, place, server: origin.servers.get(place)?, last_resort })
+        }
+    };
+    let mut candidates: Vec<_> = allowed()
+        .flat_map(|origin| origin.order(now).into_iter().filter_map(move |place| all(false)(origin, place)))
+        .collect();
+    let paused = allowed()
+        .flat_map(|origin| (0..origin.servers.len()).filter_map(move |place| all(true)(origin, place)))
+        .filter(|one| !one.server.health.may_be_tried(now));
+    candidates.extend(paused.min_by_key(|one| one.server.health.paused_until()));
+    candidates
 }
 
-fn note(context: &mut RequestContext, state: &OriginState, connection: &UpstreamConnection) {
+fn note(context: &mut RequestContext, state: &OriginState, place: usize, connection: &UpstreamConnection) {
+    let link = state.origin.servers.get(place).map(|server| Arc::clone(&server.link));
     let facts = UpstreamFacts {
         origin: Arc::clone(&state.origin.name),
         region: state.origin.region.label(),
-        link: Arc::from(DEFAULT_LINK),
+        link: link.unwrap_or_else(|| Arc::from(DEFAULT_LINK)),
         address: connection.address,
         local: connection.local,
         status: None,
@@ -258,9 +287,32 @@ fn note(context: &mut RequestContext, state: &OriginState, connection: &Upstream
     context.sent_to(state.origin.region, facts);
 }
 
-fn observe(proxy: &Proxy, origin: &OriginState, context: &RequestContext) {
-    if let Some(first_byte) = context.upstream.as_ref().and_then(|upstream| upstream.first_byte) {
-        let labels = [&*origin.origin.name, DEFAULT_LINK];
-        proxy.edge.metrics.upstream_first_byte.with_label_values(&labels).observe(first_byte.as_secs_f64());
+/// What an answer tells of its server.
+fn observe(proxy: &Proxy, from: &Candidate<'_>, all: &[Candidate<'_>], context: &RequestContext) {
+    let Some(upstream) = &context.upstream else { return };
+    let (Some(status), Some(first_byte)) = (upstream.status, upstream.first_byte) else { return };
+    let metrics = &proxy.edge.metrics;
+    let origin = &from.origin.origin.name;
+    let labels = [&**origin, &*upstream.link];
+    metrics.upstream_first_byte.with_label_values(&labels).observe(first_byte.as_secs_f64());
+    from.server.load.answered(first_byte, proxy.upstreams.now());
+    if status >= 500 {
+        blame(proxy, from, all, Fault::ServerError);
+    } else if from.server.health.succeeded() {
+        metrics.origin_up.with_label_values(&[&**origin, &*from.server.label]).set(1);
+        tracing::info!(%origin, server = %from.server.label, "answers again");
+    }
+}
+
+/// Holds a fault against a server. It is ejected for it only where another could serve instead.
+fn blame(proxy: &Proxy, server: &Candidate<'_>, all: &[Candidate<'_>], fault: Fault) {
+    let now = proxy.upstreams.now();
+    let others = all
+        .iter()
+        .any(|other| !Arc::ptr_eq(other.server, server.server) && other.server.health.may_be_tried(now));
+    if server.server.health.fault(fault, now, others) {
+        let (origin, server) = (&server.origin.origin.name, &server.server.label);
+        proxy.edge.metrics.origin_up.with_label_values(&[&**origin, &**server]).set(0);
+        tracing::warn!(%origin, %server, ?fault, "is left alone for a while");
     }
 }

@@ -225,7 +225,13 @@ fn origin_state(
         .map(|server| {
             let label = server.to_string();
             known.get(label.as_str()).map_or_else(
-                || Arc::new(ServerState { label: label.clone(), health: Default::default() }),
+                || {
+                    Arc::new(ServerState {
+                        label: label.clone(),
+                        health: Default::default(),
+                        load: Default::default(),
+                    })
+                },
                 |known| Arc::clone(known),
             )
         })

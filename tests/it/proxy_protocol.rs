@@ -117,7 +117,7 @@ async fn whoever_says_nothing_or_may_say_nothing_is_reset() {
     edge.metric_becomes(REFUSED, 6.0).await;
     // Cut off within the header.
     let mut cut = after(&LINE[..10], edge.https()).await;
-    cut.shutdown().await.unwrap();
+    let _ = cut.shutdown().await; // unless the time is over already
     assert_eq!(read_to_end(&mut cut, PATIENCE).await, Answer::RESET);
     edge.metric_becomes(REFUSED, 7.0).await;
     // Header and hello share their time.

@@ -110,7 +110,8 @@ async fn a_route_never_leaves_its_region() {
     }
     assert_eq!(offshore.connections(), 0);
     assert_eq!(ask(&edge, "203.0.113.9", "/any").await, (200, "offshore".to_owned()));
-    assert_eq!(ask(&edge, "203.0.113.9", "/").await.0, 502);
+    let status = ask(&edge, "203.0.113.9", "/").await.0;
+    assert!([502, 503].contains(&status), "{status}");
     assert_eq!(offshore.seen().len(), 1);
     mainland.up();
     eventually("the mainland serves", PATIENCE, async || {

@@ -1,20 +1,24 @@
 //! `origins`: named groups of upstream servers.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::{Value, or};
 use crate::config::reader::Fields;
 use crate::config::schema;
 use crate::hostname::Hostname;
-use crate::origin::{Origin, ProxyProtocol, Region, Scheme, Server, ServerHost, Timeouts, UpstreamHost};
+use crate::origin::{
+    DEFAULT_LINK, Origin, ProxyProtocol, Region, Scheme, Server, ServerHost, Timeouts, UpstreamHost,
+};
 
 pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
     let fields = item.fields(schema::ORIGIN)?;
     let name = fields.required("name").and_then(Value::name);
     let regions = Region::ALL.map(|region| (region.label(), region));
     let region = fields.required("region").and_then(|value| value.word(&regions));
-    let servers = fields.required("servers").and_then(|list| list.distinct(server));
+    let servers = fields.required("servers").and_then(servers);
     let scheme = fields.required("scheme").and_then(|value| {
         match value.word(&[("http", false), ("https", true)])? {
             true => https(&fields, folder, servers.as_deref()),
@@ -71,6 +75,25 @@ fn timeouts(value: &Value<'_>) -> Option<Timeouts> {
     Some(Timeouts { connect: connect?, first_byte: first_byte?, idle: idle? })
 }
 
+/// The most that one server may weigh.
+const MAX_WEIGHT: u64 = 1000;
+
+fn servers(list: &Value<'_>) -> Option<Vec<Server>> {
+    let items = list.items()?;
+    let mut seen = HashSet::with_capacity(items.len());
+    let servers: Vec<Option<Server>> = items.iter().map(server).collect();
+    for (item, server) in items.iter().zip(servers.iter().flatten()) {
+        if !seen.insert((&server.host, server.port)) {
+            item.fatal("it is there twice", "give it a weight instead".to_owned());
+        }
+    }
+    if servers.iter().flatten().count() == items.len() && servers.iter().flatten().all(|server| server.backup)
+    {
+        list.warn("every server is a backup: none is", "leave it out of those that serve".to_owned());
+    }
+    servers.into_iter().collect()
+}
+
 /// `HOST:PORT`, or a mapping with that as its `address`.
 fn server(value: &Value<'_>) -> Option<Server> {
     const EXAMPLE: &str = "10.0.1.10:8080, app.example.com:443 or \"[2001:db8::1]:443\"";
@@ -78,7 +101,12 @@ fn server(value: &Value<'_>) -> Option<Server> {
         return value.parsed("a server's address with a port", EXAMPLE, address);
     }
     let fields = value.fields(schema::SERVER)?;
-    fields.required("address")?.parsed("a server's address with a port", EXAMPLE, address)
+    let server =
+        fields.required("address").and_then(|v| v.parsed("a server's address with a port", EXAMPLE, address));
+    let weight = or(fields.get("weight"), 1, |value| value.count(1, MAX_WEIGHT)?.try_into().ok());
+    let backup = or(fields.get("backup"), false, |value| value.boolean());
+    let link = or(fields.get("link"), DEFAULT_LINK.into(), |value| value.name().map(Arc::from));
+    Some(Server { weight: weight?, backup: backup?, link: link?, ..server? })
 }
 
 fn address(text: &str) -> Result<Server, String> {
@@ -108,6 +136,6 @@ fn address(text: &str) -> Result<Server, String> {
 fn with_port(host: ServerHost, port: u16) -> Result<Server, String> {
     match port {
         0 => Err("the port is not from 1 to 65535".to_owned()),
-        port => Ok(Server { host, port }),
+        port => Ok(Server { host, port, weight: 1, backup: false, link: DEFAULT_LINK.into() }),
     }
 }
