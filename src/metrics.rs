@@ -42,6 +42,8 @@ pub struct Metrics {
     pub upstream_connect: HistogramVec,
     /// By origin and link.
     pub upstream_first_byte: HistogramVec,
+    /// By origin: requests sent again.
+    pub retries: IntCounterVec,
     /// By origin and server.
     pub origin_up: IntGaugeVec,
     /// By result.
@@ -132,6 +134,12 @@ impl Metrics {
                 "icpgate_upstream_first_byte_seconds",
                 "From the request sent to the first byte of the answer.",
             )?,
+            retries: counters(
+                register,
+                "icpgate_retries_total",
+                "Requests that were sent again to another server.",
+                &["origin"],
+            )?,
             origin_up: gauges(
                 register,
                 "icpgate_origin_up",
@@ -200,6 +208,7 @@ impl Metrics {
             }
         }
         for state in &snapshot.origins {
+            self.retries.with_label_values(&[&*state.origin.name]);
             for server in &state.origin.servers {
                 self.upstream_connect.with_label_values(&[&*state.origin.name, &*server.link]);
                 self.upstream_first_byte.with_label_values(&[&*state.origin.name, &*server.link]);

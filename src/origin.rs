@@ -6,12 +6,15 @@
 pub mod balance;
 pub mod health;
 pub mod load;
+pub mod retry;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::hostname::Hostname;
+
+pub use retry::Retries;
 
 /// An origin's place in the configuration.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -34,6 +37,8 @@ pub struct Origin {
     pub host: UpstreamHost,
     /// Whether a connection begins with who the client is.
     pub proxy_protocol: ProxyProtocol,
+    /// How often requests may be sent again.
+    pub retries: Retries,
 }
 
 /// One upstream server.

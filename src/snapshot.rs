@@ -23,6 +23,7 @@ use crate::hostname::Hostname;
 use crate::origin::balance::{self, Known};
 use crate::origin::health::ServerHealth;
 use crate::origin::load::Load;
+use crate::origin::retry::Budget;
 use crate::origin::{Origin, OriginId};
 use crate::route::ClientRegions;
 use crate::tls::Certificate;
@@ -66,6 +67,8 @@ pub struct OriginState {
     pub tls: Option<OriginTls>,
     /// Its servers, in the order of the configuration.
     pub servers: Vec<Arc<ServerState>>,
+    /// What is left for retries.
+    pub budget: Arc<Budget>,
     turn: AtomicUsize,
 }
 
@@ -97,6 +100,7 @@ impl OriginState {
             origin: self.origin.clone(),
             tls: self.tls.clone(),
             servers: self.servers.clone(),
+            budget: Arc::clone(&self.budget),
             turn: AtomicUsize::new(self.turn.load(Ordering::Relaxed)),
         }
     }

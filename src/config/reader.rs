@@ -234,6 +234,15 @@ impl<'v> Value<'v> {
         }
     }
 
+    /// A share in whole percent.
+    pub(super) fn percent(&self) -> Option<u32> {
+        self.parsed("a percentage", "20%", |text| match text.strip_suffix('%').map(str::parse) {
+            Some(Ok(percent @ 0..=100)) if !text.starts_with('+') => Ok(percent),
+            Some(_) => Err("it is not from 0% to 100%"),
+            None => Err("it does not end in %"),
+        })
+    }
+
     /// `true` or `false`.
     pub(super) fn boolean(&self) -> Option<bool> {
         match self.node {

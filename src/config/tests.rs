@@ -232,7 +232,7 @@ fn keys_and_types() {
     fatal("hosts: [www.example.cn]", "hosts: www.example.cn", "sites[0].hosts", "expected a list");
     fatal("hosts: [www.example.cn]", "hosts: []", "sites[0].hosts", "the list is empty");
     fatal("filings:", "<<: {}\nfilings:", "\"<<\"", "unknown key");
-    for key in ["pool", "retries", "health", "weight"] {
+    for key in ["pool", "health", "weight"] {
         let changed = format!("{{name: app, {key}: {{}},");
         fatal("{name: app,", &changed, &format!("origins[0].{key}"), "unknown key");
     }
@@ -480,6 +480,20 @@ fn origins() {
     let weighed = "\"a.cn:1\", {address: \"a.cn:1\", weight: 2}";
     fatal(one, weighed, "origins[0].servers[1]", "there twice");
     warning(one, "{address: \"a.cn:1\", backup: true}", "origins[0].servers", "every server is a backup");
+    for (retries, place, message) in [
+        ("{attempts: 0}", "retries.attempts", "a whole number from 1 to 5"),
+        ("{budget: 20}", "retries.budget", "found 20"),
+        ("{budget: 101%}", "retries.budget", "not from 0% to 100%"),
+        ("{budget: 20 %}", "retries.budget", "not from 0% to 100%"),
+        ("{attempts: 1, budget: 20%}", "retries.budget", "no effect"),
+    ] {
+        fatal(
+            "scheme: http",
+            &format!("scheme: http, retries: {retries}"),
+            &format!("origins[0].{place}"),
+            message,
+        );
+    }
     fatal("scheme: http", "scheme: http, server_name: a.cn", "origins[0].server_name", "no effect");
     fatal("scheme: http", "scheme: http, trust: a.pem", "origins[0].trust", "no effect");
     fatal("scheme: http", "scheme: https", "origins[0].server_name", "server_name is missing");

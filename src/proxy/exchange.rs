@@ -166,7 +166,8 @@ async fn attempt(
     };
 
     let mut tried = false;
-    for candidate in &candidates {
+    let mut sent = 0;
+    for (turn, candidate) in candidates.iter().enumerate() {
         let Candidate { origin, place, server, last_resort } = *candidate;
         let now = proxy.upstreams.now();
         let claimed = match last_resort {
@@ -198,6 +199,10 @@ async fn attempt(
                 },
             };
             note(context, origin, place, &connection);
+            if sent == 0 {
+                origin.budget.earn(origin.origin.retries);
+            }
+            sent += 1;
             let changes = request::Changes { host: &origin.origin.host, framing, ask };
             let head = request::upstream_head(down.head(), context, scheme, changes)
                 .map_err(|_| StatusCode::BAD_REQUEST)?;
@@ -226,11 +231,18 @@ async fn attempt(
                 // A server closes a kept connection when it likes: nothing was wrong with the request.
                 Ended::Unanswered { sent_body: false }
                     if came_from == ConnectionOrigin::Kept && idempotent => {}
-                Ended::Unanswered { .. } => {
+                Ended::Unanswered { sent_body } => {
                     if came_from == ConnectionOrigin::New {
                         blame(proxy, candidate, &candidates, Fault::NoAnswer);
                     }
-                    return Err(StatusCode::BAD_GATEWAY);
+                    let retries = origin.origin.retries;
+                    let may_be_repeated = idempotent && !sent_body && sent < retries.attempts;
+                    let is_last = turn + 1 == candidates.len();
+                    if !may_be_repeated || is_last || !origin.budget.spend(retries) {
+                        return Err(StatusCode::BAD_GATEWAY);
+                    }
+                    proxy.edge.metrics.retries.with_label_values(&[&*origin.origin.name]).inc();
+                    break;
                 }
                 Ended::Late => {
                     blame(proxy, candidate, &candidates, Fault::NoAnswer);

@@ -236,7 +236,13 @@ fn origin_state(
             )
         })
         .collect();
-    Some(OriginState { origin: origin.clone(), tls, servers, turn: Default::default() })
+    Some(OriginState {
+        origin: origin.clone(),
+        tls,
+        servers,
+        budget: Default::default(),
+        turn: Default::default(),
+    })
 }
 
 fn gate(config: &Config, filings: Filings, certificates: &[Option<Arc<Certificate>>]) -> Gate {

@@ -142,7 +142,7 @@ async fn pair(answer: fn(&Request) -> Script) -> (Origin, Origin, Edge) {
 }
 
 #[tokio::test]
-async fn a_request_that_was_sent_is_not_sent_again() {
+async fn a_request_that_may_have_been_carried_out_is_not_sent_again() {
     let (one, two, edge) = pair(|request| match request.target() {
         "/gone" => vec![Step::Close],
         _ => ok("fine"),
@@ -153,8 +153,10 @@ async fn a_request_that_was_sent_is_not_sent_again() {
     http1.send(format!("POST /gone HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\nbody")).await;
     assert_eq!(http1.answer("POST").await.status, 502);
     assert_eq!(http2.request(Method::POST, HOST, "/gone", &[]).await.unwrap().status, 502);
+    assert_eq!(one.seen().len() + two.seen().len(), 2);
+    // Asking twice changes nothing: so it is done, once.
     assert_eq!(http1.get(HOST, "/gone").await.status, 502);
-    assert_eq!(one.seen().len() + two.seen().len(), 3);
+    assert_eq!(one.seen().len() + two.seen().len(), 4);
     for _ in 0..2 {
         assert_eq!(http1.get(HOST, "/").await.text(), "fine");
     }
@@ -257,7 +259,9 @@ async fn a_server_that_only_fails_is_left_alone_while_another_serves() {
         .await;
         let sound = Origin::text("sound").await;
         let sites = SITES.replace("[first, second]", "[first]");
-        let edge = Edge::builder().sites(&sites).origins(&origin("first", &[&sick, &sound])).start().await;
+        let origins = origin("first", &[&sick, &sound])
+            .replace("scheme: http,", "scheme: http, retries: {attempts: 1},");
+        let edge = Edge::builder().sites(&sites).origins(&origins).start().await;
         let mut client = Target::https(&edge).http1(HOST).await;
         let up = format!("icpgate_origin_up{{origin=\"first\",server=\"{}\"}}", sick.address);
         let mut failed = 0;
@@ -288,4 +292,33 @@ async fn a_bad_answer_is_better_than_none() {
         assert_eq!(client.get(HOST, "/").await.status, 500);
     }
     assert_eq!(alone.seen().len(), 30);
+}
+
+#[tokio::test]
+async fn no_get_fails_while_one_of_two_servers_breaks_off() {
+    let (sick, sound) = (Origin::start(|_| vec![Step::Reset]).await, Origin::text("sound").await);
+    let sites = SITES.replace("[first, second]", "[first]");
+    let edge = Edge::builder().sites(&sites).origins(&origin("first", &[&sick, &sound])).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    for round in 0..20 {
+        assert_eq!(client.get(HOST, "/").await.text(), "sound", "{round}");
+    }
+    // Three in a row, and it is left alone; one more may try after a second.
+    let tries = sick.seen().len();
+    assert!((3..=5).contains(&tries), "{tries}");
+    assert!((edge.metric("icpgate_retries_total{origin=\"first\"}").await - tries as f64).abs() < 0.5);
+    assert_eq!(edge.records_where(20, |record| record["status"] == 200).await.len(), 20);
+}
+
+#[tokio::test]
+async fn retries_end_with_their_budget() {
+    let reset = |_: &Request| vec![Step::Reset];
+    let (one, two) = (Origin::start(reset).await, Origin::start(reset).await);
+    let sites = SITES.replace("[first, second]", "[first]");
+    let origins =
+        origin("first", &[&one, &two]).replace("scheme: http,", "scheme: http, retries: {budget: 0%},");
+    let edge = Edge::builder().sites(&sites).origins(&origins).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    assert_eq!(client.get(HOST, "/").await.status, 502);
+    assert_eq!(one.seen().len() + two.seen().len(), 1);
 }

@@ -10,7 +10,7 @@ use crate::config::reader::Fields;
 use crate::config::schema;
 use crate::hostname::Hostname;
 use crate::origin::{
-    DEFAULT_LINK, Origin, ProxyProtocol, Region, Scheme, Server, ServerHost, Timeouts, UpstreamHost,
+    DEFAULT_LINK, Origin, ProxyProtocol, Region, Retries, Scheme, Server, ServerHost, Timeouts, UpstreamHost,
 };
 
 pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
@@ -37,6 +37,7 @@ pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
             name => Hostname::from_unicode(name).map(UpstreamHost::Fixed),
         })
     });
+    let retries = or(fields.get("retries"), Retries::default(), retries);
     let words = [("v2", ProxyProtocol::V2)];
     let proxy_protocol = or(fields.get("proxy_protocol"), ProxyProtocol::None, |value| value.word(&words));
     Some(Origin {
@@ -47,6 +48,7 @@ pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
         timeouts: timeouts?,
         host: host?,
         proxy_protocol: proxy_protocol?,
+        retries: retries?,
     })
 }
 
@@ -74,6 +76,20 @@ fn timeouts(value: &Value<'_>) -> Option<Timeouts> {
     let idle = or(fields.get("idle"), default.idle, Value::duration);
     Some(Timeouts { connect: connect?, first_byte: first_byte?, idle: idle? })
 }
+
+fn retries(value: &Value<'_>) -> Option<Retries> {
+    let fields = value.fields(schema::RETRIES)?;
+    let default = Retries::default();
+    let attempts =
+        or(fields.get("attempts"), default.attempts, |value| value.count(1, MAX_ATTEMPTS)?.try_into().ok());
+    let budget = or(fields.get("budget"), default.budget, Value::percent);
+    if attempts == Some(1) {
+        fields.useless("budget", "one attempt is no retry");
+    }
+    Some(Retries { attempts: attempts?, budget: budget? })
+}
+
+const MAX_ATTEMPTS: u64 = 5;
 
 /// The most that one server may weigh.
 const MAX_WEIGHT: u64 = 1000;
