@@ -31,7 +31,7 @@ use crate::listen::limits::Admission;
 use crate::listen::set::{ListenerSet, Standing};
 use crate::listen::{Edge, Phase};
 use crate::metrics::Metrics;
-use crate::proxy::{Proxy, Upstreams};
+use crate::proxy::{Proxy, Upstreams, checks};
 use crate::retention::Store;
 use crate::snapshot::{self, Snapshots};
 use crate::tls::Tickets;
@@ -96,6 +96,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), NotStarted> {
 
     let reload = reload::Reload::new(file, Arc::clone(&edge), tickets, log, built.files);
     let reloading = tokio::spawn(reload.run(signals.hangup));
+    let checking = tokio::spawn(checks::run(Arc::clone(&edge), Arc::clone(&upstreams)));
     let mut binding =
         bind::Binding::new(ListenerSet::new(acceptor, loops), Arc::clone(&edge), upstreams, standing);
     binding.reconcile().await;
@@ -111,6 +112,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), NotStarted> {
     tracing::info!(connections = edge.admission.open(), "draining");
     notify(&[NotifyState::Stopping]);
     reloading.abort();
+    checking.abort();
     binding.close().await;
     tasks.close();
     let drain_timeout = edge.snapshots.load().config.limits.drain_timeout;

@@ -39,6 +39,17 @@ pub struct Origin {
     pub proxy_protocol: ProxyProtocol,
     /// How often requests may be sent again.
     pub retries: Retries,
+    /// What its servers are asked all the time, to see whether they are well.
+    pub health: Option<HealthCheck>,
+}
+
+/// A request to see whether a server is well: it answers with a status from 200 to 399.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HealthCheck {
+    /// The path asked for.
+    pub path: String,
+    /// From one check to the next, and the most that one may take.
+    pub interval: Duration,
 }
 
 /// One upstream server.

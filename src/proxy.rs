@@ -3,6 +3,7 @@
 //! The host of every request is judged again, by the snapshot of that moment; every exchange leaves
 //! exactly one record. The engine lends HTTP's framing; time, order and policy are ours.
 
+pub mod checks;
 mod connect;
 mod context;
 mod downstream;

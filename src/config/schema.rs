@@ -36,11 +36,12 @@ sections! {
     ROUTE = "sites[].routes[]": ["match", "origins", "residency"];
     MATCH = "sites[].routes[].match": ["path", "path_exact", "method", "header", "clients"];
     ORIGIN = "origins[]": [
-        "name", "region", "scheme", "server_name", "trust", "servers", "timeouts", "retries", "host",
-        "proxy_protocol",
+        "name", "region", "scheme", "server_name", "trust", "servers", "health", "timeouts", "retries",
+        "host", "proxy_protocol",
     ];
     SERVER = "origins[].servers[]": ["address", "weight", "backup", "link"];
     TIMEOUTS = "origins[].timeouts": ["connect", "first_byte", "idle"];
+    ORIGIN_HEALTH = "origins[].health": ["path", "interval"];
     RETRIES = "origins[].retries": ["attempts", "budget"];
     ACCESS_LOG = "access_log": ["directory", "retention", "reserve", "when_full", "redact_query"];
     ADMIN = "admin": ["address"];

@@ -232,7 +232,7 @@ fn keys_and_types() {
     fatal("hosts: [www.example.cn]", "hosts: www.example.cn", "sites[0].hosts", "expected a list");
     fatal("hosts: [www.example.cn]", "hosts: []", "sites[0].hosts", "the list is empty");
     fatal("filings:", "<<: {}\nfilings:", "\"<<\"", "unknown key");
-    for key in ["pool", "health", "weight"] {
+    for key in ["pool", "weight"] {
         let changed = format!("{{name: app, {key}: {{}},");
         fatal("{name: app,", &changed, &format!("origins[0].{key}"), "unknown key");
     }
@@ -480,6 +480,12 @@ fn origins() {
     let weighed = "\"a.cn:1\", {address: \"a.cn:1\", weight: 2}";
     fatal(one, weighed, "origins[0].servers[1]", "there twice");
     warning(one, "{address: \"a.cn:1\", backup: true}", "origins[0].servers", "every server is a backup");
+    fatal(
+        "scheme: http",
+        "scheme: http, health: {interval: 5s}",
+        "origins[0].health.path",
+        "path is missing",
+    );
     for (retries, place, message) in [
         ("{attempts: 0}", "retries.attempts", "a whole number from 1 to 5"),
         ("{budget: 20}", "retries.budget", "found 20"),

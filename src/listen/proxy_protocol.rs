@@ -20,6 +20,9 @@ const TCP_OVER_IPV4: u8 = 0x11;
 const TCP_OVER_IPV6: u8 = 0x21;
 const UNIX_STREAM: u8 = 0x31;
 
+/// The header of version 2 for a connection of the sender's own.
+pub const LOCAL_HEADER: [u8; FIXED_BYTES] = *b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+
 /// Who a connection comes from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Source {

@@ -98,6 +98,13 @@ impl ServerHealth {
         before == 0
     }
 
+    /// A check failed at `now`; unless one passes, the next pause is no shorter than `hold`. Whether that
+    /// is news.
+    pub fn failed_check(&self, now: Duration, hold: Duration) -> bool {
+        self.paused_until.fetch_max(milliseconds(now + hold), Ordering::Relaxed);
+        self.ejections.fetch_max(1, Ordering::Relaxed) == 0
+    }
+
     /// A request went wrong at `now`; `others` tells whether another server could serve instead.
     /// Whether the server is ejected for it, and was not before.
     pub fn fault(&self, fault: Fault, now: Duration, others: bool) -> bool {

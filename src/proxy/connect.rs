@@ -67,11 +67,16 @@ pub(super) struct UpstreamConnection {
 
 /// What a server was told of the client when the connection was made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Told {
+pub(super) enum Told {
+    /// The connection is this edge's own.
+    Local,
     /// Who it is.
-    pub(super) client: SocketAddr,
-    /// Where it connected to.
-    pub(super) destination: SocketAddr,
+    Client {
+        /// Its address.
+        client: SocketAddr,
+        /// Where it connected to.
+        destination: SocketAddr,
+    },
 }
 
 /// Where a connection comes from.
@@ -222,8 +227,12 @@ async fn open(
 ) -> io::Result<UpstreamConnection> {
     let mut socket = TcpStream::connect(address).await?;
     socket.set_nodelay(true)?;
-    if let Some(Told { client, destination }) = told {
-        socket.write_all(&proxy_protocol::write(client, destination)).await?;
+    match told {
+        None => {}
+        Some(Told::Local) => socket.write_all(&proxy_protocol::LOCAL_HEADER).await?,
+        Some(Told::Client { client, destination }) => {
+            socket.write_all(&proxy_protocol::write(client, destination)).await?;
+        }
     }
     let local = socket.local_addr().ok();
     let transport = match &state.tls {

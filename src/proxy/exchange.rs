@@ -182,7 +182,7 @@ async fn attempt(
         let _in_flight = server.load.begin();
         let told = match origin.origin.proxy_protocol {
             ProxyProtocol::None => None,
-            ProxyProtocol::V2 => Some(Told { client: context.client, destination: context.local() }),
+            ProxyProtocol::V2 => Some(Told::Client { client: context.client, destination: context.local() }),
         };
         let mut kept = proxy.upstreams.take(server, told);
         loop {

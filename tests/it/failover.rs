@@ -322,3 +322,56 @@ async fn retries_end_with_their_budget() {
     assert_eq!(client.get(HOST, "/").await.status, 502);
     assert_eq!(one.seen().len() + two.seen().len(), 1);
 }
+
+#[tokio::test]
+async fn a_server_that_fails_its_check_is_out_of_service_before_a_request_meets_it() {
+    let well = Arc::new(AtomicBool::new(true));
+    let asked = Arc::clone(&well);
+    let checked = Origin::start(move |request| match request.target() {
+        "/healthz" if !asked.load(Ordering::Relaxed) => answer("503 Service Unavailable", &[], "no"),
+        "/healthz" => answer("302 Found", &["location: /"], ""),
+        _ => ok("checked"),
+    })
+    .await;
+    let other = Origin::start(|request| match request.target() {
+        "/healthz" => answer("204 No Content", &[], ""),
+        _ => ok("other"),
+    })
+    .await;
+    let sites = SITES.replace("[first, second]", "[first]");
+    let health = "scheme: http, health: {path: /healthz, interval: 200ms},";
+    let origins = origin("first", &[&checked, &other]).replace("scheme: http,", health);
+    let edge = Edge::builder().sites(&sites).origins(&origins).start().await;
+    let up = format!("icpgate_origin_up{{origin=\"first\",server=\"{}\"}}", checked.address);
+    checked.until("it is checked", |seen| seen.len() >= 3).await;
+    assert!((edge.metric(&up).await - 1.0).abs() < 0.1);
+    well.store(false, Ordering::Relaxed);
+    edge.metric_becomes(&up, 0.0).await;
+    edge.logged("fails its check").await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    let until = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < until {
+        assert_eq!(client.get(HOST, "/").await.text(), "other");
+    }
+    well.store(true, Ordering::Relaxed);
+    edge.metric_becomes(&up, 1.0).await;
+    eventually("it serves again", PATIENCE, async || {
+        (client.get(HOST, "/").await.text() == "checked").then_some(())
+    })
+    .await;
+    assert!(edge.records().await.iter().all(|record| record["path"] != "/healthz"), "checks are no requests");
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_is_found_by_its_check_and_so_is_its_return() {
+    let mut origin_server = Origin::down(|_| ok("back"), None);
+    let origins = origin("first", &[&origin_server])
+        .replace("scheme: http,", "scheme: http, health: {path: /, interval: 200ms},");
+    let sites = SITES.replace("[first, second]", "[first]");
+    let edge = Edge::builder().sites(&sites).origins(&origins).start().await;
+    let up = format!("icpgate_origin_up{{origin=\"first\",server=\"{}\"}}", origin_server.address);
+    edge.metric_becomes(&up, 0.0).await;
+    origin_server.up();
+    edge.metric_becomes(&up, 1.0).await;
+    assert_eq!(Target::https(&edge).get(HOST, "/").await.text(), "back");
+}

@@ -4,13 +4,16 @@ use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::listeners::path;
 use super::{Value, or};
 use crate::config::reader::Fields;
 use crate::config::schema;
 use crate::hostname::Hostname;
 use crate::origin::{
-    DEFAULT_LINK, Origin, ProxyProtocol, Region, Retries, Scheme, Server, ServerHost, Timeouts, UpstreamHost,
+    DEFAULT_LINK, HealthCheck, Origin, ProxyProtocol, Region, Retries, Scheme, Server, ServerHost, Timeouts,
+    UpstreamHost,
 };
 
 pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
@@ -37,6 +40,7 @@ pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
             name => Hostname::from_unicode(name).map(UpstreamHost::Fixed),
         })
     });
+    let health = or(fields.get("health"), None, |value| health(value).map(Some));
     let retries = or(fields.get("retries"), Retries::default(), retries);
     let words = [("v2", ProxyProtocol::V2)];
     let proxy_protocol = or(fields.get("proxy_protocol"), ProxyProtocol::None, |value| value.word(&words));
@@ -49,6 +53,7 @@ pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
         host: host?,
         proxy_protocol: proxy_protocol?,
         retries: retries?,
+        health: health?,
     })
 }
 
@@ -76,6 +81,15 @@ fn timeouts(value: &Value<'_>) -> Option<Timeouts> {
     let idle = or(fields.get("idle"), default.idle, Value::duration);
     Some(Timeouts { connect: connect?, first_byte: first_byte?, idle: idle? })
 }
+
+fn health(value: &Value<'_>) -> Option<HealthCheck> {
+    let fields = value.fields(schema::ORIGIN_HEALTH)?;
+    let path = fields.required("path").and_then(path);
+    let interval = or(fields.get("interval"), DEFAULT_INTERVAL, Value::duration);
+    Some(HealthCheck { path: path?, interval: interval? })
+}
+
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
 
 fn retries(value: &Value<'_>) -> Option<Retries> {
     let fields = value.fields(schema::RETRIES)?;

@@ -130,6 +130,7 @@ fn what_is_written_is_read_again() {
         let header = write(address(client), address(destination));
         assert_eq!(read(&header), Progress::Whole(told(client), header.len()));
     }
+    assert_eq!(LOCAL_HEADER.to_vec(), binary(LOCAL, UNSPECIFIED, &[]));
     assert_eq!(
         write(address("[::ffff:192.0.2.7]:43981"), address("203.0.113.1:443")),
         binary(PROXY, TCP_OVER_IPV4, &IPV4)
