@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// After this long, a slow answer counts half.
-const FADES_WITHIN: Duration = Duration::from_secs(5);
-/// Nobody is chosen for being faster than this, in microseconds.
-const FAST_ENOUGH: u64 = 1_000;
+const FADES_WITHIN: Duration = Duration::from_secs(2);
+/// Nobody is chosen for being faster than this, in microseconds: below it is noise, beside what a
+/// border takes.
+const FAST_ENOUGH: u64 = 20_000;
 
 /// The load of one server, as this edge sees it.
 #[derive(Debug, Default)]

@@ -239,11 +239,15 @@ async fn a_server_has_its_share_by_its_weight() {
     let edge =
         Edge::builder().sites(&SITES.replace("[first, second]", "[first]")).origins(&origins).start().await;
     let mut client = Target::https(&edge).http1(HOST).await;
-    for _ in 0..50 {
-        assert_eq!(client.get(HOST, "/").await.status, 200);
-    }
-    // A busy machine makes one of them look slow now and then.
-    assert!(heavy.seen().len() > light.seen().len() && !light.seen().is_empty(), "{}", heavy.seen().len());
+    // A busy machine makes one of them look slow now and then, which fades.
+    eventually("the shares are as the weights", PATIENCE, async || {
+        for _ in 0..10 {
+            assert_eq!(client.get(HOST, "/").await.status, 200);
+        }
+        let (heavy, light) = (heavy.seen().len(), light.seen().len());
+        (heavy >= light * 2 && light > 0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
