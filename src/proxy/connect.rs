@@ -4,37 +4,31 @@
 //! always one made under the verification that is configured; where a server is told the client, it
 //! belongs to that client too.
 
+mod establish;
+mod names;
+
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
-use tokio_rustls::TlsConnector;
 
-use crate::listen::downstream::{EdgeStream, Transport};
-use crate::listen::proxy_protocol;
+use crate::listen::downstream::EdgeStream;
 use crate::metrics::Metrics;
-use crate::origin::ServerHost;
 use crate::snapshot::{OriginState, ServerState};
+use names::Names;
 
 /// The most connections that are kept to one server.
 const KEPT_PER_SERVER: usize = 256;
-/// How long the addresses of a name are used before it is looked up again.
-const NAME_LIFETIME: Duration = Duration::from_secs(30);
-/// The most addresses of a name that are tried for one connection.
-const ADDRESSES: usize = 4;
 
 /// What is known of upstream servers besides their health.
 #[derive(Debug)]
 pub struct Upstreams {
     started: Instant,
     kept: Mutex<HashMap<usize, Kept>>,
-    names: Mutex<HashMap<(String, u16), Resolved>>,
+    names: Names,
 }
 
 #[derive(Debug)]
@@ -46,12 +40,6 @@ struct Kept {
 #[derive(Debug)]
 struct Idle {
     connection: UpstreamConnection,
-    until: Instant,
-}
-
-#[derive(Clone, Debug)]
-struct Resolved {
-    addresses: Vec<IpAddr>,
     until: Instant,
 }
 
@@ -90,7 +78,7 @@ pub(super) enum ConnectionOrigin {
 
 impl Default for Upstreams {
     fn default() -> Self {
-        Self { started: Instant::now(), kept: Mutex::default(), names: Mutex::default() }
+        Self { started: Instant::now(), kept: Mutex::default(), names: Names::default() }
     }
 }
 
@@ -159,20 +147,7 @@ impl Upstreams {
             return Err(io::ErrorKind::NotFound.into());
         };
         let began = Instant::now();
-        let attempt = async {
-            let addresses = match &server.host {
-                ServerHost::Address(address) => vec![*address],
-                ServerHost::Name(name) => self.resolve(name.as_str(), server.port).await?,
-            };
-            let mut last = io::Error::other("the name has no address");
-            for address in addresses.into_iter().take(ADDRESSES) {
-                match open(state, SocketAddr::new(address, server.port), told).await {
-                    Ok(connection) => return Ok(connection),
-                    Err(error) => last = error,
-                }
-            }
-            Err(last)
-        };
+        let attempt = establish::establish(&self.names, state, server, told);
         let outcome = match tokio::time::timeout(state.origin.timeouts.connect, attempt).await {
             Ok(outcome) => outcome,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
@@ -188,60 +163,11 @@ impl Upstreams {
         outcome
     }
 
-    /// The addresses of a name; those known before while it cannot be looked up.
-    async fn resolve(&self, name: &str, port: u16) -> io::Result<Vec<IpAddr>> {
-        let key = (name.to_owned(), port);
-        let known = self.names().get(&key).cloned();
-        if let Some(known) = known.as_ref().filter(|known| known.until > Instant::now()) {
-            return Ok(known.addresses.clone());
-        }
-        match tokio::net::lookup_host((name, port)).await {
-            Ok(found) => {
-                let addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
-                let until = Instant::now() + NAME_LIFETIME;
-                self.names().insert(key, Resolved { addresses: addresses.clone(), until });
-                Ok(addresses)
-            }
-            Err(error) => known.map(|known| known.addresses).ok_or(error),
-        }
-    }
-
     fn kept(&self) -> MutexGuard<'_, HashMap<usize, Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Names come from the configuration alone, so that there are no more of them than it has.
-    fn names(&self) -> MutexGuard<'_, HashMap<(String, u16), Resolved>> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn key(server: &Arc<ServerState>) -> usize {
     Arc::as_ptr(server).addr()
-}
-
-async fn open(
-    state: &OriginState,
-    address: SocketAddr,
-    told: Option<Told>,
-) -> io::Result<UpstreamConnection> {
-    let mut socket = TcpStream::connect(address).await?;
-    socket.set_nodelay(true)?;
-    match told {
-        None => {}
-        Some(Told::Local) => socket.write_all(&proxy_protocol::LOCAL_HEADER).await?,
-        Some(Told::Client { client, destination }) => {
-            socket.write_all(&proxy_protocol::write(client, destination)).await?;
-        }
-    }
-    let local = socket.local_addr().ok();
-    let transport = match &state.tls {
-        None => Transport::Tcp(socket),
-        Some(tls) => {
-            let connector = TlsConnector::from(Arc::clone(&tls.config));
-            Transport::Client(Box::new(connector.connect(tls.server_name.clone(), socket).await?))
-        }
-    };
-    let stream = Box::new(EdgeStream::new(transport, BytesMut::new()));
-    Ok(UpstreamConnection { stream, address, local, origin: ConnectionOrigin::New, told })
 }

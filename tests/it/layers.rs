@@ -29,7 +29,7 @@ const DOORS: [(&[&str], &[&str]); 11] = [
     (&["maxminddb::"], &["config/regions.rs"]),
     // The snapshot holds what TLS needs ready made; it negotiates nothing.
     (&["rustls::"], &["main.rs", "tls/", "listen/tls.rs", "snapshot.rs", "snapshot/"]),
-    (&["tokio_rustls::"], &["listen/", "proxy/connect.rs"]),
+    (&["tokio_rustls::"], &["listen/", "proxy/connect/establish.rs"]),
     // A listener's socket takes a permit; the others are the admin pages' and the demonstration's own.
     (&["TcpListener::bind", ".listen("], &["listen/set.rs", "app.rs", "cli/demo.rs"]),
     (&["axum::"], &["admin.rs", "cli/demo.rs"]),
