@@ -3,6 +3,8 @@
 //! The host of every request is judged again, by the snapshot of that moment; every exchange leaves
 //! exactly one record. The engine lends HTTP's framing; time, order and policy are ours.
 
+mod attempt;
+mod candidates;
 pub mod checks;
 mod connect;
 mod context;

@@ -20,7 +20,7 @@ use crate::clock::Moment;
 use crate::config::{Config, Listener, Site};
 use crate::gate::{self, Filings, Gate, ListenerId, Permit, Refusal, SiteId};
 use crate::hostname::Hostname;
-use crate::origin::balance::{self, Known};
+use crate::origin::balance::{self, Draw, Known};
 use crate::origin::health::ServerHealth;
 use crate::origin::load::Load;
 use crate::origin::retry::Budget;
@@ -105,13 +105,14 @@ impl OriginState {
         }
     }
 
-    /// The places of the servers that may be tried at `now`, in the order of trying them.
-    pub fn order(&self, now: Duration) -> Vec<usize> {
+    /// The place of the server that is asked next at `now`, of those that are not `tried`.
+    pub fn pick(&self, tried: impl Fn(usize) -> bool, now: Duration) -> Option<usize> {
+        let known = |place: usize| {
+            let (server, state) = (self.origin.servers.get(place)?, self.servers.get(place)?);
+            (!tried(place)).then_some(Known { server, health: &state.health, load: &state.load })
+        };
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let all = self.origin.servers.iter().zip(&self.servers);
-        let known: Vec<Known<'_>> =
-            all.map(|(server, state)| Known { server, health: &state.health, load: &state.load }).collect();
-        balance::order(&known, turn, fastrand::usize(..), now)
+        balance::pick(self.servers.len(), known, Draw { turn, random: fastrand::usize(..), now })
     }
 }
 

@@ -1,7 +1,7 @@
-//! The order in which the servers of an origin are tried.
+//! Which server of an origin is asked next.
 //!
 //! Servers take turns by their weights; of the one whose turn it is and another one drawn at random,
-//! the one that is clearly less loaded goes first. Backups come after all others.
+//! the one that is clearly less loaded is asked. A backup is asked only while no other can be.
 
 use std::time::Duration;
 
@@ -20,41 +20,51 @@ pub struct Known<'s> {
     pub load: &'s Load,
 }
 
-/// The places of the `servers` that may be tried at `now`, in the order of trying them. `turn` counts
-/// requests, `draw` is any number.
-pub fn order(servers: &[Known<'_>], turn: usize, draw: usize, now: Duration) -> Vec<usize> {
-    let mut order = Vec::with_capacity(servers.len());
-    for backup in [false, true] {
-        let fit = |place: &usize| {
-            servers.get(*place).is_some_and(|one| one.server.backup == backup && one.health.may_be_tried(now))
-        };
-        let mut places: Vec<usize> = (0..servers.len()).filter(fit).collect();
-        arrange(&mut places, servers, turn, draw, now);
-        order.append(&mut places);
-    }
-    order
+/// What one pick goes by.
+#[derive(Clone, Copy, Debug)]
+pub struct Draw {
+    /// Counts picks.
+    pub turn: usize,
+    /// Any number.
+    pub random: usize,
+    /// When it is.
+    pub now: Duration,
 }
 
-/// Puts first whose turn it is, or whoever is clearly less loaded; the others follow in their order.
-fn arrange(places: &mut [usize], servers: &[Known<'_>], turn: usize, draw: usize, now: Duration) {
-    if places.len() < 2 {
-        return;
+/// The place of the server that is asked next, of the `count` that there are. `known` leaves out those
+/// that are not to be asked; it is called a few times for each.
+pub fn pick<'s>(count: usize, known: impl Fn(usize) -> Option<Known<'s>>, draw: Draw) -> Option<usize> {
+    [false, true].into_iter().find_map(|backup| {
+        let fit = |place| {
+            let one = known(place)?;
+            (one.server.backup == backup && one.health.may_be_tried(draw.now)).then_some(one)
+        };
+        pick_of(count, fit, draw)
+    })
+}
+
+fn pick_of<'s>(count: usize, fit: impl Fn(usize) -> Option<Known<'s>>, draw: Draw) -> Option<usize> {
+    let all = || (0..count).filter_map(|place| Some((place, fit(place)?)));
+    let (mut many, mut weights) = (0, 0);
+    for (_, one) in all() {
+        many += 1;
+        weights += one.server.weight as usize;
     }
-    let weight = |place: &usize| servers.get(*place).map_or(1, |one| one.server.weight);
-    let cost = |place: &usize| servers.get(*place).and_then(|one| one.load.cost(one.server.weight, now));
-    let total: usize = places.iter().map(|place| weight(place) as usize).sum();
-    let mut left = turn % total.max(1);
-    let first = places.iter().position(|place| {
-        let mine = left < weight(place) as usize;
-        left = left.saturating_sub(weight(place) as usize);
+    let mut left = draw.turn % weights.max(1);
+    let (first, whose_turn) = all().find(|(_, one)| {
+        let weight = one.server.weight as usize;
+        let mine = left < weight;
+        left = left.saturating_sub(weight);
         mine
-    });
-    places.rotate_left(first.unwrap_or(0));
-    let other = 1 + draw % (places.len() - 1);
-    if let (Some(mine), Some(others)) = (places.first().and_then(cost), places.get(other).and_then(cost))
-        && others.saturating_mul(2) <= mine
-    {
-        places.swap(0, other);
+    })?;
+    if many < 2 {
+        return Some(first);
+    }
+    let (other, drawn) = all().filter(|(place, _)| *place != first).nth(draw.random % (many - 1))?;
+    let cost = |one: Known<'_>| one.load.cost(one.server.weight, draw.now);
+    match (cost(whose_turn), cost(drawn)) {
+        (Some(mine), Some(others)) if others.saturating_mul(2) <= mine => Some(other),
+        _ => Some(first),
     }
 }
 
@@ -91,58 +101,72 @@ mod tests {
     }
 
     impl Origin {
-        fn order(&self, turn: usize, draw: usize, now: Duration) -> Vec<usize> {
-            let all = self.servers.iter().zip(&self.health).zip(&self.load);
-            let known: Vec<Known<'_>> =
-                all.map(|((server, health), load)| Known { server, health, load }).collect();
-            order(&known, turn, draw, now)
+        fn pick(&self, turn: usize, random: usize, now: Duration, tried: &[usize]) -> Option<usize> {
+            let known = |place: usize| {
+                let known = Known {
+                    server: self.servers.get(place)?,
+                    health: self.health.get(place)?,
+                    load: self.load.get(place)?,
+                };
+                (!tried.contains(&place)).then_some(known)
+            };
+            pick(self.servers.len(), known, Draw { turn, random, now })
         }
 
-        fn firsts(&self, turns: usize) -> Vec<usize> {
-            (0..turns).map(|turn| self.order(turn, turn, NOW)[0]).collect()
+        fn picks(&self, turns: usize) -> Vec<usize> {
+            (0..turns).filter_map(|turn| self.pick(turn, turn, NOW, &[])).collect()
+        }
+
+        /// All that a request would try, one after the other.
+        fn order(&self, turn: usize, now: Duration) -> Vec<usize> {
+            let mut tried = Vec::new();
+            while let Some(place) = self.pick(turn, 0, now, &tried) {
+                tried.push(place);
+            }
+            tried
         }
     }
 
     #[test]
     fn servers_take_turns_by_weight_and_paused_ones_are_left_out() {
         let even = origin(&[(1, false), (1, false), (1, false)]);
-        assert_eq!(even.firsts(6), [0, 1, 2, 0, 1, 2]);
-        assert_eq!(even.order(1, 0, NOW), [1, 2, 0]);
+        assert_eq!(even.picks(6), [0, 1, 2, 0, 1, 2]);
         even.health[1].failed(NOW);
-        assert_eq!(even.firsts(4), [0, 2, 0, 2]);
-        assert_eq!(even.order(1, 0, NOW + Duration::from_secs(1)), [1, 2, 0]);
+        assert_eq!(even.picks(4), [0, 2, 0, 2]);
+        assert_eq!(even.pick(1, 0, NOW + Duration::from_secs(1), &[]), Some(1));
         let weighted = origin(&[(3, false), (1, false)]);
-        assert_eq!(weighted.firsts(8), [0, 0, 0, 1, 0, 0, 0, 1]);
-        assert_eq!(origin(&[]).order(5, 5, NOW), [0; 0]);
+        assert_eq!(weighted.picks(8), [0, 0, 0, 1, 0, 0, 0, 1]);
+        assert_eq!(origin(&[]).pick(5, 5, NOW, &[]), None);
     }
 
     #[test]
-    fn backups_come_last_whatever_their_turn() {
+    fn each_is_tried_once_and_backups_last_whatever_their_turn() {
+        assert_eq!(origin(&[(1, false), (1, false), (1, false)]).order(2, NOW), [2, 0, 1]);
         let origin = origin(&[(1, true), (1, false), (9, true)]);
-        assert_eq!(origin.order(0, 0, NOW), [1, 0, 2]);
-        assert_eq!(origin.order(3, 0, NOW), [1, 2, 0]);
+        assert_eq!(origin.order(0, NOW), [1, 0, 2]);
+        assert_eq!(origin.order(3, NOW), [1, 2, 0]);
         origin.health[1].failed(NOW);
-        assert_eq!(origin.order(0, 0, NOW), [0, 2]);
+        assert_eq!(origin.order(0, NOW), [0, 2]);
         assert!(origin.health[1].fault(Fault::NoAnswer, NOW, true) || !origin.health[1].may_be_tried(NOW));
     }
 
     #[test]
-    fn who_is_clearly_less_loaded_goes_first() {
+    fn who_is_clearly_less_loaded_is_asked() {
         let origin = origin(&[(1, false), (1, false)]);
         for load in &origin.load {
             load.answered(Duration::from_millis(10), NOW);
         }
-        assert_eq!(origin.firsts(4), [0, 1, 0, 1], "equals take turns");
+        assert_eq!(origin.picks(4), [0, 1, 0, 1], "equals take turns");
         let busy = [origin.load[0].begin(), origin.load[0].begin()];
-        assert_eq!(origin.firsts(4), [1, 1, 1, 1], "two requests more");
+        assert_eq!(origin.picks(4), [1, 1, 1, 1], "two requests more");
         drop(busy);
-        assert_eq!(origin.firsts(4), [0, 1, 0, 1]);
+        assert_eq!(origin.picks(4), [0, 1, 0, 1]);
         for _ in 0..10 {
             origin.load[1].answered(Duration::from_millis(100), NOW);
         }
-        assert_eq!(origin.firsts(4), [0, 0, 0, 0], "ten times as slow");
+        assert_eq!(origin.picks(4), [0, 0, 0, 0], "ten times as slow");
         let later = NOW + Duration::from_secs(20);
         origin.load[0].answered(Duration::from_millis(10), later);
-        assert_eq!(origin.order(1, 0, later)[0], 1, "it is given another chance");
+        assert_eq!(origin.pick(1, 0, later, &[]), Some(1), "it is given another chance");
     }
 }

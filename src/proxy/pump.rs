@@ -32,6 +32,7 @@ pub(super) struct Exchange<'e> {
 }
 
 /// Which pages get which footer.
+#[derive(Clone, Copy)]
 pub(super) struct Page<'e> {
     pub(super) pages: FooterPages,
     pub(super) filing: &'e Filing,

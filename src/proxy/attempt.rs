@@ -1,0 +1,241 @@
+//! One request on its way to a server that answers it.
+//!
+//! A request that could not be sent goes to the next server. One that was sent is sent again only if it
+//! may be repeated, nothing of its body has gone out, and the origin's attempts and budget allow it.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+
+use super::Proxy;
+use super::candidates::{Candidate, Candidates};
+use super::connect::{ConnectionOrigin, Told, UpstreamConnection};
+use super::context::RequestContext;
+use super::downstream::Downstream;
+use super::exchange::After;
+use super::pump::{self, Ended, Page};
+use super::request::{self, Changes, Framing};
+use crate::access::record::UpstreamFacts;
+use crate::config::Limits;
+use crate::origin::health::Fault;
+use crate::origin::{DEFAULT_LINK, ProxyProtocol};
+use crate::rewrite::{self, Ask};
+use crate::route::{Residency, Route};
+use crate::snapshot::Snapshot;
+
+/// What is known of a request once its route is.
+pub(super) struct Routed<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) route: &'a Route,
+    pub(super) page: Page<'a>,
+    /// Without the query.
+    pub(super) path: &'a str,
+    /// What the client speaks.
+    pub(super) scheme: &'static str,
+}
+
+/// A request that is being sent.
+pub(super) struct Attempt<'a, 'd> {
+    proxy: &'a Proxy,
+    down: &'a mut Downstream<'d>,
+    context: &'a mut RequestContext,
+    candidates: Candidates<'a>,
+    page: Page<'a>,
+    path: &'a str,
+    scheme: &'static str,
+    limits: &'a Limits,
+    residency: Residency,
+    framing: Framing,
+    /// What the footer needs of the answer.
+    ask: Ask,
+    /// Whether asking twice changes nothing.
+    idempotent: bool,
+    /// How many times it was sent in vain.
+    in_vain: u32,
+}
+
+/// What came of asking one server.
+enum Asked {
+    /// The exchange is over.
+    Over(After),
+    /// It could not be connected to.
+    Unreached,
+    /// It broke off before it answered, and has nothing of the request's body.
+    BrokeOff,
+}
+
+impl<'a, 'd> Attempt<'a, 'd> {
+    pub(super) fn new(
+        proxy: &'a Proxy,
+        routed: Routed<'a>,
+        down: &'a mut Downstream<'d>,
+        context: &'a mut RequestContext,
+    ) -> Self {
+        let Routed { snapshot, route, page, path, scheme } = routed;
+        let framing = match (request::is_websocket(down.head()), down.is_body_done()) {
+            (true, _) => Framing::Tunnel,
+            (false, true) => Framing::None,
+            (false, false) => Framing::AsSent,
+        };
+        let head = down.head();
+        Self {
+            proxy,
+            candidates: Candidates::new(proxy, snapshot, route),
+            ask: rewrite::ask(page.pages, &head.method, path, &head.headers),
+            idempotent: is_idempotent(&head.method),
+            page,
+            path,
+            scheme,
+            limits: &snapshot.config.limits,
+            residency: route.residency,
+            framing,
+            in_vain: 0,
+            down,
+            context,
+        }
+    }
+
+    /// Sends the request to the first server that takes it. The error is the status to answer with.
+    pub(super) async fn run(mut self) -> Result<After, StatusCode> {
+        let mut next = self.candidates.next();
+        while let Some(candidate) = next {
+            next = match self.send_to(&candidate).await? {
+                Asked::Over(after) => return Ok(after),
+                Asked::Unreached => self.candidates.next(),
+                Asked::BrokeOff => Some(self.repeat(candidate).ok_or(StatusCode::BAD_GATEWAY)?),
+            };
+        }
+        Err(match self.residency {
+            Residency::Any if self.candidates.found() => StatusCode::BAD_GATEWAY,
+            Residency::Any => StatusCode::SERVICE_UNAVAILABLE,
+            // Others may be up, and must not be tried.
+            Residency::Within(_) => StatusCode::SERVICE_UNAVAILABLE,
+        })
+    }
+
+    /// Who is asked after a server that broke off: another one, else the same once more.
+    fn repeat(&mut self, broke_off: Candidate<'a>) -> Option<Candidate<'a>> {
+        let origin = broke_off.origin;
+        let retries = origin.origin.retries;
+        self.in_vain += 1;
+        if !self.idempotent || self.in_vain >= retries.attempts {
+            return None;
+        }
+        let next = self.candidates.next().unwrap_or(broke_off);
+        if !origin.budget.spend(retries) {
+            return None;
+        }
+        self.proxy.edge.metrics.retries.with_label_values(&[&*origin.origin.name]).inc();
+        Some(next)
+    }
+
+    /// Sends the request to one server, over a kept connection if there is one.
+    async fn send_to(&mut self, candidate: &Candidate<'a>) -> Result<Asked, StatusCode> {
+        let origin = candidate.origin;
+        let told = match origin.origin.proxy_protocol {
+            ProxyProtocol::None => None,
+            ProxyProtocol::V2 => {
+                Some(Told::Client { client: self.context.client, destination: self.context.local() })
+            }
+        };
+        let mut kept = self.proxy.upstreams.take(candidate.server, told);
+        if self.in_vain == 0 {
+            origin.budget.earn(origin.origin.retries);
+        }
+        loop {
+            let connection = match kept.take() {
+                Some(connection) => connection,
+                None => tokio::select! {
+                    // A client may reset streams faster than a server accepts connections.
+                    () = self.down.is_reset() => return Ok(Asked::Over(After::Abort)),
+                    made = self.proxy.upstreams.connect(origin, candidate.place, told, &self.proxy.edge.metrics) => match made {
+                        Ok(connection) => connection,
+                        Err(_) => return Ok(Asked::Unreached),
+                    },
+                },
+            };
+            let came_from = connection.origin;
+            match self.exchange(candidate, connection).await? {
+                Ended::Whole(_) => return Ok(Asked::Over(After::Continue)),
+                Ended::Broken => return Ok(Asked::Over(After::Abort)),
+                // A server closes a kept connection when it likes: nothing was wrong with the request.
+                Ended::Unanswered { sent_body: false }
+                    if came_from == ConnectionOrigin::Kept && self.idempotent => {}
+                Ended::Unanswered { sent_body } => {
+                    if came_from == ConnectionOrigin::New {
+                        self.candidates.blame(candidate, Fault::NoAnswer);
+                    }
+                    return if sent_body { Err(StatusCode::BAD_GATEWAY) } else { Ok(Asked::BrokeOff) };
+                }
+                Ended::Late => {
+                    self.candidates.blame(candidate, Fault::NoAnswer);
+                    return Err(StatusCode::GATEWAY_TIMEOUT);
+                }
+                Ended::BodyLate => return Err(StatusCode::REQUEST_TIMEOUT),
+            }
+        }
+    }
+
+    /// Sends the request over one connection, and brings back what is answered.
+    async fn exchange(
+        &mut self,
+        candidate: &Candidate<'a>,
+        connection: UpstreamConnection,
+    ) -> Result<Ended, StatusCode> {
+        self.note(candidate, &connection);
+        let origin = &candidate.origin.origin;
+        let changes = Changes { host: &origin.host, framing: self.framing, ask: self.ask };
+        let head = request::upstream_head(self.down.head(), self.context, self.scheme, changes)
+            .map_err(|_| StatusCode::BAD_REQUEST)?;
+        let exchange = pump::Exchange {
+            site: self.page,
+            path: self.path,
+            timeouts: origin.timeouts,
+            limits: self.limits,
+            framing: self.framing,
+        };
+        let UpstreamConnection { address, local, origin: came_from, told, stream } = connection;
+        let mut ended = pump::run(exchange, head, stream, self.down, self.context).await;
+        if let Ended::Whole(_) | Ended::Broken = ended {
+            self.observe(candidate);
+        }
+        if let Ended::Whole(stream) = &mut ended
+            && let Some(stream) = stream.take()
+        {
+            let connection = UpstreamConnection { stream, address, local, origin: came_from, told };
+            self.proxy.upstreams.keep(candidate.server, connection, origin.timeouts.idle);
+        }
+        Ok(ended)
+    }
+
+    /// What the record says of where the request went.
+    fn note(&mut self, candidate: &Candidate<'_>, connection: &UpstreamConnection) {
+        let origin = &candidate.origin.origin;
+        let link = origin.servers.get(candidate.place).map(|server| Arc::clone(&server.link));
+        let facts = UpstreamFacts {
+            origin: Arc::clone(&origin.name),
+            region: origin.region.label(),
+            link: link.unwrap_or_else(|| Arc::from(DEFAULT_LINK)),
+            address: connection.address,
+            local: connection.local,
+            status: None,
+            first_byte: None,
+        };
+        self.context.sent_to(origin.region, facts);
+    }
+
+    /// What an answer, if one has begun, tells of its server.
+    fn observe(&self, candidate: &Candidate<'_>) {
+        let upstream = self.context.upstream.as_ref();
+        if let Some((status, first_byte)) = upstream.and_then(|facts| facts.status.zip(facts.first_byte)) {
+            self.candidates.answered(candidate, status, first_byte);
+        }
+    }
+}
+
+fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
+}

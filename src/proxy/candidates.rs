@@ -1,0 +1,140 @@
+//! The servers that a request may be sent to, one after the other, and what it makes known of them.
+//!
+//! A server is looked for only when it is needed: nearly always the first is the only one. No server
+//! of a region that the route does not allow is ever one of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Proxy;
+use crate::origin::health::Fault;
+use crate::origin::load::InFlight;
+use crate::origin::{DEFAULT_LINK, OriginId};
+use crate::route::Route;
+use crate::snapshot::{OriginState, ServerState, Snapshot};
+
+/// A server that a request is sent to.
+pub(super) struct Candidate<'s> {
+    pub(super) origin: &'s OriginState,
+    pub(super) place: usize,
+    pub(super) server: &'s Arc<ServerState>,
+    _in_flight: InFlight<'s>,
+}
+
+/// The servers of a route, in the order of trying them.
+pub(super) struct Candidates<'s> {
+    proxy: &'s Proxy,
+    snapshot: &'s Snapshot,
+    route: &'s Route,
+    tried: Tried,
+    /// Whether any could be tried.
+    found: bool,
+}
+
+/// Servers that were offered already. The first takes no memory of its own.
+#[derive(Default)]
+struct Tried {
+    last: Option<(OriginId, usize)>,
+    earlier: Vec<(OriginId, usize)>,
+}
+
+impl Tried {
+    fn push(&mut self, id: OriginId, place: usize) {
+        self.earlier.extend(self.last.replace((id, place)));
+    }
+
+    fn contains(&self, id: OriginId, place: usize) -> bool {
+        self.last == Some((id, place)) || self.earlier.contains(&(id, place))
+    }
+}
+
+impl<'s> Candidates<'s> {
+    pub(super) fn new(proxy: &'s Proxy, snapshot: &'s Snapshot, route: &'s Route) -> Self {
+        Self { proxy, snapshot, route, tried: Tried::default(), found: false }
+    }
+
+    /// Whether any server could be tried.
+    pub(super) fn found(&self) -> bool {
+        self.found
+    }
+
+    /// The next server: of the first origin that has one which may be tried; else the one whose pause
+    /// ends first, so that the last of all is not given up.
+    pub(super) fn next(&mut self) -> Option<Candidate<'s>> {
+        let now = self.proxy.upstreams.now();
+        let next = self.healthy(now).or_else(|| self.last_resort(now));
+        self.found |= next.is_some();
+        next
+    }
+
+    fn healthy(&mut self, now: Duration) -> Option<Candidate<'s>> {
+        for (id, origin) in allowed(self.snapshot, self.route) {
+            while let Some(place) = origin.pick(|place| self.tried.contains(id, place), now) {
+                let candidate = self.take(id, origin, place)?;
+                if candidate.server.health.claim(now) {
+                    return Some(candidate);
+                }
+            }
+        }
+        None
+    }
+
+    fn last_resort(&mut self, now: Duration) -> Option<Candidate<'s>> {
+        let paused = allowed(self.snapshot, self.route)
+            .flat_map(|(id, origin)| {
+                origin.servers.iter().enumerate().map(move |(place, _)| (id, origin, place))
+            })
+            .filter(|(id, _, place)| !self.tried.contains(*id, *place));
+        let paused_until = |origin: &OriginState, place: usize| {
+            origin.servers.get(place).map(|one| one.health.paused_until())
+        };
+        let (id, origin, place) = paused.min_by_key(|(_, origin, place)| paused_until(origin, *place))?;
+        let candidate = self.take(id, origin, place)?;
+        // Whoever has failed elsewhere already need not wait for it.
+        (self.found || candidate.server.health.claim_as_last_resort(now)).then_some(candidate)
+    }
+
+    fn take(&mut self, id: OriginId, origin: &'s OriginState, place: usize) -> Option<Candidate<'s>> {
+        self.tried.push(id, place);
+        let server = origin.servers.get(place)?;
+        Some(Candidate { origin, place, server, _in_flight: server.load.begin() })
+    }
+
+    /// Holds a fault against a server. It is ejected for it only where another could serve instead.
+    pub(super) fn blame(&self, candidate: &Candidate<'_>, fault: Fault) {
+        let now = self.proxy.upstreams.now();
+        let others = allowed(self.snapshot, self.route)
+            .flat_map(|(_, origin)| &origin.servers)
+            .any(|other| !Arc::ptr_eq(other, candidate.server) && other.health.may_be_tried(now));
+        if candidate.server.health.fault(fault, now, others) {
+            let (origin, server) = (&candidate.origin.origin.name, &candidate.server.label);
+            self.proxy.edge.metrics.origin_up.with_label_values(&[&**origin, &**server]).set(0);
+            tracing::warn!(%origin, %server, ?fault, "is left alone for a while");
+        }
+    }
+
+    /// What an answer tells of its server.
+    pub(super) fn answered(&self, candidate: &Candidate<'_>, status: u16, first_byte: Duration) {
+        let Candidate { origin, place, server, .. } = candidate;
+        let metrics = &self.proxy.edge.metrics;
+        let name = &origin.origin.name;
+        let link = origin.origin.servers.get(*place).map_or(DEFAULT_LINK, |server| &server.link);
+        metrics.upstream_first_byte.with_label_values(&[&**name, link]).observe(first_byte.as_secs_f64());
+        server.load.answered(first_byte, self.proxy.upstreams.now());
+        if status >= 500 {
+            self.blame(candidate, Fault::ServerError);
+        } else if server.health.succeeded() {
+            metrics.origin_up.with_label_values(&[&**name, &*server.label]).set(1);
+            tracing::info!(origin = %name, server = %server.label, "answers again");
+        }
+    }
+}
+
+/// The origins of a route whose region its residency allows.
+fn allowed<'s>(
+    snapshot: &'s Snapshot,
+    route: &'s Route,
+) -> impl Iterator<Item = (OriginId, &'s OriginState)> {
+    let origins = route.origins.iter().filter_map(|id| Some((*id, snapshot.origin(*id)?)));
+    origins.filter(|(_, origin)| route.residency.allows(origin.origin.region))
+}
