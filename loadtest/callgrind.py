@@ -1,0 +1,87 @@
+"""A program under valgrind's callgrind, told from outside when to begin and to end counting.
+
+Counted is what it does in user space between `zero` and `dump`: start and stop are not in it. The program has
+one core, so that it runs as many workers as one core gets.
+"""
+
+import collections
+import os
+import signal
+import subprocess
+
+# What a thread did: the file says where, function by function, for callgrind_annotate.
+Dump = collections.namedtuple("Dump", "path instructions system_calls functions")
+
+
+class Callgrind:
+    """A program that runs until `stop`."""
+
+    def __init__(self, command, folder, core):
+        self.folder = folder
+        self.log = (folder / "program.log").open("wb")
+        options = ["--tool=callgrind", "--separate-threads=yes", "--collect-systime=yes", "--fair-sched=yes"]
+        options += [f"--callgrind-out-file={folder}/callgrind.out", f"--vgdb-prefix={folder}/vgdb"]
+        self.process = subprocess.Popen(
+            ["valgrind", *options, *command],
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+        )
+        self.dumps = 0
+
+    def zero(self):
+        """Forgets what was counted."""
+        self._tell("zero")
+
+    def dump(self):
+        """What each thread did since `zero`."""
+        self.dumps += 1
+        self._tell("dump")
+        paths = sorted(self.folder.glob(f"callgrind.out.{self.dumps}-*"))
+        if not paths:
+            raise RuntimeError(f"callgrind left no dump in {self.folder}")
+        return [read(path) for path in paths]
+
+    def running(self):
+        """Whether the program has not ended."""
+        return self.process.poll() is None
+
+    def stop(self):
+        """Stops the program as an operator would."""
+        if self.running():
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.log.close()
+
+    def _tell(self, word):
+        command = ["vgdb", f"--vgdb-prefix={self.folder}/vgdb", f"--pid={self.process.pid}", word]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+
+def read(path):
+    """The dump at `path`: callgrind's text format, of which costs of functions themselves are wanted."""
+    names, functions, system_calls, function, called = {}, collections.Counter(), 0, "", False
+    for line in path.read_text(errors="replace").splitlines():
+        if line.startswith("fn="):
+            number, _, name = line[3:].partition(" ")
+            function = names.setdefault(number, name) if name else names[number]
+        elif line.startswith("cfn="):
+            number, _, name = line[4:].partition(" ")
+            if name:
+                names.setdefault(number, name)
+        elif line.startswith("calls="):
+            called = True
+        elif line[:1] in tuple("0123456789+-*"):
+            # After `calls=`, what the callee cost; that stands with the callee too.
+            if not called:
+                costs = line.split()[1:]
+                functions[function] += int(costs[0])
+                # Valgrind hides the kernel's page that tells the time without a system call.
+                if len(costs) > 1 and "clock_gettime" not in function:
+                    system_calls += int(costs[1])
+            called = False
+    return Dump(path, functions.total(), system_calls, functions)

@@ -1,0 +1,96 @@
+"""What is served in every measurement: the names, the bodies, a certificate, icpgate's own configuration.
+
+The bodies are the same bytes on every machine, so that counts and times can be compared.
+"""
+
+import json
+import socket
+import subprocess
+import time
+
+HOST = "www.example.cn"
+UNFILED = "www.unfiled.cn"
+NUMBER = "京ICP备2024012345号-1"
+MEGABYTE = 1 << 20
+
+
+def page(size=10 << 10):
+    """An HTML page of exactly `size` bytes, as a shop has them."""
+    head = '<!doctype html>\n<html>\n<head><meta charset="utf-8"><title>Shop</title></head>\n<body>\n'
+    tail = "\n</body>\n</html>\n"
+    rows = (f'<p class="row">Article {row}: <a href="/article/{row}">more of it</a></p>\n' for row in range(size))
+    text = head
+    while len(text) + len(row := next(rows)) <= size - len(tail):
+        text += row
+    return (text.ljust(size - len(tail), "-") + tail).encode()
+
+
+def data(size=1 << 10):
+    """A JSON document of exactly `size` bytes."""
+    document = {"items": [{"id": item, "name": "article"} for item in range(20)], "note": ""}
+    document["note"] = "x" * (size - len(json.dumps(document)))
+    return json.dumps(document).encode()
+
+
+# What the origin serves at which path: its type and its bytes.
+BODIES = {
+    "/index.html": ("text/html; charset=utf-8", page()),
+    "/data.json": ("application/json", data()),
+    "/large.bin": ("application/octet-stream", bytes(range(256)) * (MEGABYTE // 256)),
+}
+
+
+def certify(folder, *hosts):
+    """Writes `chain.pem` and `key.pem`, P-256, signed by themselves."""
+    names = ",".join(f"DNS:{host}" for host in hosts)
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-days", "2", "-subj", f"/CN={hosts[0]}", "-addext", f"subjectAltName={names}"]
+    command += ["-addext", "basicConstraints=critical,CA:FALSE"]
+    command += ["-keyout", folder / "key.pem", "-out", folder / "chain.pem"]
+    subprocess.run(command, check=True, capture_output=True)
+    (folder / "key.pem").chmod(0o600)
+
+
+def configure(folder, port, admin_port, origin_port):
+    """Writes icpgate's two files for the certificate in `folder`; the path of the first."""
+    (folder / "filings.yaml").write_text(
+        "filings:\n"
+        f"  - {{domain: example.cn, number: {NUMBER}, status: approved, approved_on: 2026-03-02}}\n"
+    )
+    config = folder / "icpgate.yaml"
+    config.write_text(f"""\
+filings: filings.yaml
+listeners:
+  - {{name: https, addresses: ["127.0.0.1:{port}"], protocol: https}}
+sites:
+  - hosts: [{HOST}]
+    certificate: {{chain: chain.pem, key: key.pem}}
+    routes:
+      - origins: [app]
+origins:
+  - {{name: app, region: mainland, scheme: http, servers: ["127.0.0.1:{origin_port}"]}}
+access_log: {{directory: access, reserve: 0}}
+admin: {{address: "127.0.0.1:{admin_port}"}}
+""")
+    return config
+
+
+def free_ports(count):
+    """So many ports, all at once, so that none is given out twice."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def answers(port, running, patience=60):
+    """Waits until something listens on `port`; whether it came to that while `running` says so."""
+    deadline = time.monotonic() + patience
+    while running() and time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return True
+        except OSError:
+            time.sleep(0.05)
+    return False
