@@ -9,6 +9,7 @@ pub mod config;
 pub mod gate;
 pub mod hostname;
 pub mod listen;
+pub mod message;
 pub mod metrics;
 pub mod origin;
 pub mod proxy;

@@ -16,6 +16,8 @@ pub mod refuse;
 pub mod set;
 pub mod tls;
 pub mod told;
+pub mod transport;
+pub mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

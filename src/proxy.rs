@@ -8,6 +8,7 @@ mod candidates;
 pub mod checks;
 mod connect;
 mod context;
+mod deadline;
 mod downstream;
 mod exchange;
 mod http1;
@@ -15,6 +16,7 @@ mod http2;
 mod pump;
 mod request;
 mod response;
+mod upstream;
 
 use std::future::Future;
 use std::pin::Pin;

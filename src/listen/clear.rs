@@ -10,12 +10,14 @@ use http::StatusCode;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout_at;
 
-use super::downstream::{EdgeStream, Transport};
-use super::head::{self, EndOfHead, Head};
+use super::downstream::EdgeStream;
+use super::head::{self, Head};
+use super::transport::Transport;
 use super::{Accepted, Connection, HttpVersion, Named, Opened, refuse};
 use crate::access::{AccessRecord, Event, record::RequestFacts};
 use crate::config::{HealthCheck, Limits};
 use crate::gate::Refusal;
+use crate::message::fields::EndOfHead;
 
 /// Reads the first head. The connection comes back, the head still to be read, when the gate permits
 /// its host.

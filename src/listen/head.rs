@@ -35,29 +35,6 @@ impl Head {
     }
 }
 
-/// Finds the end of a head in bytes that grow, without looking at any of them twice.
-#[derive(Debug, Default)]
-pub struct EndOfHead {
-    seen: usize,
-    line_begins: bool,
-}
-
-impl EndOfHead {
-    /// Where the head in `bytes`, which have grown since the last call, ends: behind its empty line.
-    pub fn find(&mut self, bytes: &[u8]) -> Option<usize> {
-        for (place, byte) in bytes.iter().enumerate().skip(self.seen) {
-            self.seen = place + 1;
-            match byte {
-                b'\n' if self.line_begins => return Some(place + 1),
-                b'\n' => self.line_begins = true,
-                b'\r' => {}
-                _ => self.line_begins = false,
-            }
-        }
-        None
-    }
-}
-
 /// Parses a whole head; [`Refusal::BadHead`] for what is none.
 pub fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS];
@@ -147,17 +124,6 @@ mod tests {
         let two = "GET / HTTP/1.1\r\nHost: a.cn\r\nHost: a.cn\r\n\r\n";
         for bad in [two, &long, "PRI * HTTP/2.0\r\n\r\n", "\x16\x03\x01\n\n", "GET /\r\n\r\n", "\r\n\r\n"] {
             assert_eq!(parse(bad.as_bytes()), Err(Refusal::BadHead), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn the_end_is_found_at_every_split() {
-        for head in ["GET / HTTP/1.1\r\nHost: a.cn\r\n\r\nbody", "GET / HTTP/1.1\nHost: a.cn\n\nbody"] {
-            let whole = EndOfHead::default().find(head.as_bytes());
-            assert_eq!(whole, Some(head.len() - 4));
-            let mut end = EndOfHead::default();
-            let found = (0..=head.len()).find_map(|length| end.find(&head.as_bytes()[..length]));
-            assert_eq!(found, whole);
         }
     }
 

@@ -12,8 +12,9 @@ use tokio::io::AsyncReadExt;
 use tokio::time::timeout_at;
 use tokio_rustls::StartHandshake;
 
-use super::downstream::{EdgeStream, Transport};
+use super::downstream::EdgeStream;
 use super::hello::{Hello, HelloReader, Progress};
+use super::transport::Transport;
 use super::{Accepted, Connection, HttpVersion, Named, Opened, refuse};
 use crate::config::{Limits, RefusalMode};
 use crate::gate::{Permit, Refusal};

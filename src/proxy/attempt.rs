@@ -14,7 +14,8 @@ use super::context::RequestContext;
 use super::downstream::Downstream;
 use super::exchange::After;
 use super::pump::{self, Ended, Page};
-use super::request::{self, Changes, Framing};
+use super::request::{Changes, Framing};
+use super::upstream::{Upstream, http1};
 use crate::access::record::UpstreamFacts;
 use crate::config::Limits;
 use crate::origin::health::Fault;
@@ -72,12 +73,9 @@ impl<'a, 'd> Attempt<'a, 'd> {
         context: &'a mut RequestContext,
     ) -> Self {
         let Routed { snapshot, route, page, path, scheme } = routed;
-        let framing = match (request::is_websocket(down.head()), down.is_body_done()) {
-            (true, _) => Framing::Tunnel,
-            (false, true) => Framing::None,
-            (false, false) => Framing::AsSent,
-        };
+        let done = down.is_body_done();
         let head = down.head();
+        let framing = Framing::of(head, done);
         Self {
             proxy,
             candidates: Candidates::new(proxy, snapshot, route),
@@ -155,7 +153,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
                 },
             };
             let came_from = connection.origin;
-            match self.exchange(candidate, connection).await? {
+            match self.exchange(candidate, connection).await {
                 Ended::Whole(_) => return Ok(Asked::Over(After::Continue)),
                 Ended::Broken => return Ok(Asked::Over(After::Abort)),
                 // A server closes a kept connection when it likes: nothing was wrong with the request.
@@ -177,16 +175,11 @@ impl<'a, 'd> Attempt<'a, 'd> {
     }
 
     /// Sends the request over one connection, and brings back what is answered.
-    async fn exchange(
-        &mut self,
-        candidate: &Candidate<'a>,
-        connection: UpstreamConnection,
-    ) -> Result<Ended, StatusCode> {
+    async fn exchange(&mut self, candidate: &Candidate<'a>, connection: UpstreamConnection) -> Ended {
         self.note(candidate, &connection);
         let origin = &candidate.origin.origin;
-        let changes = Changes { host: &origin.host, framing: self.framing, ask: self.ask };
-        let head = request::upstream_head(self.down.head(), self.context, self.scheme, changes)
-            .map_err(|_| StatusCode::BAD_REQUEST)?;
+        let (framing, ask, scheme) = (self.framing, self.ask, self.scheme);
+        let changes = Changes { host: &origin.host, framing, ask, scheme };
         let exchange = pump::Exchange {
             site: self.page,
             path: self.path,
@@ -194,18 +187,19 @@ impl<'a, 'd> Attempt<'a, 'd> {
             limits: self.limits,
             framing: self.framing,
         };
-        let UpstreamConnection { address, local, origin: came_from, told, stream } = connection;
-        let mut ended = pump::run(exchange, head, stream, self.down, self.context).await;
+        let UpstreamConnection { address, local, origin: came_from, told, wire } = connection;
+        let up = Upstream::Http1(Box::new(http1::Session::new(wire)));
+        let mut ended = pump::run(exchange, changes, up, self.down, self.context).await;
         if let Ended::Whole(_) | Ended::Broken = ended {
             self.observe(candidate);
         }
-        if let Ended::Whole(stream) = &mut ended
-            && let Some(stream) = stream.take()
+        if let Ended::Whole(wire) = &mut ended
+            && let Some(wire) = wire.take()
         {
-            let connection = UpstreamConnection { stream, address, local, origin: came_from, told };
+            let connection = UpstreamConnection { wire, address, local, origin: came_from, told };
             self.proxy.upstreams.keep(candidate.server, connection, origin.timeouts.idle);
         }
-        Ok(ended)
+        ended
     }
 
     /// What the record says of where the request went.

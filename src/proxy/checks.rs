@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use http::header;
-use pingora_core::protocols::http::v1::client::HttpSession;
-use pingora_http::RequestHeader;
+use http::{Method, StatusCode, header};
 use tokio::task::JoinSet;
 
 use super::connect::{Told, UpstreamConnection, Upstreams};
+use super::upstream::{Part, UpstreamFailure, http1};
 use crate::listen::Edge;
-use crate::listen::downstream::EdgeStream;
+use crate::listen::wire::Wire;
+use crate::message::BadMessage;
 use crate::origin::{HealthCheck, OriginId, ProxyProtocol, UpstreamHost};
 use crate::snapshot::{OriginState, Snapshot};
 
@@ -104,29 +104,27 @@ async fn ask(
         ProxyProtocol::V2 => Some(Told::Local),
     };
     let made = upstreams.connect(origin, place, told, &edge.metrics).await;
-    let UpstreamConnection { stream, .. } = made.map_err(|error| error.to_string())?;
+    let UpstreamConnection { wire, .. } = made.map_err(|error| error.to_string())?;
     let host = match (&origin.origin.host, origin.origin.servers.get(place)) {
         (UpstreamHost::Fixed(host), _) => host.to_string(),
         (UpstreamHost::Preserve, server) => server.map(ToString::to_string).unwrap_or_default(),
     };
-    match status(stream, check, &host).await {
-        Ok(Some(200..=399)) => Ok(()),
-        Ok(status) => Err(format!("status {}", status.unwrap_or_default())),
-        Err(error) => Err(error.to_string()),
+    match status(wire, check, &host).await {
+        Ok(status) if (200..400).contains(&status.as_u16()) => Ok(()),
+        Ok(status) => Err(format!("status {}", status.as_u16())),
+        Err(failure) => Err(failure.to_string()),
     }
 }
 
-async fn status(
-    stream: Box<EdgeStream>,
-    check: &HealthCheck,
-    host: &str,
-) -> pingora_core::Result<Option<u16>> {
-    let mut head = RequestHeader::build("GET", check.path.as_bytes(), Some(3))?;
-    head.insert_header(header::HOST, host)?;
-    head.insert_header(header::USER_AGENT, "icpgate")?;
-    head.insert_header(header::CONNECTION, "close")?;
-    let mut session = HttpSession::new(stream);
-    session.write_request_header(Box::new(head)).await?;
-    session.read_response().await?;
-    Ok(session.get_status().map(|status| status.as_u16()))
+async fn status(wire: Wire, check: &HealthCheck, host: &str) -> Result<StatusCode, UpstreamFailure> {
+    let mut session = http1::Session::new(wire);
+    let fields = [(header::HOST, host), (header::USER_AGENT, "icpgate"), (header::CONNECTION, "close")];
+    session.ask(&Method::GET, check.path.as_bytes(), &fields).await?;
+    loop {
+        match session.read().await? {
+            Part::Head { head, .. } if head.status.is_informational() => {}
+            Part::Head { head, .. } => return Ok(head.status),
+            Part::Body(_) | Part::End(_) => return Err(BadMessage::Syntax.into()),
+        }
+    }
 }

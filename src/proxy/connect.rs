@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::listen::downstream::EdgeStream;
+use crate::listen::wire::Wire;
 use crate::metrics::Metrics;
 use crate::snapshot::{OriginState, ServerState};
 use names::Names;
@@ -46,7 +46,7 @@ struct Idle {
 /// A connection to an upstream server.
 #[derive(Debug)]
 pub(super) struct UpstreamConnection {
-    pub(super) stream: Box<EdgeStream>,
+    pub(super) wire: Wire,
     pub(super) address: SocketAddr,
     pub(super) local: Option<SocketAddr>,
     pub(super) origin: ConnectionOrigin,
@@ -113,7 +113,7 @@ impl Upstreams {
                 let place = idle.iter().rposition(|idle| idle.connection.told == told)?;
                 idle.remove(place)
             };
-            if idle.until > now && idle.connection.stream.is_quiet() {
+            if idle.until > now && idle.connection.wire.is_quiet() {
                 return Some(UpstreamConnection { origin: ConnectionOrigin::Kept, ..idle.connection });
             }
         }

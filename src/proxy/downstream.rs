@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Version;
-use pingora_core::protocols::http::{v1, v2};
+use http::{HeaderMap, Version};
 use pingora_core::{Error, ErrorType};
-use pingora_http::{RequestHeader, ResponseHeader};
+
+use super::{http1, http2};
+use crate::message::{RequestHead, ResponseHead};
 
 /// One request and its answer.
 pub(super) enum Downstream<'s> {
     /// A request on an HTTP/1 connection.
-    Http1(&'s mut v1::server::HttpSession),
+    Http1(&'s mut http1::Session),
     /// A stream of an HTTP/2 connection.
-    Http2(&'s mut v2::server::HttpSession),
+    Http2(&'s mut http2::Session),
 }
 
 /// The client is gone, or breaks the protocol: there is nobody left to answer.
@@ -35,31 +36,27 @@ impl From<Box<Error>> for ClientFailure {
 }
 
 impl Downstream<'_> {
-    pub(super) fn head(&self) -> &RequestHeader {
+    pub(super) fn head(&self) -> &RequestHead {
         match self {
-            Self::Http1(session) => session.req_header(),
-            Self::Http2(session) => session.req_header(),
+            Self::Http1(session) => session.head(),
+            Self::Http2(session) => &session.head,
         }
     }
 
     /// The word for the protocol in records.
     pub(super) fn protocol(&self) -> &'static str {
         match self {
-            Self::Http1(session) if session.req_header().version == Version::HTTP_10 => "http/1.0",
+            Self::Http1(session) if session.head().version == Version::HTTP_10 => "http/1.0",
             Self::Http1(_) => "http/1.1",
             Self::Http2(_) => "h2",
         }
     }
 
-    pub(super) fn is_http1(&self) -> bool {
-        matches!(self, Self::Http1(_))
-    }
-
     /// Bounds each write of the answer.
     pub(super) fn set_write_timeout(&mut self, limit: Duration) {
         match self {
-            Self::Http1(session) => session.set_write_timeout(Some(limit)),
-            Self::Http2(session) => session.set_write_timeout(Some(limit)),
+            Self::Http1(session) => session.set_write_limit(limit),
+            Self::Http2(session) => session.stream.set_write_timeout(Some(limit)),
         }
     }
 
@@ -67,16 +64,17 @@ impl Downstream<'_> {
     pub(super) fn is_body_done(&mut self) -> bool {
         match self {
             Self::Http1(session) => session.is_body_done(),
-            Self::Http2(session) => session.is_body_done(),
+            Self::Http2(session) => session.stream.is_body_done(),
         }
     }
 
-    /// The next bytes of the body; `None` at its end. Once `done`, waits for the client to go away.
+    /// The next bytes of the body; `None` at its end. Once `done`, waits for the client to go away. What was
+    /// gathered of the answer leaves meanwhile.
     pub(super) async fn read_body_or_idle(&mut self, done: bool) -> Result<Option<Bytes>, ClientFailure> {
-        Ok(match self {
-            Self::Http1(session) => session.read_body_or_idle(done).await?,
-            Self::Http2(session) => session.read_body_or_idle(done).await?,
-        })
+        match self {
+            Self::Http1(session) => session.read_body_or_idle(done).await.map_err(|_| ClientFailure::Gone),
+            Self::Http2(session) => Ok(session.stream.read_body_or_idle(done).await?),
+        }
     }
 
     /// Until the client takes its request back. That of HTTP/1 can be told only once its body is
@@ -86,7 +84,7 @@ impl Downstream<'_> {
             Self::Http1(_) => std::future::pending().await,
             Self::Http2(session) => {
                 // The reason, or that the connection is gone: there is nobody left either way.
-                let _ = session.idle().await;
+                let _ = session.stream.idle().await;
             }
         }
     }
@@ -94,10 +92,7 @@ impl Downstream<'_> {
     /// Tells a client that waits for it to send the body.
     pub(super) async fn write_continue(&mut self) -> Result<(), ClientFailure> {
         match self {
-            Self::Http1(session) => {
-                interim(session, true);
-                Ok(session.write_continue_response().await?)
-            }
+            Self::Http1(session) => session.write_continue().await,
             // HTTP/2 clients do not wait: the engine cannot send informational answers there.
             Self::Http2(_) => Ok(()),
         }
@@ -106,50 +101,31 @@ impl Downstream<'_> {
     /// Makes the connection end with this answer.
     pub(super) fn close_after(&mut self) {
         if let Self::Http1(session) = self {
-            session.set_server_keepalive(None);
+            session.close_after();
         }
     }
 
     /// Sends the head of an answer; `end` when no body follows.
-    pub(super) async fn write_head(
-        &mut self,
-        head: Box<ResponseHeader>,
-        end: bool,
-    ) -> Result<(), ClientFailure> {
+    pub(super) fn write_head(&mut self, head: ResponseHead, end: bool) -> Result<(), ClientFailure> {
         match self {
-            Self::Http1(session) => {
-                interim(session, head.status.is_informational());
-                session.write_response_header(head).await?;
-            }
-            Self::Http2(session) => session.write_response_header(head, end)?,
+            Self::Http1(session) => session.write_head(&head, end),
+            Self::Http2(session) => session.write_head(head, end)?,
         }
         Ok(())
     }
 
     pub(super) async fn write_body(&mut self, bytes: Bytes) -> Result<(), ClientFailure> {
         match self {
-            Self::Http1(session) => {
-                session.write_body(&bytes).await?;
-            }
-            Self::Http2(session) => session.write_body(bytes, false).await?,
+            Self::Http1(session) => session.write_body(bytes).await,
+            Self::Http2(session) => Ok(session.stream.write_body(bytes, false).await?),
         }
-        Ok(())
     }
 
-    /// Ends the answer.
-    pub(super) async fn finish(&mut self) -> Result<(), ClientFailure> {
+    /// Ends the answer, with `trailers` where they can be passed on.
+    pub(super) fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), ClientFailure> {
         match self {
-            Self::Http1(session) => {
-                session.finish_body().await?;
-            }
-            Self::Http2(session) => session.finish()?,
+            Self::Http1(session) => session.finish(trailers.as_ref()),
+            Self::Http2(session) => Ok(session.finish(trailers)?),
         }
-        Ok(())
     }
-}
-
-/// The engine ends the connection after an answer that is sent before the whole body has come. An
-/// interim one is no such answer.
-fn interim(session: &mut v1::server::HttpSession, interim: bool) {
-    session.set_close_on_response_before_downstream_finish(!interim);
 }

@@ -1,105 +1,152 @@
-//! An HTTP/1 connection: one request after another, each wait with its own deadline.
+//! An HTTP/1 connection of a client: one request after another, each wait with its own deadline.
+
+mod session;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::StatusCode;
-use pingora_core::ErrorType;
-use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::v1::server::HttpSession;
-use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::context::RequestContext;
+use super::deadline::Deadline;
 use super::downstream::Downstream;
 use super::exchange::{self, After};
-use super::{Changes, FIRST_REQUEST, Proxy, request, response};
+use super::{Changes, FIRST_REQUEST, Proxy, response};
 use crate::config::Limits;
-use crate::listen::downstream::{EdgeStream, HeadTooLong};
+use crate::listen::wire::Wire;
 use crate::listen::{Connection, Edge, Opened, refuse};
+use crate::message::fields::EndOfHead;
+use crate::message::{BadMessage, Persistence, request};
+
+pub(super) use session::Session;
 
 /// How long the end of a connection may take.
 const CLOSING: Duration = Duration::from_secs(1);
-/// How long the rest of a body that nobody wants is awaited, so that the connection can go on.
-const DRAINING: Duration = Duration::from_secs(5);
+/// How much of a head is read at once.
+const HEAD_READ: usize = 4096;
 
 /// Serves requests until the connection ends.
 pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
-    let Connection { edge, opened, mut stream, admitted, .. } = connection;
+    let Connection { edge, opened, stream, admitted, .. } = connection;
+    let (transport, ahead) = stream.into_parts();
+    let mut wire = Wire::new(transport, ahead);
     let mut changes = Changes::of(&edge);
-    let budget = stream.head_budget();
+    let mut deadline = Deadline::default();
     let mut first = true;
     loop {
         let limits = edge.snapshots.load().config.limits;
-        if !is_requested(&edge, &opened, &mut stream, &mut changes, &limits, first).await {
+        wire.rest();
+        if !is_requested(&edge, &opened, &mut wire, &mut changes, &mut deadline, &limits, first).await {
             // Whatever the client makes of it, the connection is over.
-            let _ = timeout(CLOSING, AsyncWriteExt::shutdown(&mut *stream)).await;
+            let _ = timeout(CLOSING, tokio::io::AsyncWriteExt::shutdown(&mut wire.into_transport())).await;
             break;
         }
         first = false;
-        budget.begin(limits.request_head_bytes);
-        let mut session = HttpSession::new(stream as Stream);
-        session.set_pipelining_enabled(true);
-        session.set_abort_on_close(false);
-        session.set_read_timeout(Some(limits.body_idle_timeout));
-        session.set_total_drain_timeout(Some(DRAINING));
-        let status = match timeout(limits.request_head_timeout, session.read_request()).await {
-            Ok(Ok(Some(_))) => {
-                let head = session.req_header();
-                let is_known = request::has_known_target(head) && request::is_plainly_coded(head);
-                (!is_known).then_some(StatusCode::BAD_REQUEST)
-            }
-            Ok(Ok(None)) => return,
-            Ok(Err(error)) => Some(status_of(&error)),
-            Err(_) => Some(StatusCode::REQUEST_TIMEOUT),
+        let head = tokio::select! {
+            biased;
+            head = read_head(&mut wire, limits.request_head_bytes) => head,
+            () = deadline.reached(Instant::now() + limits.request_head_timeout) => Err(NoHead::Late),
         };
-        budget.end();
-        if let Some(status) = status {
-            reject(&edge, &opened, session.into_inner(), status).await;
+        let request = head.and_then(|head| request::parse(&head).map_err(NoHead::from));
+        let request = match request {
+            Ok(request) => request,
+            Err(NoHead::Ended) => return,
+            Err(no_head) => return reject(&edge, &opened, wire, no_head.status()).await,
+        };
+        let mut session = Session::new(wire, request);
+        let after = exchange::run(&proxy, &opened, &mut Downstream::Http1(&mut session)).await;
+        let flushed = after == After::Continue && session.flush().await.is_ok();
+        let (rest, persistence) = session.into_parts();
+        wire = rest;
+        if !flushed {
+            refuse::reset(wire.transport().socket());
             return;
         }
-        match exchange::run(&proxy, &opened, &mut Downstream::Http1(&mut session)).await {
-            After::Continue => {}
-            After::Abort => {
-                if let Some(stream) = session.into_inner().as_any().downcast_ref::<EdgeStream>() {
-                    refuse::reset(stream.transport().socket());
-                }
-                return;
-            }
-        }
-        if !session.will_keepalive() && !session.is_body_done() {
-            return refuse::finish(session.into_inner(), &[]).await;
-        }
-        let Ok(Ok(Some(reusable))) = timeout(DRAINING + CLOSING, session.reuse()).await else { return };
-        let (kept, ahead) = reusable.into_parts();
-        let Ok(kept) = kept.into_any().downcast::<EdgeStream>() else { return };
-        stream = kept;
-        if let Some(ahead) = ahead {
-            stream.put_back(ahead);
+        if persistence == Persistence::Closed {
+            return refuse::finish(wire.into_transport(), &[]).await;
         }
     }
     drop(admitted);
+}
+
+/// Why there is no request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum NoHead {
+    /// The connection ended before its head did.
+    Ended,
+    /// The head did not end in time.
+    Late,
+    /// The head is longer than its limit, or has more fields.
+    Long,
+    /// It is no head.
+    Bad,
+}
+
+impl NoHead {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::Late => StatusCode::REQUEST_TIMEOUT,
+            Self::Long => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Ended | Self::Bad => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+impl From<BadMessage> for NoHead {
+    fn from(bad: BadMessage) -> Self {
+        match bad {
+            BadMessage::TooManyFields => Self::Long,
+            _ => Self::Bad,
+        }
+    }
+}
+
+/// Takes a whole head off the wire.
+async fn read_head(wire: &mut Wire, limit: usize) -> Result<Bytes, NoHead> {
+    let mut end = EndOfHead::default();
+    loop {
+        if let Some(length) = end.find(&wire.input) {
+            return if length <= limit {
+                Ok(wire.input.split_to(length).freeze())
+            } else {
+                Err(NoHead::Long)
+            };
+        }
+        if wire.input.len() >= limit {
+            return Err(NoHead::Long);
+        }
+        match wire.fill(HEAD_READ).await {
+            Ok(0) | Err(_) => return Err(NoHead::Ended),
+            Ok(_) => {}
+        }
+    }
 }
 
 /// Waits for the first byte of a request. `false` when the connection is to end instead.
 async fn is_requested(
     edge: &Edge,
     opened: &Opened,
-    stream: &mut EdgeStream,
+    wire: &mut Wire,
     changes: &mut Changes,
+    deadline: &mut Deadline,
     limits: &Limits,
     first: bool,
 ) -> bool {
-    let mut deadline = Instant::now() + limits.idle_timeout;
+    if !wire.input.is_empty() {
+        return true;
+    }
+    let mut end = Instant::now() + limits.idle_timeout;
     loop {
         if edge.is_draining() {
             let left = if first { FIRST_REQUEST } else { Duration::ZERO };
-            deadline = deadline.min(Instant::now() + left);
+            end = end.min(Instant::now() + left);
         }
         tokio::select! {
             biased;
-            ready = stream.has_data() => return ready.unwrap_or(false),
-            () = sleep_until(deadline) => return false,
+            read = wire.fill(HEAD_READ) => return read.is_ok_and(|read| read > 0),
+            () = deadline.reached(end) => return false,
             () = changes.next() => {
                 let snapshot = edge.snapshots.load();
                 if snapshot.decide(&opened.facts.listener, &opened.host, edge.moment()).is_err() {
@@ -110,23 +157,8 @@ async fn is_requested(
     }
 }
 
-/// The answer to what is no request.
-fn status_of(error: &pingora_core::Error) -> StatusCode {
-    let too_long = || {
-        let cause = error.root_cause().downcast_ref::<std::io::Error>()?;
-        cause.get_ref()?.downcast_ref::<HeadTooLong>()
-    };
-    if too_long().is_some() {
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-    } else if matches!(error.etype(), ErrorType::ReadTimedout) {
-        StatusCode::REQUEST_TIMEOUT
-    } else {
-        StatusCode::BAD_REQUEST
-    }
-}
-
 /// Answers what is no request, and ends the connection.
-async fn reject(edge: &Arc<Edge>, opened: &Arc<Opened>, stream: Stream, status: StatusCode) {
+async fn reject(edge: &Arc<Edge>, opened: &Arc<Opened>, mut wire: Wire, status: StatusCode) {
     let mut context = RequestContext::of_nothing(edge, opened, &edge.snapshots.load_full(), "http/1.1");
     let body = response::body(status, &context.request_id);
     context.facts.status = Some(status.as_u16());
@@ -134,5 +166,9 @@ async fn reject(edge: &Arc<Edge>, opened: &Arc<Opened>, stream: Stream, status: 
     let fields = format!("x-request-id: {}\r\n", context.request_id);
     // Recorded first: a client may take its time to close.
     drop(context);
-    refuse::finish(stream, refuse::last_answer(status, &fields, &body).as_bytes()).await;
+    let answer = refuse::last_answer(status, &fields, &body);
+    // What was answered before may still be on its way.
+    if timeout_at(Instant::now() + CLOSING, wire.flush()).await.is_ok_and(|flushed| flushed.is_ok()) {
+        refuse::finish(wire.into_transport(), answer.as_bytes()).await;
+    }
 }

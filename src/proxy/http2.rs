@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, Version};
 use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::v2::server::{H2Accept, HttpSession, default_h2_options, handshake};
+use pingora_http::RequestHeader;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -15,6 +17,7 @@ use super::downstream::Downstream;
 use super::exchange::{self, After};
 use super::{Changes, FIRST_REQUEST, Proxy};
 use crate::listen::Connection;
+use crate::message::{RequestHead, ResponseHead};
 
 /// How long an idle connection may take to end once it was told to.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -25,6 +28,41 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What is held of an answer for a client that does not take it, in bytes: one read of the origin's.
 const SEND_BUFFER: usize = 64 * 1024;
+
+/// A stream: one request and its answer.
+pub(super) struct Session {
+    pub(super) stream: HttpSession,
+    pub(super) head: RequestHead,
+}
+
+impl Session {
+    pub(super) fn write_head(&mut self, head: ResponseHead, end: bool) -> pingora_core::Result<()> {
+        let (mut parts, ()) = http::Response::new(()).into_parts();
+        parts.status = head.status;
+        parts.headers = head.headers;
+        self.stream.write_response_header(Box::new(parts.into()), end)
+    }
+
+    pub(super) fn finish(&mut self, trailers: Option<HeaderMap>) -> pingora_core::Result<()> {
+        match trailers {
+            Some(trailers) => self.stream.write_trailers(trailers),
+            None => self.stream.finish(),
+        }
+    }
+}
+
+fn head_of(request: &RequestHeader) -> RequestHead {
+    RequestHead {
+        method: request.method.clone(),
+        target: Bytes::copy_from_slice(request.raw_path()),
+        authority: request
+            .uri
+            .authority()
+            .map(|authority| Bytes::copy_from_slice(authority.as_str().as_bytes())),
+        version: Version::HTTP_2,
+        headers: request.headers.clone(),
+    }
+}
 
 /// How a connection stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,7 +80,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
     let Connection { edge, opened, mut stream, admitted, .. } = connection;
     let limits = edge.snapshots.load().config.limits;
     let mut changes = Changes::of(&edge);
-    stream.speak_http2(limits.request_head_timeout);
+    stream.bound_header_blocks(limits.request_head_timeout);
     let mut options = default_h2_options();
     options.max_header_list_size(u32::try_from(limits.request_head_bytes).unwrap_or(u32::MAX));
     options.initial_window_size(STREAM_WINDOW);
@@ -65,19 +103,20 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
         };
         tokio::select! {
             accepted = HttpSession::from_h2_conn(&mut http2, Arc::clone(&digest)) => match accepted {
-                Ok(Some(H2Accept::Session(mut session))) => {
+                Ok(Some(H2Accept::Session(stream))) => {
                     if stage == Stage::New {
                         stage = Stage::Open;
                     }
                     let (proxy, opened) = (Arc::clone(&proxy), Arc::clone(&opened));
                     streams.spawn(async move {
+                        let mut session = Session { head: head_of(stream.req_header()), stream };
                         let after = exchange::run(&proxy, &opened, &mut Downstream::Http2(&mut session)).await;
                         match after {
-                            After::Abort => session.shutdown(),
+                            After::Abort => session.stream.shutdown(),
                             // Some clients forget the answer over the reset that ends the rest of a body.
                             After::Continue => {
-                                session.set_total_drain_timeout(Some(CLOSING));
-                                let _ = session.drain_request_body().await;
+                                session.stream.set_total_drain_timeout(Some(CLOSING));
+                                let _ = session.stream.drain_request_body().await;
                             }
                         }
                     });

@@ -2,23 +2,20 @@
 //!
 //! Nothing is buffered beyond one read of either side; the footer is put in on the way.
 
-use std::pin::Pin;
-use std::time::Duration;
-
 use bytes::Bytes;
-use http::{Method, StatusCode, Version, header};
-use pingora_core::protocols::http::HttpTask;
-use pingora_core::protocols::http::v1::client::HttpSession;
-use pingora_http::{RequestHeader, ResponseHeader};
-use tokio::time::{Instant, Sleep, sleep_until};
+use http::{StatusCode, Version, header};
+use tokio::time::Instant;
 
 use super::context::RequestContext;
+use super::deadline::Deadline;
 use super::downstream::{ClientFailure, Downstream};
-use super::request::{self, Framing};
+use super::request::{self, Framing, UpstreamRequest};
 use super::response;
+use super::upstream::{Part, Upstream, UpstreamFailure};
 use crate::config::Limits;
 use crate::gate::Filing;
-use crate::listen::downstream::EdgeStream;
+use crate::listen::wire::Wire;
+use crate::message::ResponseHead;
 use crate::origin::Timeouts;
 use crate::rewrite::{self, Footer, FooterPages, FooterResult, Injector, Rewrite};
 
@@ -41,7 +38,7 @@ pub(super) struct Page<'e> {
 /// How an exchange with a server ended.
 pub(super) enum Ended {
     /// The answer is whole; the connection to the server, where it may be kept.
-    Whole(Option<Box<EdgeStream>>),
+    Whole(Option<Wire>),
     /// The answer has begun, and cannot be ended; or nobody is left to take it.
     Broken,
     /// The server closed the connection, or answered what is no HTTP.
@@ -80,7 +77,7 @@ enum Answer {
 
 struct Pump<'p, 'd> {
     exchange: Exchange<'p>,
-    up: HttpSession,
+    up: Upstream,
     down: &'p mut Downstream<'d>,
     context: &'p mut RequestContext,
     upload: Upload,
@@ -92,30 +89,31 @@ struct Pump<'p, 'd> {
     /// When bytes of the answer last came from the server.
     answered: Instant,
     sent_body: bool,
+    /// What the server said behind the body.
+    trailers: Option<http::HeaderMap>,
 }
 
-/// Sends `head` over `connection` and brings back the answer.
+/// Sends the request to a server and brings back the answer.
 pub(super) async fn run(
     exchange: Exchange<'_>,
-    head: Box<RequestHeader>,
-    stream: Box<EdgeStream>,
+    changes: request::Changes<'_>,
+    mut up: Upstream,
     down: &mut Downstream<'_>,
     context: &mut RequestContext,
 ) -> Ended {
-    let mut up = HttpSession::new(stream);
-    up.write_timeout = Some(exchange.timeouts.idle);
-    let upload = match exchange.framing {
-        Framing::AsSent => Upload::Open,
-        Framing::None | Framing::Tunnel => Upload::Done,
-    };
-    if up.write_request_header(head).await.is_err() {
+    let upload = if exchange.framing.has_body() { Upload::Open } else { Upload::Done };
+    let sent = up.send_head(&UpstreamRequest::new(down.head(), context, changes)).await;
+    if sent.is_err() || (upload == Upload::Done && up.flush().await.is_err()) {
         return Ended::Unanswered { sent_body: false };
     }
-    if upload == Upload::Open
-        && request::expects_continue(down.head())
-        && down.write_continue().await.is_err()
-    {
-        return Ended::Broken;
+    if upload == Upload::Open && request::expects_continue(down.head()) {
+        // The server may say at once what it thinks of the head alone.
+        if up.flush().await.is_err() {
+            return Ended::Unanswered { sent_body: false };
+        }
+        if down.write_continue().await.is_err() {
+            return Ended::Broken;
+        }
     }
     let now = Instant::now();
     let pump = Pump {
@@ -129,35 +127,29 @@ pub(super) async fn run(
         uploaded: now,
         answered: now,
         sent_body: false,
+        trailers: None,
     };
     pump.run().await
 }
 
 impl Pump<'_, '_> {
     async fn run(mut self) -> Ended {
-        let mut deadline = std::pin::pin!(sleep_until(self.deadline()));
+        let mut deadline = Deadline::default();
         loop {
-            rearm(deadline.as_mut(), self.deadline());
             let body_done = self.upload != Upload::Open && !matches!(self.answer, Answer::Tunnel);
+            let until = self.deadline();
             let step = tokio::select! {
                 biased;
-                task = self.up.read_response_task() => match task {
-                    Ok(task) => self.on_answer(task).await,
-                    Err(_) if matches!(self.answer, Answer::Awaited) => {
-                        return Ended::Unanswered { sent_body: self.sent_body };
-                    }
-                    Err(_) => return Ended::Broken,
+                part = self.up.read() => match part {
+                    Ok(part) => self.on_answer(part).await,
+                    Err(failure) => return self.no_answer(&failure),
                 },
+                // The server has nothing more for now: what was gathered leaves on the way.
                 body = self.down.read_body_or_idle(body_done) => match body {
                     Ok(body) => self.on_body(body).await,
                     Err(failure) => Err(failure),
                 },
-                () = &mut deadline => {
-                    if Instant::now() < self.deadline() {
-                        continue;
-                    }
-                    return self.late();
-                }
+                () = deadline.reached(until) => return self.late(),
             };
             match step {
                 Ok(false) => {}
@@ -165,6 +157,15 @@ impl Pump<'_, '_> {
                 Err(ClientFailure::Slow | ClientFailure::Gone) => return Ended::Broken,
             }
         }
+    }
+
+    /// The server will say no more.
+    fn no_answer(&self, failure: &UpstreamFailure) -> Ended {
+        if !matches!(self.answer, Answer::Awaited) {
+            return Ended::Broken;
+        }
+        tracing::debug!(%failure, "no answer");
+        Ended::Unanswered { sent_body: self.sent_body }
     }
 
     /// When the side that is waited for is late.
@@ -195,10 +196,11 @@ impl Pump<'_, '_> {
         let tunnel = matches!(self.answer, Answer::Tunnel);
         self.uploaded = Instant::now();
         // HTTP/2 may send parts of no bytes, which in chunks would be the end.
-        if let Some(bytes) = body.as_ref().filter(|bytes| !bytes.is_empty()) {
+        let ended = body.is_none();
+        if let Some(bytes) = body.filter(|bytes| !bytes.is_empty()) {
             self.context.facts.bytes_in += bytes.len() as u64;
             self.sent_body = true;
-            if self.up.write_body(bytes).await.is_err() {
+            if self.send(bytes).await.is_err() {
                 // A server that takes no more may have said why.
                 self.upload = Upload::Refused;
                 self.sent = self.uploaded;
@@ -206,12 +208,12 @@ impl Pump<'_, '_> {
             }
         }
         if tunnel {
-            return Ok(body.is_none());
+            return Ok(ended);
         }
-        // The engine tells of the end with the last bytes where it knows it then.
-        if body.is_none() || self.down.is_body_done() {
+        // The end is known with the last bytes mostly.
+        if ended || self.down.is_body_done() {
             self.upload = match self.up.finish_body().await {
-                Ok(_) => Upload::Done,
+                Ok(()) => Upload::Done,
                 Err(_) => Upload::Refused,
             };
             self.sent = self.uploaded;
@@ -219,31 +221,35 @@ impl Pump<'_, '_> {
         Ok(false)
     }
 
+    /// Bytes of the body go up; a server that does not take them in time takes none.
+    async fn send(&mut self, bytes: Bytes) -> Result<(), UpstreamFailure> {
+        match tokio::time::timeout(self.exchange.timeouts.idle, self.up.send_body(bytes)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+        }
+    }
+
     /// Takes a part of the answer down. `true` once the exchange is over.
-    async fn on_answer(&mut self, task: HttpTask) -> Result<bool, ClientFailure> {
-        let outcome = match task {
-            HttpTask::Header(head, end) => self.on_head(head, end).await,
-            HttpTask::Body(bytes, end) | HttpTask::UpgradedBody(bytes, end) => {
-                if let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) {
-                    self.pass(bytes).await?;
-                }
-                Ok(end)
+    async fn on_answer(&mut self, part: Part) -> Result<bool, ClientFailure> {
+        let outcome = match part {
+            Part::Head { head, end } => self.on_head(head, end),
+            Part::Body(bytes) => self.pass(bytes).await.map(|()| false),
+            Part::End(trailers) => {
+                self.trailers = trailers;
+                Ok(true)
             }
-            HttpTask::Done | HttpTask::Trailer(_) => Ok(true),
-            HttpTask::Failed(_) => Err(ClientFailure::Gone),
         };
         self.answered = Instant::now();
         outcome
     }
 
-    async fn on_head(&mut self, head: Box<ResponseHeader>, end: bool) -> Result<bool, ClientFailure> {
+    fn on_head(&mut self, mut head: ResponseHead, end: bool) -> Result<bool, ClientFailure> {
         let status = head.status;
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
             // The client has been told to go on by this edge itself.
             if status != StatusCode::CONTINUE && self.down.protocol() == "http/1.1" {
-                let mut parts: http::response::Parts = (*head).into();
-                response::strip(&mut parts.headers);
-                self.down.write_head(Box::new(parts.into()), false).await?;
+                response::strip(&mut head.headers);
+                self.down.write_head(head, false)?;
             }
             return Ok(false);
         }
@@ -252,48 +258,48 @@ impl Pump<'_, '_> {
             upstream.first_byte = Some(self.sent.elapsed());
         }
         self.context.facts.status = Some(status.as_u16());
-        if self.up.was_upgraded() && self.exchange.framing == Framing::Tunnel {
-            self.up.maybe_upgrade_body_writer();
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            if self.exchange.framing != Framing::Tunnel {
+                // Nobody asked for it: what follows is no answer.
+                return Err(ClientFailure::Gone);
+            }
+            self.up.tunnel();
             self.answer = Answer::Tunnel;
-            self.down.write_head(head, false).await?;
+            head.headers.remove(header::CONTENT_LENGTH);
+            head.headers.remove(header::TRANSFER_ENCODING);
+            self.down.write_head(head, false)?;
             return Ok(false);
         }
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            // Nobody asked for it: what follows is no answer.
-            return Err(ClientFailure::Gone);
-        }
-        let mut parts: http::response::Parts = (*head).into();
         // The framing is that of this edge, whatever the server speaks.
-        parts.version = Version::HTTP_11;
-        response::strip(&mut parts.headers);
+        head.version = Version::HTTP_11;
+        response::strip(&mut head.headers);
         if status == StatusCode::NO_CONTENT {
-            parts.headers.remove(header::CONTENT_LENGTH);
+            head.headers.remove(header::CONTENT_LENGTH);
         }
-        self.answer = self.plan(&mut parts);
-        let is_head = self.down.head().method == Method::HEAD;
+        let is_head = self.down.head().method == http::Method::HEAD;
         let bodiless = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        if self.context.is_draining() {
-            self.down.close_after();
-        }
-        if !bodiless {
-            response::frame(&mut parts.headers, self.down);
-        }
-        self.down.write_head(Box::new(parts.into()), bodiless).await?;
+        self.answer = self.plan(&mut head);
         if bodiless {
             self.answer = Answer::Passing;
         }
+        if self.context.is_draining() {
+            self.down.close_after();
+        }
+        // The footer may be all that there is of a body.
+        let nothing_follows = bodiless || (end && matches!(self.answer, Answer::Passing));
+        self.down.write_head(head, nothing_follows)?;
         Ok(end || bodiless)
     }
 
     /// What is done to the body; the head is changed to go with it.
-    fn plan(&mut self, parts: &mut http::response::Parts) -> Answer {
-        let head = self.down.head();
+    fn plan(&mut self, head: &mut ResponseHead) -> Answer {
+        let method = &self.down.head().method;
         let page = &self.exchange.site;
-        let plan = rewrite::plan(page.pages, &head.method, self.exchange.path, parts.status, &parts.headers);
+        let plan = rewrite::plan(page.pages, method, self.exchange.path, head.status, &head.headers);
         let charset = match plan {
             Rewrite::Inject(charset) => charset,
             Rewrite::HeadOnly => {
-                rewrite::apply_to_head(&mut parts.headers);
+                rewrite::apply_to_head(&mut head.headers);
                 return Answer::Passing;
             }
             Rewrite::Skipped(reason) => {
@@ -304,7 +310,7 @@ impl Pump<'_, '_> {
         };
         // An approved filing has a number; without one there is nothing to link.
         let Some(number) = &page.filing.number else { return Answer::Passing };
-        rewrite::apply_to_head(&mut parts.headers);
+        rewrite::apply_to_head(&mut head.headers);
         let footer = Footer::new(number, page.filing.public_security.as_ref());
         Answer::Injecting(Box::new(Injector::new(footer, charset)))
     }
@@ -338,7 +344,7 @@ impl Pump<'_, '_> {
                 return Ended::Broken;
             }
         }
-        if self.down.finish().await.is_err() {
+        if self.down.finish(self.trailers.take()).is_err() {
             return Ended::Broken;
         }
         if self.upload == Upload::Open {
@@ -346,22 +352,6 @@ impl Pump<'_, '_> {
             self.down.close_after();
             return Ended::Whole(None);
         }
-        self.up.respect_keepalive();
-        let stream = match tokio::time::timeout(CLOSING, self.up.reuse()).await {
-            Ok(Some(stream)) => stream.into_any().downcast::<EdgeStream>().ok(),
-            Ok(None) | Err(_) => None,
-        };
-        Ended::Whole(stream)
-    }
-}
-
-/// How long a connection to a server may take to close.
-const CLOSING: Duration = Duration::from_secs(1);
-
-/// Moves a timer only when it would fire too late: one that fires too early is set again then, which
-/// costs less than setting it for every read.
-fn rearm(mut timer: Pin<&mut Sleep>, deadline: Instant) {
-    if deadline < timer.deadline() || timer.is_elapsed() {
-        timer.as_mut().reset(deadline);
+        Ended::Whole(self.up.into_kept())
     }
 }

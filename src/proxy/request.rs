@@ -7,11 +7,12 @@ use std::borrow::Cow;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Version};
-use pingora_http::RequestHeader;
 
 use super::context::RequestContext;
 use crate::gate::Refusal;
 use crate::hostname::{Hostname, split_port};
+use crate::message::RequestHead;
+use crate::message::fields::{content_length, has_token};
 use crate::origin::UpstreamHost;
 use crate::rewrite::Ask;
 
@@ -24,19 +25,21 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 
 /// Whether a field concerns one hop alone.
 pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
-    [
-        header::CONNECTION,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        header::TE,
-        header::TRAILER,
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-    ]
-    .contains(name)
+    HOP_BY_HOP.contains(name)
 }
+
+/// Fields that concern one hop alone (RFC 9110, 7.6.1).
+pub(super) const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::TE,
+    header::TRAILER,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+];
 
 /// The names that a `connection` field nominates to concern one hop alone.
 pub(super) fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
@@ -50,32 +53,21 @@ pub(super) fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// The path and the query; an absolute form is cut to them, and bytes that are no UTF-8 are shown as
-/// far as they can be.
-pub(super) fn target(head: &RequestHeader) -> Cow<'_, str> {
-    let target = String::from_utf8_lossy(head.raw_path());
-    if target.starts_with('/') || target == "*" {
-        return target;
-    }
-    let after_scheme = target.split_once("://").map_or("", |(_, rest)| rest);
-    match after_scheme.find(['/', '?']) {
-        Some(place) if after_scheme[place..].starts_with('/') => Cow::Owned(after_scheme[place..].to_owned()),
-        Some(place) => Cow::Owned(format!("/{}", &after_scheme[place..])),
-        None => Cow::Borrowed("/"),
-    }
+/// The path and the query; bytes that are no UTF-8 are shown as far as they can be.
+pub(super) fn target(head: &RequestHead) -> Cow<'_, str> {
+    String::from_utf8_lossy(&head.target)
 }
 
-/// The authority as it was sent: of the target, or of the `host` field. The engine has made sure that
-/// the two do not differ.
-pub(super) fn authority(head: &RequestHeader) -> Option<&str> {
-    match head.uri.authority() {
-        Some(authority) => Some(authority.as_str()),
+/// The authority as it was sent: of the target, or of the `host` field. The two do not differ.
+pub(super) fn authority(head: &RequestHead) -> Option<&str> {
+    match &head.authority {
+        Some(authority) => std::str::from_utf8(authority).ok(),
         None => head.headers.get(header::HOST)?.to_str().ok(),
     }
 }
 
 /// The host that a request is for.
-pub(super) fn host(head: &RequestHeader) -> Result<Hostname, Refusal> {
+pub(super) fn host(head: &RequestHead) -> Result<Hostname, Refusal> {
     let authority = authority(head).filter(|authority| !authority.is_empty()).ok_or(Refusal::NoServerName)?;
     let (host, _) = split_port(authority)?;
     Ok(Hostname::parse(host)?)
@@ -88,49 +80,16 @@ fn is_taken_for_ours(name: &HeaderName) -> bool {
         && [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REQUEST_ID].into_iter().any(taken_for)
 }
 
-/// Whether the target has a form that RFC 9112, 3.2 knows for a request to a server. The engine takes
-/// any other for a path.
-pub(super) fn has_known_target(head: &RequestHeader) -> bool {
-    let target = head.raw_path();
-    target.starts_with(b"/")
-        || (target == b"*" && head.method == Method::OPTIONS)
-        || memchr::memmem::find(target, b"://").is_some()
-}
-
-/// Whether a body is coded in chunks alone, or not at all. Another coding, or the same one twice, is
-/// nothing that could be passed on, and what others on the way read in differing ways.
-pub(super) fn is_plainly_coded(head: &RequestHeader) -> bool {
-    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
-    let coding = codings.next();
-    coding.is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
-}
-
-/// The length that a head says, once and as a plain number: it may be said more than once, or as a
-/// list, as long as all of it agrees (RFC 9110, 8.6), and the engine has made sure of that.
-pub(super) fn content_length(headers: &HeaderMap) -> Option<HeaderValue> {
-    let said = headers.get(header::CONTENT_LENGTH)?.to_str().ok()?;
-    let length: u64 = said.split(',').next()?.trim().parse().ok()?;
-    Some(length.into())
-}
-
 /// Whether the client asks to speak WebSocket from here on (RFC 6455, 4.1).
-pub(super) fn is_websocket(head: &RequestHeader) -> bool {
-    let has = |name: HeaderName, token: &str| {
-        head.headers
-            .get_all(name)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .any(|sent| sent.trim().eq_ignore_ascii_case(token))
-    };
+pub(super) fn is_websocket(head: &RequestHead) -> bool {
     head.method == Method::GET
         && head.version == Version::HTTP_11
-        && has(header::CONNECTION, "upgrade")
-        && has(header::UPGRADE, "websocket")
+        && has_token(&head.headers, &header::CONNECTION, "upgrade")
+        && has_token(&head.headers, &header::UPGRADE, "websocket")
 }
 
 /// Whether the client waits to be told to send its body.
-pub(super) fn expects_continue(head: &RequestHeader) -> bool {
+pub(super) fn expects_continue(head: &RequestHead) -> bool {
     let expect = head.headers.get(header::EXPECT);
     expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
@@ -140,10 +99,34 @@ pub(super) fn expects_continue(head: &RequestHeader) -> bool {
 pub(super) enum Framing {
     /// There is none.
     None,
-    /// As the client framed it, by length, or else in chunks.
-    AsSent,
+    /// By its length. A length of zero is said as it came: some origins ask for it on POST.
+    Length(u64),
+    /// In chunks, or however the protocol ends what has no length.
+    Chunked,
     /// From here on bytes are passed both ways.
     Tunnel,
+}
+
+impl Framing {
+    /// How the body of a request goes on; `done` when nothing of it is to come.
+    pub(super) fn of(head: &RequestHead, done: bool) -> Self {
+        let length = content_length(&head.headers).ok().flatten();
+        match (done, length) {
+            _ if is_websocket(head) => Self::Tunnel,
+            (true, None) => Self::None,
+            (true, Some(_)) => Self::Length(0),
+            (false, Some(length)) => Self::Length(length),
+            (false, None) => Self::Chunked,
+        }
+    }
+
+    /// Whether there are bytes of a body to come.
+    pub(super) fn has_body(self) -> bool {
+        match self {
+            Self::None | Self::Length(0) | Self::Tunnel => false,
+            Self::Length(_) | Self::Chunked => true,
+        }
+    }
 }
 
 /// What distinguishes the request that goes upstream from the one that came.
@@ -153,77 +136,99 @@ pub(super) struct Changes<'c> {
     pub(super) framing: Framing,
     /// What the footer needs of the answer.
     pub(super) ask: Ask,
+    pub(super) scheme: &'static str,
 }
 
-/// The head that goes upstream.
-pub(super) fn upstream_head(
-    head: &RequestHeader,
-    context: &RequestContext,
-    scheme: &'static str,
-    changes: Changes<'_>,
-) -> pingora_core::Result<Box<RequestHeader>> {
-    let target = raw_target(head);
-    let mut upstream =
-        RequestHeader::build_no_case(head.method.clone(), &target, Some(head.headers.len() + 6))?;
-    let nominated = nominated(&head.headers);
-    for (name, value) in &head.headers {
-        let ours = *name == header::HOST
+/// The request as it goes upstream: what came, and what is changed about it.
+pub(super) struct UpstreamRequest<'r> {
+    head: &'r RequestHead,
+    changes: Changes<'r>,
+    proxy_is_trusted: bool,
+    request_id: &'r str,
+    forwarded_for: HeaderValue,
+}
+
+impl<'r> UpstreamRequest<'r> {
+    pub(super) fn new(head: &'r RequestHead, context: &'r RequestContext, changes: Changes<'r>) -> Self {
+        Self {
+            head,
+            changes,
+            proxy_is_trusted: context.proxy_is_trusted,
+            request_id: &context.request_id,
+            forwarded_for: forwarded_for(&head.headers, context),
+        }
+    }
+
+    pub(super) fn method(&self) -> &Method {
+        &self.head.method
+    }
+
+    /// The target as it is sent, byte for byte.
+    pub(super) fn target(&self) -> &[u8] {
+        &self.head.target
+    }
+
+    pub(super) fn framing(&self) -> Framing {
+        self.changes.framing
+    }
+
+    /// Every field but those of the framing, one after the other.
+    pub(super) fn fields(&self, mut emit: impl FnMut(&HeaderName, &[u8])) {
+        let headers = &self.head.headers;
+        let sent = authority(self.head).unwrap_or_default();
+        match self.changes.host {
+            UpstreamHost::Preserve => emit(&header::HOST, sent.as_bytes()),
+            UpstreamHost::Fixed(host) => emit(&header::HOST, host.as_str().as_bytes()),
+        }
+        let nominated = nominated(headers);
+        for (name, value) in headers {
+            if !self.is_ours(name)
+                && !is_hop_by_hop(name)
+                && !is_taken_for_ours(name)
+                && !nominated.contains(name)
+            {
+                emit(name, value.as_bytes());
+            }
+        }
+        self.cookies(&mut emit);
+        emit(&X_REQUEST_ID, self.request_id.as_bytes());
+        emit(&X_FORWARDED_FOR, self.forwarded_for.as_bytes());
+        if !self.proxy_is_trusted || !headers.contains_key(X_FORWARDED_PROTO) {
+            emit(&X_FORWARDED_PROTO, self.changes.scheme.as_bytes());
+        }
+        if !self.proxy_is_trusted || !headers.contains_key(X_FORWARDED_HOST) {
+            emit(&X_FORWARDED_HOST, sent.as_bytes());
+        }
+        if self.changes.ask != Ask::AsSent {
+            emit(&header::ACCEPT_ENCODING, b"identity");
+        }
+    }
+
+    /// Whether a field is said in our own words, or not at all.
+    fn is_ours(&self, name: &HeaderName) -> bool {
+        *name == header::HOST
             || *name == header::COOKIE
             || *name == header::CONTENT_LENGTH
             || *name == header::EXPECT
-            || (changes.ask != Ask::AsSent && *name == header::ACCEPT_ENCODING)
-            || (changes.ask == Ask::Whole && (*name == header::RANGE || *name == header::IF_RANGE))
-            || (!context.proxy_is_trusted
-                && [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST].contains(name))
+            || (self.changes.ask != Ask::AsSent && *name == header::ACCEPT_ENCODING)
+            || (self.changes.ask == Ask::Whole && (*name == header::RANGE || *name == header::IF_RANGE))
             || *name == X_FORWARDED_FOR
-            || *name == X_REQUEST_ID;
-        if !ours && !is_taken_for_ours(name) && !is_hop_by_hop(name) && !nominated.contains(name) {
-            upstream.append_header(name.clone(), value.clone())?;
-        }
+            || *name == X_REQUEST_ID
+            || (!self.proxy_is_trusted && (*name == X_FORWARDED_PROTO || *name == X_FORWARDED_HOST))
     }
-    // HTTP/2 may split it, HTTP/1 has one (RFC 9113, 8.2.3).
-    let cookies: Vec<&[u8]> =
-        head.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if !cookies.is_empty() {
-        upstream.insert_header(header::COOKIE, cookies.join(&b"; "[..]))?;
-    }
-    let sent = authority(head).unwrap_or_default();
-    match changes.host {
-        UpstreamHost::Preserve => upstream.insert_header(header::HOST, sent)?,
-        UpstreamHost::Fixed(host) => upstream.insert_header(header::HOST, host.as_str())?,
-    }
-    upstream.insert_header(X_REQUEST_ID, &*context.request_id)?;
-    upstream.insert_header(X_FORWARDED_FOR, forwarded_for(&head.headers, context))?;
-    if !upstream.headers.contains_key(X_FORWARDED_PROTO) {
-        upstream.insert_header(X_FORWARDED_PROTO, scheme)?;
-    }
-    if !upstream.headers.contains_key(X_FORWARDED_HOST) {
-        upstream.insert_header(X_FORWARDED_HOST, sent)?;
-    }
-    if changes.ask != Ask::AsSent {
-        upstream.insert_header(header::ACCEPT_ENCODING, "identity")?;
-    }
-    match (changes.framing, content_length(&head.headers)) {
-        (Framing::Tunnel, _) => {
-            upstream.insert_header(header::CONNECTION, "upgrade")?;
-            upstream.insert_header(header::UPGRADE, "websocket")?;
-        }
-        (Framing::AsSent, Some(length)) => upstream.insert_header(header::CONTENT_LENGTH, length)?,
-        (Framing::AsSent, None) => upstream.insert_header(header::TRANSFER_ENCODING, "chunked")?,
-        // A length of zero is said as it came: some origins ask for it on POST.
-        (Framing::None, Some(length)) => upstream.insert_header(header::CONTENT_LENGTH, length)?,
-        (Framing::None, None) => {}
-    }
-    Ok(upstream.into())
-}
 
-/// The target as it is sent, byte for byte but for an absolute form.
-pub(super) fn raw_target(head: &RequestHeader) -> Cow<'_, [u8]> {
-    let raw = head.raw_path();
-    if raw.starts_with(b"/") || raw == b"*" {
-        return Cow::Borrowed(raw);
+    /// HTTP/2 may split it, HTTP/1 has one (RFC 9113, 8.2.3).
+    fn cookies(&self, emit: &mut impl FnMut(&HeaderName, &[u8])) {
+        let mut cookies = self.head.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+        match (cookies.next(), cookies.next()) {
+            (None, _) => {}
+            (Some(cookie), None) => emit(&header::COOKIE, cookie),
+            (Some(first), Some(second)) => {
+                let all: Vec<&[u8]> = [first, second].into_iter().chain(cookies).collect();
+                emit(&header::COOKIE, &all.join(&b"; "[..]));
+            }
+        }
     }
-    Cow::Owned(target(head).into_owned().into_bytes())
 }
 
 /// A trusted proxy's list goes on with the proxy itself; any other begins with whoever opened the connection.
@@ -242,47 +247,39 @@ fn forwarded_for(headers: &HeaderMap, context: &RequestContext) -> HeaderValue {
 mod tests {
     use super::*;
 
-    fn head(target: &str, fields: &[(&'static str, &str)]) -> RequestHeader {
-        let mut head = RequestHeader::build("GET", target.as_bytes(), None).expect("a head");
-        head.set_version(Version::HTTP_11);
+    fn head(fields: &[(&'static str, &str)]) -> RequestHead {
+        let mut headers = HeaderMap::new();
         for (name, value) in fields {
-            head.append_header(*name, *value).expect("a field");
+            headers.append(*name, HeaderValue::from_str(value).expect("a value"));
         }
-        head
-    }
-
-    #[test]
-    fn the_target_is_path_and_query() {
-        for (sent, expected) in [
-            ("/a?b", "/a?b"),
-            ("*", "*"),
-            ("http://a.cn", "/"),
-            ("http://a.cn/x?y", "/x?y"),
-            ("http://a.cn?y", "/?y"),
-        ] {
-            assert_eq!(target(&head(sent, &[])), expected, "{sent}");
+        RequestHead {
+            method: Method::GET,
+            target: "/".into(),
+            authority: None,
+            version: Version::HTTP_11,
+            headers,
         }
     }
 
     #[test]
     fn the_host_is_that_of_the_authority() {
-        let of = |value| host(&head("/", &[("host", value)])).map(|host| host.to_string());
+        let of = |value| host(&head(&[("host", value)])).map(|host| host.to_string());
         assert_eq!(of("WWW.example.cn:8443").as_deref(), Ok("www.example.cn"));
         assert_eq!(of("192.0.2.1"), Err(Refusal::IpLiteral));
         assert_eq!(of("a..b"), Err(Refusal::BadServerName));
-        assert_eq!(host(&head("/", &[])).map(|host| host.to_string()), Err(Refusal::NoServerName));
+        assert_eq!(host(&head(&[])).map(|host| host.to_string()), Err(Refusal::NoServerName));
     }
 
     #[test]
     fn only_a_whole_handshake_is_a_websocket() {
-        assert!(is_websocket(&head("/", &[("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")])));
-        assert!(!is_websocket(&head("/", &[("upgrade", "websocket")])));
-        assert!(!is_websocket(&head("/", &[("connection", "upgrade"), ("upgrade", "h2c")])));
+        assert!(is_websocket(&head(&[("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")])));
+        assert!(!is_websocket(&head(&[("upgrade", "websocket")])));
+        assert!(!is_websocket(&head(&[("connection", "upgrade"), ("upgrade", "h2c")])));
     }
 
     #[test]
     fn nominated_fields_concern_one_hop() {
-        let head = head("/", &[("connection", "close, X-Secret"), ("connection", "upgrade")]);
+        let head = head(&[("connection", "close, X-Secret"), ("connection", "upgrade")]);
         assert_eq!(nominated(&head.headers), ["x-secret"]);
     }
 }

@@ -3,14 +3,14 @@
 //! A head of ours always ends with a short body that shows the request id.
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Version};
-use pingora_http::ResponseHeader;
 
 use super::context::RequestContext;
 use super::downstream::{ClientFailure, Downstream};
 use super::request::{self, X_REQUEST_ID};
 use crate::hostname::Hostname;
+use crate::message::{ResponseHead, fields};
 
 /// The body of an answer of ours.
 pub(super) fn body(status: StatusCode, request_id: &str) -> String {
@@ -32,10 +32,10 @@ pub(super) async fn redirect(
     context: &mut RequestContext,
     host: &Hostname,
 ) -> Result<(), ClientFailure> {
-    let target = request::raw_target(down.head());
-    let target = if target.starts_with(b"/") { &*target } else { b"/" };
+    let target = &*down.head().target;
+    let target = if target.starts_with(b"/") { target } else { b"/" };
     let location = [b"https://", host.as_str().as_bytes(), target].concat();
-    // What the engine takes for a target may be in a header.
+    // What is taken for a target may be in a header.
     let location = HeaderValue::from_bytes(&location).map_err(|_| ClientFailure::Gone)?;
     send(down, context, StatusCode::PERMANENT_REDIRECT, Some(location)).await
 }
@@ -48,49 +48,40 @@ async fn send(
 ) -> Result<(), ClientFailure> {
     let body = body(status, &context.request_id);
     let is_head = down.head().method == Method::HEAD;
-    let mut head = ResponseHeader::build_no_case(status, Some(8)).map_err(|_| ClientFailure::Gone)?;
-    let fields: [(HeaderName, &str); 4] = [
-        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
-        (header::CONTENT_LENGTH, &body.len().to_string()),
-        (header::CACHE_CONTROL, "no-store"),
-        (X_REQUEST_ID, &context.request_id),
-    ];
-    for (name, value) in fields {
-        head.insert_header(name, value).map_err(|_| ClientFailure::Gone)?;
-    }
+    let value = |text: &str| HeaderValue::from_str(text).map_err(|_| ClientFailure::Gone);
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_REQUEST_ID, value(&context.request_id)?);
     if let Some(location) = location {
-        head.insert_header(header::LOCATION, location).map_err(|_| ClientFailure::Gone)?;
+        headers.insert(header::LOCATION, location);
     }
-    down.write_head(Box::new(head), is_head).await?;
+    down.write_head(ResponseHead { status, version: Version::HTTP_11, headers }, is_head)?;
     context.facts.status = Some(status.as_u16());
     if !is_head {
         context.facts.bytes_out = body.len() as u64;
         down.write_body(Bytes::from(body)).await?;
     }
-    down.finish().await
+    down.finish(None)
 }
 
-/// Takes out of an origin's head what concerns one hop alone, or promises what is not passed on.
+/// Takes out of an origin's head what concerns one hop alone, and says its length once and as a plain number.
 pub(super) fn strip(headers: &mut HeaderMap) {
     for name in request::nominated(headers) {
         headers.remove(name);
     }
-    let hop: Vec<HeaderName> = headers.keys().filter(|name| request::is_hop_by_hop(name)).cloned().collect();
-    for name in hop {
+    for name in &request::HOP_BY_HOP {
         headers.remove(name);
     }
-    if let Some(length) = request::content_length(headers) {
-        headers.insert(header::CONTENT_LENGTH, length);
-    }
-}
-
-/// Frames an answer with a body for the protocol of the client: by length where there is one, else
-/// in chunks, else (HTTP/1.0) by the end of the connection.
-pub(super) fn frame(headers: &mut HeaderMap, down: &Downstream<'_>) {
-    if down.is_http1()
-        && down.head().version == Version::HTTP_11
-        && !headers.contains_key(header::CONTENT_LENGTH)
-    {
-        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let said = lengths.next().map(HeaderValue::as_bytes);
+    let is_plain = |said: &[u8]| said.iter().all(u8::is_ascii_digit) && !said.starts_with(b"0");
+    if !said.is_none_or(is_plain) || lengths.next().is_some() {
+        let length = fields::content_length(headers).ok().flatten();
+        headers.remove(header::CONTENT_LENGTH);
+        if let Some(length) = length {
+            headers.insert(header::CONTENT_LENGTH, length.into());
+        }
     }
 }

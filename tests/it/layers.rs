@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// From the top to the bottom; imports point downwards, or sideways without coming back.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 12] = [
     &["cli"],
     &["app"],
     &["admin"],
@@ -15,11 +15,12 @@ const LAYERS: [&[&str]; 11] = [
     &["tls"],
     &["config"],
     &["gate", "origin", "route", "rewrite", "access"],
+    &["message"],
     &["hostname", "clock"],
 ];
 
 /// What decides knows no socket, no disk, no engine and no runtime.
-const PURE: [&str; 7] = ["gate", "origin", "route", "rewrite", "access", "hostname", "clock"];
+const PURE: [&str; 8] = ["gate", "origin", "route", "rewrite", "access", "message", "hostname", "clock"];
 
 /// Words of code and the only places that may hold them.
 const DOORS: [(&[&str], &[&str]); 11] = [

@@ -13,8 +13,9 @@ use tokio_rustls::TlsConnector;
 
 use super::names::Names;
 use super::{ConnectionOrigin, Told, UpstreamConnection};
-use crate::listen::downstream::{EdgeStream, Transport};
 use crate::listen::proxy_protocol;
+use crate::listen::transport::Transport;
+use crate::listen::wire::Wire;
 use crate::origin::{Server, ServerHost};
 use crate::snapshot::OriginState;
 
@@ -64,6 +65,6 @@ async fn open(
             Transport::Client(Box::new(connector.connect(tls.server_name.clone(), socket).await?))
         }
     };
-    let stream = Box::new(EdgeStream::new(transport, BytesMut::new()));
-    Ok(UpstreamConnection { stream, address, local, origin: ConnectionOrigin::New, told })
+    let wire = Wire::new(transport, BytesMut::new());
+    Ok(UpstreamConnection { wire, address, local, origin: ConnectionOrigin::New, told })
 }

@@ -1,0 +1,88 @@
+//! What carries a connection's bytes: a socket, in TLS or in clear text.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A socket, and the TLS on it.
+#[derive(Debug)]
+pub enum Transport {
+    /// Clear text.
+    Tcp(TcpStream),
+    /// TLS that a client began.
+    Server(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+    /// TLS that this edge began.
+    Client(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
+impl Transport {
+    /// The socket.
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Tcp(tcp) => tcp,
+            Self::Server(tls) => tls.get_ref().0,
+            Self::Client(tls) => tls.get_ref().0,
+        }
+    }
+
+    /// Until it may be worth reading. Nothing is read from the socket, so that whoever waits needs no
+    /// buffer.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let holds_plaintext = match self {
+            Self::Tcp(_) => false,
+            Self::Server(tls) => tls.get_mut().1.reader().into_first_chunk().is_ok(),
+            Self::Client(tls) => tls.get_mut().1.reader().into_first_chunk().is_ok(),
+        };
+        if holds_plaintext { Poll::Ready(Ok(())) } else { self.socket().poll_read_ready(cx) }
+    }
+}
+
+/// Calls a method of whatever carries the bytes.
+macro_rules! carried {
+    ($transport:expr, $method:ident($($argument:expr),*)) => {
+        match $transport.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).$method($($argument),*),
+            Self::Server(tls) => Pin::new(&mut **tls).$method($($argument),*),
+            Self::Client(tls) => Pin::new(&mut **tls).$method($($argument),*),
+        }
+    };
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        carried!(self, poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        carried!(self, poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        carried!(self, poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        carried!(self, poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        carried!(self, poll_shutdown(cx))
+    }
+}

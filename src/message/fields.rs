@@ -1,0 +1,135 @@
+//! Fields of heads and trailers, and what they say of the body and of the connection.
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use super::{BadMessage, Persistence};
+
+/// Finds the end of a head in bytes that grow, without looking at any line twice.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EndOfHead {
+    /// Where the line that has not ended begins.
+    line: usize,
+    /// An empty line ends a head, but for the very first: one may be left from the message before
+    /// (RFC 9112, 2.2).
+    begun: bool,
+}
+
+impl EndOfHead {
+    /// For fields that follow a line that is known: they may be none.
+    pub fn after_a_line() -> Self {
+        Self { line: 0, begun: true }
+    }
+
+    /// Where the head in `bytes`, which have grown since the last call, ends: behind its empty line.
+    pub fn find(&mut self, bytes: &[u8]) -> Option<usize> {
+        while let Some(found) = memchr::memchr(b'\n', bytes.get(self.line..)?) {
+            let end = self.line + found;
+            let is_empty = matches!(&bytes[self.line..end], b"" | b"\r");
+            self.line = end + 1;
+            if is_empty && self.begun {
+                return Some(self.line);
+            }
+            self.begun = true;
+        }
+        None
+    }
+}
+
+/// The fields of a head that stands in `whole`, without copying their values.
+pub(super) fn collect(parsed: &[httparse::Header<'_>], whole: &Bytes) -> Result<HeaderMap, BadMessage> {
+    let mut headers = HeaderMap::with_capacity(parsed.len() + 4);
+    for field in parsed {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| BadMessage::Syntax)?;
+        let value = HeaderValue::from_maybe_shared(whole.slice_ref(field.value));
+        headers.append(name, value.map_err(|_| BadMessage::Syntax)?);
+    }
+    Ok(headers)
+}
+
+/// The length that a head says: once as a plain number, or more than once or as a list as long as all
+/// of it agrees (RFC 9110, 8.6).
+pub fn content_length(headers: &HeaderMap) -> Result<Option<u64>, BadMessage> {
+    let mut length = None;
+    for value in headers.get_all(header::CONTENT_LENGTH) {
+        for said in value.as_bytes().split(|byte| *byte == b',') {
+            let said = number(said.trim_ascii()).ok_or(BadMessage::Length)?;
+            if length.is_some_and(|length| length != said) {
+                return Err(BadMessage::Length);
+            }
+            length = Some(said);
+        }
+    }
+    Ok(length)
+}
+
+/// Digits and nothing else.
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// Whether a list of tokens has one.
+pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|sent| sent.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// What a head says of the connection after it (RFC 9112, 9.3).
+pub(super) fn persistence(headers: &HeaderMap, version: http::Version) -> Persistence {
+    let kept = if version == http::Version::HTTP_11 {
+        !has_token(headers, &header::CONNECTION, "close")
+    } else {
+        has_token(headers, &header::CONNECTION, "keep-alive")
+            && !has_token(headers, &header::CONNECTION, "close")
+    };
+    if kept { Persistence::Kept } else { Persistence::Closed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_is_found_at_every_split() {
+        for (head, rest) in [
+            ("GET / HTTP/1.1\r\nHost: a.cn\r\n\r\n", "body"),
+            ("GET / HTTP/1.1\nHost: a.cn\n\n", "\n\n"),
+            ("\r\nGET / HTTP/1.1\r\n\r\n", "GET"),
+            ("\r\n\r\n", "GET / HTTP/1.1\r\n\r\n"),
+        ] {
+            let all = [head, rest].concat();
+            assert_eq!(EndOfHead::default().find(all.as_bytes()), Some(head.len()));
+            let mut end = EndOfHead::default();
+            let found = (0..=all.len()).find_map(|length| end.find(&all.as_bytes()[..length]));
+            assert_eq!(found, Some(head.len()), "{all:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_is_one_number_however_often_it_is_said() {
+        let length = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::CONTENT_LENGTH, HeaderValue::from_static(value));
+            }
+            content_length(&headers)
+        };
+        assert_eq!(length(&[]), Ok(None));
+        assert_eq!(length(&["5"]), Ok(Some(5)));
+        assert_eq!(length(&["5, 005", "5"]), Ok(Some(5)));
+        assert_eq!(length(&["18446744073709551615"]), Ok(Some(u64::MAX)));
+        for bad in ["", "+5", "-5", "0x5", "5 5", "5,", "5,6", "5.0", "18446744073709551616"] {
+            assert_eq!(length(&[bad]), Err(BadMessage::Length), "{bad:?}");
+        }
+        assert_eq!(length(&["5", "6"]), Err(BadMessage::Length));
+    }
+}

@@ -1,0 +1,30 @@
+//! A timer for waits that mostly end well.
+//!
+//! It is set anew only where it would fire too late: moving a deadline away, as every request does,
+//! costs nothing, and a timer that fires early is set again then.
+
+use std::pin::Pin;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// A timer that is used for one wait after the other.
+#[derive(Debug, Default)]
+pub(super) struct Deadline {
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Deadline {
+    /// Until `at`. Nothing is lost where it is dropped.
+    pub(super) async fn reached(&mut self, at: Instant) {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        loop {
+            if at < timer.deadline() || timer.is_elapsed() {
+                timer.as_mut().reset(at);
+            }
+            timer.as_mut().await;
+            if Instant::now() >= at {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! One request on a client's HTTP/1 connection, and its answer.
+//!
+//! The answer's framing is made here, from its length or the lack of one; an answer that is not whole
+//! cannot be ended.
+
+use std::future::poll_fn;
+use std::io;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes};
+use http::{HeaderMap, StatusCode, Version, header};
+use tokio::time::timeout;
+
+use super::super::downstream::ClientFailure;
+use crate::listen::wire::Wire;
+use crate::message::body::{BodyDecoder, Piece};
+use crate::message::request::Request;
+use crate::message::{Framing, Persistence, RequestHead, ResponseHead, encode, fields};
+
+/// How much of a request's body is read at once.
+const BODY_READ: usize = 16 * 1024;
+/// What a client may send ahead of the answer that it waits for, in bytes.
+const AHEAD: usize = 16 * 1024;
+
+/// A request and its answer.
+pub(in crate::proxy) struct Session {
+    wire: Wire,
+    head: RequestHead,
+    body: BodyDecoder,
+    answer: Answer,
+    persistence: Persistence,
+    /// How long one write of the answer may take.
+    write_limit: Duration,
+    /// The client has ended its side.
+    ended: bool,
+}
+
+/// Where the answer stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Answer {
+    /// Its head has not been written.
+    Awaited,
+    /// So many bytes of its body are to come.
+    Length(u64),
+    /// Its body goes out in chunks.
+    Chunked,
+    /// Its body goes out as it is.
+    UntilClose,
+    /// It is whole.
+    Whole,
+}
+
+impl Session {
+    pub(super) fn new(wire: Wire, request: Request) -> Self {
+        let Request { head, framing, persistence } = request;
+        Self {
+            wire,
+            head,
+            body: BodyDecoder::new(framing),
+            answer: Answer::Awaited,
+            persistence,
+            write_limit: Duration::MAX,
+            ended: false,
+        }
+    }
+
+    /// The connection, and whether it goes on.
+    pub(super) fn into_parts(self) -> (Wire, Persistence) {
+        (self.wire, self.persistence)
+    }
+
+    pub(in crate::proxy) fn head(&self) -> &RequestHead {
+        &self.head
+    }
+
+    pub(in crate::proxy) fn set_write_limit(&mut self, limit: Duration) {
+        self.write_limit = limit;
+    }
+
+    /// Makes the connection end with this answer.
+    pub(in crate::proxy) fn close_after(&mut self) {
+        self.persistence = Persistence::Closed;
+    }
+
+    pub(in crate::proxy) fn is_body_done(&self) -> bool {
+        self.body.is_done()
+    }
+
+    /// The next bytes of the body; `None` at its end. Once `done`, waits for the client to go away. What was
+    /// gathered of the answer leaves meanwhile. Nothing is lost where it is dropped.
+    pub(in crate::proxy) async fn read_body_or_idle(&mut self, done: bool) -> io::Result<Option<Bytes>> {
+        if done {
+            return Err(self.gone().await);
+        }
+        loop {
+            match self.body.next(&mut self.wire.input) {
+                Ok(Piece::Data(bytes)) => return Ok(Some(bytes)),
+                Ok(Piece::End(_)) => return Ok(None),
+                Ok(Piece::Wanting) => {}
+                Err(bad) => return Err(io::Error::new(io::ErrorKind::InvalidData, bad)),
+            }
+            if self.wire.flush_and_fill(BODY_READ).await? == 0 {
+                let ended = self.body.ends_with_input();
+                return if ended { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+            }
+        }
+    }
+
+    /// Until the client resets the connection. One that has ended its side alone waits for its answer; one
+    /// that sends the next request is listened to as far as that is bounded.
+    async fn gone(&mut self) -> io::Error {
+        while !self.ended && self.wire.input.len() < AHEAD {
+            match self.wire.flush_and_fill(AHEAD).await {
+                Ok(0) => self.ended = true,
+                Ok(_) => {}
+                Err(error) => return error,
+            }
+        }
+        if let Err(error) = self.wire.flush().await {
+            return error;
+        }
+        std::future::pending().await
+    }
+
+    /// Tells a client that waits for it to send the body.
+    pub(in crate::proxy) async fn write_continue(&mut self) -> Result<(), ClientFailure> {
+        self.wire.output_for_head().put_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        self.flush().await
+    }
+
+    /// Writes the head of an answer; `end` when no body follows. An informational one is not the answer.
+    pub(in crate::proxy) fn write_head(&mut self, head: &ResponseHead, end: bool) {
+        let out = self.wire.output_for_head();
+        encode::status_line(head.status, out);
+        encode::fields(&head.headers, out);
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            self.answer = Answer::UntilClose;
+            self.persistence = Persistence::Closed;
+            self.body = BodyDecoder::new(Framing::UntilClose);
+        } else if !head.status.is_informational() {
+            self.frame(&head.headers, end);
+        }
+        self.wire.output.put_slice(b"\r\n");
+    }
+
+    /// Frames a body by its length where there is one, else in chunks, else (HTTP/1.0) by the end of the
+    /// connection, and says whether the connection goes on.
+    fn frame(&mut self, headers: &HeaderMap, end: bool) {
+        // What is left of a body would be taken for the next request.
+        if !self.body.is_done() {
+            self.persistence = Persistence::Closed;
+        }
+        self.answer = match fields::content_length(headers) {
+            _ if end => Answer::Whole,
+            Ok(Some(length)) => Answer::Length(length),
+            _ if self.head.version == Version::HTTP_11 => Answer::Chunked,
+            _ => Answer::UntilClose,
+        };
+        let out = &mut self.wire.output;
+        match self.answer {
+            Answer::Chunked => encode::field(&header::TRANSFER_ENCODING, b"chunked", out),
+            Answer::UntilClose => self.persistence = Persistence::Closed,
+            Answer::Awaited | Answer::Length(_) | Answer::Whole => {}
+        }
+        match self.persistence {
+            Persistence::Closed => encode::field(&header::CONNECTION, b"close", out),
+            Persistence::Kept if self.head.version != Version::HTTP_11 => {
+                encode::field(&header::CONNECTION, b"keep-alive", out);
+            }
+            Persistence::Kept => {}
+        }
+    }
+
+    /// Writes bytes of the answer's body.
+    pub(in crate::proxy) async fn write_body(&mut self, bytes: Bytes) -> Result<(), ClientFailure> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        match &mut self.answer {
+            Answer::Length(left) => match left.checked_sub(bytes.len() as u64) {
+                Some(rest) => *left = rest,
+                None => return Err(ClientFailure::Gone),
+            },
+            Answer::Chunked => encode::chunk_begin(bytes.len(), &mut self.wire.output),
+            Answer::UntilClose => {}
+            Answer::Awaited | Answer::Whole => return Err(ClientFailure::Gone),
+        }
+        within(self.write_limit, self.wire.write(bytes)).await?;
+        if self.answer == Answer::Chunked {
+            self.wire.output.put_slice(encode::CHUNK_END);
+        }
+        Ok(())
+    }
+
+    /// Ends the answer; it must be whole. `trailers` are passed on where the client asks for them.
+    pub(in crate::proxy) fn finish(&mut self, trailers: Option<&HeaderMap>) -> Result<(), ClientFailure> {
+        match self.answer {
+            Answer::Whole | Answer::Length(0) | Answer::UntilClose => {}
+            Answer::Chunked => {
+                let wanted = fields::has_token(&self.head.headers, &header::TE, "trailers");
+                encode::last_chunk(trailers.filter(|_| wanted), &mut self.wire.output);
+            }
+            Answer::Awaited | Answer::Length(_) => return Err(ClientFailure::Gone),
+        }
+        self.answer = Answer::Whole;
+        Ok(())
+    }
+
+    /// Writes out what is gathered.
+    pub(in crate::proxy) async fn flush(&mut self) -> Result<(), ClientFailure> {
+        within(self.write_limit, self.wire.flush()).await
+    }
+}
+
+/// The outcome of a write that a client may keep waiting.
+async fn within(limit: Duration, write: impl Future<Output = io::Result<()>>) -> Result<(), ClientFailure> {
+    let mut write = std::pin::pin!(write);
+    // Mostly there is room, and no timer is needed.
+    let at_once = poll_fn(|cx| std::task::Poll::Ready(write.as_mut().poll(cx))).await;
+    if let std::task::Poll::Ready(outcome) = at_once {
+        return outcome.map_err(|_| ClientFailure::Gone);
+    }
+    match timeout(limit, write).await {
+        Ok(outcome) => outcome.map_err(|_| ClientFailure::Gone),
+        Err(_) => Err(ClientFailure::Slow),
+    }
+}

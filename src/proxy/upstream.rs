@@ -1,0 +1,97 @@
+//! The server's side of an exchange, whatever is spoken there.
+
+pub(super) mod http1;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::request::UpstreamRequest;
+use crate::listen::wire::Wire;
+use crate::message::{BadMessage, ResponseHead};
+
+/// A request sent to a server, and its answer.
+pub(super) enum Upstream {
+    /// Over HTTP/1.1.
+    Http1(Box<http1::Session>),
+}
+
+/// A part of an answer, in their order.
+#[derive(Debug)]
+pub(super) enum Part {
+    /// A head, informational or final; `end` when no body follows.
+    Head {
+        /// The head.
+        head: ResponseHead,
+        /// Whether that is all.
+        end: bool,
+    },
+    /// Bytes of the body.
+    Body(Bytes),
+    /// The end, with the fields behind the body.
+    End(Option<HeaderMap>),
+}
+
+/// Why there is no answer, or no more of it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UpstreamFailure {
+    /// The connection failed, or ended too early.
+    #[error("the connection to the server broke off: {0}")]
+    Broken(#[from] std::io::Error),
+    /// What came is no answer.
+    #[error("the server's answer cannot be used: {0}")]
+    Bad(#[from] BadMessage),
+}
+
+impl Upstream {
+    /// Sends the head of a request. What follows it decides when it leaves.
+    pub(super) async fn send_head(&mut self, request: &UpstreamRequest<'_>) -> Result<(), UpstreamFailure> {
+        match self {
+            Self::Http1(session) => {
+                session.send_head(request);
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends bytes of the request's body, as far as the server takes them.
+    pub(super) async fn send_body(&mut self, bytes: Bytes) -> Result<(), UpstreamFailure> {
+        match self {
+            Self::Http1(session) => session.send_body(bytes).await,
+        }
+    }
+
+    /// Ends the request.
+    pub(super) async fn finish_body(&mut self) -> Result<(), UpstreamFailure> {
+        match self {
+            Self::Http1(session) => session.finish_body().await,
+        }
+    }
+
+    /// Sends what was gathered.
+    pub(super) async fn flush(&mut self) -> Result<(), UpstreamFailure> {
+        match self {
+            Self::Http1(session) => session.flush().await,
+        }
+    }
+
+    /// The next part of the answer. Nothing is lost where it is dropped.
+    pub(super) async fn read(&mut self) -> Result<Part, UpstreamFailure> {
+        match self {
+            Self::Http1(session) => session.read().await,
+        }
+    }
+
+    /// From here on bytes pass both ways.
+    pub(super) fn tunnel(&mut self) {
+        match self {
+            Self::Http1(session) => session.tunnel(),
+        }
+    }
+
+    /// The connection, where it may be kept for another request.
+    pub(super) fn into_kept(self) -> Option<Wire> {
+        match self {
+            Self::Http1(session) => session.into_kept(),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! One request and its answer on an HTTP/1.1 connection to a server.
+
+use bytes::{BufMut, Bytes};
+use http::{HeaderName, Method, StatusCode};
+
+use super::{Part, UpstreamFailure};
+use crate::listen::wire::Wire;
+use crate::message::body::{BodyDecoder, Piece};
+use crate::message::fields::EndOfHead;
+use crate::message::{BadMessage, Framing, Persistence, encode, response};
+use crate::proxy::request::{self, UpstreamRequest};
+
+/// The longest head of an answer, in bytes.
+const HEAD_BYTES: usize = 128 * 1024;
+/// The most informational heads before an answer.
+const INTERIM_HEADS: u32 = 16;
+/// How much is read at once, at first and where more was there than that.
+const READ: usize = 16 * 1024;
+const LARGE_READ: usize = 64 * 1024;
+
+/// A request and its answer.
+pub(in crate::proxy) struct Session {
+    wire: Wire,
+    method: Method,
+    upload: Upload,
+    answer: Answer,
+    persistence: Persistence,
+    read: usize,
+}
+
+/// How the request's body goes out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Upload {
+    /// As it is.
+    Plain,
+    /// In chunks.
+    Chunked,
+    /// It is whole.
+    Whole,
+}
+
+/// Where the answer stands.
+#[derive(Debug)]
+enum Answer {
+    /// Its head is to come, after so many informational ones.
+    Head { end: EndOfHead, interim: u32 },
+    /// Its body is to come.
+    Body(BodyDecoder),
+}
+
+impl Session {
+    pub(in crate::proxy) fn new(wire: Wire) -> Self {
+        Self {
+            wire,
+            method: Method::GET,
+            upload: Upload::Whole,
+            answer: Answer::Head { end: EndOfHead::default(), interim: 0 },
+            persistence: Persistence::Kept,
+            read: READ,
+        }
+    }
+
+    pub(super) fn send_head(&mut self, request: &UpstreamRequest<'_>) {
+        self.method.clone_from(request.method());
+        self.upload = match request.framing() {
+            request::Framing::None | request::Framing::Tunnel => Upload::Whole,
+            request::Framing::Length(_) => Upload::Plain,
+            request::Framing::Chunked => Upload::Chunked,
+        };
+        let out = self.wire.output_for_head();
+        encode::request_line(request.method(), request.target(), out);
+        request.fields(|name, value| encode::field(name, value, out));
+        match request.framing() {
+            request::Framing::None => {}
+            request::Framing::Length(length) => encode::length(length, out),
+            request::Framing::Chunked => out.put_slice(b"transfer-encoding: chunked\r\n"),
+            request::Framing::Tunnel => out.put_slice(b"connection: upgrade\r\nupgrade: websocket\r\n"),
+        }
+        out.put_slice(b"\r\n");
+    }
+
+    /// Sends a request of our own, without a body.
+    pub(in crate::proxy) async fn ask(
+        &mut self,
+        method: &Method,
+        target: &[u8],
+        fields: &[(HeaderName, &str)],
+    ) -> Result<(), UpstreamFailure> {
+        self.method.clone_from(method);
+        let out = self.wire.output_for_head();
+        encode::request_line(method, target, out);
+        for (name, value) in fields {
+            encode::field(name, value.as_bytes(), out);
+        }
+        out.put_slice(b"\r\n");
+        Ok(self.wire.flush().await?)
+    }
+
+    pub(super) async fn send_body(&mut self, bytes: Bytes) -> Result<(), UpstreamFailure> {
+        if self.upload == Upload::Chunked {
+            encode::chunk_begin(bytes.len(), &mut self.wire.output);
+        }
+        self.wire.write(bytes).await?;
+        if self.upload == Upload::Chunked {
+            self.wire.output.put_slice(encode::CHUNK_END);
+        }
+        Ok(self.wire.flush().await?)
+    }
+
+    pub(super) async fn finish_body(&mut self) -> Result<(), UpstreamFailure> {
+        if self.upload == Upload::Chunked {
+            encode::last_chunk(None, &mut self.wire.output);
+        }
+        self.upload = Upload::Whole;
+        Ok(self.wire.flush().await?)
+    }
+
+    pub(super) async fn flush(&mut self) -> Result<(), UpstreamFailure> {
+        Ok(self.wire.flush().await?)
+    }
+
+    pub(in crate::proxy) async fn read(&mut self) -> Result<Part, UpstreamFailure> {
+        loop {
+            match &mut self.answer {
+                Answer::Head { end, .. } => match end.find(&self.wire.input) {
+                    Some(length) if length <= HEAD_BYTES => return self.take_head(length),
+                    None if self.wire.input.len() < HEAD_BYTES => {}
+                    Some(_) | None => return Err(BadMessage::Syntax.into()),
+                },
+                Answer::Body(body) => match body.next(&mut self.wire.input)? {
+                    Piece::Data(bytes) => return Ok(Part::Body(bytes)),
+                    Piece::End(trailers) => return Ok(Part::End(trailers)),
+                    Piece::Wanting => {}
+                },
+            }
+            match self.wire.fill(self.read).await? {
+                0 => return self.at_end(),
+                read if read >= READ => self.read = LARGE_READ,
+                _ => {}
+            }
+        }
+    }
+
+    /// The server has ended the connection.
+    fn at_end(&mut self) -> Result<Part, UpstreamFailure> {
+        self.persistence = Persistence::Closed;
+        match &self.answer {
+            Answer::Body(body) if body.ends_with_input() => Ok(Part::End(None)),
+            Answer::Body(_) | Answer::Head { .. } => {
+                Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into())
+            }
+        }
+    }
+
+    fn take_head(&mut self, length: usize) -> Result<Part, UpstreamFailure> {
+        let bytes = self.wire.input.split_to(length).freeze();
+        let response::Response { head, persistence } = response::parse(&bytes)?;
+        if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
+            if let Answer::Head { end, interim } = &mut self.answer {
+                *end = EndOfHead::default();
+                *interim += 1;
+                if *interim > INTERIM_HEADS {
+                    return Err(BadMessage::Syntax.into());
+                }
+            }
+            return Ok(Part::Head { head, end: false });
+        }
+        let framing = response::framing(&head, &self.method)?;
+        // What ends with the connection ends it.
+        self.persistence = if framing == Framing::UntilClose { Persistence::Closed } else { persistence };
+        let body = BodyDecoder::new(framing);
+        let end = body.is_done();
+        self.answer = Answer::Body(body);
+        Ok(Part::Head { head, end })
+    }
+
+    pub(super) fn tunnel(&mut self) {
+        self.answer = Answer::Body(BodyDecoder::new(Framing::UntilClose));
+        self.upload = Upload::Plain;
+        self.persistence = Persistence::Closed;
+    }
+
+    /// The connection, if both sides have said all, and nothing more has come.
+    pub(super) fn into_kept(mut self) -> Option<Wire> {
+        let is_over = matches!(&self.answer, Answer::Body(body) if body.is_done())
+            && self.upload == Upload::Whole
+            && self.persistence == Persistence::Kept
+            && self.wire.input.is_empty()
+            && self.wire.is_flushed();
+        self.wire.rest();
+        is_over.then_some(self.wire)
+    }
+}
