@@ -44,6 +44,8 @@ pub struct Metrics {
     pub upstream_first_byte: HistogramVec,
     /// By origin: requests sent again.
     pub retries: IntCounterVec,
+    /// By origin: requests that found every server with as many as it may have.
+    pub upstream_overflow: IntCounterVec,
     /// By origin and server.
     pub origin_up: IntGaugeVec,
     /// By result.
@@ -140,6 +142,12 @@ impl Metrics {
                 "Requests that were sent again to another server.",
                 &["origin"],
             )?,
+            upstream_overflow: counters(
+                register,
+                "icpgate_upstream_overflow_total",
+                "Requests that got 503 because every server had as many as it may have.",
+                &["origin"],
+            )?,
             origin_up: gauges(
                 register,
                 "icpgate_origin_up",
@@ -209,6 +217,7 @@ impl Metrics {
         }
         for state in &snapshot.origins {
             self.retries.with_label_values(&[&*state.origin.name]);
+            self.upstream_overflow.with_label_values(&[&*state.origin.name]);
             for server in &state.origin.servers {
                 self.upstream_connect.with_label_values(&[&*state.origin.name, &*server.link]);
                 self.upstream_first_byte.with_label_values(&[&*state.origin.name, &*server.link]);

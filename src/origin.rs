@@ -6,14 +6,17 @@
 pub mod balance;
 pub mod health;
 pub mod load;
+mod memory;
 pub mod retry;
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::hostname::Hostname;
 
+pub use memory::Memory;
 pub use retry::Retries;
 
 /// An origin's place in the configuration.
@@ -41,15 +44,32 @@ pub struct Origin {
     pub retries: Retries,
     /// What its servers are asked all the time, to see whether they are well.
     pub health: Option<HealthCheck>,
+    /// The most requests that one of its servers has at once, those that wait for a connection to it
+    /// included.
+    pub max_in_flight: u32,
 }
 
-/// A request to see whether a server is well: it answers with a status from 200 to 399.
+/// What is done all the time to see whether a server is well.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HealthCheck {
-    /// The path asked for.
-    pub path: String,
+    /// What it has to do.
+    pub probe: Probe,
     /// From one check to the next, and the most that one may take.
     pub interval: Duration,
+}
+
+/// What a server that is well does.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Probe {
+    /// It takes a connection, with TLS where its origin speaks that.
+    Tcp,
+    /// It answers a request.
+    Http {
+        /// The path asked for.
+        path: String,
+        /// With a status of one of these.
+        expect: Vec<RangeInclusive<u16>>,
+    },
 }
 
 /// One upstream server.

@@ -23,8 +23,7 @@ use crate::hostname::Hostname;
 use crate::origin::balance::{self, Draw, Known};
 use crate::origin::health::ServerHealth;
 use crate::origin::load::Load;
-use crate::origin::retry::Budget;
-use crate::origin::{Origin, OriginId};
+use crate::origin::{Memory, Origin, OriginId};
 use crate::route::ClientRegions;
 use crate::tls::Certificate;
 
@@ -67,8 +66,8 @@ pub struct OriginState {
     pub tls: Option<OriginTls>,
     /// Its servers, in the order of the configuration.
     pub servers: Vec<Arc<ServerState>>,
-    /// What is left for retries.
-    pub budget: Arc<Budget>,
+    /// What requests to it have left behind.
+    pub memory: Arc<Memory>,
     turn: AtomicUsize,
 }
 
@@ -100,7 +99,7 @@ impl OriginState {
             origin: self.origin.clone(),
             tls: self.tls.clone(),
             servers: self.servers.clone(),
-            budget: Arc::clone(&self.budget),
+            memory: Arc::clone(&self.memory),
             turn: AtomicUsize::new(self.turn.load(Ordering::Relaxed)),
         }
     }
@@ -112,7 +111,12 @@ impl OriginState {
             (!tried(place)).then_some(Known { server, health: &state.health, load: &state.load })
         };
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        balance::pick(self.servers.len(), known, Draw { turn, random: fastrand::usize(..), now })
+        let max_in_flight = self.origin.max_in_flight;
+        balance::pick(
+            self.servers.len(),
+            known,
+            Draw { max_in_flight, turn, random: fastrand::usize(..), now },
+        )
     }
 }
 

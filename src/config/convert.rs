@@ -5,6 +5,7 @@
 
 mod listeners;
 mod origins;
+mod resilience;
 mod sites;
 
 use std::cell::RefCell;

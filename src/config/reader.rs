@@ -175,6 +175,11 @@ impl<'v> Value<'v> {
         matches!(self.node, Node::Map(_))
     }
 
+    /// Whether a list stands here.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.node, Node::List(_))
+    }
+
     /// A text that is not empty.
     pub(super) fn text(&self) -> Option<&'v str> {
         self.text_for("text", None)

@@ -37,12 +37,12 @@ sections! {
     MATCH = "sites[].routes[].match": ["path", "path_exact", "method", "header", "clients"];
     ORIGIN = "origins[]": [
         "name", "region", "scheme", "server_name", "trust", "servers", "health", "timeouts", "retries",
-        "host", "proxy_protocol",
+        "max_in_flight", "host", "proxy_protocol",
     ];
     SERVER = "origins[].servers[]": ["address", "weight", "backup", "link"];
     TIMEOUTS = "origins[].timeouts": ["connect", "first_byte", "idle"];
-    ORIGIN_HEALTH = "origins[].health": ["path", "interval"];
-    RETRIES = "origins[].retries": ["attempts", "budget"];
+    ORIGIN_HEALTH = "origins[].health": ["kind", "path", "expect", "interval"];
+    RETRIES = "origins[].retries": ["attempts", "budget", "per_try"];
     ACCESS_LOG = "access_log": ["directory", "retention", "reserve", "when_full", "redact_query"];
     ADMIN = "admin": ["address"];
     LOG = "log": ["format", "level"];

@@ -492,6 +492,8 @@ fn origins() {
         ("{budget: 101%}", "retries.budget", "not from 0% to 100%"),
         ("{budget: 20 %}", "retries.budget", "not from 0% to 100%"),
         ("{attempts: 1, budget: 20%}", "retries.budget", "no effect"),
+        ("{attempts: 1, per_try: 2s}", "retries.per_try", "no effect"),
+        ("{per_try: 0s}", "retries.per_try", "zero"),
     ] {
         fatal(
             "scheme: http",
@@ -500,6 +502,21 @@ fn origins() {
             message,
         );
     }
+    for (health, place, message) in [
+        ("kind: udp", ".kind", "not one of http, tcp"),
+        ("kind: tcp, path: /", ".path", "no effect"),
+        ("kind: tcp, expect: 200", ".expect", "no effect"),
+        ("path: /, expect: 99", ".expect", "a whole number from 200 to 599"),
+        ("path: /, expect: 200-", ".expect", "from 200 to 599"),
+        ("path: /, expect: 300-200", ".expect", "ends before it begins"),
+        ("path: /, expect: ok", ".expect", "no status"),
+        ("path: /, expect: []", ".expect", "the list is empty"),
+        ("path: /, expect: [204, 200-299, 204]", ".expect[2]", "there twice"),
+    ] {
+        let with = format!("scheme: http, health: {{{health}}}");
+        fatal("scheme: http", &with, &format!("origins[0].health{place}"), message);
+    }
+    fatal("scheme: http", "scheme: http, max_in_flight: 0", "origins[0].max_in_flight", "number from 1");
     fatal("scheme: http", "scheme: http, server_name: a.cn", "origins[0].server_name", "no effect");
     fatal("scheme: http", "scheme: http, trust: a.pem", "origins[0].trust", "no effect");
     fatal("scheme: http", "scheme: https", "origins[0].server_name", "server_name is missing");

@@ -1,12 +1,13 @@
 //! Which server of an origin is asked next.
 //!
 //! Servers take turns by their weights; of the one whose turn it is and another one drawn at random,
-//! the one that is clearly less loaded is asked. A backup is asked only while no other can be.
+//! the one that is clearly less loaded is asked. A server that has as much as it may have is left out, one
+//! that has come back gets its share by and by, and a backup is asked only while no other can be.
 
 use std::time::Duration;
 
 use super::Server;
-use super::health::ServerHealth;
+use super::health::{ServerHealth, WHOLE};
 use super::load::Load;
 
 /// A server, and what is known of it.
@@ -20,9 +21,23 @@ pub struct Known<'s> {
     pub load: &'s Load,
 }
 
+impl Known<'_> {
+    fn share(&self, now: Duration) -> u32 {
+        self.health.share(now)
+    }
+
+    /// What one more request costs there. Nothing is said of a server that has just come back: it is
+    /// idle, and everybody would be sent there.
+    fn cost(&self, now: Duration) -> Option<u64> {
+        (self.share(now) == WHOLE).then(|| self.load.cost(self.server.weight, now)).flatten()
+    }
+}
+
 /// What one pick goes by.
 #[derive(Clone, Copy, Debug)]
 pub struct Draw {
+    /// The most requests that a server has at once.
+    pub max_in_flight: u32,
     /// Counts picks.
     pub turn: usize,
     /// Any number.
@@ -37,7 +52,10 @@ pub fn pick<'s>(count: usize, known: impl Fn(usize) -> Option<Known<'s>>, draw: 
     [false, true].into_iter().find_map(|backup| {
         let fit = |place| {
             let one = known(place)?;
-            (one.server.backup == backup && one.health.may_be_tried(draw.now)).then_some(one)
+            let fits = one.server.backup == backup
+                && one.health.may_be_tried(draw.now)
+                && one.load.has_room(draw.max_in_flight);
+            fits.then_some(one)
         };
         pick_of(count, fit, draw)
     })
@@ -45,24 +63,28 @@ pub fn pick<'s>(count: usize, known: impl Fn(usize) -> Option<Known<'s>>, draw: 
 
 fn pick_of<'s>(count: usize, fit: impl Fn(usize) -> Option<Known<'s>>, draw: Draw) -> Option<usize> {
     let all = || (0..count).filter_map(|place| Some((place, fit(place)?)));
-    let (mut many, mut weights) = (0, 0);
+    let weight = |one: &Known<'_>| one.server.weight as usize * one.share(draw.now) as usize;
+    let (mut many, mut weights, mut whole) = (0, 0, true);
     for (_, one) in all() {
         many += 1;
-        weights += one.server.weight as usize;
+        weights += weight(&one);
+        whole &= one.share(draw.now) == WHOLE;
     }
-    let mut left = draw.turn % weights.max(1);
+    if many < 2 {
+        return all().next().map(|(place, _)| place);
+    }
+    // While shares are fractions, chance decides: turns would come to the same server in a row.
+    let mut left = match whole {
+        true => draw.turn.wrapping_mul(WHOLE as usize) % weights.max(1),
+        false => draw.random / many % weights.max(1),
+    };
     let (first, whose_turn) = all().find(|(_, one)| {
-        let weight = one.server.weight as usize;
-        let mine = left < weight;
-        left = left.saturating_sub(weight);
+        let mine = left < weight(one);
+        left = left.saturating_sub(weight(one));
         mine
     })?;
-    if many < 2 {
-        return Some(first);
-    }
     let (other, drawn) = all().filter(|(place, _)| *place != first).nth(draw.random % (many - 1))?;
-    let cost = |one: Known<'_>| one.load.cost(one.server.weight, draw.now);
-    match (cost(whose_turn), cost(drawn)) {
+    match (whose_turn.cost(draw.now), drawn.cost(draw.now)) {
         (Some(mine), Some(others)) if others.saturating_mul(2) <= mine => Some(other),
         _ => Some(first),
     }
@@ -75,6 +97,8 @@ mod tests {
     use super::*;
 
     const NOW: Duration = Duration::from_secs(100);
+
+    const PLENTY: u32 = 1000;
 
     #[derive(Default)]
     struct Origin {
@@ -110,7 +134,7 @@ mod tests {
                 };
                 (!tried.contains(&place)).then_some(known)
             };
-            pick(self.servers.len(), known, Draw { turn, random, now })
+            pick(self.servers.len(), known, Draw { max_in_flight: PLENTY, turn, random, now })
         }
 
         fn picks(&self, turns: usize) -> Vec<usize> {
@@ -131,7 +155,7 @@ mod tests {
     fn servers_take_turns_by_weight_and_paused_ones_are_left_out() {
         let even = origin(&[(1, false), (1, false), (1, false)]);
         assert_eq!(even.picks(6), [0, 1, 2, 0, 1, 2]);
-        even.health[1].failed(NOW);
+        even.health[1].failed(NOW, NOW);
         assert_eq!(even.picks(4), [0, 2, 0, 2]);
         assert_eq!(even.pick(1, 0, NOW + Duration::from_secs(1), &[]), Some(1));
         let weighted = origin(&[(3, false), (1, false)]);
@@ -145,9 +169,11 @@ mod tests {
         let origin = origin(&[(1, true), (1, false), (9, true)]);
         assert_eq!(origin.order(0, NOW), [1, 0, 2]);
         assert_eq!(origin.order(3, NOW), [1, 2, 0]);
-        origin.health[1].failed(NOW);
+        origin.health[1].failed(NOW, NOW);
         assert_eq!(origin.order(0, NOW), [0, 2]);
-        assert!(origin.health[1].fault(Fault::NoAnswer, NOW, true) || !origin.health[1].may_be_tried(NOW));
+        assert!(
+            origin.health[1].fault(Fault::NoAnswer, NOW, NOW, true) || !origin.health[1].may_be_tried(NOW)
+        );
     }
 
     #[test]
@@ -157,7 +183,7 @@ mod tests {
             load.answered(Duration::from_millis(10), NOW);
         }
         assert_eq!(origin.picks(4), [0, 1, 0, 1], "equals take turns");
-        let busy = [origin.load[0].begin(), origin.load[0].begin()];
+        let busy = [origin.load[0].begin(PLENTY), origin.load[0].begin(PLENTY)];
         assert_eq!(origin.picks(4), [1, 1, 1, 1], "two requests more");
         drop(busy);
         assert_eq!(origin.picks(4), [0, 1, 0, 1]);
@@ -168,5 +194,34 @@ mod tests {
         let later = NOW + Duration::from_secs(20);
         origin.load[0].answered(Duration::from_millis(10), later);
         assert_eq!(origin.pick(1, 0, later, &[]), Some(1), "it is given another chance");
+    }
+
+    #[test]
+    fn who_has_come_back_gets_its_share_by_and_by() {
+        let origin = origin(&[(1, false), (1, false)]);
+        origin.health[0].failed(NOW, NOW);
+        origin.health[0].succeeded(NOW, NOW);
+        // Idle, and known to be fast, beside one that is busy.
+        origin.load.iter().for_each(|load| load.answered(Duration::from_millis(10), NOW));
+        let _busy = [(); 8].map(|()| origin.load[1].begin(PLENTY));
+        let random = |n: usize| n.wrapping_mul(0x9e37_79b9) >> 7;
+        let share = |later| {
+            let now = NOW + Duration::from_secs(later);
+            (0..1600).filter(|n| origin.pick(*n, random(*n), now, &[]) == Some(0)).count()
+        };
+        let (begins, half) = (share(0), share(5));
+        assert!((50..=150).contains(&begins), "{begins}: one in seventeen");
+        assert!((400..=670).contains(&half), "{half}: one in three");
+        assert_eq!(share(10), 1600, "then the load counts");
+    }
+
+    #[test]
+    fn a_server_has_no_more_than_it_may_have() {
+        let origin = origin(&[(1, false), (1, false), (1, true)]);
+        let filled: Vec<_> = (0..PLENTY).map(|_| origin.load[0].begin(PLENTY)).collect();
+        assert!(filled.iter().all(Option::is_some) && origin.load[0].begin(PLENTY).is_none());
+        assert_eq!(origin.order(0, NOW), [1, 2]);
+        drop(filled);
+        assert_eq!(origin.order(0, NOW), [0, 1, 2]);
     }
 }

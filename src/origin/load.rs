@@ -32,10 +32,16 @@ impl Drop for InFlight<'_> {
 }
 
 impl Load {
-    /// One more request, until the value is dropped.
-    pub fn begin(&self) -> InFlight<'_> {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(self)
+    /// One more request, until the value is dropped; `None` if there are `most` already.
+    pub fn begin(&self, most: u32) -> Option<InFlight<'_>> {
+        let more = InFlight(self);
+        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        (before < most as usize).then_some(more)
+    }
+
+    /// Whether there are less than `most` requests.
+    pub fn has_room(&self, most: u32) -> bool {
+        self.in_flight.load(Ordering::Relaxed) < most as usize
     }
 
     /// An answer began to come after `latency`.

@@ -4,6 +4,7 @@
 //! may be repeated, nothing of its body has gone out, and the origin's attempts and budget allow it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 
@@ -19,7 +20,7 @@ use super::upstream::{Upstream, http1};
 use crate::access::record::UpstreamFacts;
 use crate::config::Limits;
 use crate::origin::health::Fault;
-use crate::origin::{DEFAULT_LINK, ProxyProtocol};
+use crate::origin::{DEFAULT_LINK, ProxyProtocol, Timeouts};
 use crate::rewrite::{self, Ask};
 use crate::route::{Residency, Route};
 use crate::snapshot::Snapshot;
@@ -63,6 +64,8 @@ enum Asked {
     Unreached,
     /// It broke off before it answered, and has nothing of the request's body.
     BrokeOff,
+    /// It did not answer within the time for one try.
+    TooSlow,
 }
 
 impl<'a, 'd> Attempt<'a, 'd> {
@@ -101,14 +104,25 @@ impl<'a, 'd> Attempt<'a, 'd> {
                 Asked::Over(after) => return Ok(after),
                 Asked::Unreached => self.candidates.next(),
                 Asked::BrokeOff => Some(self.repeat(candidate).ok_or(StatusCode::BAD_GATEWAY)?),
+                Asked::TooSlow => Some(self.repeat(candidate).ok_or(StatusCode::GATEWAY_TIMEOUT)?),
             };
         }
-        Err(match self.residency {
+        Err(self.exhausted())
+    }
+
+    /// The status for a request that no server took.
+    fn exhausted(&self) -> StatusCode {
+        if !self.candidates.found()
+            && let Some(full) = self.candidates.full()
+        {
+            self.proxy.edge.metrics.upstream_overflow.with_label_values(&[&*full.origin.name]).inc();
+        }
+        match self.residency {
             Residency::Any if self.candidates.found() => StatusCode::BAD_GATEWAY,
             Residency::Any => StatusCode::SERVICE_UNAVAILABLE,
             // Others may be up, and must not be tried.
             Residency::Within(_) => StatusCode::SERVICE_UNAVAILABLE,
-        })
+        }
     }
 
     /// Who is asked after a server that broke off: another one, else the same once more.
@@ -119,8 +133,8 @@ impl<'a, 'd> Attempt<'a, 'd> {
         if !self.idempotent || self.in_vain >= retries.attempts {
             return None;
         }
-        let next = self.candidates.next().unwrap_or(broke_off);
-        if !origin.budget.spend(retries) {
+        let next = self.candidates.next().unwrap_or_else(|| broke_off.anew());
+        if !origin.memory.budget.spend(retries, self.proxy.upstreams.now()) {
             return None;
         }
         self.proxy.edge.metrics.retries.with_label_values(&[&*origin.origin.name]).inc();
@@ -136,9 +150,9 @@ impl<'a, 'd> Attempt<'a, 'd> {
                 Some(Told::Client { client: self.context.client, destination: self.context.local() })
             }
         };
-        let mut kept = self.proxy.upstreams.take(candidate.server, told);
+        let mut kept = if candidate.anew { None } else { self.proxy.upstreams.take(candidate.server, told) };
         if self.in_vain == 0 {
-            origin.budget.earn(origin.origin.retries);
+            origin.memory.budget.earn(origin.origin.retries, candidate.since);
         }
         loop {
             let connection = match kept.take() {
@@ -167,7 +181,9 @@ impl<'a, 'd> Attempt<'a, 'd> {
                 }
                 Ended::Late => {
                     self.candidates.blame(candidate, Fault::NoAnswer);
-                    return Err(StatusCode::GATEWAY_TIMEOUT);
+                    let first_byte = origin.origin.timeouts.first_byte;
+                    let given_up = self.first_byte(candidate) < first_byte;
+                    return if given_up { Ok(Asked::TooSlow) } else { Err(StatusCode::GATEWAY_TIMEOUT) };
                 }
                 Ended::BodyLate => return Err(StatusCode::REQUEST_TIMEOUT),
             }
@@ -183,7 +199,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
         let exchange = pump::Exchange {
             site: self.page,
             path: self.path,
-            timeouts: origin.timeouts,
+            timeouts: Timeouts { first_byte: self.first_byte(candidate), ..origin.timeouts },
             limits: self.limits,
             framing: self.framing,
         };
@@ -200,6 +216,17 @@ impl<'a, 'd> Attempt<'a, 'd> {
             self.proxy.upstreams.keep(candidate.server, connection, origin.timeouts.idle);
         }
         ended
+    }
+
+    /// How long this server has to begin its answer: less while another could be asked.
+    fn first_byte(&self, candidate: &Candidate<'_>) -> Duration {
+        let (retries, timeouts) = (candidate.origin.origin.retries, candidate.origin.origin.timeouts);
+        let may_be_repeated = self.idempotent
+            && self.framing == Framing::None
+            && self.in_vain + 1 < retries.attempts
+            && candidate.origin.memory.budget.has_one(retries);
+        let per_try = retries.per_try.filter(|_| may_be_repeated);
+        per_try.map_or(timeouts.first_byte, |per_try| per_try.min(timeouts.first_byte))
     }
 
     /// What the record says of where the request went.

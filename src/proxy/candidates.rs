@@ -18,7 +18,18 @@ pub(super) struct Candidate<'s> {
     pub(super) origin: &'s OriginState,
     pub(super) place: usize,
     pub(super) server: &'s Arc<ServerState>,
+    /// When it was chosen.
+    pub(super) since: Duration,
+    /// Whether only a new connection will do.
+    pub(super) anew: bool,
     _in_flight: InFlight<'s>,
+}
+
+impl Candidate<'_> {
+    /// The same server once more.
+    pub(super) fn anew(self) -> Self {
+        Self { anew: true, ..self }
+    }
 }
 
 /// The servers of a route, in the order of trying them.
@@ -58,6 +69,14 @@ impl<'s> Candidates<'s> {
         self.found
     }
 
+    /// The first origin that has a server with as many requests as it may have.
+    pub(super) fn full(&self) -> Option<&'s OriginState> {
+        let is_full = |origin: &OriginState| {
+            origin.servers.iter().any(|server| !server.load.has_room(origin.origin.max_in_flight))
+        };
+        allowed(self.snapshot, self.route).map(|(_, origin)| origin).find(|origin| is_full(origin))
+    }
+
     /// The next server: of the first origin that has one which may be tried; else the one whose pause
     /// ends first, so that the last of all is not given up.
     pub(super) fn next(&mut self) -> Option<Candidate<'s>> {
@@ -70,8 +89,8 @@ impl<'s> Candidates<'s> {
     fn healthy(&mut self, now: Duration) -> Option<Candidate<'s>> {
         for (id, origin) in allowed(self.snapshot, self.route) {
             while let Some(place) = origin.pick(|place| self.tried.contains(id, place), now) {
-                let candidate = self.take(id, origin, place)?;
-                if candidate.server.health.claim(now) {
+                let candidate = self.take(id, origin, place, now);
+                if let Some(candidate) = candidate.filter(|one| one.server.health.claim(now)) {
                     return Some(candidate);
                 }
             }
@@ -85,19 +104,29 @@ impl<'s> Candidates<'s> {
                 origin.servers.iter().enumerate().map(move |(place, _)| (id, origin, place))
             })
             .filter(|(id, _, place)| !self.tried.contains(*id, *place));
-        let paused_until = |origin: &OriginState, place: usize| {
-            origin.servers.get(place).map(|one| one.health.paused_until())
+        let until = |origin: &OriginState, place: usize| {
+            origin.servers.get(place).map(|one| one.health.paused_until()).filter(|until| *until > now)
         };
-        let (id, origin, place) = paused.min_by_key(|(_, origin, place)| paused_until(origin, *place))?;
-        let candidate = self.take(id, origin, place)?;
+        let paused =
+            paused.filter_map(|(id, origin, place)| Some((until(origin, place)?, id, origin, place)));
+        let (_, id, origin, place) = paused.min_by_key(|(until, ..)| *until)?;
+        let candidate = self.take(id, origin, place, now)?;
         // Whoever has failed elsewhere already need not wait for it.
         (self.found || candidate.server.health.claim_as_last_resort(now)).then_some(candidate)
     }
 
-    fn take(&mut self, id: OriginId, origin: &'s OriginState, place: usize) -> Option<Candidate<'s>> {
+    /// `None` for a server that has as many requests as it may have.
+    fn take(
+        &mut self,
+        id: OriginId,
+        origin: &'s OriginState,
+        place: usize,
+        since: Duration,
+    ) -> Option<Candidate<'s>> {
         self.tried.push(id, place);
         let server = origin.servers.get(place)?;
-        Some(Candidate { origin, place, server, _in_flight: server.load.begin() })
+        let in_flight = server.load.begin(origin.origin.max_in_flight)?;
+        Some(Candidate { origin, place, server, since, anew: false, _in_flight: in_flight })
     }
 
     /// Holds a fault against a server. It is ejected for it only where another could serve instead.
@@ -106,7 +135,7 @@ impl<'s> Candidates<'s> {
         let others = allowed(self.snapshot, self.route)
             .flat_map(|(_, origin)| &origin.servers)
             .any(|other| !Arc::ptr_eq(other, candidate.server) && other.health.may_be_tried(now));
-        if candidate.server.health.fault(fault, now, others) {
+        if candidate.server.health.fault(fault, candidate.since, now, others) {
             let (origin, server) = (&candidate.origin.origin.name, &candidate.server.label);
             self.proxy.edge.metrics.origin_up.with_label_values(&[&**origin, &**server]).set(0);
             tracing::warn!(%origin, %server, ?fault, "is left alone for a while");
@@ -120,10 +149,11 @@ impl<'s> Candidates<'s> {
         let name = &origin.origin.name;
         let link = origin.origin.servers.get(*place).map_or(DEFAULT_LINK, |server| &server.link);
         metrics.upstream_first_byte.with_label_values(&[&**name, link]).observe(first_byte.as_secs_f64());
-        server.load.answered(first_byte, self.proxy.upstreams.now());
+        let now = self.proxy.upstreams.now();
+        server.load.answered(first_byte, now);
         if status >= 500 {
             self.blame(candidate, Fault::ServerError);
-        } else if server.health.succeeded() {
+        } else if server.health.succeeded(candidate.since, now) {
             metrics.origin_up.with_label_values(&[&**name, &*server.label]).set(1);
             tracing::info!(origin = %name, server = %server.label, "answers again");
         }

@@ -1,4 +1,5 @@
-//! Active health checks: a request of our own to every server of an origin that asks for them.
+//! Active health checks: a request or a connection of our own to every server of an origin that asks for
+//! them.
 //!
 //! Two failed checks in a row take a server out of service, one that passes puts it back.
 
@@ -12,7 +13,7 @@ use super::upstream::{Part, UpstreamFailure, http1};
 use crate::listen::Edge;
 use crate::listen::wire::Wire;
 use crate::message::BadMessage;
-use crate::origin::{HealthCheck, OriginId, ProxyProtocol, UpstreamHost};
+use crate::origin::{HealthCheck, OriginId, Probe, ProxyProtocol, UpstreamHost};
 use crate::snapshot::{OriginState, Snapshot};
 
 /// So many failed checks in a row take a server out of service.
@@ -67,13 +68,14 @@ async fn keep_checking(
     loop {
         tokio::time::sleep(pause).await;
         pause = check.interval.mul_f64(0.9 + fastrand::f64() / 5.0);
+        let since = upstreams.now();
         let outcome =
             tokio::time::timeout(check.interval, ask(&edge, &upstreams, origin, place, &check)).await;
         let outcome = outcome.unwrap_or_else(|_| Err("no answer in time".to_owned()));
         match outcome {
             Ok(()) => {
                 failures = 0;
-                if server.health.succeeded() {
+                if server.health.succeeded(since, upstreams.now()) {
                     up.set(1);
                     tracing::info!(origin = %origin.origin.name, server = %server.label, "passes its check again");
                 }
@@ -105,21 +107,22 @@ async fn ask(
     };
     let made = upstreams.connect(origin, place, told, &edge.metrics).await;
     let UpstreamConnection { wire, .. } = made.map_err(|error| error.to_string())?;
+    let Probe::Http { path, expect } = &check.probe else { return Ok(()) };
     let host = match (&origin.origin.host, origin.origin.servers.get(place)) {
         (UpstreamHost::Fixed(host), _) => host.to_string(),
         (UpstreamHost::Preserve, server) => server.map(ToString::to_string).unwrap_or_default(),
     };
-    match status(wire, check, &host).await {
-        Ok(status) if (200..400).contains(&status.as_u16()) => Ok(()),
+    match status(wire, path, &host).await {
+        Ok(status) if expect.iter().any(|range| range.contains(&status.as_u16())) => Ok(()),
         Ok(status) => Err(format!("status {}", status.as_u16())),
         Err(failure) => Err(failure.to_string()),
     }
 }
 
-async fn status(wire: Wire, check: &HealthCheck, host: &str) -> Result<StatusCode, UpstreamFailure> {
+async fn status(wire: Wire, path: &str, host: &str) -> Result<StatusCode, UpstreamFailure> {
     let mut session = http1::Session::new(wire);
     let fields = [(header::HOST, host), (header::USER_AGENT, "icpgate"), (header::CONNECTION, "close")];
-    session.ask(&Method::GET, check.path.as_bytes(), &fields).await?;
+    session.ask(&Method::GET, path.as_bytes(), &fields).await?;
     loop {
         match session.read().await? {
             Part::Head { head, .. } if head.status.is_informational() => {}

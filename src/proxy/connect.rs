@@ -146,7 +146,7 @@ impl Upstreams {
         let (Some(server), Some(health)) = (state.origin.servers.get(place), state.servers.get(place)) else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        let began = Instant::now();
+        let (began, since) = (Instant::now(), self.now());
         let attempt = establish::establish(&self.names, state, server, told);
         let outcome = match tokio::time::timeout(state.origin.timeouts.connect, attempt).await {
             Ok(outcome) => outcome,
@@ -156,7 +156,7 @@ impl Upstreams {
         metrics.upstream_connect.with_label_values(&labels).observe(began.elapsed().as_secs_f64());
         if let Err(error) = &outcome {
             metrics.origin_up.with_label_values(&[&*state.origin.name, &health.label]).set(0);
-            if health.health.failed(self.now()) {
+            if health.health.failed(since, self.now()) {
                 tracing::warn!(origin = %state.origin.name, server = %health.label, %error, "cannot be connected to");
             }
         }

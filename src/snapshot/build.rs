@@ -214,8 +214,9 @@ fn origin_state(
     };
     // A server is the same one as before only when it is spoken to in the same way, so that no kept
     // connection outlives the verification it was made under.
-    let known: HashMap<&str, &Arc<ServerState>> = previous
-        .and_then(|previous| previous.origins.iter().find(|known| known.origin.name == origin.name))
+    let before =
+        previous.and_then(|previous| previous.origins.iter().find(|known| known.origin.name == origin.name));
+    let known: HashMap<&str, &Arc<ServerState>> = before
         .filter(|known| known.origin.scheme == origin.scheme && tls.is_none())
         .map(|known| known.servers.iter().map(|server| (server.label.as_str(), server)).collect())
         .unwrap_or_default();
@@ -240,7 +241,7 @@ fn origin_state(
         origin: origin.clone(),
         tls,
         servers,
-        budget: Default::default(),
+        memory: before.map(|before| Arc::clone(&before.memory)).unwrap_or_default(),
         turn: Default::default(),
     })
 }

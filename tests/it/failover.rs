@@ -1,5 +1,9 @@
 //! What becomes of requests while a server, or a whole origin, is down.
 
+mod circuit;
+mod flapping;
+mod paths;
+
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

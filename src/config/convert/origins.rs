@@ -4,16 +4,14 @@ use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::listeners::path;
+use super::resilience::{health, retries};
 use super::{Value, or};
 use crate::config::reader::Fields;
 use crate::config::schema;
 use crate::hostname::Hostname;
 use crate::origin::{
-    DEFAULT_LINK, HealthCheck, Origin, ProxyProtocol, Region, Retries, Scheme, Server, ServerHost, Timeouts,
-    UpstreamHost,
+    DEFAULT_LINK, Origin, ProxyProtocol, Region, Retries, Scheme, Server, ServerHost, Timeouts, UpstreamHost,
 };
 
 pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
@@ -42,6 +40,9 @@ pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
     });
     let health = or(fields.get("health"), None, |value| health(value).map(Some));
     let retries = or(fields.get("retries"), Retries::default(), retries);
+    let max_in_flight = or(fields.get("max_in_flight"), DEFAULT_MAX_IN_FLIGHT, |value| {
+        value.count(1, 1_000_000)?.try_into().ok()
+    });
     let words = [("v2", ProxyProtocol::V2)];
     let proxy_protocol = or(fields.get("proxy_protocol"), ProxyProtocol::None, |value| value.word(&words));
     Some(Origin {
@@ -54,6 +55,7 @@ pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
         proxy_protocol: proxy_protocol?,
         retries: retries?,
         health: health?,
+        max_in_flight: max_in_flight?,
     })
 }
 
@@ -82,29 +84,8 @@ fn timeouts(value: &Value<'_>) -> Option<Timeouts> {
     Some(Timeouts { connect: connect?, first_byte: first_byte?, idle: idle? })
 }
 
-fn health(value: &Value<'_>) -> Option<HealthCheck> {
-    let fields = value.fields(schema::ORIGIN_HEALTH)?;
-    let path = fields.required("path").and_then(path);
-    let interval = or(fields.get("interval"), DEFAULT_INTERVAL, Value::duration);
-    Some(HealthCheck { path: path?, interval: interval? })
-}
-
-const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
-
-fn retries(value: &Value<'_>) -> Option<Retries> {
-    let fields = value.fields(schema::RETRIES)?;
-    let default = Retries::default();
-    let attempts =
-        or(fields.get("attempts"), default.attempts, |value| value.count(1, MAX_ATTEMPTS)?.try_into().ok());
-    let budget = or(fields.get("budget"), default.budget, Value::percent);
-    if attempts == Some(1) {
-        fields.useless("budget", "one attempt is no retry");
-    }
-    Some(Retries { attempts: attempts?, budget: budget? })
-}
-
-const MAX_ATTEMPTS: u64 = 5;
-
+/// The most requests that one server has at once, unless it is configured.
+const DEFAULT_MAX_IN_FLIGHT: u32 = 4096;
 /// The most that one server may weigh.
 const MAX_WEIGHT: u64 = 1000;
 

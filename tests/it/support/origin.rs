@@ -199,6 +199,11 @@ impl Origin {
         self.seen.requests.lock().unwrap().clone()
     }
 
+    /// How many requests there were so far.
+    pub(crate) fn seen_count(&self) -> usize {
+        self.seen.requests.lock().unwrap().len()
+    }
+
     /// The one request there was.
     #[track_caller]
     pub(crate) fn only(&self) -> Request {

@@ -1,0 +1,83 @@
+//! What a server gets when it has enough, and when it has just come back.
+
+use std::time::{Duration, Instant};
+
+use http::Method;
+
+use super::{HOST, SITES, origin};
+use crate::support::client::{Target, answer};
+use crate::support::edge::Edge;
+use crate::support::origin::{Gate, Origin, Step, ok};
+use crate::support::{PATIENCE, eventually};
+
+fn held(gate: &Gate, text: &'static str) -> Vec<Step> {
+    [vec![Step::Wait(gate.clone())], ok(text)].concat()
+}
+
+#[tokio::test]
+async fn a_server_that_has_enough_is_passed_over_and_nobody_waits_for_it() {
+    let gate = Gate::default();
+    let (waiting, stuck) = (gate.clone(), gate.clone());
+    let one = Origin::start(move |_| held(&waiting, "first")).await;
+    let two = Origin::start(move |_| held(&stuck, "second")).await;
+    let limited =
+        |name, server| origin(name, &[server]).replace("scheme: http,", "scheme: http, max_in_flight: 3,");
+    let origins = [limited("first", &one), limited("second", &two)].concat();
+    let edge = Edge::builder().sites(SITES).origins(&origins).start().await;
+    let mut client = Target::https(&edge).http2(HOST).await;
+    let mut waiting = Vec::new();
+    for _ in 0..6 {
+        waiting.push(client.begin(Method::GET, HOST, "/", &[], true).await.0);
+    }
+    one.until("it has all it may have", |seen| seen.len() == 3).await;
+    two.until("the next has the rest", |seen| seen.len() == 3).await;
+    for _ in 0..20 {
+        let asked = Instant::now();
+        assert_eq!(client.get(HOST, "/").await.status, 503);
+        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    }
+    assert_eq!((one.seen().len(), two.seen().len()), (3, 3));
+    assert!((edge.metric("icpgate_upstream_overflow_total{origin=\"first\"}").await - 20.0).abs() < 0.1);
+    gate.open();
+    let mut texts = Vec::new();
+    for response in waiting {
+        texts.push(answer(response).await.unwrap().text());
+    }
+    texts.sort();
+    assert_eq!(texts, ["first", "first", "first", "second", "second", "second"]);
+    eventually("there is room again", PATIENCE, async || {
+        (client.get(HOST, "/").await.text() == "first").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_comes_back_gets_its_share_little_by_little() {
+    let (mut one, two) = (Origin::text("one").await, Origin::text("two").await);
+    let sites = SITES.replace("[first, second]", "[first]");
+    let edge = Edge::builder().sites(&sites).origins(&origin("first", &[&one, &two])).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    let up = format!("icpgate_origin_up{{origin=\"first\",server=\"{}\"}}", one.address);
+    one.stop().await;
+    eventually("it is missed", PATIENCE, async || {
+        client.get(HOST, "/").await;
+        (edge.metric(&up).await == 0.0).then_some(())
+    })
+    .await;
+    one.up();
+    eventually("it serves again", PATIENCE, async || {
+        (client.get(HOST, "/").await.text() == "one").then_some(())
+    })
+    .await;
+    let share = async |client: &mut crate::support::client::Http1| {
+        let mut of_one = 0;
+        for _ in 0..200 {
+            of_one += usize::from(client.get(HOST, "/").await.text() == "one");
+        }
+        of_one
+    };
+    let first = share(&mut client).await;
+    println!("of 200 requests right after its return the server had {first}");
+    assert!(first < 60, "{first} of 200: an even share would be a hundred");
+    eventually("it has its share", PATIENCE, async || (share(&mut client).await >= 80).then_some(())).await;
+}

@@ -1,0 +1,122 @@
+//! Ways to servers that go silent, forget connections or reset them.
+
+use std::time::{Duration, Instant};
+
+use super::{HOST, SITES};
+use crate::support::client::{Http1, Target};
+use crate::support::edge::Edge;
+use crate::support::origin::Origin;
+use crate::support::relay::Relay;
+use crate::support::{PATIENCE, eventually};
+
+/// Two servers of one origin, each at the end of a way of its own.
+struct Paths {
+    edge: Edge,
+    near: Relay,
+    far: Relay,
+    _servers: [Origin; 2],
+}
+
+impl Paths {
+    async fn start(keys: &str) -> Self {
+        let servers = [Origin::text("near").await, Origin::text("far").await];
+        let near = Relay::to(servers[0].address, Duration::ZERO).await;
+        let far = Relay::to(servers[1].address, Duration::ZERO).await;
+        let origins = format!(
+            "  - {{name: first, region: mainland, scheme: http, servers: [\"{}\", \"{}\"]{keys}}}\n",
+            near.address, far.address
+        );
+        let sites = SITES.replace("[first, second]", "[first]");
+        let edge = Edge::builder().sites(&sites).origins(&origins).start().await;
+        Self { edge, near, far, _servers: servers }
+    }
+
+    async fn client(&self) -> Http1 {
+        Target::https(&self.edge).http1(HOST).await
+    }
+}
+
+/// Until an answer has come from there.
+async fn serves(client: &mut Http1, server: &str) {
+    eventually(server, PATIENCE, async || {
+        let answer = client.get(HOST, "/").await;
+        assert_eq!(answer.status, 200);
+        (answer.text() == server).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_try_over_a_silent_path_is_given_up_and_another_server_answers() {
+    let paths = Paths::start(", retries: {per_try: 200ms}").await;
+    let mut client = paths.client().await;
+    serves(&mut client, "near").await;
+    paths.near.goes_silent();
+    let mut slow = 0;
+    for _ in 0..40 {
+        let asked = Instant::now();
+        assert_eq!(client.get(HOST, "/").await.text(), "far");
+        let took = asked.elapsed();
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        slow += usize::from(took >= Duration::from_millis(200));
+    }
+    println!("{slow} of 40 requests waited for the silent path");
+    // Three in a row, and it is left alone; a trial or two.
+    assert!((3..=6).contains(&slow), "{slow}");
+    let records = paths.edge.records_where(1, |record| record["status"] == 200).await;
+    assert!(records.iter().all(|record| record["upstream_status"] == 200));
+    paths.near.opens();
+    serves(&mut client, "near").await;
+}
+
+#[tokio::test]
+async fn what_may_not_be_repeated_waits_as_long_as_a_server_may_take() {
+    let paths = Paths::start(", retries: {per_try: 100ms}, timeouts: {first_byte: 600ms}").await;
+    let mut client = paths.client().await;
+    paths.near.goes_silent();
+    paths.far.goes_silent();
+    for (method, tries) in [("POST", 1), ("GET", 2)] {
+        let asked = Instant::now();
+        client.ask(method, HOST, "/").await;
+        assert_eq!(client.answer(method).await.status, 504);
+        let least = Duration::from_millis(if tries == 1 { 600 } else { 700 });
+        assert!(
+            asked.elapsed() >= least && asked.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            asked.elapsed()
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_get_fails_when_a_path_forgets_or_resets_connections() {
+    for trouble in [Relay::forgets, Relay::resets] {
+        let paths = Paths::start("").await;
+        let mut client = paths.client().await;
+        for round in 0..5 {
+            serves(&mut client, "near").await;
+            serves(&mut client, "far").await;
+            let relay = if round % 2 == 0 { &paths.near } else { &paths.far };
+            trouble(relay);
+            for _ in 0..10 {
+                assert_eq!(client.get(HOST, "/").await.status, 200, "round {round}");
+            }
+            relay.opens();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_another_is_asked_once_more_over_a_new_connection() {
+    let server = Origin::text("fine").await;
+    let relay = Relay::to(server.address, Duration::ZERO).await;
+    let edge = Edge::builder().origin(relay.address).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    for round in 0..5 {
+        assert_eq!(client.get(HOST, "/").await.text(), "fine", "round {round}");
+        relay.forgets();
+        eventually("the server has lost it", PATIENCE, async || (server.open() == 0).then_some(())).await;
+        relay.opens();
+    }
+    assert_eq!(relay.connections(), 5, "one for each round");
+}
