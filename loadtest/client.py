@@ -42,8 +42,8 @@ class Http1:
 
     tls = context("http/1.1")
 
-    def __init__(self, port, tls=None):
-        self.stream = connect(port, tls or self.tls)
+    def __init__(self, port, tls=None, session=None):
+        self.stream = connect(port, tls or self.tls, HOST, session)
 
     def get(self, path):
         """The body of the answer."""
@@ -179,3 +179,13 @@ def is_refused(port, name):
     except (ssl.SSLError, ConnectionError):
         return True
     return False
+
+
+def hello(name):
+    """The bytes that a client sends first."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    try:
+        context("h2", "http/1.1").wrap_bio(incoming, outgoing, server_hostname=name).do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    return outgoing.read()

@@ -51,12 +51,17 @@ def certify(folder, *hosts):
     (folder / "key.pem").chmod(0o600)
 
 
+def filings(count=1, note=""):
+    """An allowlist of so many filings, the one of HOST among them."""
+    others = (f"  - {{domain: example-{one}.cn, number: 京ICP备2023{one + 100000:06}号-1, status: approved, approved_on: 2026-03-02}}\n"
+              for one in range(count - 1))
+    own = f"  - {{domain: example.cn, number: {NUMBER}, status: approved, approved_on: 2026-03-02}}\n"
+    return f"# {note}\nfilings:\n{own}{''.join(others)}"
+
+
 def configure(folder, port, admin_port, origin_port):
     """Writes icpgate's two files for the certificate in `folder`; the path of the first."""
-    (folder / "filings.yaml").write_text(
-        "filings:\n"
-        f"  - {{domain: example.cn, number: {NUMBER}, status: approved, approved_on: 2026-03-02}}\n"
-    )
+    (folder / "filings.yaml").write_text(filings())
     config = folder / "icpgate.yaml"
     config.write_text(f"""\
 filings: filings.yaml
@@ -71,6 +76,8 @@ origins:
   - {{name: app, region: mainland, scheme: http, servers: ["127.0.0.1:{origin_port}"]}}
 access_log: {{directory: access, reserve: 0}}
 admin: {{address: "127.0.0.1:{admin_port}"}}
+# All clients of a measurement have one address.
+limits: {{connections_per_client: 65536}}
 """)
     return config
 

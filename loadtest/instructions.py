@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import pathlib
-import shutil
+import re
 import sys
 import tempfile
 
@@ -22,19 +22,26 @@ from origin import Origin
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 KEPT = ROOT / "tests" / "instructions.json"
-# By how much a figure may grow. The writer of records works by the clock, and a slow machine gives it more to do.
-TOLERANCE = {"instructions": 0.05, "system_calls": 0.05, "writer": 0.30}
+# By how much a figure may grow. Seen between runs of one build on a busy machine: 0.6 % and less, but for system
+# calls where it depends on the moment how much there is to read, or whether there is anything.
+TOLERANCE = {"instructions": 0.05, "system_calls": 0.05}
+ROOM = {"instructions": 0, "system_calls": 0.5}
+UNSTEADY = {("large", "system_calls"): 0.3, ("handshake", "system_calls"): 0.15}
 
 
 def figures(dumps, requests):
-    """Per request: what the threads that serve did, and what the writer of records did."""
+    """Per request, what the threads that serve did; and the writer of records, which is not held to anything.
+
+    The writer works by the clock, and so do threads that only keep time: on a slow machine they have more to do.
+    """
     writer = [dump for dump in dumps if any("retention::spool" in name for name in dump.functions)]
-    serving = [dump for dump in dumps if dump not in writer]
+    others = [dump for dump in dumps if dump not in writer]
+    busiest = max(dump.instructions for dump in others)
+    serving = [dump for dump in others if dump.instructions > busiest / 10]
     return {
         "instructions": round(sum(dump.instructions for dump in serving) / requests),
         "system_calls": round(sum(dump.system_calls for dump in serving) / requests, 1),
-        "writer": round(sum(dump.instructions for dump in writer) / requests),
-    }
+    }, round(sum(dump.instructions for dump in writer) / requests)
 
 
 def measure(program, cases, out):
@@ -63,19 +70,21 @@ def keep_profiles(name, dumps, out):
     """The profile of the busiest thread, under the case's name; the others with a number."""
     ranked = sorted(dumps, key=lambda dump: dump.instructions, reverse=True)
     for rank, dump in enumerate(ranked):
-        shutil.copy(dump.path, out / (f"{name}.out" if rank == 0 else f"{name}.out.{rank}"))
+        # callgrind_annotate takes a call that is not over, as a thread's first, for work of the caller's own.
+        text = re.sub(r"^calls=0 ", "calls=1 ", dump.path.read_text(errors="replace"), flags=re.MULTILINE)
+        (out / (f"{name}.out" if rank == 0 else f"{name}.out.{rank}")).write_text(text)
 
 
 def judge(name, kind, figure, kept):
     """Prints a figure beside the kept one; whether it may stand."""
     if kept is None:
-        print(f"{name:<12}{kind:<14}{figure:>12,}{'':>12}   new: --keep it")
+        print(f"{name:<12}{kind:<14}{figure:>12,}{'':>21}   not kept yet", flush=True)
         return False
-    growth = figure / kept - 1 if kept else 0
-    # A system call is a whole one.
-    grew = growth > TOLERANCE[kind] and not (kind == "system_calls" and figure - kept < 0.5)
-    remark = "GREW" if grew else "shrank: --keep it" if growth < -TOLERANCE[kind] else ""
-    print(f"{name:<12}{kind:<14}{figure:>12,}{kept:>12,}{growth:>+9.1%}   {remark}", flush=True)
+    tolerance = UNSTEADY.get((name, kind), TOLERANCE[kind])
+    grew = figure > kept * (1 + tolerance) and figure > kept + ROOM[kind]
+    shrank = figure < kept * (1 - tolerance) and figure < kept - ROOM[kind]
+    remark = "GREW" if grew else "shrank: --keep it" if shrank else ""
+    print(f"{name:<12}{kind:<14}{figure:>12,}{kept:>12,}{figure / kept - 1:>+9.1%}   {remark}", flush=True)
     return not grew
 
 
@@ -97,7 +106,8 @@ def main():
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     print(f"{'case':<12}{'per request':<14}{'measured':>12}{'kept':>12}")
     stands = True
-    for name, measured in measure(given.program.resolve(), given.cases or exchanges.CASES, given.out):
+    for name, (measured, writer) in measure(given.program.resolve(), given.cases or exchanges.CASES, given.out):
+        print(f"{name:<12}{'(writer)':<14}{writer:>12,}")
         for kind, figure in measured.items():
             stands &= judge(name, kind, figure, kept.get(name, {}).get(kind))
         if given.keep:
@@ -108,8 +118,8 @@ def main():
         print(f"kept in {KEPT.relative_to(ROOT)}")
     elif not stands:
         sys.exit(
-            "instructions: more work per request than is kept. If that is what the change is worth, say so in its\n"
-            "commit, with the figures of `scripts/instructions --keep` in it."
+            "instructions: more work per request than the figures that are kept. A change that is worth it has those of\n"
+            "`scripts/instructions --keep` in its own commit."
         )
 
 
