@@ -7,7 +7,7 @@ help:
 	@echo 'make test      format, lints, every test, the documents, the examples: what CI runs'
 	@echo 'make build     the program as it is shipped: target/dist/icpgate'
 	@echo 'make bench     the hot paths, one by one (criterion)'
-	@echo 'make loadtest  requests a second and CPU time beside nginx, on this machine'
+	@echo 'make loadtest  CPU time, memory and latency beside nginx and HAProxy, on this machine'
 
 setup:
 	@scripts/setup
@@ -26,5 +26,6 @@ test: setup
 bench: setup
 	cargo bench --locked
 
-loadtest: setup
-	@loadtest/run.sh
+# Options of the load test: make loadtest LOADTEST="--quick"
+loadtest:
+	@loadtest/run.sh $(LOADTEST)

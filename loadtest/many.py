@@ -24,6 +24,8 @@ def openssl(*words):
 
 def authority(folder):
     """A certificate authority that lives for as long as the folder does."""
+    if (folder / "ca.pem").exists():
+        return
     openssl(
         "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", 3650,
         "-subj", "/CN=many.py", "-keyout", folder / "ca.key", "-out", folder / "ca.pem",
@@ -31,7 +33,9 @@ def authority(folder):
 
 
 def pair(folder, number, names):
-    """One certificate for `names`, and its key."""
+    """One certificate for `names`, and its key; one that is there is kept."""
+    if (folder / f"{number}.pem").exists():
+        return
     alternatives = "subjectAltName=" + ",".join(f"DNS:{name}" for name in names)
     openssl(
         "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", 3650,
@@ -47,7 +51,7 @@ def filing(number):
     province = PROVINCES[number % len(PROVINCES)]
     lines = [
         f"  - domain: d{number}.cn",
-        f"    number: {province}ICP备{2000 + number % 25}{number % 1_000_000:06}号-{number % 9 + 1}",
+        f"    number: {province}ICP备{2000 + number % 25}{(number + 1) % 1_000_000:06}号-{number % 9 + 1}",
         "    status: approved",
         "    approved_on: 2026-03-02",
     ]

@@ -1,0 +1,133 @@
+"""The place where everything is measured: cores, the origin, peers that are started afresh, spans of time.
+
+The server under test has a core to itself; origin and generators, this program included, share the other. A peer
+runs only while it is measured.
+"""
+
+import collections
+import contextlib
+import http.client
+import math
+import os
+import pathlib
+import shutil
+import tempfile
+import time
+
+import accounting
+import checks
+import fixture
+import peers
+from processes import Process
+
+# Everything that is read at one moment.
+Moment = collections.namedtuple("Moment", "time cpu ticks requests switches core")
+
+
+class Bench:
+    """Holds what all measurements share. Use it as a context."""
+
+    def __init__(self, options, subjects):
+        self.options, self.subjects = options, subjects
+        self.all_cores = os.sched_getaffinity(0)
+        self.server_core, self.other_core = max(self.all_cores), min(self.all_cores)
+        self.terms, self.tickets, self.proved = {}, {}, set()
+        # Of all spans: the share of the server's core that others took, and how often the server was interrupted.
+        self.foreign, self.interrupted = [], []
+
+    def __enter__(self):
+        os.sched_setaffinity(0, {self.other_core})
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="icpgate-loadtest-"))
+        self.origin_port, = fixture.free_ports(1)
+        origin = self.folder / "origin"
+        origin.mkdir()
+        self.origin = Process("origin", peers.nginx_origin(origin, self.origin_port), origin, {self.other_core})
+        if not fixture.answers(self.origin_port, self.origin.runs):
+            raise checks.Unfair(f"the origin does not answer: {self.origin.said()}")
+        return self
+
+    def __exit__(self, *_):
+        self.origin.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.sched_setaffinity(0, self.all_cores)
+
+    def place(self):
+        """A folder of its own for a run, with the certificate that all share."""
+        place = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
+        shared = self.folder / "certificate"
+        if not shared.exists():
+            shared.mkdir()
+            fixture.certify(shared, fixture.HOST)
+        for file in shared.iterdir():
+            shutil.copy(file, place)
+        return place
+
+    @contextlib.contextmanager
+    def serving(self, subject, cores=None):
+        """Runs `subject`, proved to do the job; yields it with its port and its folder."""
+        peer, place = self.subjects[subject], self.place()
+        port, = fixture.free_ports(1)
+        command = peer.command(place, port, self.origin_port)
+        with Process(peer.name, command, place, cores or {self.server_core}) as process:
+            process.port, process.place = port, place
+            if not fixture.answers(port, process.runs):
+                raise checks.Unfair(f"{subject} does not answer: {process.said()}")
+            if subject not in self.proved:
+                self.prove(subject, peer, process)
+            yield process
+            if not process.runs():
+                raise checks.Unfair(f"{subject} ended: {process.said()}")
+        shutil.rmtree(place, ignore_errors=True)
+
+    def prove(self, subject, peer, process):
+        """Checks a peer before it is timed for the first time."""
+        checks.does_the_job(peer, process.port)
+        found = checks.handshake(process.port)
+        self.tickets[subject] = found.pop("tickets")
+        self.terms[subject] = found
+        checks.same_terms(self.terms)
+        self.proved.add(subject)
+
+    def origin_count(self):
+        """How many requests the origin has had, without this one."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.origin_port, timeout=10)
+        connection.request("GET", "/count")
+        lines = connection.getresponse().read().decode().splitlines()
+        connection.close()
+        self.asked = getattr(self, "asked", 0) + 1
+        return int(lines[2].split()[2]) - self.asked
+
+    def moment(self, pids, count):
+        return Moment(
+            time.monotonic_ns(), accounting.cpu_ns(pids), accounting.cpu_ticks_ns(pids), count(),
+            accounting.involuntary_switches(pids), accounting.busy_ns(self.server_core),
+        )
+
+    def span(self, process, generator, path, pinned=True):
+        """What `process` did for each request in the midst of a load: neither its beginning nor its end is in it."""
+        seconds, warm_up = self.options.seconds, self.options.warm_up
+        count = getattr(generator, "done", self.origin_count)
+        generator.start(process.port, path, math.ceil(warm_up + seconds + 0.3))
+        try:
+            time.sleep(warm_up)
+            pids = process.pids
+            begin = self.moment(pids, count)
+            time.sleep(seconds)
+            end = self.moment(pids, count)
+            generator.finish()
+        finally:
+            generator.stop()
+        spent = Moment(*(after - before for before, after in zip(begin, end)))
+        if spent.requests < 20:
+            raise checks.Unfair(f"{process.name} served {spent.requests} requests in {seconds} s: {process.said()}")
+        # Two of the kernel's books, the second in steps of 10 ms.
+        if abs(spent.cpu - spent.ticks) > 0.02 * spent.cpu + 30_000_000:
+            raise checks.Unfair(f"the kernel's books disagree: {spent.cpu} and {spent.ticks} ns")
+        if pinned:
+            self.foreign.append(max(0, spent.core - spent.ticks) / spent.time)
+            self.interrupted.append(spent.switches / spent.time * 1e9)
+        return {
+            "cpu_us": spent.cpu / spent.requests / 1000,
+            "per_second": spent.requests / spent.time * 1e9,
+            "busy": spent.cpu / spent.time,
+        }

@@ -1,0 +1,137 @@
+"""The cases that compare: what is measured, of whom, and the goals.
+
+A case measures one subject in one round; rounds and their order are the runner's. Figures are named, and a goal
+is about one of them: of icpgate alone, or of its ratio to the same figure of another in the same round.
+"""
+
+import collections
+import time
+
+import accounting
+import client
+import generators
+import openloop
+
+# `against` names another subject; without it the figure itself is held to the limit. `least`: not below it.
+Goal = collections.namedtuple("Goal", "figure limit against least", defaults=(None, False))
+OURS = "icpgate"
+ALL = (OURS, "nginx", "haproxy")
+WITH_FOOTER = (OURS, "nginx")
+
+
+class Case:
+    """What all cases have; `shown` names the figure of the table, and its unit."""
+
+    subjects = (OURS,)
+    goals = ()
+    shown = ("cpu_us", "CPU µs/request")
+    # Figures of a second table.
+    more = ()
+    # A program that has to be there, beyond those that all need.
+    tool = None
+    # Cases that are slow and steady are measured less often.
+    rounds = None
+
+    def measure(self, bench, subject):
+        """The figures of one subject in one round."""
+        raise NotImplementedError
+
+
+class Load(Case):
+    """Processor time of a request under a load."""
+
+    more = (("per_second", "requests/s"), ("busy", "share of its core"))
+
+    def __init__(self, name, title, path, generator, subjects, goals, tool=None):
+        self.name, self.title, self.path, self.generator = name, title, path, generator
+        self.subjects, self.goals, self.tool = subjects, goals, tool
+
+    def measure(self, bench, subject):
+        with bench.serving(subject) as process:
+            return bench.span(process, self.generator(process.place, {bench.other_core}), self.path)
+
+
+def ratio(limit, against="nginx"):
+    """A goal for the processor time of a request."""
+    return Goal("cpu_us", limit, against)
+
+
+class FixedRate(Case):
+    """The tail at a rate that leaves room: 2,000 requests a second, times counted from when each was due."""
+
+    name, title = "p99", "2,000 requests/s, 1 KB JSON, HTTP/1.1"
+    shown = ("p99_ms", "p99 ms")
+    more = (("p50_ms", "median ms"), ("worst_ms", "worst ms"), ("late_p99_ms", "generator late, p99 ms"))
+    subjects = ALL
+    goals = (Goal("p99_ms", 1.0, "nginx"),)
+
+    def measure(self, bench, subject):
+        with bench.serving(subject) as process:
+            times = openloop.run(process.port, "/data.json", 2000, bench.options.seconds + 1)
+            return {
+                "p50_ms": openloop.percentile(times.took, 0.5),
+                "p99_ms": openloop.percentile(times.took, 0.99),
+                "worst_ms": max(times.took),
+                "late_p99_ms": openloop.percentile(times.late, 0.99),
+            }
+
+
+class Idle(Case):
+    """Memory of a connection that had one request and waits for the next. What the kernel holds is not in it."""
+
+    name, title = "idle", "an idle TLS connection"
+    shown = ("kib", "KiB of PSS")
+    subjects = ALL
+    goals = (Goal("kib", 15.0), Goal("kib", 1.0, "nginx"))
+    rounds = 2
+
+    def measure(self, bench, subject):
+        with bench.serving(subject) as process:
+            # What the first connections bring with them is not what one more costs.
+            for connection in [self.connection(process.port) for _ in range(64)]:
+                connection.close()
+            time.sleep(1)
+            before = accounting.pss(process.pids)
+            held = [self.connection(process.port) for _ in range(bench.options.idle)]
+            time.sleep(2)
+            after = accounting.pss(process.pids)
+            held[0].get("/data.json"), held[-1].get("/data.json")
+            for connection in held:
+                connection.stream.close()
+            return {"kib": (after - before) / len(held) / 1024}
+
+    @staticmethod
+    def connection(port):
+        connection = client.Http1(port)
+        connection.get("/data.json")
+        return connection
+
+
+def large(folder, cores):
+    """Few connections are enough for large bodies."""
+    return generators.Wrk(folder, cores, connections=16)
+
+
+def ours_alone(clients):
+    """Clients of our own run in this process, on its core."""
+    return lambda folder, cores: clients()
+
+
+CASES = [
+    Load("json", "1 KB JSON, HTTP/1.1 kept alive (wrk)", "/data.json", generators.Wrk, ALL,
+         [ratio(0.9), ratio(0.8, "haproxy")]),
+    Load("html", "10 KB HTML with footer, HTTP/1.1 (wrk)", "/index.html", generators.Wrk, WITH_FOOTER,
+         [ratio(0.65), Goal("per_second", 5000, least=True)]),
+    Load("html_h2", "10 KB HTML with footer, HTTP/2 (h2load)", "/index.html", generators.H2load, WITH_FOOTER,
+         [ratio(0.7)], "h2load"),
+    Load("large", "1 MB bodies, HTTP/1.1 (wrk)", "/large.bin", large, ALL, [ratio(0.8)]),
+    Load("handshake", "full handshake for each request", "/data.json",
+         ours_alone(generators.FreshHandshakes), ALL, [ratio(0.5)]),
+    Load("resumed", "resumed handshake for each request", "/data.json",
+         ours_alone(generators.ResumedHandshakes), ALL, [ratio(0.65)]),
+    Load("refused", "a name that is not filed", "/", ours_alone(generators.RefusedNames), ALL, [ratio(0.5)]),
+    Load("json_oha", "1 KB JSON, HTTP/1.1 kept alive (oha)", "/data.json", generators.Oha, ALL, [], "oha"),
+    Load("html_oha", "10 KB HTML with footer, HTTP/1.1 (oha)", "/index.html", generators.Oha, WITH_FOOTER, [], "oha"),
+    Idle(),
+    FixedRate(),
+]

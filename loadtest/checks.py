@@ -1,0 +1,67 @@
+"""What has to hold before anything is timed: every peer does the job, under the same conditions."""
+
+import re
+import subprocess
+
+import client
+import exchanges
+from fixture import HOST, UNFILED
+
+
+class Unfair(Exception):
+    """The comparison would be void."""
+
+
+def handshake(port):
+    """What is negotiated with a client that leaves the choice to the server, and the tickets that it gets."""
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", HOST, "-alpn", "http/1.1", "-showcerts"]
+    request = f"GET /data.json HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode()
+    process = subprocess.run([*command, "-ign_eof"], input=request, capture_output=True, timeout=20)
+    text = process.stdout.decode(errors="replace")
+
+    def only(pattern):
+        found = re.search(pattern, text, re.MULTILINE)
+        if not found:
+            raise Unfair(f"openssl s_client says nothing of {pattern}:\n{text[-2000:]}{process.stderr.decode()[-2000:]}")
+        return found[1]
+
+    return {
+        "version": only(r"^New, (TLSv[\d.]+),"),
+        "cipher": only(r"^New, .*Cipher is (\S+)"),
+        "curve": only(r"^Server Temp Key: (.*)"),
+        "signature": only(r"^Peer signature type: (\S+)"),
+        "certificate": re.sub(r"\s", "", only(r"(?s)-----BEGIN CERTIFICATE-----(.*?)-----END")),
+        "protocol": only(r"^ALPN protocol: (\S+)"),
+        "tickets": str(text.count("Post-Handshake New Session Ticket arrived")),
+    }
+
+
+def does_the_job(peer, port):
+    """Raises unless every kind of answer is right, and an unfiled name is refused."""
+    kinds = [client.Http1, client.Http2] if "http2" in peer.does else [client.Http1]
+    for kind in kinds:
+        connection = kind(port)
+        for path in ("/data.json", "/index.html", "/large.bin"):
+            body = connection.get(path)
+            if path == "/index.html" and "footer" not in peer.does:
+                continue
+            exchanges.expect(path, body)
+        connection.close()
+    if not client.is_refused(port, UNFILED):
+        raise Unfair(f"{peer.name} serves a name that it does not know")
+
+
+def same_terms(found):
+    """Raises unless all peers negotiate the same; what that is, without the certificate's bytes."""
+    terms = {name: {key: value for key, value in one.items() if key != "tickets"} for name, one in found.items()}
+    first, *others = terms.values()
+    for one in others:
+        if one != first:
+            raise Unfair(f"the peers negotiate different terms: {terms}")
+    return {key: value for key, value in first.items() if key != "certificate"}
+
+
+def keeps_a_log(peer, folder, process):
+    """Whether a line of JSON was kept for each request; for those whose log is text."""
+    place = {"nginx": folder / "nginx-access.ndjson", "haproxy": process.log}.get(peer.name)
+    return place is None or any(line.startswith("{") for line in place.read_text(errors="replace").splitlines())

@@ -1,0 +1,225 @@
+"""The servers that are compared. Each does the whole job that it can, and says what it cannot.
+
+A peer is a class with a `name`, what it `does`, and a `command` that writes its files first. Another one is added
+by writing such a class and putting it into PEERS; what it promises is checked before anything is timed.
+"""
+
+import shutil
+import subprocess
+import textwrap
+
+import fixture
+from fixture import HOST, NUMBER
+
+FOOTER = (
+    '<div align="center"><a href="https://beian.miit.gov.cn/" target="_blank" rel="noopener noreferrer nofollow">'
+    f"{NUMBER}</a></div></body>"
+)
+# Connections that wait for nothing, all from one address, are one of the measurements.
+CONNECTIONS = 8000
+KEPT_UPSTREAM = 256
+
+
+def program(name):
+    """Where a daemon is; Debian keeps them outside of a user's PATH."""
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+
+
+class Icpgate:
+    """The program as it is shipped: footer and records on."""
+
+    name = "icpgate"
+    does = {"footer", "http2", "log"}
+
+    def __init__(self, path, name="icpgate"):
+        self.path = path
+        self.name = name
+
+    def version(self):
+        return subprocess.run([self.path, "--version"], check=True, capture_output=True, text=True).stdout.strip()
+
+    def command(self, folder, port, origin_port):
+        (self.admin_port,) = fixture.free_ports(1)
+        return [self.path, "run", "--config", fixture.configure(folder, port, self.admin_port, origin_port)]
+
+
+class Nginx:
+    """Debian's, one process: refusal of unknown names, sub_filter, a line of JSON for each request, buffered."""
+
+    name = "nginx"
+    does = {"footer", "http2", "log"}
+
+    def version(self):
+        return subprocess.run([program("nginx"), "-v"], check=True, capture_output=True, text=True).stderr.strip()
+
+    def command(self, folder, port, origin_port):
+        config = folder / "nginx.conf"
+        config.write_text(NGINX_COMMON + nginx_http(folder) + nginx_peer(folder, port, origin_port) + "}\n")
+        return [program("nginx"), "-p", folder, "-c", config]
+
+
+class Haproxy:
+    """Debian's, one thread: strict SNI, a line of JSON for each request. It has no means to put a footer in."""
+
+    name = "haproxy"
+    does = {"http2", "log"}
+
+    def version(self):
+        return subprocess.run([program("haproxy"), "-v"], check=True, capture_output=True, text=True).stdout.splitlines()[0]
+
+    def command(self, folder, port, origin_port):
+        pair = folder / "haproxy.pem"
+        pair.write_text((folder / "chain.pem").read_text() + (folder / "key.pem").read_text())
+        config = folder / "haproxy.cfg"
+        config.write_text(haproxy(pair, port, origin_port))
+        return [program("haproxy"), "-db", "-f", config]
+
+
+PEERS = {"nginx": Nginx, "haproxy": Haproxy}
+
+NGINX_COMMON = f"""\
+daemon off;
+master_process off;
+worker_processes 1;
+worker_rlimit_nofile {CONNECTIONS * 2 + 1024};
+error_log stderr warn;
+events {{ worker_connections {CONNECTIONS * 2}; }}
+"""
+
+
+def nginx_http(folder):
+    """What nginx has as origin and as peer."""
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    places = "\n".join(f"    {kind}_temp_path {folder}/temp-{kind};" for kind in kinds)
+    return f"""\
+pid {folder}/nginx.pid;
+http {{
+{places}
+    default_type application/octet-stream;
+    types {{ text/html html; application/json json; }}
+    keepalive_requests 1000000000;
+    tcp_nodelay on;
+"""
+
+
+def nginx_origin(folder, port):
+    """The origin: files from memory, nothing logged, and a page that counts requests."""
+    site = folder / "site"
+    site.mkdir(exist_ok=True)
+    for path, (_, body) in fixture.BODIES.items():
+        (site / path[1:]).write_bytes(body)
+    config = folder / "origin.conf"
+    config.write_text(NGINX_COMMON + nginx_http(folder) + f"""\
+    access_log off;
+    sendfile on;
+    open_file_cache max=16;
+    server {{
+        listen 127.0.0.1:{port};
+        root {site};
+        charset utf-8;
+        location = /count {{ stub_status; }}
+    }}
+}}
+""")
+    return [program("nginx"), "-p", folder, "-c", config]
+
+
+# The fields of icpgate's records that nginx knows.
+NGINX_RECORD = {
+    "time": "$time_iso8601", "event": "request", "node": "$hostname", "connection_id": "$connection",
+    "request_id": "$request_id", "client_ip": "$remote_addr", "client_port": "$remote_port",
+    "local_ip": "$server_addr", "local_port": "$server_port", "protocol": "$server_protocol",
+    "tls_version": "$ssl_protocol", "tls_cipher": "$ssl_cipher", "server_name": "$ssl_server_name",
+    "host": "$host", "method": "$request_method", "path": "$uri", "query": "$args", "status": "$status",
+    "bytes_in": "$request_length", "bytes_out": "$body_bytes_sent", "duration": "$request_time",
+    "referer": "$http_referer", "user_agent": "$http_user_agent", "upstream_address": "$upstream_addr",
+    "upstream_status": "$upstream_status", "upstream_time": "$upstream_response_time",
+}
+
+
+def nginx_peer(folder, port, origin_port):
+    """The rest of the peer's configuration, inside of `http`."""
+    record = "{" + ",".join(f'"{key}":"{value}"' for key, value in NGINX_RECORD.items()) + "}"
+    return f"""\
+    log_format records escape=json '{record}';
+    access_log {folder}/nginx-access.ndjson records buffer=64k flush=1s;
+    # A large body never goes by way of a file.
+    proxy_max_temp_file_size 0;
+    proxy_buffers 32 16k;
+    proxy_busy_buffers_size 64k;
+
+    upstream app {{
+        server 127.0.0.1:{origin_port};
+        keepalive {KEPT_UPSTREAM};
+        keepalive_requests 1000000000;
+    }}
+    ssl_protocols TLSv1.3;
+    ssl_certificate {folder}/chain.pem;
+    ssl_certificate_key {folder}/key.pem;
+    server {{
+        listen 127.0.0.1:{port} ssl http2 default_server backlog=4096;
+        ssl_reject_handshake on;
+    }}
+    server {{
+        listen 127.0.0.1:{port} ssl http2;
+        server_name {HOST};
+        location / {{
+            proxy_pass http://app;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $host;
+            proxy_set_header Accept-Encoding "";
+            proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_set_header X-Forwarded-Proto https;
+            proxy_set_header X-Forwarded-Host $host;
+            proxy_set_header X-Request-Id $request_id;
+            sub_filter_once on;
+            sub_filter '</body>' '{FOOTER}';
+        }}
+    }}
+"""
+
+
+# The same again, as far as HAProxy knows them.
+HAPROXY_RECORD = {
+    "time": "%tr", "event": "request", "node": "%H", "request_id": "%ID", "client_ip": "%ci", "client_port": "%cp",
+    "local_ip": "%fi", "local_port": "%fp", "protocol": "%HV", "tls_version": "%sslv", "tls_cipher": "%sslc",
+    "server_name": "%[ssl_fc_sni]", "host": "%[capture.req.hdr(0),json(utf8s)]", "method": "%HM",
+    "path": "%[capture.req.uri,json(utf8s)]", "status": "%ST", "bytes_in": "%U", "bytes_out": "%B",
+    "duration": "%Ta", "referer": "%[capture.req.hdr(1),json(utf8s)]",
+    "user_agent": "%[capture.req.hdr(2),json(utf8s)]", "upstream_address": "%si:%sp", "upstream_time": "%Tr",
+}
+
+
+def haproxy(pair, port, origin_port):
+    """Its configuration."""
+    record = "{" + ",".join(f'"{key}":"{value}"' for key, value in HAPROXY_RECORD.items()) + "}"
+    record = record.replace('"', '\\"')
+    return textwrap.dedent(f"""\
+        global
+            nbthread 1
+            maxconn {CONNECTIONS}
+            log stdout format raw local0
+        defaults
+            mode http
+            log global
+            timeout connect 5s
+            timeout client 75s
+            timeout server 60s
+            option http-keep-alive
+            http-reuse always
+            unique-id-format %[uuid]
+            log-format "{record}"
+        frontend edge
+            bind 127.0.0.1:{port} ssl crt {pair} strict-sni alpn h2,http/1.1 ssl-min-ver TLSv1.3 backlog 4096
+            http-request capture req.hdr(host) len 128
+            http-request capture req.hdr(referer) len 256
+            http-request capture req.hdr(user-agent) len 256
+            http-request set-header x-forwarded-for %[src]
+            http-request set-header x-forwarded-proto https
+            http-request set-header x-forwarded-host %[req.hdr(host)]
+            http-request set-header x-request-id %[unique-id]
+            default_backend app
+        backend app
+            server origin 127.0.0.1:{origin_port} pool-max-conn {KEPT_UPSTREAM}
+        """)
