@@ -84,6 +84,8 @@ class Bench:
         checks.does_the_job(peer, process.port)
         found = checks.handshake(process.port)
         self.tickets[subject] = found.pop("tickets")
+        if not peer.logged(process):
+            raise checks.Unfair(f"{subject} keeps no log")
         self.terms[subject] = found
         checks.same_terms(self.terms)
         self.proved.add(subject)
@@ -106,7 +108,8 @@ class Bench:
     def span(self, process, generator, path, pinned=True):
         """What `process` did for each request in the midst of a load: neither its beginning nor its end is in it."""
         seconds, warm_up = self.options.seconds, self.options.warm_up
-        count = getattr(generator, "done", self.origin_count)
+        count = self.origin_count if generator.reaches_origin else generator.done
+        before = count()
         generator.start(process.port, path, math.ceil(warm_up + seconds + 0.3))
         try:
             time.sleep(warm_up)
@@ -114,9 +117,12 @@ class Bench:
             begin = self.moment(pids, count)
             time.sleep(seconds)
             end = self.moment(pids, count)
-            generator.finish()
+            answers = generator.finish()
         finally:
             generator.stop()
+        # Two who counted; what was under way at the end may be in one and not in the other.
+        if abs(count() - before - answers) > 200 + 0.01 * answers:
+            raise checks.Unfair(f"{process.name}: {answers} answers of {count() - before} requests to the origin")
         spent = Moment(*(after - before for before, after in zip(begin, end)))
         if spent.requests < 20:
             raise checks.Unfair(f"{process.name} served {spent.requests} requests in {seconds} s: {process.said()}")

@@ -95,7 +95,8 @@ class Idle(Case):
             held = [self.connection(process.port) for _ in range(bench.options.idle)]
             time.sleep(2)
             after = accounting.pss(process.pids)
-            held[0].get("/data.json"), held[-1].get("/data.json")
+            held[0].get("/data.json")
+            held[-1].get("/data.json")
             for connection in held:
                 connection.stream.close()
             return {"kib": (after - before) / len(held) / 1024}

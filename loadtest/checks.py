@@ -59,9 +59,3 @@ def same_terms(found):
         if one != first:
             raise Unfair(f"the peers negotiate different terms: {terms}")
     return {key: value for key, value in first.items() if key != "certificate"}
-
-
-def keeps_a_log(peer, folder, process):
-    """Whether a line of JSON was kept for each request; for those whose log is text."""
-    place = {"nginx": folder / "nginx-access.ndjson", "haproxy": process.log}.get(peer.name)
-    return place is None or any(line.startswith("{") for line in place.read_text(errors="replace").splitlines())

@@ -1,8 +1,8 @@
 """What makes the load: wrk, oha and h2load as processes, and clients of our own where none of them will do.
 
-A generator is started, runs until it is stopped, and then says whether every answer was right. How many there
-were in a span of time is not asked of it: the origin counts (`accounting` and `cases`), so that the beginning
-of a tool, its handshakes and its connections, is in no figure.
+A generator is started, runs until it is over, and then says how many answers it had; any that was not right voids
+the run. How many there were in a span of time is not asked of it: the origin counts (`bench`), so that the
+beginning of a tool, its handshakes and its connections, is in no figure.
 """
 
 import json
@@ -26,6 +26,8 @@ class Failed(Exception):
 
 class Tool:
     """A load generator of somebody else's."""
+
+    reaches_origin = True
 
     def __init__(self, folder, cores):
         self.out = (folder / "generator.log").open("w+")
@@ -71,6 +73,7 @@ class Wrk(Tool):
     def check(self, text):
         if failed := re.search(r"(Socket errors|Non-2xx).*", text):
             raise Failed(f"wrk: {failed[0]}")
+        return int(re.search(r"(\d+) requests in", text)[1])
 
 
 class Oha(Tool):
@@ -80,10 +83,10 @@ class Oha(Tool):
 
     def __init__(self, folder, cores, connections=64):
         super().__init__(folder, cores)
-        self.connections = connections
+        self.connections, self.trusted = connections, folder / "chain.pem"
 
     def command(self, port, path, seconds):
-        options = ["--no-tui", "--output-format", "json", "--insecure", "--connect-to", f"{HOST}:{port}:127.0.0.1:{port}"]
+        options = ["--no-tui", "--output-format", "json", "--cacert", self.trusted, "--connect-to", f"{HOST}:{port}:127.0.0.1:{port}"]
         return ["oha", *options, "-z", f"{seconds}s", "-c", self.connections, f"https://{HOST}:{port}{path}"]
 
     def check(self, text):
@@ -93,27 +96,22 @@ class Oha(Tool):
         errors = {error: count for error, count in result["errorDistribution"].items() if "deadline" not in error}
         if set(codes) != {"200"} or errors:
             raise Failed(f"oha: {codes} {errors}")
+        return codes["200"]
 
 
 class H2load(Tool):
-    """Kept connections of HTTP/2; or of either version at a fixed rate, with the time that each answer took."""
+    """Kept connections of HTTP/2, several requests under way on each."""
 
     tool = "h2load"
 
-    def __init__(self, folder, cores, connections=16, streams=4, rate=None, version="h2"):
+    def __init__(self, folder, cores, connections=16, streams=4):
         super().__init__(folder, cores)
-        self.connections, self.streams, self.rate, self.version = connections, streams, rate, version
-        self.latencies = folder / "latencies.tsv"
+        self.connections, self.streams = connections, streams
 
     def command(self, port, path, seconds):
         options = ["-t", 1, "-c", self.connections, "-m", self.streams, "-D", seconds, "--warm-up-time", 0]
-        options += ["--npn-list", "h2" if self.version == "h2" else "http/1.1"]
-        if self.version != "h2":
-            options.append("--h1")
-        if self.rate:
-            self.latencies.unlink(missing_ok=True)
-            options += ["--rps", self.rate / self.connections, "--log-file", self.latencies]
-        return ["h2load", *options, "--connect-to", f"127.0.0.1:{port}", f"https://{HOST}:{port}{path}"]
+        options += ["--npn-list", "h2", "--connect-to", f"127.0.0.1:{port}"]
+        return ["h2load", *options, f"https://{HOST}:{port}{path}"]
 
     def check(self, text):
         counts = re.search(r"requests: .* (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", text)
@@ -122,25 +120,21 @@ class H2load(Tool):
             raise Failed(f"h2load: {text[-2000:]}")
         if int(counts[1]) == 0 or any(int(one) for one in [*counts.groups()[1:], *codes.groups()[1:]]):
             raise Failed(f"h2load: {counts[0]}; {codes[0]}")
-
-    def percentile(self, share, skip_s):
-        """Milliseconds within which `share` of the answers came, without the first seconds of the run."""
-        rows = [line.split() for line in self.latencies.read_text().splitlines()]
-        first = min(int(row[0]) for row in rows) + skip_s * 1_000_000
-        took = sorted(int(row[2]) for row in rows if int(row[0]) >= first)
-        return took[min(len(took) - 1, int(share * len(took)))] / 1000
+        return int(counts[1])
 
 
 class Clients:
     """Clients of our own, in threads of this process, each doing one thing after the other until stopped."""
 
+    reaches_origin = True
+
     def __init__(self, threads=8):
         self.threads = threads
+        self.counts = [0] * threads
 
     def start(self, port, path, _):
         self.port, self.path = port, path
         self.over = False
-        self.counts = [0] * self.threads
         self.failures = []
         self.running = [threading.Thread(target=self._run, args=(index,)) for index in range(self.threads)]
         for thread in self.running:
@@ -154,6 +148,7 @@ class Clients:
         self.stop()
         if self.failures:
             raise Failed(f"{type(self).__name__}: {self.failures[0]!r}, and {len(self.failures) - 1} more")
+        return self.done()
 
     def stop(self):
         self.over = True
@@ -209,6 +204,8 @@ class ResumedHandshakes(Clients):
 
 class RefusedNames(Clients):
     """A ClientHello with a name that is not filed, as a browser would send it, and whatever comes back."""
+
+    reaches_origin = False
 
     def begin(self):
         hello = client.hello(fixture.UNFILED)

@@ -30,7 +30,7 @@ HEAD_ROOM = 1.5
 def options():
     parser = argparse.ArgumentParser(prog="loadtest/run.sh", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, help="how often each case is measured (5)")
-    parser.add_argument("--seconds", type=float, help="how long each time (3)")
+    parser.add_argument("--seconds", type=float, help="how long each time (2.8)")
     parser.add_argument("--cases", type=lambda text: text.split(","), help=",".join(case.name for case in CASES))
     parser.add_argument("--peers", type=lambda text: text.split(","), default=list(peers.PEERS), help=",".join(peers.PEERS))
     parser.add_argument("--program", type=pathlib.Path, help="the program to measure; default: built as it is shipped")
@@ -40,9 +40,9 @@ def options():
     parser.add_argument("--publish", action="store_true", help="put the table of goals into docs/benchmarks.md")
     given = parser.parse_args()
     given.rounds = given.rounds or (2 if given.quick else 5)
-    given.seconds = given.seconds or (1.0 if given.quick else 3.0)
-    given.warm_up = 0.7 if given.quick else 1.0
-    given.idle = 1000 if given.quick else 3000
+    given.seconds = given.seconds or (1.0 if given.quick else 2.8)
+    given.warm_up = 0.7 if given.quick else 0.8
+    given.idle = min(1000 if given.quick else 3000, peers.CONNECTIONS * 3 // 4)
     for kind, words, known in (("case", given.cases or [], [case.name for case in CASES]), ("peer", given.peers, peers.PEERS)):
         if unknown := set(words) - set(known):
             parser.error(f"no such {kind}: {', '.join(unknown)}; there are: {', '.join(known)}")
@@ -69,7 +69,7 @@ def subjects(given):
     found[cases.OURS] = peers.Icpgate(given.program)
     found["icpgate, two workers"] = peers.Icpgate(given.program)
     if given.without_records:
-        found["icpgate, no records"] = peers.Icpgate(given.without_records)
+        found["icpgate, no records"] = peers.Icpgate(given.without_records, records=False)
     return found
 
 
@@ -77,7 +77,7 @@ def rounds(bench, results, given):
     """Measures everything in turn; each round begins with another subject."""
     for turn in range(given.rounds):
         for name, case in results.cases.items():
-            if name in results.skipped or turn >= (case.rounds or given.rounds):
+            if name in results.skipped or turn >= min(case.rounds or given.rounds, given.rounds):
                 continue
             present = [subject for subject in case.subjects if subject in bench.subjects]
             order = present[turn % len(present) :] + present[: turn % len(present)]
