@@ -31,7 +31,7 @@ use crate::listen::limits::Admission;
 use crate::listen::set::{ListenerSet, Standing};
 use crate::listen::{Edge, Phase};
 use crate::metrics::Metrics;
-use crate::proxy::{Proxy, Upstreams, checks};
+use crate::proxy::{Proxy, Upstreams, checks, upkeep};
 use crate::retention::Store;
 use crate::snapshot::{self, Snapshots};
 use crate::tls::Tickets;
@@ -82,7 +82,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), NotStarted> {
         admission: Admission::default(),
         connections: AtomicU64::new(1),
     });
-    let upstreams = Arc::new(Upstreams::default());
+    let upstreams = Arc::new(Upstreams::new(&edge.snapshots.load().config, &edge.metrics));
     let acceptor = Acceptor {
         edge: Arc::clone(&edge),
         serve: Proxy::new(Arc::clone(&edge), Arc::clone(&upstreams)).serve(),
@@ -97,6 +97,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), NotStarted> {
     let reload = reload::Reload::new(file, Arc::clone(&edge), tickets, log, built.files);
     let reloading = tokio::spawn(reload.run(signals.hangup));
     let checking = tokio::spawn(checks::run(Arc::clone(&edge), Arc::clone(&upstreams)));
+    let keeping_up = tokio::spawn(upkeep::run(Arc::clone(&edge), Arc::clone(&upstreams)));
     let mut binding =
         bind::Binding::new(ListenerSet::new(acceptor, loops), Arc::clone(&edge), upstreams, standing);
     binding.reconcile().await;
@@ -113,6 +114,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), NotStarted> {
     notify(&[NotifyState::Stopping]);
     reloading.abort();
     checking.abort();
+    keeping_up.abort();
     binding.close().await;
     tasks.close();
     let drain_timeout = edge.snapshots.load().config.limits.drain_timeout;

@@ -86,6 +86,8 @@ pub struct Config {
     pub origins: Vec<Origin>,
     /// What tells where clients are: networks of the mainland, or a country database.
     pub client_regions: Option<PathBuf>,
+    /// Who is asked for the addresses of servers' names; the system's name servers where this is empty.
+    pub name_servers: Vec<SocketAddr>,
     /// The local store of access records.
     pub access_log: AccessLog,
     /// Where the admin pages are.

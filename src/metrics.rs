@@ -40,8 +40,12 @@ pub struct Metrics {
     pub request_duration: Histogram,
     /// By origin and link, TLS included.
     pub upstream_connect: HistogramVec,
+    /// By origin and link: the handshake alone.
+    pub upstream_tls: HistogramVec,
     /// By origin and link.
     pub upstream_first_byte: HistogramVec,
+    /// By result.
+    pub name_lookups: IntCounterVec,
     /// By origin: requests sent again.
     pub retries: IntCounterVec,
     /// By origin: requests that found every server with as many as it may have.
@@ -131,6 +135,17 @@ impl Metrics {
                 "icpgate_upstream_connect_seconds",
                 "Time to connect to an upstream server, TLS included.",
             )?,
+            upstream_tls: histograms(
+                register,
+                "icpgate_upstream_tls_seconds",
+                "Time of the TLS handshake with an upstream server.",
+            )?,
+            name_lookups: counters(
+                register,
+                "icpgate_name_lookups_total",
+                "Questions for the addresses of upstream servers' names.",
+                &["result"],
+            )?,
             upstream_first_byte: histograms(
                 register,
                 "icpgate_upstream_first_byte_seconds",
@@ -193,6 +208,9 @@ impl Metrics {
         for result in ["applied", "rejected"] {
             self.reloads.with_label_values(&[result]);
         }
+        for result in ["answered", "missing", "failed"] {
+            self.name_lookups.with_label_values(&[result]);
+        }
         for listener in &snapshot.config.listeners {
             self.listener_bound.with_label_values(&[&*listener.name]);
             self.connections_open.with_label_values(&[&*listener.name]);
@@ -221,6 +239,9 @@ impl Metrics {
             for server in &state.origin.servers {
                 self.upstream_connect.with_label_values(&[&*state.origin.name, &*server.link]);
                 self.upstream_first_byte.with_label_values(&[&*state.origin.name, &*server.link]);
+                if state.tls.is_some() {
+                    self.upstream_tls.with_label_values(&[&*state.origin.name, &*server.link]);
+                }
             }
             for server in &state.servers {
                 let up = !server.health.is_ejected();

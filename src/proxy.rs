@@ -16,6 +16,7 @@ mod http2;
 mod pump;
 mod request;
 mod response;
+pub mod upkeep;
 mod upstream;
 
 use std::future::Future;

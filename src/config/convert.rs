@@ -6,6 +6,7 @@
 mod listeners;
 mod origins;
 mod resilience;
+mod resolver;
 mod sites;
 
 use std::cell::RefCell;
@@ -31,6 +32,7 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
     let node = fields.get("node").map_or_else(|| Some(host_name()), |node| node.name().map(Arc::from));
     let filings = fields.required("filings").and_then(|path| path.path(folder));
     let client_regions = or(fields.get("client_regions"), None, |path| path.path(folder).map(Some));
+    let name_servers = or(fields.get("resolver"), Vec::new(), resolver::name_servers);
     let access_log = section(fields.get("access_log"), default_access_log(), |v, d| access_log(v, folder, d));
     let admin = section(fields.get("admin"), SocketAddr::from(([127, 0, 0, 1], 9180)), admin);
     let log = section(fields.get("log"), DEFAULT_LOG, log);
@@ -53,6 +55,9 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
     if root.is_sound() {
         context.warn_of_unused(&listener_items, &origin_items, fields.get("client_regions"));
     }
+    if let Some(resolver) = fields.get("resolver") {
+        resolver::warn_of_useless(resolver, &origins);
+    }
     listeners::warn_of_lost_redirects(&listener_items, &listeners);
 
     Some(Config {
@@ -63,6 +68,7 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
         sites: sites.into_iter().collect::<Option<_>>()?,
         origins: origins.into_iter().collect::<Option<_>>()?,
         client_regions: client_regions?,
+        name_servers: name_servers?,
         access_log: access_log?,
         admin: admin?,
         log: log?,

@@ -22,7 +22,8 @@ macro_rules! sections {
 
 sections! {
     ICPGATE = "icpgate.yaml": [
-        "node", "filings", "listeners", "sites", "origins", "client_regions", "access_log", "admin", "log", "limits",
+        "node", "filings", "listeners", "sites", "origins", "client_regions", "resolver", "access_log",
+        "admin", "log", "limits",
     ];
     LISTENER = "listeners[]": [
         "name", "addresses", "protocol", "public_addresses", "refusal", "proxy_protocol", "trusted_proxies",
@@ -43,6 +44,7 @@ sections! {
     TIMEOUTS = "origins[].timeouts": ["connect", "first_byte", "idle"];
     ORIGIN_HEALTH = "origins[].health": ["kind", "path", "expect", "interval"];
     RETRIES = "origins[].retries": ["attempts", "budget", "per_try"];
+    RESOLVER = "resolver": ["servers"];
     ACCESS_LOG = "access_log": ["directory", "retention", "reserve", "when_full", "redact_query"];
     ADMIN = "admin": ["address"];
     LOG = "log": ["format", "level"];

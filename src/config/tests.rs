@@ -570,6 +570,24 @@ fn no_beginning_of_a_file_panics() {
 }
 
 #[test]
+fn name_servers() {
+    let text = |servers| LEAST.to_owned() + "resolver: {servers: " + servers + "}\n";
+    for (servers, message) in [
+        ("[]", "empty"),
+        ("[dns.example.com]", "is not an address of a name server"),
+        ("[10.0.0.2, \"10.0.0.2:53\"]", "twice"),
+    ] {
+        let loaded = load_text(&text(servers));
+        assert!(loaded.problems[0].message.contains(message), "{servers}: {:?}", loaded.problems);
+        assert!(loaded.value.is_none());
+    }
+    let named = |servers| text(servers).replace("10.0.1.10:8080", "app.example.com:8080");
+    let expected: [SocketAddr; 2] = ["10.0.0.2:53".parse().unwrap(), "[2001:db8::1]:5353".parse().unwrap()];
+    assert_eq!(valid(&named("[10.0.0.2, \"[2001:db8::1]:5353\"]")).name_servers, expected);
+    check_text(Severity::Warning, &text("[10.0.0.2]"), "resolver", "no server has a name");
+}
+
+#[test]
 fn problems_past_a_limit_are_counted() {
     let hosts = vec!["x"; 2_000].join(", ");
     let loaded = load_text(&LEAST.replace("www.example.cn", &hosts));

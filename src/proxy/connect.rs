@@ -6,6 +6,8 @@
 
 mod establish;
 mod names;
+mod race;
+mod socket;
 
 use std::collections::HashMap;
 use std::io;
@@ -13,11 +15,15 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::time::Instant;
 
+use crate::config::Config;
 use crate::listen::wire::Wire;
 use crate::metrics::Metrics;
+use crate::origin::ServerHost;
 use crate::snapshot::{OriginState, ServerState};
+use establish::Established;
 use names::Names;
 
 /// The most connections that are kept to one server.
@@ -76,13 +82,28 @@ pub(super) enum ConnectionOrigin {
     Kept,
 }
 
-impl Default for Upstreams {
-    fn default() -> Self {
-        Self { started: Instant::now(), kept: Mutex::default(), names: Names::default() }
-    }
-}
-
 impl Upstreams {
+    /// Nothing is known of the servers that `config` names.
+    pub fn new(config: &Config, metrics: &Metrics) -> Self {
+        let upstreams = Self {
+            started: Instant::now(),
+            kept: Mutex::default(),
+            names: Names::new(&config.name_servers, metrics.clone()),
+        };
+        upstreams.configure(config);
+        upstreams
+    }
+
+    /// Knows the names of the servers that `config` names, and no others.
+    pub fn configure(&self, config: &Config) {
+        let servers = config.origins.iter().flat_map(|origin| &origin.servers);
+        let names = servers.filter_map(|server| match &server.host {
+            ServerHost::Name(name) => Some(name),
+            ServerHost::Address(_) => None,
+        });
+        self.names.configure(&config.name_servers, names);
+    }
+
     /// The time that server health is told in.
     pub fn now(&self) -> Duration {
         self.started.elapsed()
@@ -147,7 +168,7 @@ impl Upstreams {
             return Err(io::ErrorKind::NotFound.into());
         };
         let (began, since) = (Instant::now(), self.now());
-        let attempt = establish::establish(&self.names, state, server, told);
+        let attempt = establish::establish(&self.names, server, state.tls.as_ref(), told);
         let outcome = match tokio::time::timeout(state.origin.timeouts.connect, attempt).await {
             Ok(outcome) => outcome,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
@@ -160,7 +181,19 @@ impl Upstreams {
                 tracing::warn!(origin = %state.origin.name, server = %health.label, %error, "cannot be connected to");
             }
         }
-        outcome
+        let Established { transport, address, local, took } = outcome?;
+        tracing::debug!(origin = %state.origin.name, server = %health.label, %address, lookup = ?took.lookup,
+            connect = ?took.connect, tls = ?took.tls, "connected");
+        if let Some(tls) = took.tls {
+            metrics.upstream_tls.with_label_values(&labels).observe(tls.as_secs_f64());
+        }
+        let wire = Wire::new(transport, BytesMut::new());
+        Ok(UpstreamConnection { wire, address, local, origin: ConnectionOrigin::New, told })
+    }
+
+    /// Asks for the names whose answers are about to be too old.
+    pub(super) fn refresh_names(&self) {
+        self.names.refresh();
     }
 
     fn kept(&self) -> MutexGuard<'_, HashMap<usize, Kept>> {

@@ -24,6 +24,7 @@ mod footer;
 mod hello;
 mod layers;
 mod limits;
+mod names;
 mod proxy_protocol;
 mod proxying;
 mod records;

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "topics come one by one")]
 
 pub(crate) mod client;
+pub(crate) mod dns;
 pub(crate) mod edge;
 pub(crate) mod faketime;
 pub(crate) mod hello;

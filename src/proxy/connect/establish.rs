@@ -2,54 +2,106 @@
 //!
 //! Whoever calls bounds the time.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
+use super::Told;
 use super::names::Names;
-use super::{ConnectionOrigin, Told, UpstreamConnection};
+use super::race::{Finish, race};
+use super::socket;
 use crate::listen::proxy_protocol;
 use crate::listen::transport::Transport;
-use crate::listen::wire::Wire;
 use crate::origin::{Server, ServerHost};
-use crate::snapshot::OriginState;
+use crate::snapshot::OriginTls;
 
 /// The most addresses of a name that are tried for one connection.
-const ADDRESSES: usize = 4;
+const ADDRESSES: usize = 8;
+
+/// A connection, ready for the first request.
+#[derive(Debug)]
+pub(super) struct Established {
+    pub(super) transport: Transport,
+    pub(super) address: SocketAddr,
+    pub(super) local: Option<SocketAddr>,
+    pub(super) took: Took,
+}
+
+/// How long each part of it took.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Took {
+    /// To know the addresses.
+    pub(super) lookup: Duration,
+    /// From then on until TCP was there.
+    pub(super) connect: Duration,
+    /// The handshake; `None` in clear text.
+    pub(super) tls: Option<Duration>,
+}
 
 /// A new connection to `server`, TLS included: to the first of its addresses that takes it.
 pub(super) async fn establish(
     names: &Names,
-    state: &OriginState,
     server: &Server,
+    tls: Option<&OriginTls>,
     told: Option<Told>,
-) -> io::Result<UpstreamConnection> {
-    let addresses = match &server.host {
-        ServerHost::Address(address) => vec![*address],
-        ServerHost::Name(name) => names.resolve(name.as_str(), server.port).await?,
+) -> io::Result<Established> {
+    let began = Instant::now();
+    let name = match &server.host {
+        ServerHost::Address(_) => None,
+        ServerHost::Name(name) => Some(name),
     };
-    let mut last = io::Error::other("the name has no address");
-    for address in addresses.into_iter().take(ADDRESSES) {
-        match open(state, SocketAddr::new(address, server.port), told).await {
-            Ok(connection) => return Ok(connection),
-            Err(error) => last = error,
+    let mut left: VecDeque<SocketAddr> = match &server.host {
+        ServerHost::Address(address) => [SocketAddr::new(*address, server.port)].into(),
+        ServerHost::Name(name) => {
+            let addresses = names.addresses(name).await?;
+            addresses
+                .into_iter()
+                .take(ADDRESSES)
+                .map(|address| SocketAddr::new(address, server.port))
+                .collect()
+        }
+    };
+    let lookup = began.elapsed();
+    loop {
+        let began = Instant::now();
+        let Finish { winner, failed, overtaken } = race(&mut left, socket::connect).await;
+        if let Some(name) = name {
+            names.shun(name, failed.iter().chain(&overtaken).map(SocketAddr::ip));
+        }
+        let (address, socket) = winner?;
+        let connect = began.elapsed();
+        let local = socket.local_addr().ok();
+        match begin(socket, tls, told).await {
+            Ok((transport, tls)) => {
+                let took = Took { lookup, connect, tls };
+                return Ok(Established { transport, address, local, took });
+            }
+            Err(error) => {
+                if let Some(name) = name {
+                    names.shun(name, [address.ip()]);
+                }
+                left.extend(overtaken);
+                if left.is_empty() {
+                    return Err(error);
+                }
+            }
         }
     }
-    Err(last)
 }
 
-async fn open(
-    state: &OriginState,
-    address: SocketAddr,
+/// Says who the client is, where that is wanted, and shakes hands.
+async fn begin(
+    mut socket: TcpStream,
+    tls: Option<&OriginTls>,
     told: Option<Told>,
-) -> io::Result<UpstreamConnection> {
-    let mut socket = TcpStream::connect(address).await?;
-    socket.set_nodelay(true)?;
+) -> io::Result<(Transport, Option<Duration>)> {
     match told {
         None => {}
         Some(Told::Local) => socket.write_all(&proxy_protocol::LOCAL_HEADER).await?,
@@ -57,14 +109,9 @@ async fn open(
             socket.write_all(&proxy_protocol::write(client, destination)).await?;
         }
     }
-    let local = socket.local_addr().ok();
-    let transport = match &state.tls {
-        None => Transport::Tcp(socket),
-        Some(tls) => {
-            let connector = TlsConnector::from(Arc::clone(&tls.config));
-            Transport::Client(Box::new(connector.connect(tls.server_name.clone(), socket).await?))
-        }
-    };
-    let wire = Wire::new(transport, BytesMut::new());
-    Ok(UpstreamConnection { wire, address, local, origin: ConnectionOrigin::New, told })
+    let Some(tls) = tls else { return Ok((Transport::Tcp(socket), None)) };
+    let began = Instant::now();
+    let connector = TlsConnector::from(Arc::clone(&tls.config));
+    let stream = connector.connect(tls.server_name.clone(), socket).await?;
+    Ok((Transport::Client(Box::new(stream)), Some(began.elapsed())))
 }

@@ -134,6 +134,21 @@ impl Origin {
         Self::start(move |_| ok(text)).await
     }
 
+    /// The same at an address of the test's choice.
+    pub(crate) async fn text_at(address: SocketAddr, text: &'static str) -> Self {
+        Self::start_at(address, move |_| ok(text)).await
+    }
+
+    /// Answers each request as `answer` says, at an address of the test's choice.
+    pub(crate) async fn start_at(
+        address: SocketAddr,
+        answer: impl Fn(&Request) -> Script + Send + Sync + 'static,
+    ) -> Self {
+        let mut origin = Self::down_at(address, answer, None);
+        origin.up();
+        origin
+    }
+
     /// The same over TLS.
     pub(crate) async fn tls(
         config: Arc<ServerConfig>,
@@ -149,7 +164,16 @@ impl Origin {
         answer: impl Fn(&Request) -> Script + Send + Sync + 'static,
         tls: Option<Arc<ServerConfig>>,
     ) -> Self {
-        let reserved = socket(SocketAddr::from(([127, 0, 0, 1], 0)));
+        Self::down_at(SocketAddr::from(([127, 0, 0, 1], 0)), answer, tls)
+    }
+
+    /// The same at an address of the test's choice.
+    pub(crate) fn down_at(
+        address: SocketAddr,
+        answer: impl Fn(&Request) -> Script + Send + Sync + 'static,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Self {
+        let reserved = socket(address);
         let address = reserved.local_addr().unwrap().as_socket().unwrap();
         let shared = Arc::new(Shared { answer: Box::new(answer), tls });
         Self { address, seen: Arc::default(), shared, listening: None, _reserved: reserved }

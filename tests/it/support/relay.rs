@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -112,6 +112,33 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         self.relaying.abort();
+    }
+}
+
+/// An address that accepts no connection and refuses none: what is sent there gets lost.
+#[derive(Debug)]
+pub(crate) struct BlackHole {
+    pub(crate) address: SocketAddr,
+    _listener: Socket,
+    _queued: Vec<TcpStream>,
+}
+
+impl BlackHole {
+    /// At an address that nobody else has.
+    pub(crate) async fn at(address: SocketAddr) -> Self {
+        let listener = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+        listener.bind(&address.into()).expect("a free address");
+        listener.listen(0).expect("it is bound");
+        let address = listener.local_addr().expect("it is bound").as_socket().expect("an address");
+        // The queue is full as soon as one connection is not taken.
+        let mut queued = Vec::new();
+        while let Ok(connected) =
+            tokio::time::timeout(Duration::from_millis(100), TcpStream::connect(address)).await
+        {
+            queued.push(connected.expect("it is queued"));
+            assert!(queued.len() < 10, "the queue has no end");
+        }
+        Self { address, _listener: listener, _queued: queued }
     }
 }
 

@@ -1,0 +1,32 @@
+//! Sockets to upstream servers: how they are set, and what that promises.
+//!
+//! A path that has died is noticed within 15 seconds, whether something was sent along it or not.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpSocket, TcpStream};
+
+/// A connection that is silent for so long is probed.
+const PROBED_AFTER: Duration = Duration::from_secs(5);
+/// From one probe to the next.
+const PROBED_EVERY: Duration = Duration::from_secs(3);
+/// So many probes without an answer end it.
+const PROBES: u32 = 3;
+/// What was sent must be acknowledged within this time. A segment is sent some six times in it, so that
+/// heavy loss alone ends hardly any connection.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(15);
+
+/// Connects to `address`.
+pub(super) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_nodelay(true)?;
+    let probes = TcpKeepalive::new().with_time(PROBED_AFTER).with_interval(PROBED_EVERY).with_retries(PROBES);
+    SockRef::from(&socket).set_tcp_keepalive(&probes)?;
+    let stream = socket.connect(address).await?;
+    // Not earlier, since it would bound the time to connect, which the origin's own timeout does.
+    SockRef::from(&stream).set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN))?;
+    Ok(stream)
+}
