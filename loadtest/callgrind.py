@@ -13,6 +13,10 @@ import subprocess
 Dump = collections.namedtuple("Dump", "path instructions system_calls functions")
 
 
+class Failed(Exception):
+    """Nothing was counted."""
+
+
 class Callgrind:
     """A program that runs until `stop`."""
 
@@ -39,7 +43,7 @@ class Callgrind:
         self._tell("dump")
         paths = sorted(self.folder.glob(f"callgrind.out.{self.dumps}-*"))
         if not paths:
-            raise RuntimeError(f"callgrind left no dump in {self.folder}")
+            raise Failed("callgrind left no dump")
         return [read(path) for path in paths]
 
     def running(self):
@@ -59,7 +63,11 @@ class Callgrind:
 
     def _tell(self, word):
         command = ["vgdb", f"--vgdb-prefix={self.folder}/vgdb", f"--pid={self.process.pid}", word]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+        except subprocess.SubprocessError as failure:
+            # A program that waits can only be told where ptrace is permitted, as it is by default.
+            raise Failed(f"valgrind cannot be told to {word} (is ptrace forbidden here?): {failure.stderr or failure}") from None
 
 
 def read(path):

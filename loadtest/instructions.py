@@ -15,9 +15,10 @@ import re
 import sys
 import tempfile
 
+import callgrind
+import client
 import exchanges
 import fixture
-from callgrind import Callgrind
 from origin import Origin
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -54,7 +55,7 @@ def measure(program, cases, out):
         fixture.certify(folder, fixture.HOST)
         port, admin_port = fixture.free_ports(2)
         config = fixture.configure(folder, port, admin_port, Origin().port)
-        process = Callgrind([program, "run", "--config", config], folder, core)
+        process = callgrind.Callgrind([program, "run", "--config", config], folder, core)
         try:
             if not fixture.answers(port, process.running):
                 sys.exit("instructions: not served:\n" + (folder / "program.log").read_text(errors="replace"))
@@ -124,4 +125,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (callgrind.Failed, client.Unexpected, OSError) as failure:
+        sys.exit(f"instructions: {failure}")
