@@ -66,6 +66,7 @@ def expect(path, body):
 CASES = {
     "json": kept(client.Http1, "/data.json", 400),
     "html": kept(client.Http1, "/index.html", 400),
+    "chunked": kept(client.Http1, "/chunked.html", 400),
     "html_h2": kept(client.Http2, "/index.html", 400),
     "large": kept(client.Http1, "/large.bin", 20),
     "handshake": Case(60, None, handshake),

@@ -35,6 +35,7 @@ def data(size=1 << 10):
 # What the origin serves at which path: its type and its bytes.
 BODIES = {
     "/index.html": ("text/html; charset=utf-8", page()),
+    "/chunked.html": ("text/html; charset=utf-8", page()),
     "/data.json": ("application/json", data()),
     "/large.bin": ("application/octet-stream", bytes(range(256)) * (MEGABYTE // 256)),
 }

@@ -10,14 +10,18 @@ import threading
 from fixture import BODIES
 
 
-def answer(kind, body):
-    """The whole answer, as nginx would give it."""
-    head = f"HTTP/1.1 200 OK\r\nServer: origin\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
-    head += 'Last-Modified: Mon, 02 Mar 2026 02:00:00 GMT\r\nConnection: keep-alive\r\nETag: "69a4f2a0-2800"\r\n'
-    return (head + "Accept-Ranges: bytes\r\n\r\n").encode() + body
+def answer(path, kind, body):
+    """The whole answer, as nginx would give it; or in chunks, as programs do."""
+    head = f"HTTP/1.1 200 OK\r\nServer: origin\r\nContent-Type: {kind}\r\nConnection: keep-alive\r\n"
+    if path == "/chunked.html":
+        parts = [body[begin : begin + 4096] for begin in range(0, len(body), 4096)] + [b""]
+        body = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+        return (head + "Transfer-Encoding: chunked\r\n\r\n").encode() + body
+    head += f"Content-Length: {len(body)}\r\nLast-Modified: Mon, 02 Mar 2026 02:00:00 GMT\r\n"
+    return (head + 'ETag: "69a4f2a0-2800"\r\nAccept-Ranges: bytes\r\n\r\n').encode() + body
 
 
-ANSWERS = {path.encode(): answer(kind, body) for path, (kind, body) in BODIES.items()}
+ANSWERS = {path.encode(): answer(path, *content) for path, content in BODIES.items()}
 
 
 class Exchanges(socketserver.BaseRequestHandler):
