@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod explain;
 pub mod logs;
+mod probe;
 mod run;
 
 use std::io::Write as _;
@@ -36,6 +37,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Serve a demonstration with certificates, origins and an allowlist of its own.
     Demo(demo::DemoArgs),
+    /// Say how long every upstream server takes: DNS, connect, TLS, first byte.
+    Probe(probe::ProbeArgs),
     /// Read kept access records.
     Logs {
         #[command(subcommand)]
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&args, &mut std::io::stdout().lock()),
         Command::Explain(args) => explain::explain(&args, &mut std::io::stdout().lock()),
         Command::Demo(args) => demo::demo(&args),
+        Command::Probe(args) => probe::probe(&args, &mut std::io::stdout().lock()),
         Command::Logs { command } => match command {
             LogsCommand::Export(args) => {
                 let out = &mut std::io::BufWriter::new(std::io::stdout().lock());

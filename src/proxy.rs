@@ -31,7 +31,7 @@ use crate::hostname::Hostname;
 use crate::listen::accept::Serve;
 use crate::listen::{Connection, Edge, HttpVersion, Phase};
 
-pub use connect::Upstreams;
+pub use connect::{Upstreams, measure};
 
 /// How long a connection that has not sent its first request may still do so once the program ends.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);

@@ -5,6 +5,7 @@
 //! belongs to that client too.
 
 mod establish;
+pub mod measure;
 mod names;
 mod race;
 mod socket;

@@ -25,6 +25,7 @@ mod hello;
 mod layers;
 mod limits;
 mod names;
+mod probe;
 mod proxy_protocol;
 mod proxying;
 mod records;

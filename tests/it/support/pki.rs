@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// A certificate authority.
 pub(crate) struct Authority {
@@ -85,6 +85,21 @@ impl Authority {
 }
 
 impl Pair {
+    /// A server that shows this pair to everybody, and takes `alpn`.
+    pub(crate) fn server_config(&self, alpn: &[&str]) -> ServerConfig {
+        let chain =
+            CertificateDer::pem_slice_iter(self.chain.as_bytes()).collect::<Result<_, _>>().expect("PEM");
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("PEM");
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .expect("a pair");
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        config
+    }
+
     /// Writes `NAME.pem` and `NAME.key` into `folder`; the key is its owner's alone. Each replaces what
     /// was there by a rename.
     pub(crate) fn write(&self, folder: &Path, name: &str) {

@@ -119,8 +119,8 @@ impl Drop for Relay {
 #[derive(Debug)]
 pub(crate) struct BlackHole {
     pub(crate) address: SocketAddr,
-    _listener: Socket,
-    _queued: Vec<TcpStream>,
+    listener: Socket,
+    queued: Vec<TcpStream>,
 }
 
 impl BlackHole {
@@ -138,7 +138,36 @@ impl BlackHole {
             queued.push(connected.expect("it is queued"));
             assert!(queued.len() < 10, "the queue has no end");
         }
-        Self { address, _listener: listener, _queued: queued }
+        Self { address, listener, queued }
+    }
+
+    /// Accepts from now on, and answers whatever comes with 200. Who tries already gets through with the
+    /// next segment that is sent to begin a connection: the second goes out after one second.
+    pub(crate) fn opens(self) -> Opened {
+        self.listener.set_nonblocking(true).expect("set");
+        self.listener.listen(128).expect("it is bound");
+        let listener = TcpListener::from_std(self.listener.into()).expect("it listens");
+        drop(self.queued);
+        Opened(tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    // Who has gone needs no answer.
+                    if near.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {
+                        let _ = near.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+                    }
+                });
+            }
+        }))
+    }
+}
+
+/// A black hole that has opened, for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Opened(JoinHandle<()>);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
