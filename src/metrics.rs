@@ -46,6 +46,10 @@ pub struct Metrics {
     pub upstream_first_byte: HistogramVec,
     /// By result.
     pub name_lookups: IntCounterVec,
+    /// By origin and server, of those that connections are kept ready to.
+    pub upstream_ready: IntGaugeVec,
+    /// By origin and result.
+    pub upstream_preconnects: IntCounterVec,
     /// By origin: requests sent again.
     pub retries: IntCounterVec,
     /// By origin: requests that found every server with as many as it may have.
@@ -139,6 +143,18 @@ impl Metrics {
                 register,
                 "icpgate_upstream_tls_seconds",
                 "Time of the TLS handshake with an upstream server.",
+            )?,
+            upstream_ready: gauges(
+                register,
+                "icpgate_upstream_ready",
+                "Connections that are kept ready to an upstream server.",
+                &["origin", "server"],
+            )?,
+            upstream_preconnects: counters(
+                register,
+                "icpgate_upstream_preconnects_total",
+                "Connections made to be ready.",
+                &["origin", "result"],
             )?,
             name_lookups: counters(
                 register,
@@ -234,6 +250,11 @@ impl Metrics {
             }
         }
         for state in &snapshot.origins {
+            if state.origin.pool.preconnect > 0 {
+                for result in ["made", "failed"] {
+                    self.upstream_preconnects.with_label_values(&[&*state.origin.name, result]);
+                }
+            }
             self.retries.with_label_values(&[&*state.origin.name]);
             self.upstream_overflow.with_label_values(&[&*state.origin.name]);
             for server in &state.origin.servers {

@@ -47,6 +47,10 @@ pub struct Origin {
     /// The most requests that one of its servers has at once, those that wait for a connection to it
     /// included.
     pub max_in_flight: u32,
+    /// How connections to them are kept.
+    pub pool: Pool,
+    /// How connections to them share the way with others; `None` as the system does.
+    pub congestion: Option<Arc<str>>,
 }
 
 /// What is done all the time to see whether a server is well.
@@ -70,6 +74,21 @@ pub enum Probe {
         /// With a status of one of these.
         expect: Vec<RangeInclusive<u16>>,
     },
+}
+
+/// How connections to servers are kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Pool {
+    /// The most that are kept for the next request, to one server.
+    pub max_idle: usize,
+    /// So many are made before anybody asks, to one server.
+    pub preconnect: usize,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self { max_idle: 256, preconnect: 0 }
+    }
 }
 
 /// One upstream server.

@@ -4,6 +4,7 @@
 //! loaded one keeps seeing the same generation.
 
 mod build;
+mod kernel;
 mod stamps;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::origin::load::Load;
 use crate::origin::{Memory, Origin, OriginId};
 use crate::route::ClientRegions;
 use crate::tls::Certificate;
+use crate::tls::roots::Fingerprint;
 
 pub use build::{Built, build};
 pub use stamps::Stamps;
@@ -78,6 +80,15 @@ pub struct OriginTls {
     pub config: Arc<ClientConfig>,
     /// The name that is sent and verified.
     pub server_name: ServerName<'static>,
+    /// Of the roots.
+    pub(crate) roots: Fingerprint,
+}
+
+impl OriginTls {
+    /// Whether a connection made under `other` is as good as one made under this.
+    fn verifies_as(&self, other: &Self) -> bool {
+        self.server_name == other.server_name && self.roots == other.roots
+    }
 }
 
 /// One server of an origin. It is the same value for as long as snapshots name the same server, so

@@ -5,6 +5,7 @@
 
 mod listeners;
 mod origins;
+mod pool;
 mod resilience;
 mod resolver;
 mod sites;

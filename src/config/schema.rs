@@ -38,10 +38,11 @@ sections! {
     MATCH = "sites[].routes[].match": ["path", "path_exact", "method", "header", "clients"];
     ORIGIN = "origins[]": [
         "name", "region", "scheme", "server_name", "trust", "servers", "health", "timeouts", "retries",
-        "max_in_flight", "host", "proxy_protocol",
+        "max_in_flight", "host", "proxy_protocol", "pool", "congestion",
     ];
     SERVER = "origins[].servers[]": ["address", "weight", "backup", "link"];
     TIMEOUTS = "origins[].timeouts": ["connect", "first_byte", "idle"];
+    POOL = "origins[].pool": ["max_idle", "preconnect"];
     ORIGIN_HEALTH = "origins[].health": ["kind", "path", "expect", "interval"];
     RETRIES = "origins[].retries": ["attempts", "budget", "per_try"];
     RESOLVER = "resolver": ["servers"];

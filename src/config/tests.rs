@@ -232,7 +232,7 @@ fn keys_and_types() {
     fatal("hosts: [www.example.cn]", "hosts: www.example.cn", "sites[0].hosts", "expected a list");
     fatal("hosts: [www.example.cn]", "hosts: []", "sites[0].hosts", "the list is empty");
     fatal("filings:", "<<: {}\nfilings:", "\"<<\"", "unknown key");
-    for key in ["pool", "weight"] {
+    for key in ["pools", "weight"] {
         let changed = format!("{{name: app, {key}: {{}},");
         fatal("{name: app,", &changed, &format!("origins[0].{key}"), "unknown key");
     }
@@ -567,6 +567,28 @@ fn no_beginning_of_a_file_panics() {
         let loaded = parse(Path::new("a.yaml"), &EXAMPLE.as_bytes()[..end]);
         assert!(loaded.value.is_some() || !loaded.problems.is_empty());
     }
+}
+
+#[test]
+fn pools_and_congestion_control() {
+    let servers = "servers: [\"10.0.1.10:8080\"]";
+    for (more, place, message) in [
+        ("pool: {preconnect: 4, max_idle: 3}", "pool", "preconnect is 4, and max_idle 3"),
+        ("pool: {max_idle: 70000}", "pool.max_idle", "from 0 to 65536"),
+        ("pool: {preconnect: -1}", "pool.preconnect", "from 0 to 256"),
+        ("pool: {preconnect: 1}, proxy_protocol: v2", "pool.preconnect", "no effect"),
+        ("congestion: BBR", "congestion", "at most 15 lower-case letters"),
+    ] {
+        let place = format!("origins[0].{place}");
+        fatal(servers, &format!("{servers}, {more}"), &place, message);
+    }
+    let text =
+        LEAST.replace(servers, &format!("{servers}, pool: {{max_idle: 10, preconnect: 4}}, congestion: bbr"));
+    let origin = &valid(&text).origins[0];
+    assert_eq!(
+        (origin.pool.max_idle, origin.pool.preconnect, origin.congestion.as_deref()),
+        (10, 4, Some("bbr"))
+    );
 }
 
 #[test]

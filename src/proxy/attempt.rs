@@ -213,7 +213,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
             && let Some(wire) = wire.take()
         {
             let connection = UpstreamConnection { wire, address, local, origin: came_from, told };
-            self.proxy.upstreams.keep(candidate.server, connection, origin.timeouts.idle);
+            self.proxy.upstreams.keep(candidate.server, connection, &candidate.origin.origin);
         }
         ended
     }

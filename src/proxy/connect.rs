@@ -22,13 +22,10 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::listen::wire::Wire;
 use crate::metrics::Metrics;
-use crate::origin::ServerHost;
+use crate::origin::{Origin, ServerHost};
 use crate::snapshot::{OriginState, ServerState};
 use establish::Established;
 use names::Names;
-
-/// The most connections that are kept to one server.
-const KEPT_PER_SERVER: usize = 256;
 
 /// What is known of upstream servers besides their health.
 #[derive(Debug)]
@@ -141,8 +138,11 @@ impl Upstreams {
         }
     }
 
-    /// Keeps a connection whose exchange is over for `lifetime`.
-    pub(super) fn keep(&self, server: &Arc<ServerState>, connection: UpstreamConnection, lifetime: Duration) {
+    /// Keeps a connection to a server of `origin` that has nothing to do.
+    pub(super) fn keep(&self, server: &Arc<ServerState>, connection: UpstreamConnection, origin: &Origin) {
+        if origin.pool.max_idle == 0 {
+            return;
+        }
         let mut guard = self.kept();
         let kept = guard
             .entry(key(server))
@@ -151,10 +151,29 @@ impl Upstreams {
             *kept = Kept { server: Arc::downgrade(server), idle: Vec::new() };
         }
         // The oldest makes room: it may be of a client that is gone.
-        let oldest = (kept.idle.len() >= KEPT_PER_SERVER).then(|| kept.idle.remove(0));
-        kept.idle.push(Idle { connection, until: Instant::now() + lifetime });
+        let oldest = (kept.idle.len() >= origin.pool.max_idle).then(|| kept.idle.remove(0));
+        kept.idle.push(Idle { connection, until: Instant::now() + origin.timeouts.idle });
         drop(guard);
         drop(oldest);
+    }
+
+    /// How many kept connections to a server are as they were left. Those that are not are closed.
+    pub(super) fn ready(&self, server: &Arc<ServerState>) -> usize {
+        let now = Instant::now();
+        let mut kept = self.kept();
+        let Some(known) = kept.get_mut(&key(server)).filter(|known| known.server.strong_count() > 0) else {
+            return 0;
+        };
+        let (mut stays, mut goes) = (Vec::with_capacity(known.idle.len()), Vec::new());
+        for mut idle in known.idle.drain(..) {
+            let is_ready = idle.until > now && idle.connection.wire.is_quiet();
+            if is_ready { stays.push(idle) } else { goes.push(idle) }
+        }
+        known.idle = stays;
+        let ready = known.idle.len();
+        drop(kept);
+        drop(goes);
+        ready
     }
 
     /// A new connection to the server at `place` of an origin, TLS included, within the origin's limit.
@@ -169,7 +188,7 @@ impl Upstreams {
             return Err(io::ErrorKind::NotFound.into());
         };
         let (began, since) = (Instant::now(), self.now());
-        let attempt = establish::establish(&self.names, server, state.tls.as_ref(), told);
+        let attempt = establish::establish(&self.names, &state.origin, server, state.tls.as_ref(), told);
         let outcome = match tokio::time::timeout(state.origin.timeouts.connect, attempt).await {
             Ok(outcome) => outcome,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),

@@ -10,16 +10,17 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rustls::pki_types::ServerName;
 
-use super::{OriginState, OriginTls, Regions, ServerState, Snapshot, Stamps};
+use super::{OriginState, OriginTls, Regions, ServerState, Snapshot, Stamps, kernel};
 use crate::access::QueryRedaction;
 use crate::clock::{Moment, Within};
 use crate::config::problem::{Problem, Severity};
 use crate::config::{self, Config, Protocol, Site, Unreadable};
 use crate::gate::{CertificateNeed, Filings, Gate, ListenerGate, ListenerId, SiteGate, SiteId};
-use crate::hostname::HostTable;
+use crate::hostname::{HostTable, Hostname};
 use crate::origin::{Origin, Scheme};
+use crate::tls::Tickets;
 use crate::tls::certificates::{self, Certificate};
-use crate::tls::{Tickets, roots};
+use crate::tls::roots::Roots;
 
 /// What came of an attempt.
 #[derive(Debug)]
@@ -190,34 +191,46 @@ fn origin_state(
     previous: Option<&Snapshot>,
     problems: &mut Vec<Problem>,
 ) -> Option<OriginState> {
+    let before =
+        previous.and_then(|previous| previous.origins.iter().find(|known| known.origin.name == origin.name));
+    if let Some(congestion) = &origin.congestion
+        && let Err(message) = kernel::offers_congestion(congestion)
+    {
+        problems.push(Problem {
+            severity: Severity::Warning,
+            file: config.file.clone(),
+            place: format!("origins[{place}].congestion"),
+            message,
+            hint: Some(format!(
+                "load it (modprobe tcp_{congestion}) and allow it (sysctl net.ipv4.tcp_allowed_congestion_control); \
+                 until then the system's own is used"
+            )),
+        });
+    }
     let tls = match &origin.scheme {
         Scheme::Http => None,
-        Scheme::Https { server_name, trust } => {
-            let checked = roots::client_config(trust.as_deref()).and_then(|config| {
-                let server_name = ServerName::try_from(server_name.as_str().to_owned());
-                server_name.map(|name| (config, name)).map_err(|error| error.to_string())
-            });
-            match checked {
-                Ok((config, server_name)) => Some(OriginTls { config, server_name }),
-                Err(message) => {
-                    problems.push(Problem {
-                        severity: Severity::Fatal,
-                        file: config.file.clone(),
-                        place: format!("origins[{place}].trust"),
-                        message,
-                        hint: Some("give a PEM file with the certificates of the origin's CA".to_owned()),
-                    });
-                    return None;
-                }
+        Scheme::Https { server_name, trust } => match origin_tls(server_name, trust.as_deref(), before) {
+            Ok(tls) => Some(tls),
+            Err(message) => {
+                problems.push(Problem {
+                    severity: Severity::Fatal,
+                    file: config.file.clone(),
+                    place: format!("origins[{place}].trust"),
+                    message,
+                    hint: Some("give a PEM file with the certificates of the origin's CA".to_owned()),
+                });
+                return None;
             }
-        }
+        },
     };
     // A server is the same one as before only when it is spoken to in the same way, so that no kept
     // connection outlives the verification it was made under.
-    let before =
-        previous.and_then(|previous| previous.origins.iter().find(|known| known.origin.name == origin.name));
     let known: HashMap<&str, &Arc<ServerState>> = before
-        .filter(|known| known.origin.scheme == origin.scheme && tls.is_none())
+        .filter(|known| match (&known.tls, &tls) {
+            (Some(known), Some(tls)) => tls.verifies_as(known),
+            (None, None) => known.origin.scheme == origin.scheme,
+            _ => false,
+        })
         .map(|known| known.servers.iter().map(|server| (server.label.as_str(), server)).collect())
         .unwrap_or_default();
     let servers = origin
@@ -244,6 +257,24 @@ fn origin_state(
         memory: before.map(|before| Arc::clone(&before.memory)).unwrap_or_default(),
         turn: Default::default(),
     })
+}
+
+/// What TLS to an origin needs; the same as before while nothing of it has changed, so that sessions are
+/// resumed.
+fn origin_tls(
+    server_name: &Hostname,
+    trust: Option<&Path>,
+    before: Option<&OriginState>,
+) -> Result<OriginTls, String> {
+    let loaded = Roots::load(trust)?;
+    let server_name =
+        ServerName::try_from(server_name.as_str().to_owned()).map_err(|error| error.to_string())?;
+    let roots = loaded.fingerprint;
+    let known = before.and_then(|before| before.tls.as_ref());
+    match known.filter(|known| known.roots == roots && known.server_name == server_name) {
+        Some(known) => Ok(known.clone()),
+        None => Ok(OriginTls { config: loaded.client_config()?, server_name, roots }),
+    }
 }
 
 fn gate(config: &Config, filings: Filings, certificates: &[Option<Arc<Certificate>>]) -> Gate {

@@ -9,33 +9,50 @@ use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
+use sha2::{Digest as _, Sha256};
 
-/// The client side of TLS to an origin: HTTP/1.1, verified by `trust` or by the system's roots.
-///
-/// The error says what is wrong with the roots, in a sentence.
-pub fn client_config(trust: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
-    let roots = match trust {
-        Some(path) => private_roots(path)?,
-        None => system_roots()?,
-    };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+/// What an origin is verified by.
+#[derive(Debug)]
+pub struct Roots {
+    store: RootCertStore,
+    /// Of the bytes that they were read from.
+    pub fingerprint: Fingerprint,
 }
 
-/// The same, but for handshakes that begin from nothing.
+/// Tells roots apart.
+pub type Fingerprint = [u8; 32];
+
+impl Roots {
+    /// The certificates in `trust`, or the system's. The error says what is wrong with them, in a sentence.
+    pub fn load(trust: Option<&Path>) -> Result<Self, String> {
+        match trust {
+            Some(path) => private_roots(path),
+            None => system_roots(),
+        }
+    }
+
+    /// The client side of TLS to an origin: HTTP/1.1, verified by these. Its sessions are resumed for as
+    /// long as the value is used.
+    pub fn client_config(self) -> Result<Arc<ClientConfig>, String> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(self.store)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+/// The same as `config`, but for handshakes that begin from nothing.
 pub fn without_resumption(config: &ClientConfig) -> Arc<ClientConfig> {
     let mut config = config.clone();
     config.resumption = Resumption::disabled();
     Arc::new(config)
 }
 
-fn private_roots(path: &Path) -> Result<RootCertStore, String> {
+fn private_roots(path: &Path) -> Result<Roots, String> {
     let pem = super::read_pem(path).map_err(|error| error.to_string())?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
@@ -45,16 +62,18 @@ fn private_roots(path: &Path) -> Result<RootCertStore, String> {
     if roots.is_empty() {
         return Err(format!("{} holds no certificate", path.display()));
     }
-    Ok(roots)
+    Ok(Roots { store: roots, fingerprint: Sha256::digest(&pem).into() })
 }
 
-fn system_roots() -> Result<RootCertStore, String> {
+fn system_roots() -> Result<Roots, String> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
+    let mut digest = Sha256::new();
+    found.certs.iter().for_each(|certificate| digest.update(certificate));
     // A system may carry certificates that no verifier takes; one bad one does not spoil the rest.
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         return Err("the system has no root certificates (install ca-certificates)".to_owned());
     }
-    Ok(roots)
+    Ok(Roots { store: roots, fingerprint: digest.finalize().into() })
 }

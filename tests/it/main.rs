@@ -24,6 +24,7 @@ mod footer;
 mod hello;
 mod layers;
 mod limits;
+mod long_haul;
 mod names;
 mod probe;
 mod proxy_protocol;

@@ -5,13 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::pool::{congestion, pool};
 use super::resilience::{health, retries};
 use super::{Value, or};
 use crate::config::reader::Fields;
 use crate::config::schema;
 use crate::hostname::Hostname;
 use crate::origin::{
-    DEFAULT_LINK, Origin, ProxyProtocol, Region, Retries, Scheme, Server, ServerHost, Timeouts, UpstreamHost,
+    DEFAULT_LINK, Origin, Pool, ProxyProtocol, Region, Retries, Scheme, Server, ServerHost, Timeouts,
+    UpstreamHost,
 };
 
 pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
@@ -45,6 +47,8 @@ pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
     });
     let words = [("v2", ProxyProtocol::V2)];
     let proxy_protocol = or(fields.get("proxy_protocol"), ProxyProtocol::None, |value| value.word(&words));
+    let pool = or(fields.get("pool"), Pool::default(), |value| pool(value, proxy_protocol));
+    let congestion = or(fields.get("congestion"), None, congestion);
     Some(Origin {
         name: name?.into(),
         region: region?,
@@ -56,6 +60,8 @@ pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
         retries: retries?,
         health: health?,
         max_in_flight: max_in_flight?,
+        pool: pool?,
+        congestion: congestion?,
     })
 }
 

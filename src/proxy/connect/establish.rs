@@ -19,7 +19,7 @@ use super::race::{Finish, race};
 use super::socket;
 use crate::listen::proxy_protocol;
 use crate::listen::transport::Transport;
-use crate::origin::{Server, ServerHost};
+use crate::origin::{Origin, Server, ServerHost};
 use crate::snapshot::OriginTls;
 
 /// The most addresses of a name that are tried for one connection.
@@ -48,6 +48,7 @@ pub(super) struct Took {
 /// A new connection to `server`, TLS included: to the first of its addresses that takes it.
 pub(super) async fn establish(
     names: &Names,
+    origin: &Origin,
     server: &Server,
     tls: Option<&OriginTls>,
     told: Option<Told>,
@@ -71,7 +72,8 @@ pub(super) async fn establish(
     let lookup = began.elapsed();
     loop {
         let began = Instant::now();
-        let Finish { winner, failed, overtaken } = race(&mut left, socket::connect).await;
+        let connect = |address| socket::connect(address, origin.congestion.clone());
+        let Finish { winner, failed, overtaken } = race(&mut left, connect).await;
         if let Some(name) = name {
             names.shun(name, failed.iter().chain(&overtaken).map(SocketAddr::ip));
         }

@@ -79,15 +79,15 @@ pub async fn round(
     let server = state.origin.servers.get(place).ok_or("there is no such server")?;
     let timeouts = state.origin.timeouts;
     let names = Names::new(name_servers, metrics.clone());
-    let tls = state.tls.as_ref().map(|tls| OriginTls {
-        config: roots::without_resumption(&tls.config),
-        server_name: tls.server_name.clone(),
-    });
+    let tls = state
+        .tls
+        .as_ref()
+        .map(|tls| OriginTls { config: roots::without_resumption(&tls.config), ..tls.clone() });
     let told = match state.origin.proxy_protocol {
         ProxyProtocol::None => None,
         ProxyProtocol::V2 => Some(Told::Local),
     };
-    let attempt = establish(&names, server, tls.as_ref(), told);
+    let attempt = establish(&names, &state.origin, server, tls.as_ref(), told);
     let established = match timeout(timeouts.connect, attempt).await {
         Ok(outcome) => outcome.map_err(|error| plain(&error))?,
         Err(_) => return Err(format!("no connection within {:?}", timeouts.connect)),

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -19,12 +20,18 @@ const PROBES: u32 = 3;
 /// heavy loss alone ends hardly any connection.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(15);
 
-/// Connects to `address`.
-pub(super) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+/// Connects to `address`. A congestion control that the kernel does not offer is done without, which the
+/// configuration was warned of.
+pub(super) async fn connect(address: SocketAddr, congestion: Option<Arc<str>>) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_nodelay(true)?;
     let probes = TcpKeepalive::new().with_time(PROBED_AFTER).with_interval(PROBED_EVERY).with_retries(PROBES);
     SockRef::from(&socket).set_tcp_keepalive(&probes)?;
+    if let Some(name) = congestion
+        && let Err(error) = SockRef::from(&socket).set_tcp_congestion(name.as_bytes())
+    {
+        tracing::debug!(%name, %error, "the system's congestion control is used");
+    }
     let stream = socket.connect(address).await?;
     // Not earlier, since it would bound the time to connect, which the origin's own timeout does.
     SockRef::from(&stream).set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN))?;

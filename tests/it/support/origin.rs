@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustls::ServerConfig;
+use rustls::{HandshakeKind, ServerConfig};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -101,6 +101,7 @@ pub(crate) struct Origin {
 struct Seen {
     connections: AtomicUsize,
     open: AtomicUsize,
+    resumed: AtomicUsize,
     requests: Mutex<Vec<Request>>,
     nonsense: AtomicUsize,
 }
@@ -195,6 +196,13 @@ impl Origin {
         }));
     }
 
+    /// Ends the connections that are open, and accepts new ones without a gap.
+    pub(crate) fn hang_up(&mut self) {
+        let before = self.listening.take();
+        self.up();
+        before.expect("it is up").abort();
+    }
+
     /// Refuses connections from now on, and ends those that are open.
     pub(crate) async fn stop(&mut self) {
         if let Some(listening) = self.listening.take() {
@@ -206,6 +214,11 @@ impl Origin {
     /// Connections accepted so far.
     pub(crate) fn connections(&self) -> usize {
         self.seen.connections.load(Ordering::Relaxed)
+    }
+
+    /// Handshakes that resumed an earlier session.
+    pub(crate) fn resumed(&self) -> usize {
+        self.seen.resumed.load(Ordering::Relaxed)
     }
 
     /// Connections that are open.
@@ -275,7 +288,11 @@ async fn serve(tcp: TcpStream, connection: usize, seen: Arc<Seen>, shared: Arc<S
     let stream: Box<dyn Stream> = match &shared.tls {
         None => Box::new(tcp),
         Some(config) => match TlsAcceptor::from(Arc::clone(config)).accept(tcp).await {
-            Ok(tls) => Box::new(tls),
+            Ok(tls) => {
+                let resumed = tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+                seen.resumed.fetch_add(usize::from(resumed), Ordering::Relaxed);
+                Box::new(tls)
+            }
             Err(_) => return,
         },
     };

@@ -1,0 +1,199 @@
+//! Connections over a long way: made before they are needed, resumed, kept over reloads, and set as configured.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::support::client::Target;
+use crate::support::edge::{Edge, Folder, run};
+use crate::support::origin::{Origin, Step, ok};
+use crate::support::pki::Authority;
+use crate::support::relay::Relay;
+use crate::support::{PATIENCE, eventually};
+
+const HOST: &str = "www.example.cn";
+
+/// An origin over TLS, found at `server`, that `private.pem` verifies.
+fn origin(server: SocketAddr, more: &str) -> String {
+    format!(
+        "  - {{name: main, region: offshore, scheme: https, server_name: app.example.com, trust: private.pem, \
+         servers: [\"{server}\"]{more}}}\n"
+    )
+}
+
+async fn start(private: &Authority, origins: &str) -> Edge {
+    let folder = Edge::builder().origins(origins).write();
+    folder.replace("private.pem", &private.pem);
+    folder.start().await
+}
+
+fn config(private: &Authority) -> Arc<rustls::ServerConfig> {
+    Arc::new(private.pair(&["app.example.com"]).server_config(&[]))
+}
+
+/// The configuration with `from` replaced, once the edge has taken it over.
+async fn reload(edge: &Edge, from: &str, to: &str) {
+    let folder: &Folder = edge;
+    let text = fs_err::read_to_string(folder.config_path()).unwrap();
+    assert!(text.contains(from), "{from}");
+    let generation = edge.metric("icpgate_snapshot_generation").await;
+    folder.replace("icpgate.yaml", text.replace(from, to));
+    edge.metric_becomes("icpgate_snapshot_generation", generation + 1.0).await;
+}
+
+fn ready(server: SocketAddr) -> String {
+    format!("icpgate_upstream_ready{{origin=\"main\",server=\"{server}\"}}")
+}
+
+#[tokio::test]
+async fn connections_are_ready_before_anybody_asks() {
+    let private = Authority::new();
+    let mut far = Origin::tls(config(&private), |_| ok("fine")).await;
+    let edge = start(&private, &origin(far.address, ", pool: {max_idle: 8, preconnect: 3}")).await;
+    let ready = ready(far.address);
+    edge.metric_becomes(&ready, 3.0).await;
+    assert_eq!((far.connections(), far.open(), far.seen().len()), (3, 3, 0));
+    let mut client = Target::https(&edge).http1(HOST).await;
+    for _ in 0..5 {
+        assert_eq!(client.get(HOST, "/").await.text(), "fine");
+    }
+    // One more may have been made ready while one was in use.
+    assert!(far.connections() <= 4, "{}", far.connections());
+
+    far.hang_up();
+    eventually("they are replaced", PATIENCE, async || {
+        (far.connections() >= 6 && far.open() >= 3).then_some(())
+    })
+    .await;
+    eventually("they are ready", PATIENCE, async || (edge.metric(&ready).await >= 3.0).then_some(())).await;
+
+    // One that is left alone is not tried by this either.
+    far.stop().await;
+    eventually("it is left alone", PATIENCE, async || {
+        (client.get(HOST, "/").await.status != 200 && edge.metric(&ready).await == 0.0).then_some(())
+    })
+    .await;
+    far.up();
+    eventually("it serves again", PATIENCE, async || {
+        (client.get(HOST, "/").await.status == 200).then_some(())
+    })
+    .await;
+    eventually("they are ready", PATIENCE, async || (edge.metric(&ready).await >= 3.0).then_some(())).await;
+
+    let elsewhere = Origin::tls(config(&private), |_| ok("elsewhere")).await;
+    reload(&edge, &far.address.to_string(), &elsewhere.address.to_string()).await;
+    eventually("the old ones are closed", PATIENCE, async || (far.open() == 0).then_some(())).await;
+    eventually("the new ones are made", PATIENCE, async || (elsewhere.open() >= 3).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_warm_request_takes_one_round_trip() {
+    const ONE_WAY: Duration = Duration::from_millis(100);
+    let private = Authority::new();
+    let far = Origin::tls(config(&private), |_| ok("fine")).await;
+    let relay = Relay::to(far.address, ONE_WAY).await;
+    let edge = start(&private, &origin(relay.address, ", pool: {preconnect: 4}")).await;
+    edge.metric_becomes(&ready(relay.address), 4.0).await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    let mut took = Vec::new();
+    for _ in 0..15 {
+        let asked = Instant::now();
+        assert_eq!(client.get(HOST, "/").await.text(), "fine");
+        took.push(asked.elapsed());
+    }
+    // One more is made ready while one is in use.
+    assert!(relay.connections() <= 5, "{}", relay.connections());
+    let first = took[0];
+    took.sort_unstable();
+    let median = took[took.len() / 2];
+    let ratio = median.as_secs_f64() / (ONE_WAY * 2).as_secs_f64();
+    println!(
+        "over {ONE_WAY:?} each way: the first took {first:?}, the median {median:?}: {ratio:.3} round trips"
+    );
+    assert!(ratio <= 1.05, "{took:?}");
+    assert!(first < ONE_WAY * 3, "{first:?}: the first found a connection ready as well");
+}
+
+#[tokio::test]
+async fn sessions_are_resumed_and_outlive_a_reload() {
+    let private = Authority::new();
+    let far = Origin::tls(config(&private), |_| [ok("fine"), vec![Step::Close]].concat()).await;
+    let edge = start(&private, &origin(far.address, "")).await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    for resumed in [0, 1, 2] {
+        assert_eq!(client.get(HOST, "/").await.text(), "fine");
+        assert_eq!(far.resumed(), resumed);
+    }
+    reload(&edge, "origins:", "# changed\norigins:").await;
+    assert_eq!(client.get(HOST, "/").await.text(), "fine");
+    assert_eq!(far.resumed(), 3);
+    // Nothing is taken from a verification that is no more.
+    let generation = edge.metric("icpgate_snapshot_generation").await;
+    edge.replace("private.pem", [&*private.pem, &*Authority::new().pem].concat());
+    edge.metric_becomes("icpgate_snapshot_generation", generation + 1.0).await;
+    assert_eq!(client.get(HOST, "/").await.text(), "fine");
+    assert_eq!((far.connections(), far.resumed()), (5, 3));
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_server_outlives_a_reload_that_leaves_its_verification() {
+    let private = Authority::new();
+    let far = Origin::tls(config(&private), |_| ok("fine")).await;
+    let edge = start(&private, &origin(far.address, "")).await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    assert_eq!(client.get(HOST, "/").await.text(), "fine");
+    // Another file with the same bytes is the same verification.
+    edge.replace("other.pem", &private.pem);
+    reload(&edge, "private.pem", "other.pem").await;
+    assert_eq!(client.get(HOST, "/").await.text(), "fine");
+    assert_eq!(far.connections(), 1, "the kept connection is used");
+    reload(&edge, "server_name: app.example.com", "server_name: other.example.com").await;
+    assert_eq!(client.get(HOST, "/").await.status, 502, "another name is verified");
+    assert_eq!(far.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn no_more_connections_are_kept_than_configured() {
+    let far = Origin::text("fine").await;
+    let origins = format!(
+        "  - {{name: main, region: mainland, scheme: http, servers: [\"{}\"], pool: {{max_idle: 0}}}}\n",
+        far.address
+    );
+    let edge = Edge::builder().origins(&origins).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    for round in 1..=3 {
+        assert_eq!(client.get(HOST, "/").await.text(), "fine");
+        assert_eq!(far.connections(), round);
+    }
+    reload(&edge, "max_idle: 0", "max_idle: 1").await;
+    for _ in 0..3 {
+        assert_eq!(client.get(HOST, "/").await.text(), "fine");
+        assert_eq!(far.connections(), 4);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_has_the_congestion_control_of_its_origin() {
+    let known = fs_err::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").unwrap();
+    let system = fs_err::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap();
+    let far = Origin::text("fine").await;
+    let origins = |congestion: &str| {
+        format!(
+            "  - {{name: main, region: mainland, scheme: http, servers: [\"{}\"], congestion: {congestion}}}\n",
+            far.address
+        )
+    };
+    let words = known.split_whitespace().filter(|word| *word != system.trim());
+    for (word, has) in words.map(|word| (word, word)).chain([("unknown", system.trim())]) {
+        let edge = Edge::builder().origins(&origins(word)).start().await;
+        assert_eq!(Target::https(&edge).get(HOST, "/").await.text(), "fine");
+        let to = far.address.to_string();
+        let shown = run("ss", ["-tinH", "state", "established", "dst", &to]).await;
+        assert_eq!(shown.code, 0, "{shown:?}");
+        let kept = shown.stdout.lines().filter(|line| line.starts_with([' ', '\t']));
+        let controls: Vec<&str> = kept.filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(controls, [has], "{word}: {shown:?}");
+        let warned = edge.log().contains("no congestion control unknown");
+        assert_eq!(warned, word == "unknown", "{}", edge.log());
+    }
+}
