@@ -110,6 +110,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), NotStarted> {
     }
     // The phase comes first: a connection that is accepted until the port is closed sees it.
     edge.phase.send_replace(Phase::Draining);
+    edge.snapshots.announce();
     tracing::info!(connections = edge.admission.open(), "draining");
     notify(&[NotifyState::Stopping]);
     reloading.abort();

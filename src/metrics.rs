@@ -3,8 +3,12 @@
 //! Labels come from closed sets and from configured names alone, so that no stranger can make a
 //! family grow; every family is there from the start, at zero for every configured name.
 
-use std::fmt::Write as _;
+mod prepared;
 
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use prometheus::{Histogram, IntCounter, IntGauge};
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
@@ -14,6 +18,9 @@ use crate::origin::Region;
 use crate::retention::StoreFull;
 use crate::rewrite::{FooterResult, SkipReason};
 use crate::snapshot::Snapshot;
+use prepared::Prepared;
+
+pub use prepared::Counted;
 
 /// Of requests: from a small page to a report that takes a minute, in seconds.
 const REQUEST_BUCKETS: &[f64] =
@@ -26,6 +33,7 @@ const UPSTREAM_BUCKETS: &[f64] =
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
+    prepared: Arc<ArcSwap<Prepared>>,
     /// 1 while all of a listener's addresses are bound.
     pub listener_bound: IntGaugeVec,
     /// By listener and reason.
@@ -215,6 +223,7 @@ impl Metrics {
                 register.register(Box::new(counter.clone()))?;
                 counter
             },
+            prepared: Arc::default(),
             registry,
         })
     }
@@ -236,7 +245,7 @@ impl Metrics {
             }
         }
         for site in &snapshot.config.sites {
-            for class in ["2xx", "3xx", "4xx", "5xx"] {
+            for class in &STATUS_CLASSES[1..5] {
                 self.requests.with_label_values(&[&*site.name, class]);
             }
             for result in FooterResult::ALL_LABELS {
@@ -269,19 +278,12 @@ impl Metrics {
                 self.origin_up.with_label_values(&[&*state.origin.name, &server.label]).set(i64::from(up));
             }
         }
+        self.prepared.store(Arc::new(Prepared::of(self, snapshot)));
     }
 
     /// A connection or a request was refused.
     pub fn refused(&self, listener: &str, refusal: Refusal) {
         self.connections_refused.with_label_values(&[listener, refusal.label()]).inc();
-    }
-
-    /// A page of a site was chosen for the footer.
-    pub fn footer(&self, site: &str, result: FooterResult) {
-        self.footer.with_label_values(&[site, result.label()]).inc();
-        if let FooterResult::Skipped(reason) = result {
-            self.footer_skipped.with_label_values(&[site, reason.label()]).inc();
-        }
     }
 
     /// Everything in Prometheus' text format, with what `snapshot` and the store show at `at`.
@@ -427,6 +429,9 @@ pub fn status_class(status: Option<u16>) -> &'static str {
         None => "none",
     }
 }
+
+/// Every class.
+const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
 
 fn counters(
     registry: &Registry,

@@ -19,17 +19,17 @@ mod response;
 pub mod upkeep;
 mod upstream;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio_util::sync::ReusableBoxFuture;
 
-use crate::gate::Refusal;
 use crate::hostname::Hostname;
 use crate::listen::accept::Serve;
-use crate::listen::{Connection, Edge, HttpVersion, Phase};
+use crate::listen::{Connection, Edge, HttpVersion};
 
 pub use connect::{Upstreams, measure};
 
@@ -63,42 +63,50 @@ impl Proxy {
 }
 
 /// Sees the changes that concern what is open: of the gate's answers, and of the program's phase.
-#[derive(Debug)]
+///
+/// It waits in one place for as long as a connection lives, whoever asks meanwhile: requests are many,
+/// changes few.
 struct Changes {
-    answers: watch::Receiver<u64>,
-    phase: watch::Receiver<Phase>,
+    next: ReusableBoxFuture<'static, watch::Receiver<u64>>,
+    /// One was seen by an exchange, and not by its connection yet.
+    untold: bool,
 }
 
 impl Changes {
     fn of(edge: &Edge) -> Self {
-        let mut answers = edge.snapshots.subscribe();
+        let changes = edge.snapshots.subscribe();
         // What changed while the connection was being made is news to it.
-        answers.mark_changed();
-        Self { answers, phase: edge.phase.subscribe() }
+        Self { next: ReusableBoxFuture::new(change(changes)), untold: true }
     }
 
-    /// Until either changes. The senders live as long as the edge, which the caller holds.
+    /// Until something changes. Nothing is lost where it is dropped.
     async fn next(&mut self) {
-        tokio::select! {
-            _ = self.answers.changed() => {}
-            _ = self.phase.changed() => {}
+        if !std::mem::take(&mut self.untold) {
+            self.seen().await;
         }
+    }
+
+    /// Until `host` is refused on `listener`.
+    async fn until_refused(&mut self, edge: &Edge, listener: &str, host: &Hostname) {
+        loop {
+            self.seen().await;
+            self.untold = true;
+            if edge.snapshots.load().decide(listener, host, edge.moment()).is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn seen(&mut self) {
+        let changes = poll_fn(|cx| self.next.poll(cx)).await;
+        self.next.set(change(changes));
     }
 }
 
-/// Until `host` is refused on `listener`, with the refusal.
-async fn refused(
-    edge: &Edge,
-    answers: &mut watch::Receiver<u64>,
-    listener: &str,
-    host: &Hostname,
-) -> Refusal {
-    loop {
-        if answers.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        if let Err(refusal) = edge.snapshots.load().decide(listener, host, edge.moment()) {
-            return refusal;
-        }
+/// The sender lives as long as the edge, which whoever waits holds.
+async fn change(mut changes: watch::Receiver<u64>) -> watch::Receiver<u64> {
+    if changes.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
+    changes
 }

@@ -11,10 +11,11 @@ use tokio::time::Instant;
 use super::downstream::Downstream;
 use crate::access::record::{RequestFacts, UpstreamFacts};
 use crate::access::{AccessRecord, Event, QueryRedaction};
+use crate::clock::Moment;
 use crate::config::Listener;
-use crate::gate::{Permit, Refusal};
+use crate::gate::{Permit, Refusal, SiteId};
 use crate::listen::{Edge, Opened};
-use crate::metrics::status_class;
+use crate::metrics::{Counted, status_class};
 use crate::origin::Region;
 use crate::retention::Slot;
 use crate::rewrite::FooterResult;
@@ -30,10 +31,12 @@ pub(super) struct RequestContext {
     edge: Arc<Edge>,
     opened: Arc<Opened>,
     began: Instant,
-    time: jiff::Timestamp,
+    /// When its head was there.
+    pub(super) moment: Moment,
     generation: u64,
     slot: Option<Slot>,
     region: Option<Region>,
+    site: Option<SiteId>,
     /// Who the client is.
     pub(super) client: SocketAddr,
     /// Whether whoever opened the connection is a trusted proxy.
@@ -102,10 +105,11 @@ impl RequestContext {
             edge: Arc::clone(edge),
             opened: Arc::clone(opened),
             began: Instant::now(),
-            time: edge.clock.now(),
+            moment: edge.moment(),
             generation: snapshot.generation,
             slot: edge.recorder.reserve().ok(),
             region: None,
+            site: None,
             client: opened.client,
             proxy_is_trusted: false,
             request_id: new_id(),
@@ -140,6 +144,7 @@ impl RequestContext {
 
     /// The gate has permitted it.
     pub(super) fn permitted(&mut self, snapshot: &Snapshot, permit: &Permit) {
+        self.site = Some(permit.site());
         self.facts.site = snapshot.site(permit.site()).map(|site| Arc::clone(&site.name));
         self.facts.icp_number = permit.filing().number.as_ref().map(|number| number.shared());
     }
@@ -156,22 +161,22 @@ impl Drop for RequestContext {
         let metrics = &self.edge.metrics;
         self.facts.duration = self.began.elapsed();
         self.facts.footer = self.footer.map(FooterResult::label);
-        if let Some(site) = &self.facts.site {
-            metrics.requests.with_label_values(&[site, status_class(self.facts.status)]).inc();
+        if let (Some(id), Some(site)) = (self.site, &self.facts.site) {
+            let counted = Counted {
+                class: status_class(self.facts.status),
+                egress: self.region.map(|region| (region, self.facts.bytes_out)),
+                footer: self.footer,
+                site,
+            };
+            metrics.exchanged(self.generation, id, counted);
             metrics.request_duration.observe(self.facts.duration.as_secs_f64());
-            if let Some(region) = self.region {
-                metrics.egress_bytes.with_label_values(&[site, region.label()]).inc_by(self.facts.bytes_out);
-            }
-            if let Some(footer) = self.footer {
-                metrics.footer(site, footer);
-            }
         }
         if let Some(reason) = self.reason {
             metrics.refused(&self.opened.facts.listener, reason);
         }
         let Some(slot) = self.slot.take() else { return };
         slot.keep(AccessRecord {
-            time: self.time,
+            time: self.moment.now,
             event: Event::Request,
             reason: self.reason.map(Refusal::label),
             count: None,
@@ -218,7 +223,13 @@ fn believable_id(headers: &HeaderMap) -> Option<Arc<str>> {
 
 /// 128 random bits in hexadecimal: an id need not be secret, only its own.
 fn new_id() -> Arc<str> {
-    Arc::from(format!("{:032x}", fastrand::u128(..)))
+    let mut random = fastrand::u128(..);
+    let id: [u8; 32] = std::array::from_fn(|_| {
+        let digit = b"0123456789abcdef"[(random & 0xf) as usize];
+        random >>= 4;
+        digit
+    });
+    Arc::from(String::from_utf8_lossy(&id))
 }
 
 /// The page that a request comes from: its query is as private as a request's own.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Version};
 use pingora_core::{Error, ErrorType};
 
+use super::deadline::Deadline;
 use super::{http1, http2};
 use crate::message::{RequestHead, ResponseHead};
 
@@ -40,6 +41,14 @@ impl Downstream<'_> {
         match self {
             Self::Http1(session) => session.head(),
             Self::Http2(session) => &session.head,
+        }
+    }
+
+    /// The timer of whatever the request came on.
+    pub(super) fn deadline(&mut self) -> &mut Deadline {
+        match self {
+            Self::Http1(session) => &mut session.deadline,
+            Self::Http2(session) => &mut session.deadline,
         }
     }
 

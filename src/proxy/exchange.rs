@@ -10,7 +10,7 @@ use super::attempt::{Attempt, Routed};
 use super::context::{self, RequestContext};
 use super::downstream::Downstream;
 use super::pump::Page;
-use super::{Proxy, refused, request, response};
+use super::{Changes, Proxy, request, response};
 use crate::config::{Protocol, Redirect};
 use crate::gate::{Permit, Refusal};
 use crate::listen::Opened;
@@ -27,17 +27,22 @@ pub(super) enum After {
 }
 
 /// Serves one request.
-pub(super) async fn run(proxy: &Proxy, opened: &Arc<Opened>, down: &mut Downstream<'_>) -> After {
+///
+/// `changes` are seen from before the request on; the connection is told of them afterwards.
+pub(super) async fn run(
+    proxy: &Proxy,
+    opened: &Arc<Opened>,
+    down: &mut Downstream<'_>,
+    changes: &mut Changes,
+) -> After {
     let edge = &proxy.edge;
-    // In this order, so that no change falls between the two.
-    let mut changes = edge.snapshots.subscribe();
     let snapshot = edge.snapshots.load_full();
     let mut context = RequestContext::begin(edge, opened, &snapshot, down);
     down.set_write_timeout(snapshot.config.limits.body_idle_timeout);
     if edge.is_draining() {
         down.close_after();
     }
-    let permit = match judge(proxy, &snapshot, opened, down, &mut context) {
+    let permit = match judge(&snapshot, opened, down, &mut context) {
         Ok(permit) => permit,
         Err(refusal) => {
             context.reason = Some(refusal);
@@ -47,7 +52,7 @@ pub(super) async fn run(proxy: &Proxy, opened: &Arc<Opened>, down: &mut Downstre
     };
     context.permitted(&snapshot, &permit);
     let cut = async {
-        refused(edge, &mut changes, &opened.facts.listener, permit.host()).await;
+        changes.until_refused(edge, &opened.facts.listener, permit.host()).await;
         tokio::time::sleep(snapshot.config.limits.revocation_grace).await;
     };
     tokio::select! {
@@ -59,20 +64,19 @@ pub(super) async fn run(proxy: &Proxy, opened: &Arc<Opened>, down: &mut Downstre
 
 /// The gate's answer for the host of a request, and the certificate's.
 fn judge(
-    proxy: &Proxy,
     snapshot: &Snapshot,
     opened: &Opened,
     down: &Downstream<'_>,
     context: &mut RequestContext,
 ) -> Result<Permit, Refusal> {
-    let host = request::host(down.head());
+    let host = request::host(down.head(), &opened.host);
     context.host = match &host {
         Ok(host) => Some(host.shared()),
         Err(_) => request::authority(down.head()).map(context::text),
     };
     let host = host.map_err(|_| Refusal::HostNotPermitted)?;
     let permit = snapshot
-        .decide(&opened.facts.listener, &host, proxy.edge.moment())
+        .decide(&opened.facts.listener, &host, context.moment)
         .map_err(|_| Refusal::HostNotPermitted)?;
     match &opened.coverage {
         Some(coverage) if host != opened.host && coverage.names.get(&host).is_none() => {

@@ -55,11 +55,11 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
             Err(NoHead::Ended) => return,
             Err(no_head) => return reject(&edge, &opened, wire, no_head.status()).await,
         };
-        let mut session = Session::new(wire, request);
-        let after = exchange::run(&proxy, &opened, &mut Downstream::Http1(&mut session)).await;
+        let mut session = Session::new(wire, deadline, request);
+        let after = exchange::run(&proxy, &opened, &mut Downstream::Http1(&mut session), &mut changes).await;
         let flushed = after == After::Continue && session.flush().await.is_ok();
-        let (rest, persistence) = session.into_parts();
-        wire = rest;
+        let persistence;
+        (wire, deadline, persistence) = session.into_parts();
         if !flushed {
             refuse::reset(wire.transport().socket());
             return;

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::context::RequestContext;
+use super::deadline::Deadline;
 use super::downstream::Downstream;
 use super::exchange::{self, After};
 use super::{Changes, FIRST_REQUEST, Proxy};
@@ -33,6 +34,7 @@ const SEND_BUFFER: usize = 64 * 1024;
 pub(super) struct Session {
     pub(super) stream: HttpSession,
     pub(super) head: RequestHead,
+    pub(super) deadline: Deadline,
 }
 
 impl Session {
@@ -109,8 +111,10 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
                     }
                     let (proxy, opened) = (Arc::clone(&proxy), Arc::clone(&opened));
                     streams.spawn(async move {
-                        let mut session = Session { head: head_of(stream.req_header()), stream };
-                        let after = exchange::run(&proxy, &opened, &mut Downstream::Http2(&mut session)).await;
+                        let mut session = Session { head: head_of(stream.req_header()), stream, deadline: Deadline::default() };
+                        let mut changes = Changes::of(&proxy.edge);
+                        let mut down = Downstream::Http2(&mut session);
+                        let after = exchange::run(&proxy, &opened, &mut down, &mut changes).await;
                         match after {
                             After::Abort => session.stream.shutdown(),
                             // Some clients forget the answer over the reset that ends the rest of a body.

@@ -116,7 +116,7 @@ pub(super) async fn run(
         }
     }
     let now = Instant::now();
-    let pump = Pump {
+    let mut pump = Pump {
         exchange,
         up,
         down,
@@ -129,12 +129,19 @@ pub(super) async fn run(
         sent_body: false,
         trailers: None,
     };
-    pump.run().await
+    // Where the exchange is cut, the connection ends, or makes itself another one.
+    let mut deadline = std::mem::take(pump.down.deadline());
+    let outcome = pump.run(&mut deadline).await;
+    *pump.down.deadline() = deadline;
+    match outcome {
+        Ok(()) => pump.whole().await,
+        Err(ended) => ended,
+    }
 }
 
 impl Pump<'_, '_> {
-    async fn run(mut self) -> Ended {
-        let mut deadline = Deadline::default();
+    /// Until both sides have said all.
+    async fn run(&mut self, deadline: &mut Deadline) -> Result<(), Ended> {
         loop {
             let body_done = self.upload != Upload::Open && !matches!(self.answer, Answer::Tunnel);
             let until = self.deadline();
@@ -142,19 +149,19 @@ impl Pump<'_, '_> {
                 biased;
                 part = self.up.read() => match part {
                     Ok(part) => self.on_answer(part).await,
-                    Err(failure) => return self.no_answer(&failure),
+                    Err(failure) => return Err(self.no_answer(&failure)),
                 },
                 // The server has nothing more for now: what was gathered leaves on the way.
                 body = self.down.read_body_or_idle(body_done) => match body {
                     Ok(body) => self.on_body(body).await,
                     Err(failure) => Err(failure),
                 },
-                () = deadline.reached(until) => return self.late(),
+                () = deadline.reached(until) => return Err(self.late()),
             };
             match step {
                 Ok(false) => {}
-                Ok(true) => return self.whole().await,
-                Err(ClientFailure::Slow | ClientFailure::Gone) => return Ended::Broken,
+                Ok(true) => return Ok(()),
+                Err(ClientFailure::Slow | ClientFailure::Gone) => return Err(Ended::Broken),
             }
         }
     }

@@ -4,6 +4,7 @@
 //! a client says about itself in forwarded headers is replaced unless a trusted proxy said it.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Version};
@@ -28,8 +29,11 @@ pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
     HOP_BY_HOP.contains(name)
 }
 
+/// How many fields concern one hop alone.
+pub(super) const HOPS: usize = 9;
+
 /// Fields that concern one hop alone (RFC 9110, 7.6.1).
-pub(super) const HOP_BY_HOP: [HeaderName; 9] = [
+pub(super) const HOP_BY_HOP: [HeaderName; HOPS] = [
     header::CONNECTION,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
@@ -66,9 +70,12 @@ pub(super) fn authority(head: &RequestHead) -> Option<&str> {
     }
 }
 
-/// The host that a request is for.
-pub(super) fn host(head: &RequestHead) -> Result<Hostname, Refusal> {
+/// The host that a request is for. `usual` is the one of most requests on its connection.
+pub(super) fn host(head: &RequestHead, usual: &Hostname) -> Result<Hostname, Refusal> {
     let authority = authority(head).filter(|authority| !authority.is_empty()).ok_or(Refusal::NoServerName)?;
+    if authority == usual.as_str() {
+        return Ok(usual.clone());
+    }
     let (host, _) = split_port(authority)?;
     Ok(Hostname::parse(host)?)
 }
@@ -145,7 +152,8 @@ pub(super) struct UpstreamRequest<'r> {
     changes: Changes<'r>,
     proxy_is_trusted: bool,
     request_id: &'r str,
-    forwarded_for: HeaderValue,
+    /// Who opened the connection.
+    opened_by: IpAddr,
 }
 
 impl<'r> UpstreamRequest<'r> {
@@ -155,7 +163,7 @@ impl<'r> UpstreamRequest<'r> {
             changes,
             proxy_is_trusted: context.proxy_is_trusted,
             request_id: &context.request_id,
-            forwarded_for: forwarded_for(&head.headers, context),
+            opened_by: context.opened_by().ip().to_canonical(),
         }
     }
 
@@ -192,7 +200,7 @@ impl<'r> UpstreamRequest<'r> {
         }
         self.cookies(&mut emit);
         emit(&X_REQUEST_ID, self.request_id.as_bytes());
-        emit(&X_FORWARDED_FOR, self.forwarded_for.as_bytes());
+        self.forwarded_for(&mut emit);
         if !self.proxy_is_trusted || !headers.contains_key(X_FORWARDED_PROTO) {
             emit(&X_FORWARDED_PROTO, self.changes.scheme.as_bytes());
         }
@@ -217,6 +225,21 @@ impl<'r> UpstreamRequest<'r> {
             || (!self.proxy_is_trusted && (*name == X_FORWARDED_PROTO || *name == X_FORWARDED_HOST))
     }
 
+    /// A trusted proxy's list goes on with the proxy itself; any other begins with whoever opened the
+    /// connection.
+    fn forwarded_for(&self, emit: &mut impl FnMut(&HeaderName, &[u8])) {
+        let text = AddressText::of(self.opened_by);
+        if self.proxy_is_trusted {
+            let sent: Vec<&[u8]> =
+                self.head.headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
+            if !sent.is_empty() {
+                let all: Vec<&[u8]> = sent.into_iter().chain([text.as_bytes()]).collect();
+                return emit(&X_FORWARDED_FOR, &all.join(&b", "[..]));
+            }
+        }
+        emit(&X_FORWARDED_FOR, text.as_bytes());
+    }
+
     /// HTTP/2 may split it, HTTP/1 has one (RFC 9113, 8.2.3).
     fn cookies(&self, emit: &mut impl FnMut(&HeaderName, &[u8])) {
         let mut cookies = self.head.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
@@ -231,16 +254,42 @@ impl<'r> UpstreamRequest<'r> {
     }
 }
 
-/// A trusted proxy's list goes on with the proxy itself; any other begins with whoever opened the connection.
-fn forwarded_for(headers: &HeaderMap, context: &RequestContext) -> HeaderValue {
-    let last = context.opened_by().ip().to_canonical().to_string();
-    let sent: Vec<&str> =
-        headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
-    let list = match context.proxy_is_trusted && !sent.is_empty() {
-        true => format!("{}, {last}", sent.join(", ")),
-        false => last,
-    };
-    HeaderValue::from_str(&list).unwrap_or(HeaderValue::from_static("unknown"))
+/// The text of an address, on the stack: every request has one.
+struct AddressText {
+    /// As long as an IPv6 address can be.
+    bytes: [u8; 39],
+    length: usize,
+}
+
+impl AddressText {
+    fn of(address: IpAddr) -> Self {
+        let mut text = Self { bytes: [0; 39], length: 0 };
+        match address {
+            IpAddr::V4(address) => {
+                for (place, octet) in address.octets().into_iter().enumerate() {
+                    if place > 0 {
+                        text.append(b".");
+                    }
+                    let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|digit| digit + b'0');
+                    let leading = usize::from(octet < 100) + usize::from(octet < 10);
+                    text.append(&digits[leading..]);
+                }
+            }
+            IpAddr::V6(address) => text.append(address.to_string().as_bytes()),
+        }
+        text
+    }
+
+    fn append(&mut self, text: &[u8]) {
+        if let Some(room) = self.bytes.get_mut(self.length..self.length + text.len()) {
+            room.copy_from_slice(text);
+            self.length += text.len();
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
 }
 
 #[cfg(test)]
@@ -263,11 +312,23 @@ mod tests {
 
     #[test]
     fn the_host_is_that_of_the_authority() {
-        let of = |value| host(&head(&[("host", value)])).map(|host| host.to_string());
+        let usual = Hostname::parse("usual.example.cn").expect("a host");
+        let of = |value| host(&head(&[("host", value)]), &usual).map(|host| host.to_string());
+        assert_eq!(of("usual.example.cn").as_deref(), Ok("usual.example.cn"));
         assert_eq!(of("WWW.example.cn:8443").as_deref(), Ok("www.example.cn"));
         assert_eq!(of("192.0.2.1"), Err(Refusal::IpLiteral));
         assert_eq!(of("a..b"), Err(Refusal::BadServerName));
-        assert_eq!(host(&head(&[])).map(|host| host.to_string()), Err(Refusal::NoServerName));
+        assert_eq!(host(&head(&[]), &usual).map(|host| host.to_string()), Err(Refusal::NoServerName));
+    }
+
+    #[test]
+    fn addresses_are_written_as_everywhere() {
+        for text in
+            ["0.0.0.0", "9.10.99.100", "255.255.255.255", "::", "2001:db8:1111:2222:3333:4444:5555:6666"]
+        {
+            let written = AddressText::of(text.parse().expect("an address"));
+            assert_eq!(written.as_bytes(), text.as_bytes());
+        }
     }
 
     #[test]

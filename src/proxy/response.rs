@@ -71,7 +71,14 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     for name in request::nominated(headers) {
         headers.remove(name);
     }
-    for name in &request::HOP_BY_HOP {
+    // Looking a field up costs more than passing over it, and mostly there are one or two of these.
+    let mut found = [false; request::HOPS];
+    for name in headers.keys() {
+        if let Some(place) = request::HOP_BY_HOP.iter().position(|hop| hop == name) {
+            found[place] = true;
+        }
+    }
+    for (name, _) in request::HOP_BY_HOP.iter().zip(found).filter(|(_, found)| *found) {
         headers.remove(name);
     }
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();

@@ -35,7 +35,7 @@ const DOORS: [(&[&str], &[&str]); 12] = [
     (&["TcpListener::bind", ".listen("], &["listen/set.rs", "app.rs", "cli/demo.rs"]),
     (&["hickory_resolver::"], &["proxy/connect/names/lookup.rs"]),
     (&["axum::"], &["admin.rs", "cli/demo.rs"]),
-    (&["prometheus::"], &["metrics.rs", "listen/limits.rs"]),
+    (&["prometheus::"], &["metrics.rs", "metrics/", "listen/limits.rs"]),
     (&["notify::"], &["app/watch.rs"]),
     (&["tokio::signal"], &["app.rs", "app/"]),
     (&["Clock::system"], &["cli.rs", "cli/"]),

@@ -11,6 +11,7 @@ use bytes::{BufMut, Bytes};
 use http::{HeaderMap, StatusCode, Version, header};
 use tokio::time::timeout;
 
+use super::super::deadline::Deadline;
 use super::super::downstream::ClientFailure;
 use crate::listen::wire::Wire;
 use crate::message::body::{BodyDecoder, Piece};
@@ -25,6 +26,8 @@ const AHEAD: usize = 16 * 1024;
 /// A request and its answer.
 pub(in crate::proxy) struct Session {
     wire: Wire,
+    /// The connection's timer.
+    pub(in crate::proxy) deadline: Deadline,
     head: RequestHead,
     body: BodyDecoder,
     answer: Answer,
@@ -51,10 +54,11 @@ enum Answer {
 }
 
 impl Session {
-    pub(super) fn new(wire: Wire, request: Request) -> Self {
+    pub(super) fn new(wire: Wire, deadline: Deadline, request: Request) -> Self {
         let Request { head, framing, persistence } = request;
         Self {
             wire,
+            deadline,
             head,
             body: BodyDecoder::new(framing),
             answer: Answer::Awaited,
@@ -64,9 +68,9 @@ impl Session {
         }
     }
 
-    /// The connection, and whether it goes on.
-    pub(super) fn into_parts(self) -> (Wire, Persistence) {
-        (self.wire, self.persistence)
+    /// The connection with its timer, and whether it goes on.
+    pub(super) fn into_parts(self) -> (Wire, Deadline, Persistence) {
+        (self.wire, self.deadline, self.persistence)
     }
 
     pub(in crate::proxy) fn head(&self) -> &RequestHead {
