@@ -6,12 +6,11 @@ usage: make loadtest   or   loadtest/run.sh [OPTION ...]
 import argparse
 import pathlib
 import shutil
+import signal
 import statistics
-import subprocess
 import sys
 import time
 
-import accounting
 import cases
 import checks
 import generators
@@ -33,12 +32,15 @@ def options():
     parser.add_argument("--seconds", type=float, help="how long each time (2.8)")
     parser.add_argument("--cases", type=lambda text: text.split(","), help=",".join(case.name for case in CASES))
     parser.add_argument("--peers", type=lambda text: text.split(","), default=list(peers.PEERS), help=",".join(peers.PEERS))
-    parser.add_argument("--program", type=pathlib.Path, help="the program to measure; default: built as it is shipped")
+    parser.add_argument("--program", type=pathlib.Path, required=True, help="the program to measure; default: built as it is shipped")
     parser.add_argument("--without-records", type=pathlib.Path, help="the same program, built without keeping records")
     parser.add_argument("--quick", action="store_true", help="about three minutes: 2 rounds of 1 s, fewer cases of the slow kind")
     parser.add_argument("--no-results", action="store_true", help="print only; write nothing to loadtest/results/")
     parser.add_argument("--publish", action="store_true", help="put the table of goals into docs/benchmarks.md")
     given = parser.parse_args()
+    for path in (given.program, given.without_records):
+        if path and not path.is_file():
+            parser.error(f"{path}: there is no such program")
     given.rounds = given.rounds or (2 if given.quick else 5)
     given.seconds = given.seconds or (1.0 if given.quick else 2.8)
     given.warm_up = 0.7 if given.quick else 0.8
@@ -160,6 +162,8 @@ def publish(facts, results, name):
 
 
 if __name__ == "__main__":
+    # Whatever ends this ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()
     except (checks.Unfair, generators.Failed) as failure:
