@@ -11,7 +11,7 @@ mod watch;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -79,6 +79,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), NotStarted> {
         metrics,
         recorder: store.recorder(),
         phase: tokio::sync::watch::Sender::new(Phase::Serving),
+        draining: AtomicBool::new(false),
         admission: Admission::default(),
         connections: AtomicU64::new(1),
     });
@@ -109,8 +110,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), NotStarted> {
         () = signals.stop.next() => {}
     }
     // The phase comes first: a connection that is accepted until the port is closed sees it.
-    edge.phase.send_replace(Phase::Draining);
-    edge.snapshots.announce();
+    edge.drain();
     tracing::info!(connections = edge.admission.open(), "draining");
     notify(&[NotifyState::Stopping]);
     reloading.abort();

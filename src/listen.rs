@@ -21,7 +21,7 @@ pub mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -50,6 +50,8 @@ pub struct Edge {
     pub recorder: Recorder,
     /// How far the program is from its end.
     pub phase: watch::Sender<Phase>,
+    /// Whether it ends, for whoever asks often.
+    pub draining: AtomicBool,
     /// How many connections there are.
     pub admission: Admission,
     /// Numbers connections.
@@ -73,7 +75,14 @@ impl Edge {
 
     /// Whether the program ends.
     pub fn is_draining(&self) -> bool {
-        *self.phase.borrow() == Phase::Draining
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Lets the program end; whatever is open is told.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.phase.send_replace(Phase::Draining);
+        self.snapshots.announce();
     }
 }
 

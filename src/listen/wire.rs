@@ -17,7 +17,7 @@ use super::transport::Transport;
 /// Writes are gathered up to this many bytes: one TLS record of the largest size.
 const GATHER: usize = 16 * 1024;
 /// Where whatever is written leaves anew, the room for it is this at least.
-const OUTPUT: usize = 1024;
+const OUTPUT: usize = 4096;
 
 /// A transport with its input and output.
 #[derive(Debug)]

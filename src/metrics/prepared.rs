@@ -1,13 +1,15 @@
-//! The counters of one generation's sites, found by place.
+//! The counters of one generation's sites and servers, found by place.
 //!
 //! Every request adds to several families; looking each up by its labels would cost more than all of
 //! the counting. A request of another generation than the prepared one looks them up.
 
-use prometheus::IntCounter;
+use std::time::Duration;
+
+use prometheus::{Histogram, IntCounter};
 
 use super::{Metrics, STATUS_CLASSES};
 use crate::gate::SiteId;
-use crate::origin::Region;
+use crate::origin::{OriginId, Region};
 use crate::rewrite::FooterResult;
 use crate::snapshot::Snapshot;
 
@@ -16,6 +18,8 @@ use crate::snapshot::Snapshot;
 pub(super) struct Prepared {
     generation: u64,
     sites: Vec<SiteCounters>,
+    /// Of each origin, for each of its servers.
+    first_bytes: Vec<Vec<Histogram>>,
 }
 
 /// What the requests of a site add to.
@@ -42,7 +46,12 @@ pub struct Counted<'c> {
 impl Prepared {
     pub(super) fn of(metrics: &Metrics, snapshot: &Snapshot) -> Self {
         let sites = snapshot.config.sites.iter().map(|site| SiteCounters::of(metrics, &site.name));
-        Self { generation: snapshot.generation, sites: sites.collect() }
+        let origins = snapshot.origins.iter().map(|state| {
+            let servers = state.origin.servers.iter();
+            let labels = servers.map(|server| [&*state.origin.name, &*server.link]);
+            labels.map(|labels| metrics.upstream_first_byte.with_label_values(&labels)).collect()
+        });
+        Self { generation: snapshot.generation, sites: sites.collect(), first_bytes: origins.collect() }
     }
 }
 
@@ -82,6 +91,24 @@ impl Metrics {
         }
         if let Some(FooterResult::Skipped(reason)) = counted.footer {
             self.footer_skipped.with_label_values(&[counted.site, reason.label()]).inc();
+        }
+    }
+
+    /// The server at that place of an origin of that generation began its answer.
+    pub fn answered(
+        &self,
+        generation: u64,
+        (origin, place): (OriginId, usize),
+        labels: [&str; 2],
+        first_byte: Duration,
+    ) {
+        let prepared = self.prepared.load();
+        let known = prepared.first_bytes.get(origin.0).and_then(|servers| servers.get(place));
+        match known.filter(|_| prepared.generation == generation) {
+            Some(histogram) => histogram.observe(first_byte.as_secs_f64()),
+            None => {
+                self.upstream_first_byte.with_label_values(&labels).observe(first_byte.as_secs_f64());
+            }
         }
     }
 }

@@ -204,7 +204,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
             framing: self.framing,
         };
         let UpstreamConnection { address, local, origin: came_from, told, wire } = connection;
-        let up = Upstream::Http1(Box::new(http1::Session::new(wire)));
+        let up = Upstream::Http1(http1::Session::new(wire));
         let mut ended = pump::run(exchange, changes, up, self.down, self.context).await;
         if let Ended::Whole(_) | Ended::Broken = ended {
             self.observe(candidate);

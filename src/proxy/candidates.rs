@@ -15,6 +15,7 @@ use crate::snapshot::{OriginState, ServerState, Snapshot};
 
 /// A server that a request is sent to.
 pub(super) struct Candidate<'s> {
+    pub(super) id: OriginId,
     pub(super) origin: &'s OriginState,
     pub(super) place: usize,
     pub(super) server: &'s Arc<ServerState>,
@@ -126,7 +127,7 @@ impl<'s> Candidates<'s> {
         self.tried.push(id, place);
         let server = origin.servers.get(place)?;
         let in_flight = server.load.begin(origin.origin.max_in_flight)?;
-        Some(Candidate { origin, place, server, since, anew: false, _in_flight: in_flight })
+        Some(Candidate { id, origin, place, server, since, anew: false, _in_flight: in_flight })
     }
 
     /// Holds a fault against a server. It is ejected for it only where another could serve instead.
@@ -144,11 +145,12 @@ impl<'s> Candidates<'s> {
 
     /// What an answer tells of its server.
     pub(super) fn answered(&self, candidate: &Candidate<'_>, status: u16, first_byte: Duration) {
-        let Candidate { origin, place, server, .. } = candidate;
+        let Candidate { id, origin, place, server, .. } = candidate;
         let metrics = &self.proxy.edge.metrics;
         let name = &origin.origin.name;
         let link = origin.origin.servers.get(*place).map_or(DEFAULT_LINK, |server| &server.link);
-        metrics.upstream_first_byte.with_label_values(&[&**name, link]).observe(first_byte.as_secs_f64());
+        let labels = [&**name, link];
+        metrics.answered(self.snapshot.generation, (*id, *place), labels, first_byte);
         let now = self.proxy.upstreams.now();
         server.load.answered(first_byte, now);
         if status >= 500 {

@@ -119,7 +119,7 @@ async fn ask(
     }
 }
 
-async fn status(wire: Wire, path: &str, host: &str) -> Result<StatusCode, UpstreamFailure> {
+async fn status(wire: Box<Wire>, path: &str, host: &str) -> Result<StatusCode, UpstreamFailure> {
     let mut session = http1::Session::new(wire);
     let fields = [(header::HOST, host), (header::USER_AGENT, "icpgate"), (header::CONNECTION, "close")];
     session.ask(&Method::GET, path.as_bytes(), &fields).await?;

@@ -50,7 +50,7 @@ struct Idle {
 /// A connection to an upstream server.
 #[derive(Debug)]
 pub(super) struct UpstreamConnection {
-    pub(super) wire: Wire,
+    pub(super) wire: Box<Wire>,
     pub(super) address: SocketAddr,
     pub(super) local: Option<SocketAddr>,
     pub(super) origin: ConnectionOrigin,
@@ -207,7 +207,7 @@ impl Upstreams {
         if let Some(tls) = took.tls {
             metrics.upstream_tls.with_label_values(&labels).observe(tls.as_secs_f64());
         }
-        let wire = Wire::new(transport, BytesMut::new());
+        let wire = Box::new(Wire::new(transport, BytesMut::new()));
         Ok(UpstreamConnection { wire, address, local, origin: ConnectionOrigin::New, told })
     }
 

@@ -55,9 +55,11 @@ pub(super) async fn run(
         changes.until_refused(edge, &opened.facts.listener, permit.host()).await;
         tokio::time::sleep(snapshot.config.limits.revocation_grace).await;
     };
+    // Pinned where it is made: it is large, and would be moved into the selection.
+    let mut serve = std::pin::pin!(serve(proxy, &snapshot, &permit, opened, down, &mut context));
     tokio::select! {
         biased;
-        after = serve(proxy, &snapshot, &permit, opened, down, &mut context) => after,
+        after = &mut serve => after,
         () = cut => After::Abort,
     }
 }
@@ -137,13 +139,15 @@ async fn send(
         return Err(StatusCode::BAD_REQUEST);
     }
     let site = snapshot.site(permit.site()).ok_or(StatusCode::NOT_FOUND)?;
-    let target = request::target(head);
-    let path = target.split('?').next().unwrap_or_default().to_owned();
+    // Held beside the request, which is read on meanwhile.
+    let target = head.target.clone();
+    let target = String::from_utf8_lossy(&target);
+    let path = target.split('?').next().unwrap_or_default();
     let region = snapshot.regions.as_ref().and_then(|regions| regions.table.region(context.client.ip()));
-    let asked = Asked { method: &head.method, path: &path, headers: &head.headers, region };
+    let asked = Asked { method: &head.method, path, headers: &head.headers, region };
     let route = site.routes.resolve(&asked).ok_or(StatusCode::NOT_FOUND)?;
     let scheme = if opened.coverage.is_some() { "https" } else { "http" };
     let page = Page { pages: site.footer, filing: permit.filing() };
-    let routed = Routed { snapshot, route, page, path: &path, scheme };
+    let routed = Routed { snapshot, route, page, path, scheme };
     Attempt::new(proxy, routed, down, context).run().await
 }

@@ -31,7 +31,7 @@ const HEAD_READ: usize = 4096;
 pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
     let Connection { edge, opened, stream, admitted, .. } = connection;
     let (transport, ahead) = stream.into_parts();
-    let mut wire = Wire::new(transport, ahead);
+    let mut wire = Box::new(Wire::new(transport, ahead));
     let mut changes = Changes::of(&edge);
     let mut deadline = Deadline::default();
     let mut first = true;
@@ -158,7 +158,7 @@ async fn is_requested(
 }
 
 /// Answers what is no request, and ends the connection.
-async fn reject(edge: &Arc<Edge>, opened: &Arc<Opened>, mut wire: Wire, status: StatusCode) {
+async fn reject(edge: &Arc<Edge>, opened: &Arc<Opened>, mut wire: Box<Wire>, status: StatusCode) {
     let mut context = RequestContext::of_nothing(edge, opened, &edge.snapshots.load_full(), "http/1.1");
     let body = response::body(status, &context.request_id);
     context.facts.status = Some(status.as_u16());

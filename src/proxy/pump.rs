@@ -38,7 +38,7 @@ pub(super) struct Page<'e> {
 /// How an exchange with a server ended.
 pub(super) enum Ended {
     /// The answer is whole; the connection to the server, where it may be kept.
-    Whole(Option<Wire>),
+    Whole(Option<Box<Wire>>),
     /// The answer has begun, and cannot be ended; or nobody is left to take it.
     Broken,
     /// The server closed the connection, or answered what is no HTTP.
@@ -238,16 +238,21 @@ impl Pump<'_, '_> {
 
     /// Takes a part of the answer down. `true` once the exchange is over.
     async fn on_answer(&mut self, part: Part) -> Result<bool, ClientFailure> {
-        let outcome = match part {
-            Part::Head { head, end } => self.on_head(head, end),
-            Part::Body(bytes) => self.pass(bytes).await.map(|()| false),
+        match part {
+            Part::Head { head, end } => {
+                self.answered = Instant::now();
+                self.on_head(head, end)
+            }
+            Part::Body(bytes) => {
+                self.pass(bytes).await?;
+                self.answered = Instant::now();
+                Ok(false)
+            }
             Part::End(trailers) => {
                 self.trailers = trailers;
                 Ok(true)
             }
-        };
-        self.answered = Instant::now();
-        outcome
+        }
     }
 
     fn on_head(&mut self, mut head: ResponseHead, end: bool) -> Result<bool, ClientFailure> {
@@ -262,7 +267,7 @@ impl Pump<'_, '_> {
         }
         if let Some(upstream) = &mut self.context.upstream {
             upstream.status = Some(status.as_u16());
-            upstream.first_byte = Some(self.sent.elapsed());
+            upstream.first_byte = Some(self.answered.duration_since(self.sent));
         }
         self.context.facts.status = Some(status.as_u16());
         if status == StatusCode::SWITCHING_PROTOCOLS {

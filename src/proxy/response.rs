@@ -71,14 +71,8 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     for name in request::nominated(headers) {
         headers.remove(name);
     }
-    // Looking a field up costs more than passing over it, and mostly there are one or two of these.
-    let mut found = [false; request::HOPS];
-    for name in headers.keys() {
-        if let Some(place) = request::HOP_BY_HOP.iter().position(|hop| hop == name) {
-            found[place] = true;
-        }
-    }
-    for (name, _) in request::HOP_BY_HOP.iter().zip(found).filter(|(_, found)| *found) {
+    // Looking a field up costs more than passing over it, and mostly there is one of these.
+    while let Some(name) = headers.keys().find(|name| request::is_hop_by_hop(name)).cloned() {
         headers.remove(name);
     }
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();

@@ -12,7 +12,7 @@ use crate::message::{BadMessage, ResponseHead};
 /// A request sent to a server, and its answer.
 pub(super) enum Upstream {
     /// Over HTTP/1.1.
-    Http1(Box<http1::Session>),
+    Http1(http1::Session),
 }
 
 /// A part of an answer, in their order.
@@ -89,7 +89,7 @@ impl Upstream {
     }
 
     /// The connection, where it may be kept for another request.
-    pub(super) fn into_kept(self) -> Option<Wire> {
+    pub(super) fn into_kept(self) -> Option<Box<Wire>> {
         match self {
             Self::Http1(session) => session.into_kept(),
         }

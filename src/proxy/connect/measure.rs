@@ -112,7 +112,7 @@ pub async fn round(
 }
 
 async fn ask(wire: Wire, question: &Question) -> Result<StatusCode, UpstreamFailure> {
-    let mut session = Session::new(wire);
+    let mut session = Session::new(Box::new(wire));
     let fields =
         [(header::HOST, &*question.host), (header::USER_AGENT, "icpgate"), (header::CONNECTION, "close")];
     session.ask(&question.method, question.path.as_bytes(), &fields).await?;

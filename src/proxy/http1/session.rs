@@ -25,7 +25,7 @@ const AHEAD: usize = 16 * 1024;
 
 /// A request and its answer.
 pub(in crate::proxy) struct Session {
-    wire: Wire,
+    wire: Box<Wire>,
     /// The connection's timer.
     pub(in crate::proxy) deadline: Deadline,
     head: RequestHead,
@@ -54,7 +54,7 @@ enum Answer {
 }
 
 impl Session {
-    pub(super) fn new(wire: Wire, deadline: Deadline, request: Request) -> Self {
+    pub(super) fn new(wire: Box<Wire>, deadline: Deadline, request: Request) -> Self {
         let Request { head, framing, persistence } = request;
         Self {
             wire,
@@ -69,7 +69,7 @@ impl Session {
     }
 
     /// The connection with its timer, and whether it goes on.
-    pub(super) fn into_parts(self) -> (Wire, Deadline, Persistence) {
+    pub(super) fn into_parts(self) -> (Box<Wire>, Deadline, Persistence) {
         (self.wire, self.deadline, self.persistence)
     }
 

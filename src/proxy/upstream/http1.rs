@@ -20,7 +20,7 @@ const LARGE_READ: usize = 64 * 1024;
 
 /// A request and its answer.
 pub(in crate::proxy) struct Session {
-    wire: Wire,
+    wire: Box<Wire>,
     method: Method,
     upload: Upload,
     answer: Answer,
@@ -49,7 +49,7 @@ enum Answer {
 }
 
 impl Session {
-    pub(in crate::proxy) fn new(wire: Wire) -> Self {
+    pub(in crate::proxy) fn new(wire: Box<Wire>) -> Self {
         Self {
             wire,
             method: Method::GET,
@@ -181,7 +181,7 @@ impl Session {
     }
 
     /// The connection, if both sides have said all, and nothing more has come.
-    pub(super) fn into_kept(mut self) -> Option<Wire> {
+    pub(super) fn into_kept(mut self) -> Option<Box<Wire>> {
         let is_over = matches!(&self.answer, Answer::Body(body) if body.is_done())
             && self.upload == Upload::Whole
             && self.persistence == Persistence::Kept
