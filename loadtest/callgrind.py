@@ -6,11 +6,12 @@ one core, so that it runs as many workers as one core gets.
 
 import collections
 import os
+import re
 import signal
 import subprocess
 
 # What a thread did: the file says where, function by function, for callgrind_annotate.
-Dump = collections.namedtuple("Dump", "path instructions system_calls functions")
+Dump = collections.namedtuple("Dump", "path instructions system_calls functions places")
 
 
 class Failed(Exception):
@@ -72,24 +73,47 @@ class Callgrind:
 
 def read(path):
     """The dump at `path`: callgrind's text format, of which costs of functions themselves are wanted."""
-    names, functions, system_calls, function, called = {}, collections.Counter(), 0, "", False
+    names, files = {}, {}
+    functions, places, system_calls = collections.Counter(), collections.Counter(), 0
+    function = file = ""
+    called = False
+
+    def named(table, text):
+        number, _, name = text.partition(" ")
+        return table.setdefault(number, name) if name else table.get(number, "")
+
     for line in path.read_text(errors="replace").splitlines():
-        if line.startswith("fn="):
-            number, _, name = line[3:].partition(" ")
-            function = names.setdefault(number, name) if name else names[number]
-        elif line.startswith("cfn="):
-            number, _, name = line[4:].partition(" ")
-            if name:
-                names.setdefault(number, name)
-        elif line.startswith("calls="):
+        key, _, value = line.partition("=")
+        if key == "fn":
+            function = named(names, value)
+        elif key == "cfn":
+            named(names, value)
+        elif key in ("fl", "fi", "fe"):
+            file = named(files, value)
+        elif key in ("cfl", "cfi"):
+            named(files, value)
+        elif key == "calls":
             called = True
         elif line[:1] in tuple("0123456789+-*"):
             # After `calls=`, what the callee cost; that stands with the callee too.
             if not called:
                 costs = line.split()[1:]
                 functions[function] += int(costs[0])
+                places[place(file)] += int(costs[0])
                 # Valgrind hides the kernel's page that tells the time without a system call.
                 if len(costs) > 1 and "clock_gettime" not in function:
                     system_calls += int(costs[1])
             called = False
-    return Dump(path, functions.total(), system_calls, functions)
+    return Dump(path, functions.total(), system_calls, functions, places)
+
+
+def place(file):
+    """Whose source a file is: a module of ours, a crate, the standard library, or the system's."""
+    if found := re.search(r"/registry/src/[^/]+/([^/]+)-\d+\.\d+[^/]*/", file):
+        return found[1]
+    if file.startswith("/rustc/"):
+        return "(standard library)"
+    if "aws-lc" in file:
+        return "(aws-lc)"
+    found = re.search(r"(?:^|/)src/(\w+)", file)
+    return f"icpgate::{found[1]}" if found else "(libc)"

@@ -2,12 +2,14 @@
 
 usage: scripts/instructions [CASE ...]          prints; says so and ends with 1 when one grew by more than 5 %
        scripts/instructions [CASE ...] --keep   takes what is measured for the ones to keep
+       scripts/instructions [CASE ...] --where  says whose source they are of
 
 A fixed client asks one request after the other; what valgrind counts is what the program does in user space
 for them, without its start. Profiles are left for callgrind_annotate.
 """
 
 import argparse
+import collections
 import json
 import os
 import pathlib
@@ -23,14 +25,15 @@ from origin import Origin
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 KEPT = ROOT / "tests" / "instructions.json"
-# By how much a figure may grow. Seen between runs of one build on a busy machine: 0.6 % and less, but for system
-# calls where it depends on the moment how much there is to read, or whether there is anything.
+# By how much a figure may grow, and for how much of it nothing is said. Instructions differ by 0.6 % and less between
+# runs of one build, on a busy machine too. Of system calls there are more when what is waited for comes in parts: one
+# more for every request is what shows.
 TOLERANCE = {"instructions": 0.05, "system_calls": 0.05}
-ROOM = {"instructions": 0, "system_calls": 0.5}
+ROOM = {"instructions": 0, "system_calls": 0.9}
 UNSTEADY = {("large", "system_calls"): 0.3, ("handshake", "system_calls"): 0.15}
 
 
-def figures(dumps, requests):
+def figures(dumps, requests, where):
     """Per request, what the threads that serve did; and the writer of records, which is not held to anything.
 
     The writer works by the clock, and so do threads that only keep time: on a slow machine they have more to do.
@@ -39,13 +42,17 @@ def figures(dumps, requests):
     others = [dump for dump in dumps if dump not in writer]
     busiest = max(dump.instructions for dump in others)
     serving = [dump for dump in others if dump.instructions > busiest / 10]
+    if where:
+        places = sum((dump.places for dump in serving), collections.Counter())
+        for place, count in places.most_common(16):
+            print(f"  {count / requests:>12,.0f}  {count / places.total():>6.1%}  {place}")
     return {
         "instructions": round(sum(dump.instructions for dump in serving) / requests),
         "system_calls": round(sum(dump.system_calls for dump in serving) / requests, 1),
     }, round(sum(dump.instructions for dump in writer) / requests)
 
 
-def measure(program, cases, out):
+def measure(program, cases, out, where):
     """Runs `program`, and yields the name and the figures of each case."""
     core, *others = sorted(os.sched_getaffinity(0), reverse=True)
     if others:
@@ -62,7 +69,9 @@ def measure(program, cases, out):
             for name in cases:
                 dumps = exchanges.CASES[name].run(port, process)
                 keep_profiles(name, dumps, out)
-                yield name, figures(dumps, exchanges.CASES[name].requests)
+                if where:
+                    print(f"{name}: whose source a request's instructions are of")
+                yield name, figures(dumps, exchanges.CASES[name].requests, where)
         finally:
             process.stop()
 
@@ -93,6 +102,7 @@ def arguments():
     parser = argparse.ArgumentParser(prog="scripts/instructions", description=__doc__.splitlines()[0])
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(exchanges.CASES))
     parser.add_argument("--keep", action="store_true", help=f"write what is measured to {KEPT.relative_to(ROOT)}")
+    parser.add_argument("--where", action="store_true", help="say in whose source the instructions are")
     parser.add_argument("--program", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "target" / "instructions", help="for profiles")
     given = parser.parse_args()
@@ -107,7 +117,7 @@ def main():
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     print(f"{'case':<12}{'per request':<14}{'measured':>12}{'kept':>12}")
     stands = True
-    for name, (measured, writer) in measure(given.program.resolve(), given.cases or exchanges.CASES, given.out):
+    for name, (measured, writer) in measure(given.program.resolve(), given.cases or exchanges.CASES, given.out, given.where):
         print(f"{name:<12}{'(writer)':<14}{writer:>12,}")
         for kind, figure in measured.items():
             stands &= judge(name, kind, figure, kept.get(name, {}).get(kind))
