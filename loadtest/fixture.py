@@ -92,7 +92,7 @@ def free_ports(count):
     return ports
 
 
-def answers(port, running, patience=60):
+def answers(port, running, patience=300):
     """Waits until something listens on `port`; whether it came to that while `running` says so."""
     deadline = time.monotonic() + patience
     while running() and time.monotonic() < deadline:
