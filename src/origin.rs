@@ -129,13 +129,25 @@ impl std::fmt::Display for Server {
 pub enum Scheme {
     /// HTTP/1.1 in clear text.
     Http,
-    /// HTTP/1.1 over TLS, always verified.
+    /// HTTP/2 in clear text, known beforehand.
+    H2c,
+    /// HTTP/2 or HTTP/1.1 over TLS, as negotiated; always verified.
     Https {
         /// The name sent and verified.
         server_name: Hostname,
         /// PEM roots to trust instead of the system's.
         trust: Option<PathBuf>,
     },
+}
+
+impl Scheme {
+    /// The word for it in URIs.
+    pub fn uri(&self) -> http::uri::Scheme {
+        match self {
+            Self::Http | Self::H2c => http::uri::Scheme::HTTP,
+            Self::Https { .. } => http::uri::Scheme::HTTPS,
+        }
+    }
 }
 
 /// Which side of the border.

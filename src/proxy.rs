@@ -18,6 +18,7 @@ mod request;
 mod response;
 pub mod upkeep;
 mod upstream;
+mod websocket;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;

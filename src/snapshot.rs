@@ -44,7 +44,7 @@ pub struct Snapshot {
     /// By [`SiteId`]; `None` while a site has no usable pair.
     pub certificates: Vec<Option<Arc<Certificate>>>,
     /// By [`OriginId`].
-    pub origins: Vec<OriginState>,
+    pub origins: Vec<Arc<OriginState>>,
     /// What of a query is not kept.
     pub redaction: QueryRedaction,
     /// Where clients are, where a file tells.
@@ -78,6 +78,8 @@ pub struct OriginState {
 pub struct OriginTls {
     /// Roots and protocols.
     pub config: Arc<ClientConfig>,
+    /// The same for HTTP/1.1 alone.
+    pub http1: Arc<ClientConfig>,
     /// The name that is sent and verified.
     pub server_name: ServerName<'static>,
     /// Of the roots.
@@ -104,17 +106,6 @@ pub struct ServerState {
 }
 
 impl OriginState {
-    /// The same origin, with the same servers.
-    fn again(&self) -> Self {
-        Self {
-            origin: self.origin.clone(),
-            tls: self.tls.clone(),
-            servers: self.servers.clone(),
-            memory: Arc::clone(&self.memory),
-            turn: AtomicUsize::new(self.turn.load(Ordering::Relaxed)),
-        }
-    }
-
     /// The place of the server that is asked next at `now`, of those that are not `tried`.
     pub fn pick(&self, tried: impl Fn(usize) -> bool, now: Duration) -> Option<usize> {
         let known = |place: usize| {
@@ -153,7 +144,7 @@ impl Snapshot {
     }
 
     /// An origin of this snapshot.
-    pub fn origin(&self, origin: OriginId) -> Option<&OriginState> {
+    pub fn origin(&self, origin: OriginId) -> Option<&Arc<OriginState>> {
         self.origins.get(origin.0)
     }
 
@@ -170,7 +161,7 @@ impl Snapshot {
             config: self.config.clone(),
             gate: Gate { filings: Filings::default(), ..self.gate.clone() },
             certificates: self.certificates.clone(),
-            origins: self.origins.iter().map(OriginState::again).collect(),
+            origins: self.origins.clone(),
             redaction: self.redaction.clone(),
             regions: self.regions.clone(),
         }

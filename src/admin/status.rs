@@ -50,7 +50,7 @@ pub(super) fn status(edge: &Edge, standing: &Standing) -> Value {
         "listeners": standing.listeners.iter().enumerate().map(listener).collect::<Vec<_>>(),
         "sites": sites(&snapshot),
         "certificates": certificates(&snapshot, at),
-        "origins": snapshot.origins.iter().map(origin).collect::<Vec<_>>(),
+        "origins": snapshot.origins.iter().map(|state| origin(state)).collect::<Vec<_>>(),
         "retention": {
             "directory": log.directory.display().to_string(),
             "retention_days": retention_days,

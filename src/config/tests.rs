@@ -268,7 +268,7 @@ fn keys_and_types() {
     );
     fatal("scheme: http", "scheme: http, proxy_protocol: v1", "origins[0].proxy_protocol", "not one of v2");
     fatal("filings:", "access_log: {sinks: []}\nfilings:", "access_log.sinks", "unknown key");
-    fatal("scheme: http", "scheme: h2c", "origins[0].scheme", "\"h2c\" is not one of http, https");
+    fatal("scheme: http", "scheme: h3", "origins[0].scheme", "\"h3\" is not one of http, https, h2c");
 }
 
 #[test]

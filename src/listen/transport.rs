@@ -28,6 +28,14 @@ impl Transport {
         }
     }
 
+    /// Whether HTTP/2 was negotiated with a server.
+    pub fn is_http2_negotiated(&self) -> bool {
+        match self {
+            Self::Client(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
+            Self::Tcp(_) | Self::Server(_) => false,
+        }
+    }
+
     /// Until it may be worth reading. Nothing is read from the socket, so that whoever waits needs no
     /// buffer.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

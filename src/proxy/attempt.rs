@@ -10,13 +10,13 @@ use http::{Method, StatusCode};
 
 use super::Proxy;
 use super::candidates::{Candidate, Candidates};
-use super::connect::{ConnectionOrigin, Told, UpstreamConnection};
+use super::connect::{ConnectionOrigin, Purpose, Target, Told, UpstreamConnection, Way};
 use super::context::RequestContext;
 use super::downstream::Downstream;
 use super::exchange::After;
 use super::pump::{self, Ended, Page};
 use super::request::{Changes, Framing};
-use super::upstream::{Upstream, http1};
+use super::upstream::{Upstream, http1, http2};
 use crate::access::record::UpstreamFacts;
 use crate::config::Limits;
 use crate::origin::health::Fault;
@@ -24,6 +24,9 @@ use crate::origin::{DEFAULT_LINK, ProxyProtocol, Timeouts};
 use crate::rewrite::{self, Ask};
 use crate::route::{Residency, Route};
 use crate::snapshot::Snapshot;
+
+/// How often a server may refuse one request for no fault of it before it is left.
+const REFUSALS: u32 = 2;
 
 /// What is known of a request once its route is.
 pub(super) struct Routed<'a> {
@@ -150,24 +153,24 @@ impl<'a, 'd> Attempt<'a, 'd> {
                 Some(Told::Client { client: self.context.client, destination: self.context.local() })
             }
         };
-        let mut kept = if candidate.anew { None } else { self.proxy.upstreams.take(candidate.server, told) };
+        let target = Target { origin, place: candidate.place, told };
+        let purpose = if self.framing == Framing::Tunnel { Purpose::Tunnel } else { Purpose::Answer };
+        let mut kept = !candidate.anew;
+        let mut refused = 0;
         if self.in_vain == 0 {
             origin.memory.budget.earn(origin.origin.retries, candidate.since);
         }
         loop {
-            let connection = match kept.take() {
-                Some(connection) => connection,
-                None => tokio::select! {
-                    // A client may reset streams faster than a server accepts connections.
-                    () = self.down.is_reset() => return Ok(Asked::Over(After::Abort)),
-                    made = self.proxy.upstreams.connect(origin, candidate.place, told, &self.proxy.edge.metrics) => match made {
-                        Ok(connection) => connection,
-                        Err(_) => return Ok(Asked::Unreached),
-                    },
-                },
+            let way = tokio::select! {
+                // A client may reset streams faster than a server accepts connections.
+                () = self.down.is_reset() => return Ok(Asked::Over(After::Abort)),
+                way = self.proxy.upstreams.reach(&self.proxy.edge, target, purpose, kept) => way,
             };
-            let came_from = connection.origin;
-            match self.exchange(candidate, connection).await {
+            let Ok(way) = way else { return Ok(Asked::Unreached) };
+            // What fails once more is no matter of luck.
+            let came_from = if kept { way.origin() } else { ConnectionOrigin::New };
+            kept = false;
+            match self.exchange(candidate, way).await {
                 Ended::Whole(_) => return Ok(Asked::Over(After::Continue)),
                 Ended::Broken => return Ok(Asked::Over(After::Abort)),
                 // A server closes a kept connection when it likes: nothing was wrong with the request.
@@ -179,6 +182,10 @@ impl<'a, 'd> Attempt<'a, 'd> {
                     }
                     return if sent_body { Err(StatusCode::BAD_GATEWAY) } else { Ok(Asked::BrokeOff) };
                 }
+                // Nothing was wrong with the request, nor, as far as is known, with the server.
+                Ended::Unprocessed { sent_body: false } if refused < REFUSALS => refused += 1,
+                Ended::Unprocessed { sent_body: false } => return Ok(Asked::Unreached),
+                Ended::Unprocessed { sent_body: true } => return Err(StatusCode::BAD_GATEWAY),
                 Ended::Late => {
                     self.candidates.blame(candidate, Fault::NoAnswer);
                     let first_byte = origin.origin.timeouts.first_byte;
@@ -191,11 +198,11 @@ impl<'a, 'd> Attempt<'a, 'd> {
     }
 
     /// Sends the request over one connection, and brings back what is answered.
-    async fn exchange(&mut self, candidate: &Candidate<'a>, connection: UpstreamConnection) -> Ended {
-        self.note(candidate, &connection);
+    async fn exchange(&mut self, candidate: &Candidate<'a>, way: Way) -> Ended {
+        self.note(candidate, way.reached());
         let origin = &candidate.origin.origin;
-        let (framing, ask, scheme) = (self.framing, self.ask, self.scheme);
-        let changes = Changes { host: &origin.host, framing, ask, scheme };
+        let changes =
+            Changes { host: &origin.host, framing: self.framing, ask: self.ask, scheme: self.scheme };
         let exchange = pump::Exchange {
             site: self.page,
             path: self.path,
@@ -203,17 +210,24 @@ impl<'a, 'd> Attempt<'a, 'd> {
             limits: self.limits,
             framing: self.framing,
         };
-        let UpstreamConnection { address, local, origin: came_from, told, wire } = connection;
-        let up = Upstream::Http1(http1::Session::new(wire));
+        let (up, keeps) = match way {
+            Way::Http1(UpstreamConnection { wire, speaks, address, local, origin, told }) => {
+                let keeps = move |wire| UpstreamConnection { wire, speaks, address, local, origin, told };
+                (Upstream::Http1(http1::Session::new(wire)), Some(keeps))
+            }
+            Way::Http2(slot, _, _) => {
+                let session = http2::Session::new(slot, origin.scheme.uri(), origin.timeouts.connect);
+                (Upstream::Http2(Box::new(session)), None)
+            }
+        };
         let mut ended = pump::run(exchange, changes, up, self.down, self.context).await;
         if let Ended::Whole(_) | Ended::Broken = ended {
             self.observe(candidate);
         }
         if let Ended::Whole(wire) = &mut ended
-            && let Some(wire) = wire.take()
+            && let Some((wire, keeps)) = wire.take().zip(keeps)
         {
-            let connection = UpstreamConnection { wire, address, local, origin: came_from, told };
-            self.proxy.upstreams.keep(candidate.server, connection, &candidate.origin.origin);
+            self.proxy.upstreams.keep(candidate.server, keeps(wire), &candidate.origin.origin);
         }
         ended
     }
@@ -230,15 +244,15 @@ impl<'a, 'd> Attempt<'a, 'd> {
     }
 
     /// What the record says of where the request went.
-    fn note(&mut self, candidate: &Candidate<'_>, connection: &UpstreamConnection) {
+    fn note(&mut self, candidate: &Candidate<'_>, reached: http2::Reached) {
         let origin = &candidate.origin.origin;
         let link = origin.servers.get(candidate.place).map(|server| Arc::clone(&server.link));
         let facts = UpstreamFacts {
             origin: Arc::clone(&origin.name),
             region: origin.region.label(),
             link: link.unwrap_or_else(|| Arc::from(DEFAULT_LINK)),
-            address: connection.address,
-            local: connection.local,
+            address: reached.address,
+            local: reached.local,
             status: None,
             first_byte: None,
         };

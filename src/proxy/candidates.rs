@@ -16,7 +16,7 @@ use crate::snapshot::{OriginState, ServerState, Snapshot};
 /// A server that a request is sent to.
 pub(super) struct Candidate<'s> {
     pub(super) id: OriginId,
-    pub(super) origin: &'s OriginState,
+    pub(super) origin: &'s Arc<OriginState>,
     pub(super) place: usize,
     pub(super) server: &'s Arc<ServerState>,
     /// When it was chosen.
@@ -71,7 +71,7 @@ impl<'s> Candidates<'s> {
     }
 
     /// The first origin that has a server with as many requests as it may have.
-    pub(super) fn full(&self) -> Option<&'s OriginState> {
+    pub(super) fn full(&self) -> Option<&'s Arc<OriginState>> {
         let is_full = |origin: &OriginState| {
             origin.servers.iter().any(|server| !server.load.has_room(origin.origin.max_in_flight))
         };
@@ -120,7 +120,7 @@ impl<'s> Candidates<'s> {
     fn take(
         &mut self,
         id: OriginId,
-        origin: &'s OriginState,
+        origin: &'s Arc<OriginState>,
         place: usize,
         since: Duration,
     ) -> Option<Candidate<'s>> {
@@ -166,7 +166,7 @@ impl<'s> Candidates<'s> {
 fn allowed<'s>(
     snapshot: &'s Snapshot,
     route: &'s Route,
-) -> impl Iterator<Item = (OriginId, &'s OriginState)> {
+) -> impl Iterator<Item = (OriginId, &'s Arc<OriginState>)> {
     let origins = route.origins.iter().filter_map(|id| Some((*id, snapshot.origin(*id)?)));
     origins.filter(|(_, origin)| route.residency.allows(origin.origin.region))
 }

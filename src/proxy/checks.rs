@@ -5,14 +5,12 @@
 
 use std::sync::Arc;
 
-use http::{Method, StatusCode, header};
+use http::Method;
 use tokio::task::JoinSet;
 
-use super::connect::{Told, UpstreamConnection, Upstreams};
-use super::upstream::{Part, UpstreamFailure, http1};
+use super::connect::{Offer, Told, UpstreamConnection, Upstreams};
+use super::upstream::once::{self, Asking};
 use crate::listen::Edge;
-use crate::listen::wire::Wire;
-use crate::message::BadMessage;
 use crate::origin::{HealthCheck, OriginId, Probe, ProxyProtocol, UpstreamHost};
 use crate::snapshot::{OriginState, Snapshot};
 
@@ -105,29 +103,17 @@ async fn ask(
         ProxyProtocol::None => None,
         ProxyProtocol::V2 => Some(Told::Local),
     };
-    let made = upstreams.connect(origin, place, told, &edge.metrics).await;
-    let UpstreamConnection { wire, .. } = made.map_err(|error| error.to_string())?;
+    let made = upstreams.connect(origin, place, told, Offer::Any, &edge.metrics).await;
+    let UpstreamConnection { wire, speaks, .. } = made.map_err(|error| error.to_string())?;
     let Probe::Http { path, expect } = &check.probe else { return Ok(()) };
     let host = match (&origin.origin.host, origin.origin.servers.get(place)) {
         (UpstreamHost::Fixed(host), _) => host.to_string(),
         (UpstreamHost::Preserve, server) => server.map(ToString::to_string).unwrap_or_default(),
     };
-    match status(wire, path, &host).await {
+    let asking = Asking { method: &Method::GET, path, host: &host, scheme: &origin.origin.scheme };
+    match once::ask(wire, speaks, asking).await {
         Ok(status) if expect.iter().any(|range| range.contains(&status.as_u16())) => Ok(()),
         Ok(status) => Err(format!("status {}", status.as_u16())),
         Err(failure) => Err(failure.to_string()),
-    }
-}
-
-async fn status(wire: Box<Wire>, path: &str, host: &str) -> Result<StatusCode, UpstreamFailure> {
-    let mut session = http1::Session::new(wire);
-    let fields = [(header::HOST, host), (header::USER_AGENT, "icpgate"), (header::CONNECTION, "close")];
-    session.ask(&Method::GET, path.as_bytes(), &fields).await?;
-    loop {
-        match session.read().await? {
-            Part::Head { head, .. } if head.status.is_informational() => {}
-            Part::Head { head, .. } => return Ok(head.status),
-            Part::Body(_) | Part::End(_) => return Err(BadMessage::Syntax.into()),
-        }
     }
 }

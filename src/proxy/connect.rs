@@ -8,6 +8,7 @@ mod establish;
 pub mod measure;
 mod names;
 mod race;
+mod reach;
 mod socket;
 
 use std::collections::HashMap;
@@ -19,13 +20,18 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::time::Instant;
 
+use super::upstream::http2::Http2Connections;
 use crate::config::Config;
+use crate::listen::transport::Transport;
 use crate::listen::wire::Wire;
 use crate::metrics::Metrics;
-use crate::origin::{Origin, ServerHost};
+use crate::origin::{Origin, Scheme, ServerHost};
 use crate::snapshot::{OriginState, ServerState};
+use crate::tls::roots;
 use establish::Established;
 use names::Names;
+
+pub(super) use reach::{Purpose, Target, Way};
 
 /// What is known of upstream servers besides their health.
 #[derive(Debug)]
@@ -33,6 +39,7 @@ pub struct Upstreams {
     started: Instant,
     kept: Mutex<HashMap<usize, Kept>>,
     names: Names,
+    http2: Arc<Http2Connections>,
 }
 
 #[derive(Debug)]
@@ -51,6 +58,7 @@ struct Idle {
 #[derive(Debug)]
 pub(super) struct UpstreamConnection {
     pub(super) wire: Box<Wire>,
+    pub(super) speaks: Speaks,
     pub(super) address: SocketAddr,
     pub(super) local: Option<SocketAddr>,
     pub(super) origin: ConnectionOrigin,
@@ -71,6 +79,31 @@ pub(super) enum Told {
     },
 }
 
+/// What was agreed on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Speaks {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+impl Speaks {
+    fn of(scheme: &Scheme, transport: &Transport) -> Self {
+        let is_http2 = *scheme == Scheme::H2c || transport.is_http2_negotiated();
+        if is_http2 { Self::Http2 } else { Self::Http1 }
+    }
+}
+
+/// What a server is offered where TLS negotiates.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Offer {
+    /// HTTP/2, or else HTTP/1.1.
+    Any,
+    /// HTTP/1.1 alone.
+    Http1,
+}
+
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum ConnectionOrigin {
@@ -87,6 +120,7 @@ impl Upstreams {
             started: Instant::now(),
             kept: Mutex::default(),
             names: Names::new(&config.name_servers, metrics.clone()),
+            http2: Arc::default(),
         };
         upstreams.configure(config);
         upstreams
@@ -109,6 +143,7 @@ impl Upstreams {
 
     /// Closes kept connections whose time is over, or whose server is no longer named.
     pub fn sweep(&self) {
+        self.http2.sweep();
         let now = Instant::now();
         let mut closed = Vec::new();
         self.kept().retain(|_, kept| {
@@ -182,20 +217,24 @@ impl Upstreams {
         state: &OriginState,
         place: usize,
         told: Option<Told>,
+        offer: Offer,
         metrics: &Metrics,
     ) -> io::Result<UpstreamConnection> {
         let (Some(server), Some(health)) = (state.origin.servers.get(place), state.servers.get(place)) else {
             return Err(io::ErrorKind::NotFound.into());
         };
         let (began, since) = (Instant::now(), self.now());
-        let attempt = establish::establish(&self.names, &state.origin, server, state.tls.as_ref(), told);
+        let attempt =
+            establish::establish(&self.names, &state.origin, server, state.tls.as_ref(), told, offer);
         let outcome = match tokio::time::timeout(state.origin.timeouts.connect, attempt).await {
             Ok(outcome) => outcome,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         };
         let labels = [&*state.origin.name, &*server.link];
         metrics.upstream_connect.with_label_values(&labels).observe(began.elapsed().as_secs_f64());
-        if let Err(error) = &outcome {
+        if let Err(error) = &outcome
+            && !roots::is_no_protocol_in_common(error)
+        {
             metrics.origin_up.with_label_values(&[&*state.origin.name, &health.label]).set(0);
             if health.health.failed(since, self.now()) {
                 tracing::warn!(origin = %state.origin.name, server = %health.label, %error, "cannot be connected to");
@@ -207,8 +246,9 @@ impl Upstreams {
         if let Some(tls) = took.tls {
             metrics.upstream_tls.with_label_values(&labels).observe(tls.as_secs_f64());
         }
+        let speaks = Speaks::of(&state.origin.scheme, &transport);
         let wire = Box::new(Wire::new(transport, BytesMut::new()));
-        Ok(UpstreamConnection { wire, address, local, origin: ConnectionOrigin::New, told })
+        Ok(UpstreamConnection { wire, speaks, address, local, origin: ConnectionOrigin::New, told })
     }
 
     /// Asks for the names whose answers are about to be too old.

@@ -46,6 +46,11 @@ pub(super) enum Ended {
         /// Whether it may have seen a part of the body.
         sent_body: bool,
     },
+    /// The server has not looked at the request, and says so.
+    Unprocessed {
+        /// Whether a part of the body is gone.
+        sent_body: bool,
+    },
     /// The server did not answer in time.
     Late,
     /// The client stopped sending the body before the server answered.
@@ -103,6 +108,9 @@ pub(super) async fn run(
 ) -> Ended {
     let upload = if exchange.framing.has_body() { Upload::Open } else { Upload::Done };
     let sent = up.send_head(&UpstreamRequest::new(down.head(), context, changes)).await;
+    if let Err(UpstreamFailure::Unprocessed) = sent {
+        return Ended::Unprocessed { sent_body: false };
+    }
     if sent.is_err() || (upload == Upload::Done && up.flush().await.is_err()) {
         return Ended::Unanswered { sent_body: false };
     }
@@ -172,6 +180,9 @@ impl Pump<'_, '_> {
             return Ended::Broken;
         }
         tracing::debug!(%failure, "no answer");
+        if let UpstreamFailure::Unprocessed = failure {
+            return Ended::Unprocessed { sent_body: self.sent_body };
+        }
         Ended::Unanswered { sent_body: self.sent_body }
     }
 
@@ -299,6 +310,9 @@ impl Pump<'_, '_> {
         }
         // The footer may be all that there is of a body.
         let nothing_follows = bodiless || (end && matches!(self.answer, Answer::Passing));
+        if end && nothing_follows && !bodiless {
+            head.headers.insert(header::CONTENT_LENGTH, 0.into());
+        }
         self.down.write_head(head, nothing_follows)?;
         Ok(end || bodiless)
     }

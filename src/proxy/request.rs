@@ -7,9 +7,10 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::context::RequestContext;
+use super::websocket;
 use crate::gate::Refusal;
 use crate::hostname::{Hostname, split_port};
 use crate::message::RequestHead;
@@ -80,14 +81,6 @@ fn is_taken_for_ours(name: &HeaderName) -> bool {
         && [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REQUEST_ID].into_iter().any(taken_for)
 }
 
-/// Whether the client asks to speak WebSocket from here on (RFC 6455, 4.1).
-pub(super) fn is_websocket(head: &RequestHead) -> bool {
-    head.method == Method::GET
-        && head.version == Version::HTTP_11
-        && has_token(&head.headers, &header::CONNECTION, "upgrade")
-        && has_token(&head.headers, &header::UPGRADE, "websocket")
-}
-
 /// Whether the client waits to be told to send its body.
 pub(super) fn expects_continue(head: &RequestHead) -> bool {
     let expect = head.headers.get(header::EXPECT);
@@ -112,7 +105,7 @@ impl Framing {
     pub(super) fn of(head: &RequestHead, done: bool) -> Self {
         let length = content_length(&head.headers).ok().flatten();
         match (done, length) {
-            _ if is_websocket(head) => Self::Tunnel,
+            _ if websocket::is_asked_for(head) => Self::Tunnel,
             (true, None) => Self::None,
             (true, Some(_)) => Self::Length(0),
             (false, Some(length)) => Self::Length(length),
@@ -173,6 +166,21 @@ impl<'r> UpstreamRequest<'r> {
         self.changes.framing
     }
 
+    /// The key of a WebSocket handshake, where there is one.
+    pub(super) fn websocket_key(&self) -> Option<&HeaderValue> {
+        self.head.headers.get(header::SEC_WEBSOCKET_KEY)
+    }
+
+    /// Whether the client takes fields behind a body (RFC 9110, 6.5.1).
+    pub(super) fn takes_trailers(&self) -> bool {
+        has_token(&self.head.headers, &header::TE, "trailers")
+    }
+
+    /// As many fields as there will be about.
+    pub(super) fn expected_fields(&self) -> usize {
+        self.head.headers.len() + 6
+    }
+
     /// Every field but those of the framing, one after the other.
     pub(super) fn fields(&self, mut emit: impl FnMut(&HeaderName, &[u8])) {
         let headers = &self.head.headers;
@@ -199,6 +207,9 @@ impl<'r> UpstreamRequest<'r> {
         }
         if !self.proxy_is_trusted || !headers.contains_key(X_FORWARDED_HOST) {
             emit(&X_FORWARDED_HOST, sent.as_bytes());
+        }
+        if self.changes.framing == Framing::Tunnel && self.websocket_key().is_none() {
+            emit(&header::SEC_WEBSOCKET_KEY, websocket::new_key().as_bytes());
         }
         if self.changes.ask != Ask::AsSent {
             emit(&header::ACCEPT_ENCODING, b"identity");
@@ -287,6 +298,8 @@ impl AddressText {
 
 #[cfg(test)]
 mod tests {
+    use http::Version;
+
     use super::*;
 
     fn head(fields: &[(&'static str, &str)]) -> RequestHead {
@@ -322,13 +335,6 @@ mod tests {
             let written = AddressText::of(text.parse().expect("an address"));
             assert_eq!(written.as_bytes(), text.as_bytes());
         }
-    }
-
-    #[test]
-    fn only_a_whole_handshake_is_a_websocket() {
-        assert!(is_websocket(&head(&[("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")])));
-        assert!(!is_websocket(&head(&[("upgrade", "websocket")])));
-        assert!(!is_websocket(&head(&[("connection", "upgrade"), ("upgrade", "h2c")])));
     }
 
     #[test]

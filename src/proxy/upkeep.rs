@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::connect::Upstreams;
+use super::connect::{Target, Upstreams};
 use crate::listen::Edge;
 use crate::origin::OriginId;
 use crate::snapshot::Snapshot;
@@ -60,15 +60,15 @@ async fn keep_warm(
     let warm = edge.metrics.upstream_ready.with_label_values(&labels);
     let mut pause = SHORTEST;
     loop {
-        let ready = upstreams.ready(server);
-        warm.set(i64::try_from(ready).unwrap_or(i64::MAX));
-        if ready >= state.origin.pool.preconnect || server.health.is_ejected() {
+        // One that is shared has room for many requests.
+        let (ready, shared) = (upstreams.ready(server), upstreams.shared_with(server));
+        warm.set(i64::try_from(ready + shared).unwrap_or(i64::MAX));
+        if ready >= state.origin.pool.preconnect || shared > 0 || server.health.is_ejected() {
             sleep(jittered(LOOKING)).await;
             continue;
         }
-        let result = match upstreams.connect(state, place, None, &edge.metrics).await {
-            Ok(connection) => {
-                upstreams.keep(server, connection, &state.origin);
+        let result = match upstreams.prepare(&edge, Target { origin: state, place, told: None }).await {
+            Ok(()) => {
                 pause = SHORTEST;
                 "made"
             }

@@ -1,6 +1,8 @@
 //! The server's side of an exchange, whatever is spoken there.
 
 pub(super) mod http1;
+pub(super) mod http2;
+pub(super) mod once;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -13,6 +15,8 @@ use crate::message::{BadMessage, ResponseHead};
 pub(super) enum Upstream {
     /// Over HTTP/1.1.
     Http1(http1::Session),
+    /// Over a stream of an HTTP/2 connection.
+    Http2(Box<http2::Session>),
 }
 
 /// A part of an answer, in their order.
@@ -37,6 +41,9 @@ pub(super) enum UpstreamFailure {
     /// The connection failed, or ended too early.
     #[error("the connection to the server broke off: {0}")]
     Broken(#[from] std::io::Error),
+    /// The server has not looked at the request, and will not.
+    #[error("the server does not take the request")]
+    Unprocessed,
     /// What came is no answer.
     #[error("the server's answer cannot be used: {0}")]
     Bad(#[from] BadMessage),
@@ -50,6 +57,7 @@ impl Upstream {
                 session.send_head(request);
                 Ok(())
             }
+            Self::Http2(session) => session.send_head(request).await,
         }
     }
 
@@ -57,6 +65,7 @@ impl Upstream {
     pub(super) async fn send_body(&mut self, bytes: Bytes) -> Result<(), UpstreamFailure> {
         match self {
             Self::Http1(session) => session.send_body(bytes).await,
+            Self::Http2(session) => session.send_body(bytes).await,
         }
     }
 
@@ -64,6 +73,7 @@ impl Upstream {
     pub(super) async fn finish_body(&mut self) -> Result<(), UpstreamFailure> {
         match self {
             Self::Http1(session) => session.finish_body().await,
+            Self::Http2(session) => session.finish_body(None),
         }
     }
 
@@ -71,6 +81,8 @@ impl Upstream {
     pub(super) async fn flush(&mut self) -> Result<(), UpstreamFailure> {
         match self {
             Self::Http1(session) => session.flush().await,
+            // Its connection writes by itself.
+            Self::Http2(_) => Ok(()),
         }
     }
 
@@ -78,6 +90,7 @@ impl Upstream {
     pub(super) async fn read(&mut self) -> Result<Part, UpstreamFailure> {
         match self {
             Self::Http1(session) => session.read().await,
+            Self::Http2(session) => session.read().await,
         }
     }
 
@@ -85,6 +98,8 @@ impl Upstream {
     pub(super) fn tunnel(&mut self) {
         match self {
             Self::Http1(session) => session.tunnel(),
+            // Its body passes bytes already.
+            Self::Http2(_) => {}
         }
     }
 
@@ -92,6 +107,8 @@ impl Upstream {
     pub(super) fn into_kept(self) -> Option<Box<Wire>> {
         match self {
             Self::Http1(session) => session.into_kept(),
+            // It is shared, and kept by whoever made it.
+            Self::Http2(_) => None,
         }
     }
 }

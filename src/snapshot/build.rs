@@ -20,7 +20,7 @@ use crate::hostname::{HostTable, Hostname};
 use crate::origin::{Origin, Scheme};
 use crate::tls::Tickets;
 use crate::tls::certificates::{self, Certificate};
-use crate::tls::roots::Roots;
+use crate::tls::roots::{Roots, http1_alone};
 
 /// What came of an attempt.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ pub fn build(
         if let Scheme::Https { trust: Some(trust), .. } = &origin.scheme {
             files.take(trust);
         }
-        origins.extend(origin_state(&config, place, origin, previous, &mut problems));
+        origins.extend(origin_state(&config, place, origin, previous, &mut problems).map(Arc::new));
     }
 
     let regions = match &config.client_regions {
@@ -208,7 +208,7 @@ fn origin_state(
         });
     }
     let tls = match &origin.scheme {
-        Scheme::Http => None,
+        Scheme::Http | Scheme::H2c => None,
         Scheme::Https { server_name, trust } => match origin_tls(server_name, trust.as_deref(), before) {
             Ok(tls) => Some(tls),
             Err(message) => {
@@ -264,7 +264,7 @@ fn origin_state(
 fn origin_tls(
     server_name: &Hostname,
     trust: Option<&Path>,
-    before: Option<&OriginState>,
+    before: Option<&Arc<OriginState>>,
 ) -> Result<OriginTls, String> {
     let loaded = Roots::load(trust)?;
     let server_name =
@@ -273,7 +273,10 @@ fn origin_tls(
     let known = before.and_then(|before| before.tls.as_ref());
     match known.filter(|known| known.roots == roots && known.server_name == server_name) {
         Some(known) => Ok(known.clone()),
-        None => Ok(OriginTls { config: loaded.client_config()?, server_name, roots }),
+        None => {
+            let config = loaded.client_config()?;
+            Ok(OriginTls { http1: http1_alone(&config), config, server_name, roots })
+        }
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! There is no switch that turns verification off.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{AlertDescription, ClientConfig, RootCertStore};
 use sha2::{Digest as _, Sha256};
 
 /// What an origin is verified by.
@@ -31,7 +32,7 @@ impl Roots {
         }
     }
 
-    /// The client side of TLS to an origin: HTTP/1.1, verified by these. Its sessions are resumed for as
+    /// The client side of TLS to an origin: HTTP/2 or else HTTP/1.1, verified by these. Its sessions are resumed for as
     /// long as the value is used.
     pub fn client_config(self) -> Result<Arc<ClientConfig>, String> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -40,7 +41,7 @@ impl Roots {
             .map_err(|error| error.to_string())?
             .with_root_certificates(self.store)
             .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
 }
@@ -50,6 +51,19 @@ pub fn without_resumption(config: &ClientConfig) -> Arc<ClientConfig> {
     let mut config = config.clone();
     config.resumption = Resumption::disabled();
     Arc::new(config)
+}
+
+/// The same for HTTP/1.1 alone.
+pub fn http1_alone(config: &ClientConfig) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
+/// Whether a handshake failed since the server speaks none of the protocols offered.
+pub fn is_no_protocol_in_common(error: &io::Error) -> bool {
+    let alert = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    matches!(alert, Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)))
 }
 
 fn private_roots(path: &Path) -> Result<Roots, String> {

@@ -32,4 +32,5 @@ mod proxying;
 mod records;
 mod regions;
 mod tls;
+mod upstream_http2;
 mod verify;

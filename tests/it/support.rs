@@ -7,6 +7,7 @@ pub(crate) mod dns;
 pub(crate) mod edge;
 pub(crate) mod faketime;
 pub(crate) mod hello;
+pub(crate) mod http2_origin;
 pub(crate) mod message;
 pub(crate) mod origin;
 pub(crate) mod peer;

@@ -113,6 +113,10 @@ fn curl(state: &OriginState, place: usize) -> String {
             (server_name.to_string(), format!("https://{server_name}{path}"))
         }
         Scheme::Http => (server.clone(), format!("http://{server}{path}")),
+        Scheme::H2c => {
+            words.push("--http2-prior-knowledge".to_owned());
+            (server.clone(), format!("http://{server}{path}"))
+        }
     };
     if host != authority {
         words.push(format!("-H {}", quoted(&format!("host: {host}"))));

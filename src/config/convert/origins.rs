@@ -23,15 +23,15 @@ pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
     let region = fields.required("region").and_then(|value| value.word(&regions));
     let servers = fields.required("servers").and_then(servers);
     let scheme = fields.required("scheme").and_then(|value| {
-        match value.word(&[("http", false), ("https", true)])? {
-            true => https(&fields, folder, servers.as_deref()),
-            false => {
-                for key in ["server_name", "trust"] {
-                    fields.useless(key, "it is for the scheme https, and this one is http");
-                }
-                Some(Scheme::Http)
-            }
+        let clear = match value.word(&["http", "https", "h2c"].map(|word| (word, word)))? {
+            "https" => return https(&fields, folder, servers.as_deref()),
+            "h2c" => Scheme::H2c,
+            _ => Scheme::Http,
+        };
+        for key in ["server_name", "trust"] {
+            fields.useless(key, "it is for the scheme https alone");
         }
+        Some(clear)
     });
     let timeouts = or(fields.get("timeouts"), Timeouts::default(), timeouts);
     let host = or(fields.get("host"), UpstreamHost::Preserve, |value| {

@@ -13,10 +13,10 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
-use super::Told;
 use super::names::Names;
 use super::race::{Finish, race};
 use super::socket;
+use super::{Offer, Told};
 use crate::listen::proxy_protocol;
 use crate::listen::transport::Transport;
 use crate::origin::{Origin, Server, ServerHost};
@@ -52,6 +52,7 @@ pub(super) async fn establish(
     server: &Server,
     tls: Option<&OriginTls>,
     told: Option<Told>,
+    offer: Offer,
 ) -> io::Result<Established> {
     let began = Instant::now();
     let name = match &server.host {
@@ -80,7 +81,7 @@ pub(super) async fn establish(
         let (address, socket) = winner?;
         let connect = began.elapsed();
         let local = socket.local_addr().ok();
-        match begin(socket, tls, told).await {
+        match begin(socket, tls, told, offer).await {
             Ok((transport, tls)) => {
                 let took = Took { lookup, connect, tls };
                 return Ok(Established { transport, address, local, took });
@@ -103,6 +104,7 @@ async fn begin(
     mut socket: TcpStream,
     tls: Option<&OriginTls>,
     told: Option<Told>,
+    offer: Offer,
 ) -> io::Result<(Transport, Option<Duration>)> {
     match told {
         None => {}
@@ -113,7 +115,10 @@ async fn begin(
     }
     let Some(tls) = tls else { return Ok((Transport::Tcp(socket), None)) };
     let began = Instant::now();
-    let connector = TlsConnector::from(Arc::clone(&tls.config));
+    let connector = TlsConnector::from(Arc::clone(match offer {
+        Offer::Any => &tls.config,
+        Offer::Http1 => &tls.http1,
+    }));
     let stream = connector.connect(tls.server_name.clone(), socket).await?;
     Ok((Transport::Client(Box::new(stream)), Some(began.elapsed())))
 }

@@ -7,17 +7,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::{Method, StatusCode, header};
+use http::{Method, StatusCode};
 use tokio::time::{Instant, timeout};
 
-use super::Told;
 use super::establish::{Established, establish};
 use super::names::Names;
+use super::{Offer, Speaks, Told};
 use crate::listen::wire::Wire;
 use crate::metrics::Metrics;
 use crate::origin::{Probe, ProxyProtocol, ServerHost, UpstreamHost};
-use crate::proxy::upstream::http1::Session;
-use crate::proxy::upstream::{Part, UpstreamFailure};
+use crate::proxy::upstream::once::{self, Asking};
 use crate::snapshot::{OriginState, OriginTls};
 use crate::tls::roots;
 
@@ -79,15 +78,16 @@ pub async fn round(
     let server = state.origin.servers.get(place).ok_or("there is no such server")?;
     let timeouts = state.origin.timeouts;
     let names = Names::new(name_servers, metrics.clone());
-    let tls = state
-        .tls
-        .as_ref()
-        .map(|tls| OriginTls { config: roots::without_resumption(&tls.config), ..tls.clone() });
+    let tls = state.tls.as_ref().map(|tls| OriginTls {
+        config: roots::without_resumption(&tls.config),
+        http1: roots::without_resumption(&tls.http1),
+        ..tls.clone()
+    });
     let told = match state.origin.proxy_protocol {
         ProxyProtocol::None => None,
         ProxyProtocol::V2 => Some(Told::Local),
     };
-    let attempt = establish(&names, &state.origin, server, tls.as_ref(), told);
+    let attempt = establish(&names, &state.origin, server, tls.as_ref(), told, Offer::Any);
     let established = match timeout(timeouts.connect, attempt).await {
         Ok(outcome) => outcome.map_err(|error| plain(&error))?,
         Err(_) => return Err(format!("no connection within {:?}", timeouts.connect)),
@@ -95,7 +95,14 @@ pub async fn round(
     let Established { transport, address, took, .. } = established;
     let asked = Instant::now();
     let question = Question::of(state, place);
-    let answer = ask(Wire::new(transport, BytesMut::new()), &question);
+    let asking = Asking {
+        method: &question.method,
+        path: &question.path,
+        host: &question.host,
+        scheme: &state.origin.scheme,
+    };
+    let speaks = Speaks::of(&state.origin.scheme, &transport);
+    let answer = once::ask(Box::new(Wire::new(transport, BytesMut::new())), speaks, asking);
     let status = match timeout(timeouts.first_byte, answer).await {
         Ok(outcome) => outcome.map_err(|failure| failure.to_string())?,
         Err(_) => return Err(format!("no answer within {:?}", timeouts.first_byte)),
@@ -109,20 +116,6 @@ pub async fn round(
     let is_name = matches!(server.host, ServerHost::Name(_));
     let lookup = is_name.then_some(took.lookup);
     Ok(Round { address, lookup, connect: took.connect, tls: took.tls, first_byte, status })
-}
-
-async fn ask(wire: Wire, question: &Question) -> Result<StatusCode, UpstreamFailure> {
-    let mut session = Session::new(Box::new(wire));
-    let fields =
-        [(header::HOST, &*question.host), (header::USER_AGENT, "icpgate"), (header::CONNECTION, "close")];
-    session.ask(&question.method, question.path.as_bytes(), &fields).await?;
-    loop {
-        match session.read().await? {
-            Part::Head { head, .. } if !head.status.is_informational() => return Ok(head.status),
-            Part::Head { .. } => {}
-            Part::Body(_) | Part::End(_) => return Err(io::Error::from(io::ErrorKind::InvalidData).into()),
-        }
-    }
 }
 
 /// Without the system's number of the error, which tells a reader nothing.

@@ -1,0 +1,199 @@
+//! A request over HTTP/2 to a server: one stream of a connection that others share.
+//!
+//! Both ways are independent: what the server does not take holds up nothing that it sends. Dropping a
+//! stream that is not whole resets it, so that the server stops working for a client who is gone.
+
+mod connection;
+mod head;
+mod liveness;
+mod pool;
+mod windows;
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::ResponseFuture;
+use h2::{Reason, RecvStream, SendStream};
+use http::uri::Scheme;
+use http::{HeaderMap, HeaderValue};
+
+use super::{Part, UpstreamFailure};
+use crate::message::{BadMessage, ResponseHead};
+use crate::proxy::request::{Framing, UpstreamRequest};
+use crate::proxy::websocket;
+pub(in crate::proxy) use connection::Slot;
+pub(in crate::proxy) use pool::{Http2Connections, Made, Reached, Room, Waits};
+
+/// One request and its answer.
+pub(in crate::proxy) struct Session {
+    /// Given back before the stream is, since that wakes the connection.
+    slot: Slot,
+    scheme: Scheme,
+    /// How long a server that has no room for the stream after all is waited for.
+    wait: Duration,
+    upload: Option<SendStream<Bytes>>,
+    /// What the server has not yet room for.
+    waiting: Bytes,
+    answer: Answer,
+    /// The key of a WebSocket handshake that HTTP/1.1 has and HTTP/2 has not.
+    tunnel: Option<Option<HeaderValue>>,
+}
+
+#[derive(Debug)]
+enum Answer {
+    /// Nothing was sent.
+    Unasked,
+    /// Its head has not come.
+    Awaited(ResponseFuture),
+    /// Its body comes, or its trailers.
+    Begun(RecvStream),
+    /// All of it has come.
+    Whole,
+}
+
+impl Slot {
+    /// Whether the server takes WebSockets, which it says at the beginning of the connection.
+    pub(in crate::proxy) async fn takes_websockets(&self, wait: Duration) -> bool {
+        tokio::time::timeout(wait, self.connection.settled()).await.is_ok()
+            && self.send.is_extended_connect_protocol_enabled()
+    }
+}
+
+impl Session {
+    pub(in crate::proxy) fn new(slot: Slot, scheme: Scheme, wait: Duration) -> Self {
+        Self {
+            slot,
+            scheme,
+            wait,
+            upload: None,
+            waiting: Bytes::new(),
+            answer: Answer::Unasked,
+            tunnel: None,
+        }
+    }
+
+    pub(super) async fn send_head(&mut self, request: &UpstreamRequest<'_>) -> Result<(), UpstreamFailure> {
+        let framing = request.framing();
+        if framing == Framing::Tunnel {
+            self.tunnel = Some(request.websocket_key().cloned());
+        }
+        let head = head::encode(request, self.scheme.clone()).ok_or(BadMessage::Syntax)?;
+        let end = !framing.has_body() && framing != Framing::Tunnel;
+        let Ok((response, upload)) = self.slot.send.send_request(head, end) else {
+            // It is ending, and nobody else need find out.
+            self.slot.connection.close();
+            return Err(UpstreamFailure::Unprocessed);
+        };
+        self.answer = Answer::Awaited(response);
+        self.upload = Some(upload);
+        let opened = poll_fn(|cx| self.slot.send.poll_ready(cx));
+        match tokio::time::timeout(self.wait, opened).await {
+            // What an error means for this stream is told by its answer.
+            Ok(_) => Ok(()),
+            // It has not left: the connection got full since the slot was taken.
+            Err(_) => Err(UpstreamFailure::Unprocessed),
+        }
+    }
+
+    pub(in crate::proxy) async fn read(&mut self) -> Result<Part, UpstreamFailure> {
+        let outcome = poll_fn(|cx| self.poll_read(cx)).await;
+        match &outcome {
+            Ok(_) => self.slot.connection.has_news(),
+            Err(error) if error.is_go_away() || error.is_io() => self.slot.connection.close(),
+            Err(_) => {}
+        }
+        outcome.map_err(failure)
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, h2::Error>> {
+        loop {
+            match &mut self.answer {
+                Answer::Unasked => return Poll::Pending,
+                Answer::Awaited(response) => {
+                    if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
+                        let (head, ()) = interim?.into_parts();
+                        return Poll::Ready(Ok(Part::Head { head: head_of(head), end: false }));
+                    }
+                    let (head, body) = ready!(Pin::new(response).poll(cx))?.into_parts();
+                    let end = body.is_end_stream();
+                    self.answer = if end { Answer::Whole } else { Answer::Begun(body) };
+                    let mut head = head_of(head);
+                    if let Some(key) = self.tunnel.take().filter(|_| head.status.is_success()) {
+                        websocket::accepted(&mut head, key.as_ref());
+                    }
+                    return Poll::Ready(Ok(Part::Head { head, end }));
+                }
+                Answer::Begun(body) => match ready!(body.poll_data(cx)) {
+                    Some(bytes) => {
+                        let bytes = bytes?;
+                        // Whoever reads has them now. That the connection is gone is told by the next read.
+                        let _ = body.flow_control().release_capacity(bytes.len());
+                        if !bytes.is_empty() {
+                            return Poll::Ready(Ok(Part::Body(bytes)));
+                        }
+                    }
+                    None => {
+                        let trailers = ready!(body.poll_trailers(cx))?;
+                        self.answer = Answer::Whole;
+                        return Poll::Ready(Ok(Part::End(trailers)));
+                    }
+                },
+                Answer::Whole => return Poll::Ready(Ok(Part::End(None))),
+            }
+        }
+    }
+
+    /// Sends bytes of the request's body, as far as the server has room for it.
+    pub(super) async fn send_body(&mut self, bytes: Bytes) -> Result<(), UpstreamFailure> {
+        self.waiting = bytes;
+        poll_fn(|cx| self.poll_sent(cx)).await
+    }
+
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamFailure>> {
+        let Self { upload: Some(upload), waiting, .. } = self else { return Poll::Ready(Ok(())) };
+        while !waiting.is_empty() {
+            upload.reserve_capacity(waiting.len());
+            let room = upload.capacity();
+            if room == 0 {
+                match ready!(upload.poll_capacity(cx)) {
+                    Some(Ok(_)) => continue,
+                    // Why is told by the answer.
+                    Some(Err(_)) | None => {
+                        return Poll::Ready(Err(io::Error::from(io::ErrorKind::BrokenPipe).into()));
+                    }
+                }
+            }
+            let part = waiting.split_to(room.min(waiting.len()));
+            upload.send_data(part, false).map_err(failure)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends the request's body, once all of it is sent.
+    pub(super) fn finish_body(&mut self, trailers: Option<HeaderMap>) -> Result<(), UpstreamFailure> {
+        let Some(upload) = &mut self.upload else { return Ok(()) };
+        match trailers {
+            Some(trailers) => upload.send_trailers(trailers),
+            None => upload.send_data(Bytes::new(), true),
+        }
+        .map_err(failure)
+    }
+}
+
+fn head_of(head: http::response::Parts) -> ResponseHead {
+    ResponseHead { status: head.status, version: head.version, headers: head.headers }
+}
+
+/// What an error means for the request, as long as its answer has not begun.
+fn failure(error: h2::Error) -> UpstreamFailure {
+    let refused = error.reason() == Some(Reason::REFUSED_STREAM);
+    match error.is_remote() && (error.is_go_away() || (error.is_reset() && refused)) {
+        // GOAWAY reaches the streams alone that the server will not look at (RFC 9113, 6.8).
+        true => UpstreamFailure::Unprocessed,
+        false => UpstreamFailure::Broken(io::Error::other(error)),
+    }
+}

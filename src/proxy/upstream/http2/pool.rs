@@ -1,0 +1,294 @@
+//! The HTTP/2 connections to each server.
+//!
+//! Requests share connections; whoever finds none with room has one made, and those who come meanwhile
+//! wait for it as far as it will have room. A connection that is being made belongs to nobody: it goes
+//! on when whoever asked for it is gone.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::connection::{Connection, Count, Slot};
+use crate::listen::transport::Transport;
+use crate::proxy::connect::Told;
+use crate::snapshot::ServerState;
+
+/// The most connections to one server, those that are being made included.
+const CONNECTIONS: usize = 256;
+/// How long a server that chose HTTP/1.1 is not asked for HTTP/2 again.
+const CHOICE: Duration = Duration::from_secs(600);
+
+/// The HTTP/2 connections of the process.
+#[derive(Debug, Default)]
+pub(in crate::proxy) struct Http2Connections {
+    servers: Mutex<HashMap<usize, Server>>,
+    count: Count,
+}
+
+#[derive(Debug)]
+struct Server {
+    server: Weak<ServerState>,
+    /// Until then it is taken to speak HTTP/1.1.
+    http1_until: Option<Instant>,
+    /// How many streams its last connection took at once.
+    limit: usize,
+    open: Vec<Open>,
+    making: Vec<Making>,
+    /// Changes when a request that found no room may look again.
+    room: Arc<watch::Sender<()>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    told: Option<Told>,
+    reached: Reached,
+    connection: Arc<Connection>,
+}
+
+/// A connection that is being made.
+#[derive(Debug)]
+struct Making {
+    told: Option<Told>,
+    waiting: usize,
+    done: watch::Receiver<Option<Done>>,
+}
+
+/// The two ends of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::proxy) struct Reached {
+    pub(in crate::proxy) address: SocketAddr,
+    pub(in crate::proxy) local: Option<SocketAddr>,
+}
+
+/// How the making of a connection ended.
+#[derive(Clone, Copy, Debug)]
+enum Done {
+    Http2,
+    Http1,
+    Failed(io::ErrorKind),
+}
+
+/// A connection that was made, by what was negotiated.
+#[derive(Debug)]
+pub(in crate::proxy) enum Made {
+    /// HTTP/2 is to be spoken over it.
+    Http2(Transport, Reached),
+    /// HTTP/1.1 is: whoever made it has put it by.
+    Http1,
+}
+
+/// Where a request may be sent.
+#[derive(Debug)]
+pub(in crate::proxy) enum Room {
+    /// On a connection that was there already.
+    Shared(Slot, Reached),
+    /// On one that was made for this request, and those that came with it.
+    New(Slot, Reached),
+    /// The server speaks HTTP/1.1.
+    Http1,
+}
+
+/// How long is waited for what.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::proxy) struct Waits {
+    /// For room on a connection, one that is to be made included.
+    pub(in crate::proxy) room: Duration,
+    /// How long a connection is open for nobody.
+    pub(in crate::proxy) idle: Duration,
+}
+
+enum Claim {
+    Slot(Slot, Reached),
+    Http1,
+    /// One is being made.
+    Join(watch::Receiver<Option<Done>>),
+    /// One is to be made.
+    Make(watch::Sender<Option<Done>>),
+    /// Another stream has to end first, or the server to say how many it takes.
+    Wait(watch::Receiver<()>),
+}
+
+impl Http2Connections {
+    /// Room for a request to `server`, on a connection that was told the same of the client. `make`
+    /// makes one.
+    pub(in crate::proxy) async fn room<M>(
+        self: &Arc<Self>,
+        server: &Arc<ServerState>,
+        told: Option<Told>,
+        waits: Waits,
+        make: impl Fn() -> M,
+    ) -> io::Result<Room>
+    where
+        M: Future<Output = io::Result<Made>> + Send + 'static,
+    {
+        let deadline = Instant::now() + waits.room;
+        let mut waited = false;
+        loop {
+            let mut done = match self.claim(server, told) {
+                Claim::Slot(slot, reached) if waited => return Ok(Room::New(slot, reached)),
+                Claim::Slot(slot, reached) => return Ok(Room::Shared(slot, reached)),
+                Claim::Http1 => return Ok(Room::Http1),
+                Claim::Wait(mut room) => {
+                    // The sender lives as long as the server is known here.
+                    let _ =
+                        timeout_at(deadline, room.changed()).await.map_err(|_| io::ErrorKind::TimedOut)?;
+                    continue;
+                }
+                Claim::Join(done) => done,
+                Claim::Make(sender) => {
+                    let done = sender.subscribe();
+                    let (all, server) = (Arc::clone(self), Arc::clone(server));
+                    tokio::spawn(all.make(server, told, waits.idle, make(), sender));
+                    done
+                }
+            };
+            waited = true;
+            let outcome = timeout_at(deadline, done.wait_for(Option::is_some)).await;
+            let outcome = outcome.map_err(|_| io::ErrorKind::TimedOut)?.map(|done| *done);
+            if let Ok(Some(Done::Failed(kind))) = outcome {
+                return Err(kind.into());
+            }
+        }
+    }
+
+    /// Room on a connection that is there, without waiting.
+    fn claim(&self, server: &Arc<ServerState>, told: Option<Told>) -> Claim {
+        let mut servers = self.servers();
+        let entry = servers.entry(address(server)).or_insert_with(|| Server::of(server));
+        if entry.server.as_ptr() != Arc::as_ptr(server) {
+            *entry = Server::of(server);
+        }
+        entry.open.retain(|open| !open.connection.is_closing());
+        if let Some((slot, reached)) = entry.slot(told) {
+            return Claim::Slot(slot, reached);
+        }
+        if entry.http1_until.is_some_and(|until| until > Instant::now()) {
+            return Claim::Http1;
+        }
+        // In this order, so that no slot is given back between the two.
+        let room = entry.room.subscribe();
+        if let Some((slot, reached)) = entry.slot(told) {
+            return Claim::Slot(slot, reached);
+        }
+        let mut alike = entry.open.iter().filter(|open| open.told == told);
+        if alike.any(|open| open.connection.limit().is_none()) {
+            return Claim::Wait(room);
+        }
+        let limit = entry.limit;
+        if let Some(making) = entry.making.iter_mut().find(|one| one.told == told && one.waiting < limit) {
+            making.waiting += 1;
+            return Claim::Join(making.done.clone());
+        }
+        if entry.open.len() + entry.making.len() >= CONNECTIONS {
+            return Claim::Wait(room);
+        }
+        let (sender, done) = watch::channel(None);
+        entry.making.push(Making { told, waiting: 1, done });
+        Claim::Make(sender)
+    }
+
+    /// Has a connection made, and tells those who wait for it. It belongs to none of them.
+    async fn make(
+        self: Arc<Self>,
+        server: Arc<ServerState>,
+        told: Option<Told>,
+        idle: Duration,
+        made: impl Future<Output = io::Result<Made>>,
+        sender: watch::Sender<Option<Done>>,
+    ) {
+        let room = self.servers().get(&address(&server)).map(|entry| Arc::clone(&entry.room));
+        let outcome = match made.await {
+            Ok(Made::Http1) => Ok(None),
+            Ok(Made::Http2(stream, reached)) => {
+                let begun = Connection::begin(stream, idle, &self.count, room.unwrap_or_default()).await;
+                begun.map(|connection| Some(Open { told, reached, connection }))
+            }
+            Err(error) => Err(error),
+        };
+        let done = match &outcome {
+            Ok(Some(_)) => Done::Http2,
+            Ok(None) => Done::Http1,
+            Err(error) => Done::Failed(error.kind()),
+        };
+        let mut servers = self.servers();
+        if let Some(entry) = servers.get_mut(&address(&server)) {
+            let this = sender.subscribe();
+            entry.making.retain(|one| !one.done.same_channel(&this));
+            match outcome {
+                Ok(Some(open)) => {
+                    entry.http1_until = None;
+                    entry.open.push(open);
+                }
+                Ok(None) => entry.http1_until = Some(Instant::now() + CHOICE),
+                Err(_) => {}
+            }
+            entry.room.send_replace(());
+        }
+        drop(servers);
+        sender.send_replace(Some(done));
+    }
+
+    /// How many connections to a server may be given requests.
+    pub(in crate::proxy) fn open(&self, server: &Arc<ServerState>) -> usize {
+        let servers = self.servers();
+        let entry =
+            servers.get(&address(server)).filter(|entry| entry.server.as_ptr() == Arc::as_ptr(server));
+        entry.map_or(0, |entry| entry.open.iter().filter(|open| !open.connection.is_closing()).count())
+    }
+
+    /// Lets go of connections to servers that nobody names any more; what is under way may finish.
+    pub(in crate::proxy) fn sweep(&self) {
+        let mut gone = Vec::new();
+        self.servers().retain(|_, entry| {
+            entry.open.retain(|open| !open.connection.is_closing());
+            let named = entry.server.strong_count() > 0;
+            if !named {
+                gone.append(&mut entry.open);
+            }
+            named
+        });
+        // Outside of the lock.
+        for open in gone {
+            open.connection.close();
+        }
+    }
+
+    fn servers(&self) -> MutexGuard<'_, HashMap<usize, Server>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Server {
+    fn of(server: &Arc<ServerState>) -> Self {
+        Self {
+            server: Arc::downgrade(server),
+            http1_until: None,
+            limit: super::connection::STREAMS,
+            open: Vec::new(),
+            making: Vec::new(),
+            room: Arc::new(watch::Sender::new(())),
+        }
+    }
+
+    fn slot(&mut self, told: Option<Told>) -> Option<(Slot, Reached)> {
+        for open in self.open.iter().filter(|open| open.told == told) {
+            if let Some(limit) = open.connection.limit() {
+                self.limit = limit.max(1);
+            }
+            if let Some(slot) = open.connection.claim() {
+                return Some((slot, open.reached));
+            }
+        }
+        None
+    }
+}
+
+fn address(server: &Arc<ServerState>) -> usize {
+    Arc::as_ptr(server).addr()
+}

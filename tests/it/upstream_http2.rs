@@ -1,0 +1,17 @@
+//! HTTP/2 to origins: many requests share a connection, and none is lost when one ends.
+
+mod connections;
+mod exchanges;
+mod negotiation;
+
+use crate::support::edge::{Builder, Edge};
+
+const HOST: &str = "www.example.cn";
+
+/// An edge in front of a server that speaks HTTP/2 in clear text.
+fn h2c() -> Builder {
+    Edge::builder().origins(H2C)
+}
+
+const H2C: &str = r#"  - {name: main, region: mainland, scheme: h2c, servers: ["$ORIGIN"]}
+"#;

@@ -1,0 +1,82 @@
+//! Over TLS the server chooses: HTTP/2 or HTTP/1.1.
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::HOST;
+use crate::support::client::Target;
+use crate::support::edge::{Builder, Edge, icpgate};
+use crate::support::http2_origin::{Exchange, Http2Origin};
+use crate::support::origin::{Origin, ok};
+use crate::support::pki::{Authority, Pair, provider};
+use crate::support::{PATIENCE, eventually};
+
+const ORIGINS: &str = r#"  - {name: main, region: offshore, scheme: https, server_name: app.example.com, trust: private.pem, servers: ["$ORIGIN"]}
+"#;
+
+/// TLS with that pair, for whoever speaks one of `protocols`.
+fn serving(pair: &Pair, protocols: &[&str]) -> Arc<ServerConfig> {
+    let chain = CertificateDer::pem_slice_iter(pair.chain.as_bytes()).map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+    let versions = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let mut config = versions.unwrap().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    Arc::new(config)
+}
+
+async fn start(builder: Builder, private: &Authority) -> Edge {
+    let folder = builder.origins(ORIGINS).write();
+    folder.replace("private.pem", &private.pem);
+    folder.start().await
+}
+
+#[tokio::test]
+async fn http2_is_spoken_with_a_server_that_has_it() {
+    let private = Authority::new();
+    let tls = serving(&private.pair(&["app.example.com"]), &["h2", "http/1.1"]);
+    let origin =
+        Http2Origin::configured(h2::server::Builder::new(), Some(tls), |mut exchange: Exchange| async move {
+            let uri = exchange.head.uri.to_string();
+            exchange.text(&uri);
+        })
+        .await;
+    let edge = start(Edge::builder().origin(origin.address), &private).await;
+    for _ in 0..3 {
+        assert_eq!(Target::https(&edge).get(HOST, "/a").await.text(), format!("https://{HOST}/a"));
+    }
+    assert_eq!((origin.connections(), origin.requests()), (1, 3));
+}
+
+#[tokio::test]
+async fn a_server_is_checked_and_probed_in_the_protocol_that_it_has() {
+    let origin = Http2Origin::start(|mut exchange: Exchange| async move {
+        exchange.text("well");
+    })
+    .await;
+    let origins = r#"  - {name: main, region: mainland, scheme: h2c, servers: ["$ORIGIN"], health: {path: /healthz, interval: 100ms}}
+"#;
+    let edge = Edge::builder().origins(origins).origin(origin.address).start().await;
+    eventually("three checks", PATIENCE, async || (origin.requests() >= 3).then_some(())).await;
+    assert_eq!(Target::https(&edge).get(HOST, "/").await.text(), "well");
+    let config = edge.config_path().display().to_string();
+    let run = icpgate(["probe", "--config", &config, "--count", "1"]).await;
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.stdout.contains("--http2-prior-knowledge"), "{}", run.stdout);
+}
+
+#[tokio::test]
+async fn http1_is_spoken_with_a_server_that_has_nothing_else() {
+    let private = Authority::new();
+    for protocols in [&["http/1.1"][..], &[]] {
+        let tls = serving(&private.pair(&["app.example.com"]), protocols);
+        let origin = Origin::tls(tls, |_| ok("older")).await;
+        let edge = start(Edge::builder().origin(origin.address), &private).await;
+        for _ in 0..3 {
+            assert_eq!(Target::https(&edge).get(HOST, "/").await.text(), "older");
+        }
+        assert_eq!((origin.connections(), origin.nonsense()), (1, 0), "what was negotiated is used");
+    }
+}
