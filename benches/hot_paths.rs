@@ -3,15 +3,13 @@
 //! `cargo bench` measures; `cargo test --benches` runs each once.
 
 use std::hint::black_box;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use encoding_rs::UTF_8;
 use http::{HeaderMap, Method};
-use icpgate::access::export::{Clients, Keeping, write_line};
-use icpgate::access::record::{AccessRecord, ConnectionFacts, Event, RequestFacts, UpstreamFacts};
 use icpgate::clock::Moment;
 use icpgate::gate::{
     CertificateNeed, Coverage, Filing, FilingNumber, FilingStatus, Gate, ListenerGate, ListenerId, SiteGate,
@@ -203,71 +201,9 @@ fn footer(criterion: &mut Criterion) {
     }
 }
 
-fn record() -> AccessRecord {
-    let address = |text: &str| -> SocketAddr { text.parse().expect("an address") };
-    AccessRecord {
-        time: time("2026-06-01T00:00:00.123Z"),
-        event: Event::Request,
-        reason: None,
-        count: None,
-        connection: Arc::new(ConnectionFacts {
-            id: 7,
-            peer: address("198.51.100.7:40000"),
-            local: address("203.0.113.10:443"),
-            listener: "https".into(),
-            tls_version: Some("TLSv1.3"),
-            tls_cipher: Some("TLS_AES_128_GCM_SHA256"),
-        }),
-        generation: 3,
-        request_id: Some("0c1d5f0a2b3c4d5e6f708192a3b4c5d6".into()),
-        client: address("198.51.100.7:40000"),
-        server_name: Some("www.example.cn".into()),
-        host: Some("www.example.cn".into()),
-        protocol: Some("h2"),
-        request: Some(RequestFacts {
-            method: Some("GET".into()),
-            path: Some("/catalogue/item/42".into()),
-            query: Some("from=list&page=3".into()),
-            status: Some(200),
-            bytes_in: 0,
-            bytes_out: 51_200,
-            duration: Duration::from_micros(12_034),
-            referer: Some("https://www.example.cn/catalogue".into()),
-            user_agent: Some("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0".into()),
-            site: Some("shop".into()),
-            icp_number: Some(number().shared()),
-            footer: Some("injected"),
-        }),
-        upstream: Some(UpstreamFacts {
-            origin: "mainland".into(),
-            region: "mainland",
-            link: "default".into(),
-            address: address("10.0.1.10:8080"),
-            local: Some(address("10.0.0.2:50000")),
-            status: Some(200),
-            first_byte: Some(Duration::from_micros(11_000)),
-        }),
-    }
-}
-
-fn encoding(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("record");
-    let record = record();
-    let keeping = Keeping { seq: 1, node: "bj-edge-1", clock_synchronized: true, clients: Clients::One };
-    let mut line = Vec::with_capacity(2048);
-    write_line(&record, keeping, &mut line);
-    group.throughput(Throughput::Bytes(line.len() as u64));
-    group.bench_function("encode", |bencher| {
-        bencher.iter(|| {
-            line.clear();
-            write_line(black_box(&record), keeping, &mut line);
-        });
-    });
-}
-
 criterion_group! {
     name = hot_paths;
     config = Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
-    targets = decision, hello_to_verdict, route, region, footer, encoding
+    targets = decision, hello_to_verdict, route, region, footer
 }
 criterion_main!(hot_paths);

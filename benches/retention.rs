@@ -1,4 +1,5 @@
-//! The store of access records: handing a record over, writing, verifying, and the room it takes.
+//! The store of access records: what a record costs, handing it over, writing, verifying, and the room
+//! it takes.
 
 #![allow(clippy::print_stdout, reason = "what criterion does not measure is told")]
 
@@ -8,13 +9,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use icpgate::access::record::{AccessRecord, ConnectionFacts, Event, RequestFacts, UpstreamFacts};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group};
+use icpgate::access::record::{BlockPlace, ConnectionFacts, RequestFacts, UpstreamFacts};
+use icpgate::access::request_id::RequestIds;
+use icpgate::access::texts::Sent;
+use icpgate::access::{AccessRecord, Event, RequestTexts};
 use icpgate::clock::Clock;
 use icpgate::config::{AccessLog, WhenFull};
 use icpgate::retention::Store;
 use icpgate::retention::reader::{Reader, Selection, summarize};
 use icpgate::retention::verify::{Against, verify};
+use jiff::Timestamp;
+
+/// The program's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const RECORDS: u64 = 400_000;
 const PATHS: [&str; 8] = [
@@ -34,51 +43,110 @@ const AGENTS: [&str; 4] = [
     "curl/8.5.0",
 ];
 
-/// A request as an edge sees it: every one from another client, with an id of its own.
-fn request(number: u64, random: &mut fastrand::Rng) -> AccessRecord {
-    let client = SocketAddr::from((Ipv4Addr::from(random.u32(..)), random.u16(1024..)));
-    let path = PATHS[random.usize(..PATHS.len())];
+/// What an edge has of its own.
+struct Names {
+    host: Arc<str>,
+    number: Arc<str>,
+    origin: Arc<str>,
+    link: Arc<str>,
+    listener: Arc<str>,
+}
+
+impl Names {
+    fn new() -> Self {
+        Self {
+            host: "www.example.cn".into(),
+            number: "京ICP备2024012345号-1".into(),
+            origin: "mainland".into(),
+            link: "default".into(),
+            listener: "https".into(),
+        }
+    }
+}
+
+/// A client's connection, and the browser behind it.
+#[derive(Clone)]
+struct Client {
+    facts: Arc<ConnectionFacts>,
+    agent: &'static str,
+}
+
+fn client(names: &Names, random: &mut fastrand::Rng) -> Client {
+    let facts = ConnectionFacts {
+        id: random.u64(..1 << 40),
+        peer: SocketAddr::from((Ipv4Addr::from(random.u32(..)), random.u16(1024..))),
+        local: SocketAddr::from(([10, 0, 0, 5], 443)),
+        listener: Arc::clone(&names.listener),
+        tls_version: Some("TLSv1.3"),
+        tls_cipher: Some("TLS13_AES_128_GCM_SHA256"),
+        ids: RequestIds::new(),
+        place: BlockPlace::default(),
+    };
+    Client { facts: Arc::new(facts), agent: AGENTS[random.usize(..AGENTS.len())] }
+}
+
+/// What a record is built of, made beforehand.
+struct Request {
+    client: Client,
+    path: &'static str,
+    query: String,
+    bytes_out: u64,
+    duration: Duration,
+    port: u16,
+}
+
+fn request(client: Client, random: &mut fastrand::Rng) -> Request {
+    let query = if random.u8(..3) == 0 { format!("id={}", random.u32(..)) } else { String::new() };
+    Request {
+        client,
+        path: PATHS[random.usize(..PATHS.len())],
+        query,
+        bytes_out: random.u64(200..100_000),
+        duration: Duration::from_micros(random.u64(500..200_000)),
+        port: random.u16(50_000..50_064),
+    }
+}
+
+/// A record, built as the proxy builds it.
+fn record(request: &Request, names: &Names, time: Timestamp) -> AccessRecord {
+    let texts = RequestTexts::new(Sent {
+        method: b"GET",
+        path: request.path.as_bytes(),
+        query: request.query.as_bytes(),
+        referer: b"https://www.example.cn/",
+        user_agent: request.client.agent.as_bytes(),
+    });
+    let facts = &request.client.facts;
     AccessRecord {
-        time: Clock::system().now(),
+        time,
         event: Event::Request,
         reason: None,
         count: None,
-        connection: Arc::new(ConnectionFacts {
-            id: number / 8,
-            peer: client,
-            local: SocketAddr::from(([10, 0, 0, 5], 443)),
-            listener: "https".into(),
-            tls_version: Some("TLSv1.3"),
-            tls_cipher: Some("TLS13_AES_128_GCM_SHA256"),
-        }),
+        connection: Arc::clone(facts),
         generation: 3,
-        request_id: Some(format!("{:032x}", random.u128(..)).into()),
-        client,
-        server_name: Some("www.example.cn".into()),
-        host: Some("www.example.cn".into()),
+        request_id: Some(facts.ids.next()),
+        client: facts.peer,
+        server_name: Some(Arc::clone(&names.host)),
+        host: Some(Arc::clone(&names.host)),
         protocol: Some("h2"),
         request: Some(RequestFacts {
-            method: Some("GET".into()),
-            path: Some(path.into()),
-            query: number.is_multiple_of(3).then(|| format!("id={}", random.u32(..)).into()),
+            texts,
             status: Some(200),
             bytes_in: 0,
-            bytes_out: random.u64(200..100_000),
-            duration: Duration::from_micros(random.u64(500..200_000)),
-            referer: Some("https://www.example.cn/".into()),
-            user_agent: Some(AGENTS[random.usize(..AGENTS.len())].into()),
-            site: Some("www.example.cn".into()),
-            icp_number: Some("京ICP备2024012345号-1".into()),
-            footer: Some("injected"),
+            bytes_out: request.bytes_out,
+            duration: request.duration,
+            site: Some(Arc::clone(&names.host)),
+            icp_number: Some(Arc::clone(&names.number)),
+            footer: None,
         }),
         upstream: Some(UpstreamFacts {
-            origin: "mainland".into(),
+            origin: Arc::clone(&names.origin),
             region: "mainland",
-            link: "default".into(),
+            link: Arc::clone(&names.link),
             address: SocketAddr::from(([10, 0, 1, 10], 8080)),
-            local: Some(SocketAddr::from(([10, 0, 0, 5], random.u16(1024..)))),
+            local: Some(SocketAddr::from(([10, 0, 0, 5], request.port))),
             status: Some(200),
-            first_byte: Some(Duration::from_micros(random.u64(300..150_000))),
+            first_byte: Some(request.duration / 2),
         }),
     }
 }
@@ -94,93 +162,174 @@ fn open(directory: &Path) -> Store {
     Store::open(&log, "bj-edge-1".into(), Clock::system()).expect("opened")
 }
 
-/// Hands `records` over as fast as they are taken, and waits until all are synced; for how long, and
-/// how much of a core the writer used.
-fn write(directory: &Path, records: &[AccessRecord]) -> (Duration, Duration) {
-    let store = open(directory);
+/// Hands a record of each of `requests` over as fast as they are taken, and waits until all are
+/// synced; for how long, and how much of a core the writer used.
+fn write(directory: &Path, requests: &[Request]) -> (Duration, Duration) {
+    let (store, names, clock) = (open(directory), Names::new(), Clock::system());
     let recorder = store.recorder();
     let start = Instant::now();
-    for record in records {
+    for request in requests {
         let slot = loop {
             match recorder.reserve() {
                 Ok(slot) => break slot,
                 Err(_) => std::thread::yield_now(),
             }
         };
-        slot.keep(record.clone());
+        slot.keep(record(request, &names, clock.now()));
     }
-    while recorder.stats().synced_before() <= records.len() as u64 {
+    while recorder.stats().synced_before() <= requests.len() as u64 {
         std::thread::yield_now();
     }
-    let (passed, used) = (start.elapsed(), writer_time());
+    let (passed, used) = (start.elapsed(), processor_time("access-records") + processor_time("access-sync"));
     store.close().expect("closed");
     (passed, used)
 }
 
-/// The processor time of the writer's thread.
-fn writer_time() -> Duration {
+/// The processor time of the thread with that name. It must have slept since it did anything.
+fn processor_time(name: &str) -> Duration {
     let tasks = std::fs::read_dir("/proc/self/task").expect("listed");
-    let writer = tasks.map(|task| task.expect("listed").path()).find(|task| {
-        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim_end() == "access-records")
-    });
-    let schedule = std::fs::read_to_string(writer.expect("the writer").join("schedstat")).expect("read");
+    let thread = tasks
+        .map(|task| task.expect("listed").path())
+        .find(|task| std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end() == name));
+    let schedule = std::fs::read_to_string(thread.expect("the thread").join("schedstat")).expect("read");
     let nanoseconds = schedule.split(' ').next().and_then(|time| time.parse().ok());
     Duration::from_nanos(nanoseconds.expect("a number"))
 }
 
-fn records() -> Vec<AccessRecord> {
-    let mut random = fastrand::Rng::with_seed(1);
-    (0..RECORDS).map(|number| request(number, &mut random)).collect()
+/// The processor time of this thread.
+fn own_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Requests of `clients` in turn; of a new one each where there are none.
+fn requests(clients: usize, count: u64) -> Vec<Request> {
+    let (names, mut random) = (Names::new(), fastrand::Rng::with_seed(1));
+    let clients: Vec<Client> = (0..clients).map(|_| client(&names, &mut random)).collect();
+    (0..count)
+        .map(|_| {
+            let one = match clients.len() {
+                0 => client(&names, &mut random),
+                many => clients[random.usize(..many)].clone(),
+            };
+            request(one, &mut random)
+        })
+        .collect()
+}
+
+/// What a record costs in all, at the rate of a busy edge: on the worker, from the texts of the
+/// request on, and on the writer.
+fn in_all(_: &mut Criterion) {
+    const RATE: u64 = 50_000;
+    const EVERY: Duration = Duration::from_millis(10);
+    for (kind, clients) in [("64 kept connections", 64), ("a connection for each", 0)] {
+        let (names, clock, folder) = (Names::new(), Clock::system(), tempfile::tempdir().expect("a folder"));
+        let requests = requests(clients, RATE * 4);
+        let store = open(folder.path());
+        let recorder = store.recorder();
+        let (mut due, mut worker) = (Instant::now(), Duration::ZERO);
+        for batch in requests.chunks((RATE / 100) as usize) {
+            let before = own_time();
+            for request in batch {
+                recorder.reserve().expect("a slot").keep(record(request, &names, clock.now()));
+            }
+            worker += own_time().saturating_sub(before);
+            due += EVERY;
+            std::thread::park_timeout(due.saturating_duration_since(Instant::now()));
+        }
+        while recorder.stats().synced_before() <= requests.len() as u64 {
+            std::thread::park_timeout(EVERY);
+        }
+        let writer = processor_time("access-records") + processor_time("access-sync");
+        store.close().expect("closed");
+        let summary = summarize(folder.path()).expect("read");
+        let a_record = |time: Duration| time.as_nanos() as f64 / requests.len() as f64;
+        println!(
+            "a record in all, {kind}, {RATE}/s: {:.0} ns on the worker, {:.0} ns on the writer, {:.1} bytes",
+            a_record(worker),
+            a_record(writer),
+            summary.bytes as f64 / summary.records as f64
+        );
+    }
 }
 
 fn hand_over(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder");
-    let store = open(folder.path());
+    let (store, names, time) = (open(folder.path()), Names::new(), Clock::system().now());
     let recorder = store.recorder();
-    let record = request(0, &mut fastrand::Rng::with_seed(1));
+    let requests = requests(64, 1);
+    let has_room = || {
+        while recorder.stats().slots_in_use() > 32_768 {
+            std::thread::yield_now();
+        }
+    };
     let mut group = criterion.benchmark_group("retention");
     group.throughput(Throughput::Elements(1));
+    group.bench_function("build", |bencher| {
+        bencher.iter(|| black_box(record(&requests[0], &names, time)));
+    });
     group.bench_function("hand_over", |bencher| {
         bencher.iter_batched(
             || {
-                while recorder.stats().slots_in_use() > 32_768 {
-                    std::thread::yield_now();
-                }
-                record.clone()
+                has_room();
+                record(&requests[0], &names, time)
             },
             |record| recorder.reserve().expect("a slot").keep(black_box(record)),
             BatchSize::SmallInput,
         );
     });
     group.finish();
+    let mut took: Vec<_> = (0..400_000)
+        .map(|_| {
+            has_room();
+            let record = record(&requests[0], &names, time);
+            let slot = recorder.reserve().expect("a slot");
+            let start = Instant::now();
+            slot.keep(record);
+            start.elapsed().as_nanos()
+        })
+        .collect();
+    took.sort_unstable();
+    let [p50, p99, p999] = [500, 990, 999].map(|of| took[took.len() * of / 1000]);
+    println!(
+        "handing over, one by one: p50 {p50} ns, p99 {p99} ns, p99.9 {p999} ns, the clock's own time in them"
+    );
     store.close().expect("closed");
 }
 
 fn writer(criterion: &mut Criterion) {
-    let records = records();
     let mut group = criterion.benchmark_group("retention");
     group.sample_size(10).throughput(Throughput::Elements(RECORDS));
-    group.bench_function("write_and_sync", |bencher| {
-        bencher.iter_custom(|times| {
-            let mut total = Duration::ZERO;
-            for _ in 0..times {
-                let folder = tempfile::tempdir().expect("a folder");
-                let (passed, used) = write(folder.path(), &records);
-                total += passed;
-                let summary = summarize(folder.path()).expect("read");
-                let bytes = summary.bytes as f64 / summary.records as f64;
-                let rate = RECORDS as f64 / used.as_secs_f64();
-                println!("  {bytes:.1} bytes a record; {rate:.0} records for a second of the writer's core");
-            }
-            total
+    for (kind, clients) in [("kept", 64), ("strangers", 0)] {
+        let requests = requests(clients, RECORDS);
+        let mut seen = Vec::new();
+        group.bench_function(format!("write_and_sync/{kind}"), |bencher| {
+            bencher.iter_custom(|times| {
+                let mut total = Duration::ZERO;
+                for _ in 0..times {
+                    let folder = tempfile::tempdir().expect("a folder");
+                    let (passed, used) = write(folder.path(), &requests);
+                    total += passed;
+                    let summary = summarize(folder.path()).expect("read");
+                    let bytes = summary.bytes as f64 / summary.records as f64;
+                    seen.push((RECORDS as f64 / used.as_secs_f64(), bytes));
+                }
+                total
+            });
         });
-    });
+        seen.sort_by(|one, other| one.0.total_cmp(&other.0));
+        if let [(least, bytes), .., (most, _)] = seen[..] {
+            println!(
+                "  {kind}: {least:.0} to {most:.0} records for a second of the writer's core, {bytes:.1} bytes each"
+            );
+        }
+    }
     group.finish();
 }
 
 fn readers(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder");
-    write(folder.path(), &records());
+    write(folder.path(), &requests(0, RECORDS));
     let bytes = summarize(folder.path()).expect("read").bytes;
     let against = Against { keys: Vec::new(), since: None, at: Clock::system().now() };
     let mut group = criterion.benchmark_group("retention");
@@ -200,5 +349,29 @@ fn readers(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, hand_over, writer, readers);
-criterion_main!(benches);
+/// Writes a store of `MIB` mebibytes to `STORE` and does nothing else, where the environment asks for it:
+/// for measurements of `logs` on large stores.
+fn large_store() -> bool {
+    let Ok(directory) = std::env::var("STORE") else { return false };
+    let mib = std::env::var("MIB").ok().and_then(|mib| mib.parse::<u64>().ok()).expect("MIB, a number");
+    let (store, names, clock) = (open(Path::new(&directory)), Names::new(), Clock::system());
+    let (recorder, mut random) = (store.recorder(), fastrand::Rng::with_seed(1));
+    while recorder.stats().bytes() < mib << 20 {
+        let request = request(client(&names, &mut random), &mut random);
+        match recorder.reserve() {
+            Ok(slot) => slot.keep(record(&request, &names, clock.now())),
+            Err(_) => std::thread::park_timeout(Duration::from_millis(1)),
+        }
+    }
+    store.close().expect("closed");
+    true
+}
+
+criterion_group!(benches, in_all, hand_over, writer, readers);
+
+fn main() {
+    if !large_store() {
+        benches();
+        Criterion::default().configure_from_args().final_summary();
+    }
+}

@@ -26,7 +26,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::access::record::ConnectionFacts;
+use crate::access::record::{BlockPlace, ConnectionFacts};
+use crate::access::request_id::RequestIds;
 use crate::access::{AccessRecord, Event};
 use crate::clock::{Clock, Moment};
 use crate::gate::{Coverage, Refusal};
@@ -181,6 +182,8 @@ impl Edge {
             listener: Arc::clone(listener),
             tls_version: None,
             tls_cipher: None,
+            ids: RequestIds::new(),
+            place: BlockPlace::default(),
         }
     }
 }

@@ -21,13 +21,16 @@ mod format;
 mod frames;
 mod gaps;
 mod kernel_clock;
+mod lanes;
 mod notary;
 mod recorder;
 mod recovery;
 mod refusals;
+mod rows;
 mod segment;
 mod spool;
 mod summary;
+mod syncer;
 mod tree;
 mod verdict;
 
@@ -108,6 +111,12 @@ impl Store {
     /// A block that was never finished is cut off; numbering goes on after the last record. The node's
     /// key is made when there is none.
     pub fn open(log: &AccessLog, node: Arc<str>, clock: Clock) -> Result<Self, OpenError> {
+        if recorder::UNRECORDED {
+            tracing::error!(
+                "THIS PROGRAM KEEPS NO ACCESS RECORDS: it was built with the feature `unrecorded`, which is \
+                 for load tests alone; do not serve anybody with it"
+            );
+        }
         let unusable = |source| OpenError::Unusable { directory: log.directory.clone(), source };
         create_directory(&log.directory).map_err(unusable)?;
         let lock = lock(&log.directory).map_err(unusable)?;
@@ -119,19 +128,19 @@ impl Store {
         let shortened = is_shortened(&log.directory, &left);
         let setting = Setting {
             log: log.clone(),
-            node,
             lock,
             gap: gaps::left(left.ended, shortened, clock.now()),
             time: StoreTime::start(clock.moment(), left.newest, Instant::now()),
             clock,
         };
-        let (recorder, shared, records) = Recorder::new(log);
+        let (recorder, shared) = Recorder::new(log);
         shared.stats.bytes.store(left.bytes, Ordering::Relaxed);
         shared.stats.synced_before.store(left.position.next_seq, Ordering::Relaxed);
-        let appender = Appender::new(directory, notary, left.position).map_err(unusable)?;
-        let spool = Spool::new(Arc::clone(&shared), records, setting, appender);
+        let appender = Appender::new(directory, notary, node, left.position).map_err(unusable)?;
+        let spool = Spool::new(Arc::clone(&shared), setting, appender);
         let thread = std::thread::Builder::new().name("access-records".to_owned());
         let writer = thread.spawn(move || spool.run()).map_err(unusable)?;
+        shared.writer(writer.thread().clone());
         Ok(Self { recorder, shared, directory: log.directory.clone(), writer: Some(writer) })
     }
 

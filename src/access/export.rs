@@ -1,130 +1,98 @@
-//! The access record as one line of NDJSON: the form it is kept in and exported in.
+//! The access record as one line of NDJSON: the form it is exported in.
 //!
 //! One record is one line whatever a client sent: every control character and line separator is
-//! escaped. Fields that do not apply are absent, never empty. This is on the path of every
-//! request, so it writes bytes and builds no tree.
+//! escaped. Fields that do not apply are absent, never empty.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::access::record::{AccessRecord, Event, Expired, Gap, RequestFacts, UpstreamFacts};
+use crate::access::fields::{ClockState, Detail, Exchange, Fields, Request, ShownId, Upstream};
 use crate::clock::SHANGHAI;
 
-/// What the store adds to a record.
-#[derive(Clone, Copy, Debug)]
-pub struct Keeping<'n> {
-    /// The record's number within the store.
-    pub seq: u64,
-    /// This edge's name.
-    pub node: &'n str,
-    /// Whether the clock is known to follow a time source.
-    pub clock_synchronized: bool,
-    /// Whose exchanges the record stands for.
-    pub clients: Clients,
-}
-
-/// Whose exchanges a record stands for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Clients {
-    /// Those of the client that it names.
-    One,
-    /// Those of many: the record's addresses are an example only, and are left out.
-    Many,
-}
-
-/// Appends `record` to `out` as one line, its newline included.
-pub fn write_line(record: &AccessRecord, keeping: Keeping<'_>, out: &mut Vec<u8>) {
+/// Appends a record to `out` as one line, its newline included.
+pub fn write_line(fields: &Fields<'_>, out: &mut Vec<u8>) {
     let mut line = Line { out, first: true };
-    line.number("seq", keeping.seq);
-    line.time("time", record.time);
-    line.text("event", event_label(record.event));
-    line.maybe_text("reason", record.reason);
-    line.text("node", keeping.node);
-    line.number("generation", record.generation);
-    let connection = &record.connection;
-    if keeping.clients == Clients::One {
-        line.number("connection_id", connection.id);
-        line.maybe_text("request_id", record.request_id.as_deref());
-        line.endpoint("peer_ip", "peer_port", connection.peer);
-        line.endpoint("client_ip", "client_port", record.client);
+    line.number("seq", fields.seq);
+    line.time("time", fields.time);
+    match &fields.detail {
+        Detail::Exchange(exchange) => write_exchange(exchange, fields.node, &mut line),
+        Detail::Gap { reason, since, count } => {
+            line.text("event", "gap");
+            line.text("reason", reason);
+            line.text("node", fields.node);
+            line.time("since", *since);
+            line.maybe_number("count", *count);
+        }
+        Detail::Expired { before_seq } => {
+            line.text("event", "expired");
+            line.text("node", fields.node);
+            line.number("before_seq", *before_seq);
+        }
     }
-    line.endpoint("local_ip", "local_port", connection.local);
-    line.text("listener", &connection.listener);
-    line.maybe_text("protocol", record.protocol);
-    line.maybe_text("tls_version", connection.tls_version);
-    line.maybe_text("tls_cipher", connection.tls_cipher);
-    line.maybe_text("server_name", record.server_name.as_deref());
-    line.maybe_text("host", record.host.as_deref());
-    if let Some(request) = &record.request {
-        write_request(request, &mut line);
-    }
-    if let Some(upstream) = &record.upstream {
-        write_upstream(upstream, &mut line);
-    }
-    line.maybe_text("footer", record.request.as_ref().and_then(|request| request.footer));
-    line.maybe_number("count", record.count);
-    line.end(keeping.clock_synchronized);
+    line.end(fields.clock);
 }
 
-/// Appends `gap` to `out` as one line, its newline included.
-pub fn write_gap(gap: &Gap, keeping: Keeping<'_>, out: &mut Vec<u8>) {
-    let mut line = Line { out, first: true };
-    line.number("seq", keeping.seq);
-    line.time("time", gap.time);
-    line.text("event", "gap");
-    line.text("reason", gap.reason.label());
-    line.text("node", keeping.node);
-    line.time("since", gap.since);
-    line.maybe_number("count", gap.count);
-    line.end(keeping.clock_synchronized);
-}
-
-/// Appends `expired` to `out` as one line, its newline included.
-pub fn write_expired(expired: &Expired, keeping: Keeping<'_>, out: &mut Vec<u8>) {
-    let mut line = Line { out, first: true };
-    line.number("seq", keeping.seq);
-    line.time("time", expired.time);
-    line.text("event", "expired");
-    line.text("node", keeping.node);
-    line.number("before_seq", expired.before_seq);
-    line.end(keeping.clock_synchronized);
-}
-
-fn event_label(event: Event) -> &'static str {
-    match event {
-        Event::Request => "request",
-        Event::Refused => "refused",
+fn write_exchange(exchange: &Exchange<'_>, node: &str, line: &mut Line<'_>) {
+    line.text("event", if exchange.refused { "refused" } else { "request" });
+    line.text("reason", exchange.reason);
+    line.text("node", node);
+    line.number("generation", exchange.generation);
+    if let Some(client) = exchange.client {
+        line.number("connection_id", client.connection);
+        match &exchange.request_id {
+            ShownId::None => {}
+            ShownId::Own(id) => line.text("request_id", std::str::from_utf8(id).unwrap_or_default()),
+            ShownId::Given(id) => line.text("request_id", id),
+        }
+        line.endpoint("peer_ip", "peer_port", client.peer);
+        line.endpoint("client_ip", "client_port", client.client);
     }
+    if let Some(local) = exchange.local {
+        line.endpoint("local_ip", "local_port", local);
+    }
+    line.text("listener", exchange.listener);
+    line.text("protocol", exchange.protocol);
+    line.text("tls_version", exchange.tls_version);
+    line.text("tls_cipher", exchange.tls_cipher);
+    line.text("server_name", exchange.server_name);
+    line.text("host", exchange.host);
+    if let Some(request) = &exchange.request {
+        write_request(request, line);
+    }
+    if let Some(upstream) = &exchange.upstream {
+        write_upstream(upstream, line);
+    }
+    line.text("footer", exchange.request.as_ref().map_or("", |request| request.footer));
+    line.maybe_number("count", exchange.count);
 }
 
-fn write_request(request: &RequestFacts, line: &mut Line<'_>) {
-    line.maybe_text("method", request.method.as_deref());
-    line.maybe_text("path", request.path.as_deref());
-    line.maybe_text("query", request.query.as_deref());
+fn write_request(request: &Request<'_>, line: &mut Line<'_>) {
+    line.text("method", request.method);
+    line.text("path", request.path);
+    line.text("query", request.query);
     line.maybe_number("status", request.status.map(u64::from));
     line.number("bytes_in", request.bytes_in);
     line.number("bytes_out", request.bytes_out);
-    line.milliseconds("duration_ms", request.duration);
-    line.maybe_text("referer", request.referer.as_deref());
-    line.maybe_text("user_agent", request.user_agent.as_deref());
-    line.maybe_text("site", request.site.as_deref());
-    line.maybe_text("icp_number", request.icp_number.as_deref());
+    line.thousandths("duration_ms", request.duration_us);
+    line.text("referer", request.referer);
+    line.text("user_agent", request.user_agent);
+    line.text("site", request.site);
+    line.text("icp_number", request.icp_number);
 }
 
-fn write_upstream(upstream: &UpstreamFacts, line: &mut Line<'_>) {
-    line.text("origin", &upstream.origin);
+fn write_upstream(upstream: &Upstream<'_>, line: &mut Line<'_>) {
+    line.text("origin", upstream.origin);
     line.text("region", upstream.region);
-    line.text("link", &upstream.link);
+    line.text("link", upstream.link);
     line.address("upstream_address", upstream.address);
     if let Some(local) = upstream.local {
         line.address("upstream_local_address", local);
     }
     line.maybe_number("upstream_status", upstream.status.map(u64::from));
-    if let Some(first_byte) = upstream.first_byte {
-        line.milliseconds("upstream_ms", first_byte);
+    if let Some(first_byte) = upstream.first_byte_us {
+        line.thousandths("upstream_ms", first_byte);
     }
 }
 
@@ -142,9 +110,13 @@ impl Line<'_> {
         self.out.extend_from_slice(b"\":");
     }
 
-    fn end(&mut self, clock_synchronized: bool) {
+    fn end(&mut self, clock: ClockState) {
         self.key("clock_synchronized");
-        self.out.extend_from_slice(if clock_synchronized { b"true}\n" } else { b"false}\n" });
+        self.out.extend_from_slice(if clock.synchronized { b"true" } else { b"false" });
+        self.key("clock_offset_ms");
+        self.out.extend_from_slice(if clock.offset_us < 0 { b"-" } else { b"" });
+        write_thousandths(clock.offset_us.unsigned_abs(), self.out);
+        self.out.extend_from_slice(b"}\n");
     }
 
     fn text(&mut self, key: &str, text: &str) {
@@ -152,10 +124,6 @@ impl Line<'_> {
             self.key(key);
             write_string(text, self.out);
         }
-    }
-
-    fn maybe_text(&mut self, key: &str, text: Option<&str>) {
-        self.text(key, text.unwrap_or_default());
     }
 
     fn number(&mut self, key: &str, number: u64) {
@@ -169,12 +137,10 @@ impl Line<'_> {
         }
     }
 
-    /// Milliseconds, with three decimals.
-    fn milliseconds(&mut self, key: &str, duration: Duration) {
-        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        self.number(key, micros / 1000);
-        self.out.push(b'.');
-        write_padded(micros % 1000, 3, self.out);
+    /// Microseconds as milliseconds, with three decimals.
+    fn thousandths(&mut self, key: &str, micros: u64) {
+        self.key(key);
+        write_thousandths(micros, self.out);
     }
 
     fn time(&mut self, key: &str, time: Timestamp) {
@@ -220,6 +186,12 @@ fn write_time(time: Timestamp, out: &mut Vec<u8>) {
     }
     write_padded(local.millisecond().unsigned_abs().into(), 3, out);
     out.extend_from_slice(b"+08:00");
+}
+
+fn write_thousandths(number: u64, out: &mut Vec<u8>) {
+    write_number(number / 1000, out);
+    out.push(b'.');
+    write_padded(number % 1000, 3, out);
 }
 
 fn write_number(number: u64, out: &mut Vec<u8>) {

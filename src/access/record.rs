@@ -1,13 +1,17 @@
 //! The access record: one value per request or refused connection.
 //!
-//! A record owns or shares everything it names, so that it can leave the worker that made it; query
-//! parameters are redacted before they get here.
+//! A record owns or shares everything it names; query parameters are redacted before they get here.
+//! It never leaves the worker that made it: what leaves are the bytes that it is packed into.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use jiff::Timestamp;
+
+use crate::access::request_id::{RequestId, RequestIds};
+use crate::access::texts::RequestTexts;
 
 /// What the record is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,7 +38,7 @@ pub struct AccessRecord {
     /// The generation of the snapshot that judged it.
     pub generation: u64,
     /// The id given to the exchange.
-    pub request_id: Option<Arc<str>>,
+    pub request_id: Option<RequestId>,
     /// Who the client is: the peer, or what a trusted proxy said.
     pub client: SocketAddr,
     /// The TLS server name, or what could be read of it.
@@ -101,7 +105,7 @@ impl GapReason {
 }
 
 /// What is the same for every record of a connection.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ConnectionFacts {
     /// Unique within the process.
     pub id: u64,
@@ -115,17 +119,21 @@ pub struct ConnectionFacts {
     pub tls_version: Option<&'static str>,
     /// The cipher suite's IANA name.
     pub tls_cipher: Option<&'static str>,
+    /// The ids of its exchanges.
+    pub ids: RequestIds,
+    /// Where the store has it in the block that it writes.
+    pub place: BlockPlace,
 }
+
+/// Where a connection stands among those of a block: a guess, which spares a search.
+#[derive(Debug, Default)]
+pub struct BlockPlace(pub(crate) AtomicU32);
 
 /// What is known of an HTTP exchange.
 #[derive(Clone, Debug, Default)]
 pub struct RequestFacts {
-    /// The method as sent.
-    pub method: Option<Arc<str>>,
-    /// The path as sent, without the query.
-    pub path: Option<Arc<str>>,
-    /// The query as sent, already redacted.
-    pub query: Option<Arc<str>>,
+    /// What the client sent, as far as it is kept.
+    pub texts: RequestTexts,
     /// The status answered; absent when the exchange was cut before an answer.
     pub status: Option<u16>,
     /// Request body bytes read.
@@ -134,10 +142,6 @@ pub struct RequestFacts {
     pub bytes_out: u64,
     /// From the request's head to the end of the exchange.
     pub duration: Duration,
-    /// The `referer` header.
-    pub referer: Option<Arc<str>>,
-    /// The `user-agent` header.
-    pub user_agent: Option<Arc<str>>,
     /// The site that served it.
     pub site: Option<Arc<str>>,
     /// The filing's number.

@@ -14,7 +14,9 @@ use super::downstream::EdgeStream;
 use super::head::{self, Head};
 use super::transport::Transport;
 use super::{Accepted, Connection, HttpVersion, Named, Opened, refuse};
-use crate::access::{AccessRecord, Event, record::RequestFacts};
+use crate::access::record::RequestFacts;
+use crate::access::texts::Sent;
+use crate::access::{AccessRecord, Event, RequestTexts};
 use crate::config::{HealthCheck, Limits};
 use crate::gate::Refusal;
 use crate::message::fields::EndOfHead;
@@ -107,11 +109,14 @@ async fn answer_probe(accepted: Accepted, head: &Head) {
         host: head.shown.as_deref().map(Arc::from),
         protocol: Some(head.protocol),
         request: Some(RequestFacts {
-            method: Some(Arc::from(head.method.as_str())),
-            path: Some(Arc::from(head.path())),
+            texts: RequestTexts::new(Sent {
+                method: head.method.as_str().as_bytes(),
+                path: head.path().as_bytes(),
+                user_agent: head.user_agent.as_deref().unwrap_or_default().as_bytes(),
+                ..Sent::default()
+            }),
             status: Some(status.as_u16()),
             duration: began.elapsed(),
-            user_agent: head.user_agent.as_deref().map(Arc::from),
             ..RequestFacts::default()
         }),
         upstream: None,

@@ -2,15 +2,17 @@
 //!
 //! The record is made when the value is dropped: exactly once, however the exchange ends.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use tokio::time::Instant;
 
 use super::downstream::Downstream;
 use crate::access::record::{RequestFacts, UpstreamFacts};
-use crate::access::{AccessRecord, Event, QueryRedaction};
+use crate::access::texts::{Sent, TEXT_BYTES};
+use crate::access::{AccessRecord, Event, QueryRedaction, RequestId, RequestTexts};
 use crate::clock::Moment;
 use crate::config::Listener;
 use crate::gate::{Permit, Refusal, SiteId};
@@ -23,8 +25,6 @@ use crate::snapshot::Snapshot;
 
 /// The longest request id that is believed, in bytes.
 const REQUEST_ID_BYTES: usize = 128;
-/// As much of a text that a client chose as a record keeps, in bytes.
-const TEXT_BYTES: usize = 8 * 1024;
 
 /// An exchange, as far as it has come.
 pub(super) struct RequestContext {
@@ -42,7 +42,7 @@ pub(super) struct RequestContext {
     /// Whether whoever opened the connection is a trusted proxy.
     pub(super) proxy_is_trusted: bool,
     /// The id of the exchange.
-    pub(super) request_id: Arc<str>,
+    pub(super) request_id: RequestId,
     /// The refusal, if it is refused.
     pub(super) reason: Option<Refusal>,
     /// The host; as it was sent when it is none.
@@ -80,17 +80,14 @@ impl RequestContext {
         let target = super::request::target(head);
         let (path, query) =
             target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query)));
-        context.facts = RequestFacts {
-            method: Some(text(head.method.as_str())),
-            path: Some(text(path)),
-            query: query.map(|query| text(&*snapshot.redaction.redact(query))),
-            referer: head
-                .headers
-                .get(header::REFERER)
-                .map(|url| referer(url.as_bytes(), &snapshot.redaction)),
-            user_agent: head.headers.get(header::USER_AGENT).map(text),
-            ..RequestFacts::default()
-        };
+        let sent = |name| head.headers.get(name).map_or(&[][..], HeaderValue::as_bytes);
+        context.facts.texts = RequestTexts::new(Sent {
+            method: head.method.as_str().as_bytes(),
+            path: path.as_bytes(),
+            query: snapshot.redaction.redact(query.unwrap_or_default()).as_bytes(),
+            referer: &referer(sent(header::REFERER), &snapshot.redaction),
+            user_agent: sent(header::USER_AGENT),
+        });
         context
     }
 
@@ -112,7 +109,7 @@ impl RequestContext {
             site: None,
             client: opened.client,
             proxy_is_trusted: false,
-            request_id: new_id(),
+            request_id: opened.facts.ids.next(),
             reason: None,
             host: None,
             protocol,
@@ -182,7 +179,7 @@ impl Drop for RequestContext {
             count: None,
             connection: Arc::clone(&self.opened.facts),
             generation: self.generation,
-            request_id: Some(Arc::clone(&self.request_id)),
+            request_id: Some(self.request_id.clone()),
             client: self.client,
             server_name: self.opened.coverage.as_ref().map(|_| self.opened.host.shared()),
             host: self.host.take(),
@@ -214,31 +211,19 @@ fn forwarded_client(headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) ->
     client
 }
 
-fn believable_id(headers: &HeaderMap) -> Option<Arc<str>> {
+fn believable_id(headers: &HeaderMap) -> Option<RequestId> {
     let id = headers.get("x-request-id")?.to_str().ok()?;
     let fits =
         !id.is_empty() && id.len() <= REQUEST_ID_BYTES && id.bytes().all(|byte| byte.is_ascii_graphic());
-    fits.then(|| Arc::from(id))
-}
-
-/// 128 random bits in hexadecimal: an id need not be secret, only its own.
-fn new_id() -> Arc<str> {
-    let mut random = fastrand::u128(..);
-    let id: [u8; 32] = std::array::from_fn(|_| {
-        let digit = b"0123456789abcdef"[(random & 0xf) as usize];
-        random >>= 4;
-        digit
-    });
-    Arc::from(String::from_utf8_lossy(&id))
+    fits.then(|| RequestId::Given(Arc::from(id)))
 }
 
 /// The page that a request comes from: its query is as private as a request's own.
-fn referer(url: &[u8], redaction: &QueryRedaction) -> Arc<str> {
-    let url = String::from_utf8_lossy(url);
-    match url.split_once('?') {
-        Some((page, query)) => text(format!("{page}?{}", redaction.redact(query))),
-        None => text(&*url),
-    }
+fn referer<'u>(url: &'u [u8], redaction: &QueryRedaction) -> Cow<'u, [u8]> {
+    let Some(at) = memchr::memchr(b'?', url) else { return Cow::Borrowed(url) };
+    let (page, query) = url.split_at(at + 1);
+    let query = String::from_utf8_lossy(query);
+    Cow::Owned([page, redaction.redact(&query).as_bytes()].concat())
 }
 
 /// A text that a client chose, as a record keeps it.

@@ -1,4 +1,4 @@
-//! The end of the store, where it grows: lines become blocks, blocks go into segments and are synced.
+//! The end of the store, where it grows: rows become blocks, blocks go into segments and are synced.
 //!
 //! A block leaves memory only after it was synced. When a write or a sync fails, the segment is
 //! abandoned at its last synced byte and every block after it goes, the same to the byte, into a
@@ -8,6 +8,7 @@
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fs_err::{File, OpenOptions};
@@ -15,12 +16,14 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::clock::day_of;
-use crate::retention::block::{Lines, Packer, Place};
+use crate::retention::block::{Packer, Place};
 use crate::retention::emergency::{Emergency, is_full};
 use crate::retention::format::{BlockHead, SegmentHead, write_checkpoint};
 use crate::retention::notary::{CHECKPOINT_FILE, Notary, replace};
 use crate::retention::recovery::Position;
+use crate::retention::rows::Rows;
 use crate::retention::segment::{self, SegmentName};
+use crate::retention::syncer::Syncer;
 
 /// The size at which a segment ends.
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
@@ -42,7 +45,7 @@ pub(super) struct Now {
 /// The segment that is written to.
 #[derive(Debug)]
 struct OpenSegment {
-    file: File,
+    file: Arc<File>,
     opened: Instant,
     day: Date,
     synced: u64,
@@ -51,14 +54,28 @@ struct OpenSegment {
     emergency: bool,
 }
 
+/// A sync that goes on.
+#[derive(Debug)]
+struct Flight {
+    /// So many bytes of the frames are in it.
+    frames: usize,
+    /// After its last block.
+    position: Position,
+    /// The length of the segment.
+    written: u64,
+    checkpoint: Option<Vec<u8>>,
+    /// When the first block after it was sealed.
+    since: Option<i64>,
+}
+
 /// Appends to a store.
 #[derive(Debug)]
 pub(super) struct Appender {
     directory: File,
     notary: Notary,
     packer: Packer,
-    /// Lines that are in no block yet.
-    pub(super) lines: Lines,
+    /// Records that are in no block yet.
+    pub(super) rows: Rows,
     /// After the last block.
     position: Position,
     /// After the last block that is synced.
@@ -71,7 +88,9 @@ pub(super) struct Appender {
     /// How much of them the open segment has; none without one.
     written: usize,
     segment: Option<OpenSegment>,
-    /// Since when frames are written but not synced.
+    syncer: Syncer,
+    flight: Option<Flight>,
+    /// Since when frames are written but in no sync.
     unsynced_since: Option<Instant>,
     /// Since when blocks are in no checkpoint.
     unsigned_since: Option<Instant>,
@@ -85,18 +104,25 @@ pub(super) struct Appender {
 }
 
 impl Appender {
-    /// Appends after `position`.
-    pub(super) fn new(directory: File, notary: Notary, position: Position) -> io::Result<Self> {
+    /// Appends the records of `node` after `position`.
+    pub(super) fn new(
+        directory: File,
+        notary: Notary,
+        node: Arc<str>,
+        position: Position,
+    ) -> io::Result<Self> {
         Ok(Self {
             directory,
             notary,
             packer: Packer::new()?,
-            lines: Lines::default(),
+            rows: Rows::new(node),
             synced: position.clone(),
             frames: Vec::new(),
             frames_since: None,
             written: 0,
             segment: None,
+            syncer: Syncer::start()?,
+            flight: None,
             unsynced_since: None,
             unsigned_since: None,
             left_unsigned: position.signed < position.tree.size(),
@@ -110,11 +136,6 @@ impl Appender {
     /// The store.
     pub(super) fn directory(&self) -> &File {
         &self.directory
-    }
-
-    /// The number of the next line.
-    pub(super) fn next_seq(&self) -> u64 {
-        self.position.next_seq + u64::from(self.lines.count)
     }
 
     /// How many blocks the store has had.
@@ -132,7 +153,7 @@ impl Appender {
         self.frames.len()
     }
 
-    /// Since when frames are written but not synced.
+    /// Since when frames are written but in no sync.
     pub(super) fn unsynced_since(&self) -> Option<Instant> {
         self.unsynced_since
     }
@@ -143,9 +164,9 @@ impl Appender {
         self.unsigned_since.is_some_and(is_due)
     }
 
-    /// Makes a block of the lines, if there are any.
+    /// Makes a block of the rows, if there are any.
     pub(super) fn seal(&mut self, now: Now) -> io::Result<()> {
-        if self.lines.count > 0 { self.seal_block(now) } else { Ok(()) }
+        if self.rows.count() > 0 { self.seal_block(now) } else { Ok(()) }
     }
 
     /// Says that the store ends here in good order.
@@ -162,16 +183,19 @@ impl Appender {
             signed: self.position.signed,
             sealed: now.wall.as_millisecond(),
         };
-        let head: BlockHead = self.packer.pack(&mut self.lines, place, &mut self.frames)?;
+        let head: BlockHead = self.packer.pack(&mut self.rows, place, &mut self.frames)?;
         self.position.pass(&head);
-        self.frames_since.get_or_insert(head.sealed);
+        let since = self.flight.as_mut().map_or(&mut self.frames_since, |flight| &mut flight.since);
+        since.get_or_insert(head.sealed);
         self.unsigned_since.get_or_insert(now.monotonic);
         Ok(())
     }
 
-    /// Signs all blocks. A segment does not begin with that: it waits for the next block.
+    /// Signs all blocks, which must be synced: a checkpoint that is left after a power failure says that
+    /// what it covers was kept. A segment does not begin with one: it waits for the next block.
     pub(super) fn sign(&mut self) -> io::Result<()> {
-        if self.segment.is_none() && self.frames_since.is_none() {
+        debug_assert!(self.frames.is_empty(), "what is signed is synced");
+        if self.segment.is_none() {
             return Ok(());
         }
         let note = self.notary.sign(&self.position.tree)?;
@@ -226,6 +250,7 @@ impl Appender {
             created => (created?, false),
         };
         let (written, day) = (bytes.len() as u64, day_of(opened));
+        let file = Arc::new(file);
         self.segment = Some(OpenSegment { file, opened: now.monotonic, day, synced: 0, written, emergency });
         Ok(written)
     }
@@ -246,19 +271,62 @@ impl Appender {
         self.emergency != Emergency::Used
     }
 
-    /// Syncs the frames, all of them written, and forgets them.
-    pub(super) fn sync(&mut self) -> io::Result<()> {
-        if let (Some(segment), Some(_)) = (&mut self.segment, self.unsynced_since) {
-            segment.file.sync_data()?;
-            segment.synced = segment.written;
-        }
+    /// Begins to sync the frames, all of them written, unless a sync goes on; whether it did.
+    pub(super) fn begin_sync(&mut self) -> io::Result<bool> {
+        let (Some(segment), Some(_), None) = (&self.segment, self.unsynced_since, &self.flight) else {
+            return Ok(false);
+        };
+        self.syncer.begin(Arc::clone(&segment.file))?;
         self.unsynced_since = None;
-        self.frames.clear();
-        self.frames_since = None;
-        self.written = 0;
-        self.synced.clone_from(&self.position);
+        self.flight = Some(Flight {
+            frames: self.frames.len(),
+            position: self.position.clone(),
+            written: segment.written,
+            checkpoint: self.checkpoint.take(),
+            since: None,
+        });
+        Ok(true)
+    }
+
+    /// Forgets the frames that a sync has kept which was begun, if it ended; whether it did.
+    pub(super) fn poll_sync(&mut self) -> io::Result<bool> {
+        if self.flight.is_none() {
+            return Ok(false);
+        }
+        let Some(ended) = self.syncer.poll() else { return Ok(false) };
+        self.land(ended).map(|()| true)
+    }
+
+    /// Syncs the frames, all of them written, and waits for that.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        loop {
+            if self.flight.is_some() {
+                let ended = self.syncer.wait();
+                self.land(ended)?;
+            }
+            if !self.begin_sync()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Forgets the frames of the sync that ended, if it kept them.
+    fn land(&mut self, ended: io::Result<()>) -> io::Result<()> {
+        let Some(flight) = self.flight.take() else { return ended };
+        if let Err(error) = ended {
+            self.checkpoint = self.checkpoint.take().or(flight.checkpoint);
+            self.frames_since = self.frames_since.or(flight.since);
+            return Err(error);
+        }
+        if let Some(segment) = &mut self.segment {
+            segment.synced = flight.written;
+        }
+        self.frames.drain(..flight.frames);
+        self.written -= flight.frames;
+        self.frames_since = flight.since;
+        self.synced = flight.position;
         // The segments have it too; this is the copy for whoever keeps it elsewhere.
-        if let Some(note) = self.checkpoint.take()
+        if let Some(note) = flight.checkpoint
             && let Err(error) = replace(self.directory.path(), CHECKPOINT_FILE, &note, 0o640)
         {
             tracing::warn!("the newest checkpoint of the access records is not shown: {error}");
@@ -278,11 +346,13 @@ impl Appender {
 
     /// Signs, writes and syncs, and ends the segment; how many bytes that wrote.
     pub(super) fn roll(&mut self, now: Now) -> io::Result<u64> {
+        let mut written = self.write(now)?;
+        self.sync()?;
         if self.unsigned_since.is_some() {
             self.sign()?;
+            written += self.write(now)?;
+            self.sync()?;
         }
-        let written = self.write(now)?;
-        self.sync()?;
         if let Some(segment) = self.segment.take().filter(|segment| segment.emergency) {
             // What was allocated and not needed.
             segment.file.set_len(segment.written)?;
@@ -293,6 +363,11 @@ impl Appender {
     /// Gives the open segment up at its last synced byte; what came after goes into the next. How
     /// many bytes the store is shorter for it.
     pub(super) fn abandon(&mut self, now: Instant) -> u64 {
+        if self.flight.is_some() {
+            // What it keeps is kept; a file is given up when nobody works on it.
+            let ended = self.syncer.wait();
+            let _ = self.land(ended);
+        }
         self.written = 0;
         self.unsynced_since = None;
         if self.frames_since.is_none() && !self.frames.is_empty() {

@@ -1,8 +1,8 @@
-//! What is inside a block: lines of NDJSON, compressed together.
+//! A block: rows, compressed together.
 //!
-//! A block is compressed on its own (zstd, level 1), so that a damaged one costs no other. What all
-//! records have in common, above all their field names, is in a dictionary that belongs to the
-//! format: small blocks, which a quiet edge writes, would not compress without it.
+//! A block is compressed on its own (zstd), so that a damaged one costs no other. What records often
+//! say, such as the names of browsers, is in a dictionary that belongs to the format: small blocks,
+//! which a quiet edge writes, would not compress without it.
 
 use std::io;
 
@@ -11,11 +11,17 @@ use tlog_tiles::Hash;
 use zstd::bulk;
 
 use crate::retention::format::{BlockHead, PAYLOAD_LIMIT};
+use crate::retention::rows::Rows;
 
-/// The dictionary of version 1 of the format, as raw content; never to be changed.
-const DICTIONARY: &[u8] = include_bytes!("dictionary.ndjson");
-/// How hard zstd tries.
+/// The dictionary of version 2 of the format, as raw content; never to be changed.
+const DICTIONARY: &[u8] = include_bytes!("dictionary.txt");
+/// How hard zstd tries on a block that is not large, which leans on the dictionary.
 const LEVEL: i32 = 1;
+/// How hard it tries on a large one, of a busy edge: rows leave out most of what repeats, so that
+/// trying harder costs more than it saves.
+const LARGE_LEVEL: i32 = -3;
+/// Bytes of rows that make a block large. It finds in itself what the dictionary has.
+const LARGE: usize = 4 * 1024;
 
 /// Where a block stands in its store.
 #[derive(Clone, Copy, Debug)]
@@ -32,47 +38,36 @@ pub(super) struct Place {
     pub(super) sealed: i64,
 }
 
-/// Lines that become a block.
-#[derive(Debug, Default)]
-pub(super) struct Lines {
-    /// Whole lines.
-    pub(super) bytes: Vec<u8>,
-    /// How many.
-    pub(super) count: u32,
-    span: Option<(i64, i64)>,
+/// Makes blocks of rows.
+pub(super) struct Packer {
+    small: bulk::Compressor<'static>,
+    large: bulk::Compressor<'static>,
 }
-
-impl Lines {
-    /// Counts a line that was added, of a record of `time`.
-    pub(super) fn added(&mut self, time: i64) {
-        self.count += 1;
-        let (earliest, latest) = self.span.unwrap_or((time, time));
-        self.span = Some((earliest.min(time), latest.max(time)));
-    }
-}
-
-/// Makes blocks of lines.
-pub(super) struct Packer(bulk::Compressor<'static>);
 
 impl Packer {
     pub(super) fn new() -> io::Result<Self> {
-        bulk::Compressor::with_dictionary(LEVEL, DICTIONARY).map(Self)
+        let small = bulk::Compressor::with_dictionary(LEVEL, DICTIONARY)?;
+        Ok(Self { small, large: bulk::Compressor::new(LARGE_LEVEL)? })
     }
 
-    /// Appends `lines` to `out` as a block, and forgets them.
-    pub(super) fn pack(
-        &mut self,
-        lines: &mut Lines,
-        place: Place,
-        out: &mut Vec<u8>,
-    ) -> io::Result<BlockHead> {
-        let payload = if lines.bytes.is_empty() { Vec::new() } else { self.0.compress(&lines.bytes)? };
-        let (earliest, latest) = lines.span.unwrap_or((place.sealed, place.sealed));
+    fn compress(&mut self, raw: &[u8]) -> io::Result<Vec<u8>> {
+        match raw.len() {
+            0 => Ok(Vec::new()),
+            1..LARGE => self.small.compress(raw),
+            _ => self.large.compress(raw),
+        }
+    }
+
+    /// Appends `rows` to `out` as a block, and forgets them.
+    pub(super) fn pack(&mut self, rows: &mut Rows, place: Place, out: &mut Vec<u8>) -> io::Result<BlockHead> {
+        let raw = rows.bytes();
+        let payload = self.compress(raw)?;
+        let (earliest, latest) = rows.span().unwrap_or((place.sealed, place.sealed));
         let head = BlockHead {
             length: length(&payload)?,
             crc: crc32c::crc32c(&payload),
-            raw_length: length(&lines.bytes)?,
-            count: lines.count,
+            raw_length: length(raw)?,
+            count: rows.count(),
             number: place.number,
             first_seq: place.first_seq,
             earliest,
@@ -84,8 +79,7 @@ impl Packer {
         };
         out.extend_from_slice(&head.to_bytes());
         out.extend_from_slice(&payload);
-        lines.bytes.clear();
-        (lines.count, lines.span) = (0, None);
+        rows.clear();
         Ok(head)
     }
 }
@@ -96,7 +90,7 @@ impl std::fmt::Debug for Packer {
     }
 }
 
-/// Makes lines of blocks.
+/// Makes rows of blocks.
 pub(super) struct Unpacker(bulk::Decompressor<'static>);
 
 impl Unpacker {
@@ -104,18 +98,18 @@ impl Unpacker {
         bulk::Decompressor::with_dictionary(DICTIONARY).map(Self)
     }
 
-    /// Puts the lines of a block into `lines`; whether they are what its head says.
-    pub(super) fn unpack(&mut self, head: BlockHead, payload: &[u8], lines: &mut Vec<u8>) -> bool {
-        lines.clear();
+    /// Puts the rows of a block into `rows`; whether they are what its head says.
+    pub(super) fn unpack(&mut self, head: BlockHead, payload: &[u8], rows: &mut Vec<u8>) -> bool {
+        rows.clear();
         if head.is_end() {
             return payload.is_empty();
         }
         if crc32c::crc32c(payload) != head.crc || head.raw_length > PAYLOAD_LIMIT {
             return false;
         }
-        lines.reserve(head.raw_length as usize);
-        let length = self.0.decompress_to_buffer(payload, lines);
-        length.is_ok_and(|length| length == head.raw_length as usize) && lines.last() == Some(&b'\n')
+        rows.reserve(head.raw_length as usize);
+        let length = self.0.decompress_to_buffer(payload, rows);
+        length.is_ok_and(|length| length == head.raw_length as usize)
     }
 }
 

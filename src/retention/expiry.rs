@@ -108,9 +108,12 @@ mod tests {
     use tlog_tiles::Hash;
 
     use super::*;
-    use crate::retention::block::{Lines, Packer, Place};
+    use crate::access::AccessRecord;
+    use crate::retention::block::{Packer, Place};
     use crate::retention::format::SegmentHead;
+    use crate::retention::rows::Rows;
     use crate::retention::segment::SegmentName;
+    use crate::retention::tests::{push, request};
     use crate::retention::tree::Tree;
 
     const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -126,16 +129,15 @@ mod tests {
         for (number, &(record, modified)) in (0_u64..).zip(ages) {
             let time = today() - DAY * record;
             let path = folder.path().join(SegmentName::new(time, number).to_string());
-            let mut lines = Lines::default();
-            lines.bytes.extend_from_slice(b"{}\n");
-            lines.added(time.as_millisecond());
+            let mut rows = Rows::new("n".into());
+            push(&mut rows, &AccessRecord { time, ..request("/") });
             let (previous, sealed) = (Hash([0; 32]), time.as_millisecond());
             let place = Place { number, first_seq: number + 1, previous, signed: 0, sealed };
             let mut bytes = Vec::new();
             let mut tree = Tree::default();
             (0..number).for_each(|_| tree.push(Hash([0; 32])));
             SegmentHead { first_seq: number + 1, opened: sealed, previous, tree }.write(&mut bytes);
-            Packer::new().and_then(|mut packer| packer.pack(&mut lines, place, &mut bytes)).expect("packed");
+            Packer::new().and_then(|mut packer| packer.pack(&mut rows, place, &mut bytes)).expect("packed");
             fs_err::write(&path, bytes).expect("written");
             let file = std::fs::File::options().write(true).open(&path).expect("opened");
             file.set_modified(SystemTime::try_from(today() - DAY * modified).expect("a time")).expect("aged");

@@ -24,7 +24,7 @@
 //!                                                          64  SHA-256 of the payload
 //!                                                          96  leaf hash of the block before
 //!                                                         128  size of the newest checkpoint's tree, u64
-//!                                                         136  payload: zstd, see `block`
+//!                                                         136  payload: zstd, see `block` and `rows`
 //! ```
 //!
 //! A block's leaf in the Merkle tree is its bytes 8 to 135. A block of no records has no payload and
@@ -36,7 +36,9 @@ use tlog_tiles::{Hash, record_hash};
 use crate::retention::tree::{HASH, Tree};
 
 /// The version of the format.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The version before it, which is told apart from damage, and not read.
+const VERSION_BEFORE: u32 = 1;
 /// Bytes of a block before its payload.
 pub(super) const BLOCK_HEAD: usize = 136;
 /// The longest payload, compressed or not.
@@ -203,6 +205,15 @@ pub(super) enum Frame {
     Key(Vec<u8>),
     /// The hashes beside the way from the block before to the root, the lowest first; in a proof.
     Path(Vec<Hash>),
+}
+
+/// Whether `bytes` are the head of a segment of the version before this one.
+pub(super) fn is_of_version_before(bytes: &[u8]) -> bool {
+    bytes.starts_with(HEAD)
+        && u32_at(bytes, 12) == Some(VERSION_BEFORE)
+        && u32_at(bytes, 8)
+            .and_then(|length| bytes.get(..length as usize))
+            .is_some_and(|frame| frame.len() >= 12 && u32_at(frame, 4) == Some(crc(frame)))
 }
 
 /// Why there is no frame.

@@ -48,12 +48,22 @@ pub(super) struct Frames {
 impl Frames {
     /// For a reader who wants payloads.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { window: Window::new(File::open(path)?, WHOLE), at: 0 })
+        Self::start(Window::new(File::open(path)?, WHOLE))
     }
 
     /// For a reader who wants heads.
     pub(super) fn open_for_heads(path: &Path) -> io::Result<Self> {
-        Ok(Self { window: Window::new(File::open(path)?, HEADS), at: 0 })
+        Self::start(Window::new(File::open(path)?, HEADS))
+    }
+
+    fn start(mut window: Window) -> io::Result<Self> {
+        if format::is_of_version_before(window.read(0, HEADS)?) {
+            let path = window.file.path().display();
+            let hint = "is of version 1 of the format, which this program does not read: read it with the program \
+                        that wrote it, and move it out of the directory";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{path} {hint}")));
+        }
+        Ok(Self { window, at: 0 })
     }
 
     /// Where the next frame begins.

@@ -1,15 +1,23 @@
-//! Whether the system's clock follows a time source, as the kernel has it from whoever sets it:
-//! systemd-timesyncd, chrony, ntpd or a hypervisor's agent.
+//! What the kernel knows of the system's clock, from whoever sets it: systemd-timesyncd, chrony, ntpd
+//! or a hypervisor's agent.
 
 use rtime_clock::adjtime::{Timex, adjtimex};
 
+use crate::access::fields::ClockState;
+
 /// What the kernel says of a clock that nobody keeps (`TIME_ERROR`).
 const UNSYNCHRONIZED: i32 = 5;
+/// The flag of a kernel that tells nanoseconds (`STA_NANO`).
+const NANOSECONDS: i32 = 0x2000;
 
-/// Whether it is known to. A kernel that does not answer does not know.
-pub(super) fn is_synchronized() -> bool {
+/// What is known now. A kernel that does not answer knows nothing.
+pub(super) fn state() -> ClockState {
+    let mut told = Timex::new();
     // No mode is set: this reads alone.
-    adjtimex(&mut Timex::new()).is_ok_and(|state| state != UNSYNCHRONIZED)
+    let Ok(state) = adjtimex(&mut told) else { return ClockState::default() };
+    let offset = told.0.offset;
+    let offset_us = if told.0.status & NANOSECONDS == 0 { offset } else { offset / 1_000 };
+    ClockState { synchronized: state != UNSYNCHRONIZED, offset_us }
 }
 
 #[cfg(test)]
@@ -20,6 +28,7 @@ mod tests {
         let script = "import ctypes;print(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512)))";
         let said = std::process::Command::new("python3").args(["-c", script]).output().expect("python3");
         let state: i32 = String::from_utf8_lossy(&said.stdout).trim().parse().expect("a state");
-        assert_eq!(super::is_synchronized(), (0..super::UNSYNCHRONIZED).contains(&state), "state {state}");
+        let known = (0..super::UNSYNCHRONIZED).contains(&state);
+        assert_eq!(super::state().synchronized, known, "state {state}");
     }
 }

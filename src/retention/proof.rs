@@ -15,6 +15,7 @@ use crate::retention::format::{BlockHead, Frame, write_checkpoint, write_key, wr
 use crate::retention::frames::{Frames, Step};
 use crate::retention::notary::{CHECKPOINT_FILE, Keys, VERIFIER_FILE, unverified};
 use crate::retention::reader::Selection;
+use crate::retention::rows::RowReader;
 use crate::retention::segment;
 use crate::retention::verdict::{Break, Reason, Verdict};
 
@@ -39,13 +40,8 @@ pub fn write(directory: &Path, selection: &Selection, out: &mut dyn Write) -> io
     let key = fs_err::read(directory.join(VERIFIER_FILE))?;
     let not_signed = || io::Error::new(io::ErrorKind::InvalidData, "the file checkpoint is none");
     let size = unverified(&note).ok_or_else(not_signed)?.size();
-    let mut search = Search {
-        selection,
-        size,
-        unpacker: Unpacker::new()?,
-        lines: Vec::new(),
-        written: Written::default(),
-    };
+    let mut search =
+        Search { selection, size, unpacker: Unpacker::new()?, rows: Vec::new(), written: Written::default() };
     let mut paths = Paths::default();
     pass(directory, |frames, frame, at| {
         match frame {
@@ -100,7 +96,7 @@ struct Search<'s> {
     selection: &'s Selection,
     size: u64,
     unpacker: Unpacker,
-    lines: Vec<u8>,
+    rows: Vec<u8>,
     written: Written,
 }
 
@@ -110,12 +106,10 @@ impl Search<'_> {
         if !self.selection.may_be_in_block(head) {
             return false;
         }
-        if !self.unpacker.unpack(*head, payload, &mut self.lines) {
+        let Some(wanted) = self.count_wanted(head, payload) else {
             self.written.damaged += 1;
             return false;
-        }
-        let lines = self.lines.split_inclusive(|&byte| byte == b'\n');
-        let wanted = lines.filter(|line| self.selection.wants(line)).count() as u64;
+        };
         if wanted == 0 {
             return false;
         }
@@ -127,6 +121,20 @@ impl Search<'_> {
         self.written.wanted += wanted;
         self.written.records += u64::from(head.count);
         true
+    }
+}
+
+impl Search<'_> {
+    /// How many records of a block are wanted; `None` where they cannot be read.
+    fn count_wanted(&mut self, head: &BlockHead, payload: &[u8]) -> Option<u64> {
+        if !self.unpacker.unpack(*head, payload, &mut self.rows) {
+            return None;
+        }
+        let (mut rows, mut wanted) = (RowReader::new(head.first_seq), 0);
+        while let Some(row) = rows.next(&self.rows) {
+            wanted += u64::from(self.selection.wants(&row.ok()?));
+        }
+        Some(wanted)
     }
 }
 

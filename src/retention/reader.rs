@@ -1,20 +1,21 @@
 //! Reading a store, while it is written to or long after.
 //!
-//! Records come oldest first and as they were written, byte for byte. Memory is one block at a time,
-//! however large the store is. A damaged block costs its own records: it is named and passed over.
+//! Records come oldest first, each as a line of JSON. Memory is one block at a time, however large the
+//! store is. A damaged block costs its own records: it is named and passed over.
 
-use std::borrow::Cow;
 use std::io;
 use std::iter::Peekable;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
 
+use crate::access::export::write_line;
+use crate::access::fields::Fields;
 use crate::retention::block::Unpacker;
 use crate::retention::format::{BlockHead, Frame};
 use crate::retention::frames::{Frames, Step};
+use crate::retention::rows::{Malformed, RowReader};
 use crate::retention::segment::{self, Segment};
 
 pub use crate::retention::summary::{Summary, summarize};
@@ -59,38 +60,14 @@ impl Selection {
         }) && self.to.zip(time(head.earliest)).is_none_or(|(to, earliest)| earliest < to)
     }
 
-    /// Whether the record that a line holds is wanted.
-    pub(super) fn wants(&self, line: &[u8]) -> bool {
-        let everything =
-            self.from.is_none() && self.to.is_none() && self.host.is_none() && self.client.is_none();
-        everything || parse(line).is_some_and(|(time, fields)| self.takes(time, &fields))
-    }
-
-    fn takes(&self, time: Timestamp, fields: &Fields<'_>) -> bool {
+    /// Whether a record is wanted.
+    pub(super) fn wants(&self, fields: &Fields<'_>) -> bool {
         // A connection serves requests for other hosts than the one that it was opened for.
-        let name = fields.host.as_ref().or(fields.server_name.as_ref());
-        let host = |wanted: &String| name.is_some_and(|name| name.eq_ignore_ascii_case(wanted));
-        self.from.is_none_or(|from| time >= from)
-            && self.to.is_none_or(|to| time < to)
-            && self.client.is_none_or(|client| fields.client_ip == Some(client.to_canonical()))
-            && self.host.as_ref().is_none_or(host)
+        self.from.is_none_or(|from| fields.time >= from)
+            && self.to.is_none_or(|to| fields.time < to)
+            && self.client.is_none_or(|client| fields.client_ip() == Some(client.to_canonical()))
+            && self.host.as_ref().is_none_or(|wanted| fields.name().eq_ignore_ascii_case(wanted))
     }
-}
-
-/// What a record is chosen by.
-#[derive(Deserialize)]
-struct Fields<'l> {
-    time: &'l str,
-    #[serde(borrow)]
-    host: Option<Cow<'l, str>>,
-    #[serde(borrow)]
-    server_name: Option<Cow<'l, str>>,
-    client_ip: Option<IpAddr>,
-}
-
-fn parse(line: &[u8]) -> Option<(Timestamp, Fields<'_>)> {
-    let fields: Fields<'_> = serde_json::from_slice(line).ok()?;
-    Some((fields.time.parse().ok()?, fields))
 }
 
 /// What a store holds, piece by piece.
@@ -117,9 +94,11 @@ pub struct Reader {
     /// The current segment, or the one before.
     path: PathBuf,
     unpacker: Unpacker,
-    lines: Vec<u8>,
-    /// Where the next line of `lines` begins.
-    at: usize,
+    /// The rows of the block that is read, and where it is.
+    rows: Vec<u8>,
+    row_reader: RowReader,
+    block: (u64, u64),
+    line: Vec<u8>,
 }
 
 struct Current {
@@ -141,16 +120,23 @@ impl Reader {
             current: frames.map(|frames| Current { frames, end: None }),
             path: directory.to_owned(),
             unpacker,
-            lines: Vec::new(),
-            at: 0,
+            rows: Vec::new(),
+            row_reader: RowReader::default(),
+            block: (0, 0),
+            line: Vec::new(),
         })
     }
 
     /// The next piece; `None` at the end. A segment that the writer has deleted since is passed over.
     pub fn next_item(&mut self) -> io::Result<Option<Item<'_>>> {
         loop {
-            if let Some((start, end)) = self.next_wanted_line() {
-                return Ok(Some(Item::Record(&self.lines[start..end])));
+            match self.next_wanted_row() {
+                Some(Ok(())) => return Ok(Some(Item::Record(&self.line))),
+                Some(Err(Malformed)) => {
+                    let (from, to) = self.block;
+                    return Ok(Some(Item::Damage { segment: &self.path, from, to }));
+                }
+                None => {}
             }
             if self.current.is_none() && !self.next_segment()? {
                 return Ok(None);
@@ -163,9 +149,11 @@ impl Reader {
                         continue;
                     }
                     let payload = current.frames.payload(at, &head)?;
-                    self.at = 0;
-                    if !self.unpacker.unpack(head, payload, &mut self.lines) {
-                        self.lines.clear();
+                    let unpacked = self.unpacker.unpack(head, payload, &mut self.rows);
+                    self.row_reader = RowReader::new(head.first_seq);
+                    self.block = (at, current.frames.at());
+                    if !unpacked {
+                        self.rows.clear();
                         let to = current.frames.at();
                         return Ok(Some(Item::Damage { segment: &self.path, from: at, to }));
                     }
@@ -186,18 +174,19 @@ impl Reader {
         }
     }
 
-    /// Where in `lines` the next record lies that is wanted.
-    fn next_wanted_line(&mut self) -> Option<(usize, usize)> {
-        while self.at < self.lines.len() {
-            let start = self.at;
-            let length =
-                memchr::memchr(b'\n', &self.lines[start..]).map_or(self.lines.len() - start, |at| at + 1);
-            self.at += length;
-            if self.selection.wants(&self.lines[start..self.at]) {
-                return Some((start, self.at));
+    /// Puts the next record that is wanted into `line`.
+    fn next_wanted_row(&mut self) -> Option<Result<(), Malformed>> {
+        loop {
+            match self.row_reader.next(&self.rows)? {
+                Ok(fields) if self.selection.wants(&fields) => {
+                    self.line.clear();
+                    write_line(&fields, &mut self.line);
+                    return Some(Ok(()));
+                }
+                Ok(_) => {}
+                Err(malformed) => return Some(Err(malformed)),
             }
         }
-        None
     }
 
     fn next_segment(&mut self) -> io::Result<bool> {

@@ -1,11 +1,12 @@
 //! The recorder: how workers hand records over, without ever waiting.
 //!
 //! Who serves a request holds a [`Slot`] first, so that the record of an exchange that was accepted
-//! always has its place in the queue.
+//! always has its place on a lane. The writer is woken by the first slot that is taken, and looks by
+//! itself as long as there is one.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -13,13 +14,17 @@ use jiff::Timestamp;
 
 use crate::access::AccessRecord;
 use crate::config::{AccessLog, WhenFull};
+use crate::retention::lanes::Lanes;
 use crate::retention::refusals::Refusals;
 
 /// Exchanges under way and records not yet written, together.
 pub const SLOTS: usize = 65_536;
 
-/// Bytes of names, paths and headers in records not yet written at which no slot is given.
+/// Bytes of records not yet written, beyond those on the lanes' rings, at which no slot is given.
 const QUEUE_BYTES: usize = 256 * 1024 * 1024;
+
+/// Whether this program is one that drops every record, to measure what they cost.
+pub(super) const UNRECORDED: bool = cfg!(feature = "unrecorded");
 
 /// In milliseconds.
 const HOUR: i64 = 60 * 60 * 1000;
@@ -79,7 +84,7 @@ pub struct StoreStats {
     pub(super) synced_before: AtomicU64,
     pub(super) clock_synchronized: AtomicBool,
     in_use: AtomicUsize,
-    queued_bytes: AtomicUsize,
+    queued_bytes: Arc<AtomicUsize>,
     trouble: AtomicU8,
 }
 
@@ -169,7 +174,8 @@ impl StoreStats {
         if let Some(full) = self.full() {
             return Err(full);
         }
-        if self.in_use.fetch_add(1, Ordering::Relaxed) >= SLOTS {
+        // In one order with `Shared::idle`: either the writer sees the slot or the worker an idle writer.
+        if self.in_use.fetch_add(1, Ordering::SeqCst) >= SLOTS {
             self.release(1);
             return Err(StoreFull::Queue);
         }
@@ -180,32 +186,9 @@ impl StoreStats {
         self.in_use.fetch_sub(slots, Ordering::Relaxed);
     }
 
-    fn queued(&self, record: &AccessRecord) {
-        self.queued_bytes.fetch_add(weight(record), Ordering::Relaxed);
-    }
-
-    pub(super) fn dequeued(&self, record: &AccessRecord) {
-        self.queued_bytes.fetch_sub(weight(record), Ordering::Relaxed);
-    }
-
     fn lose(&self, count: u64) {
         self.lost.fetch_add(count, Ordering::Relaxed);
     }
-}
-
-/// What a client can make large of a record, in bytes.
-fn weight(record: &AccessRecord) -> usize {
-    let request = record.request.as_ref();
-    let texts = [
-        record.host.as_deref(),
-        record.server_name.as_deref(),
-        request.and_then(|request| request.method.as_deref()),
-        request.and_then(|request| request.path.as_deref()),
-        request.and_then(|request| request.query.as_deref()),
-        request.and_then(|request| request.referer.as_deref()),
-        request.and_then(|request| request.user_agent.as_deref()),
-    ];
-    texts.into_iter().flatten().map(str::len).sum()
 }
 
 /// What the recorders and the writer share.
@@ -213,10 +196,14 @@ pub(super) struct Shared {
     pub(super) stats: StoreStats,
     /// As configured at the moment; the directory never changes.
     pub(super) policy: ArcSwap<AccessLog>,
-    queue: SyncSender<Box<AccessRecord>>,
+    pub(super) lanes: Lanes,
     refusals: Mutex<Refusals>,
-    closing: Mutex<bool>,
-    wakeup: Condvar,
+    closing: AtomicBool,
+    /// Nothing is under way, and the writer sleeps until somebody wakes it.
+    idle: AtomicBool,
+    writer: OnceLock<Thread>,
+    /// Nobody takes records from the lanes any more.
+    pub(super) ended: AtomicBool,
 }
 
 impl Shared {
@@ -224,19 +211,48 @@ impl Shared {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the writer to end.
-    pub(super) fn close(&self) {
-        *self.closing.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.wakeup.notify_all();
+    /// Says who writes.
+    pub(super) fn writer(&self, thread: Thread) {
+        let _ = self.writer.set(thread);
     }
 
-    /// Waits for `tick`, or until the writer is asked to end; whether it is.
-    pub(super) fn wait(&self, tick: Duration) -> bool {
-        let closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
-        if *closing {
-            return true;
+    /// Asks the writer to end.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Whether the writer is asked to end.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Lets the writer sleep: for `tick` while exchanges are under way, and else for `idle` or until
+    /// one begins.
+    pub(super) fn rest(&self, tick: Duration, idle: Duration) {
+        self.idle.store(true, Ordering::SeqCst);
+        let nothing = self.stats.in_use.load(Ordering::SeqCst) == 0 && self.refusals().is_empty();
+        if !nothing {
+            self.idle.store(false, Ordering::Relaxed);
         }
-        *self.wakeup.wait_timeout(closing, tick).unwrap_or_else(PoisonError::into_inner).0
+        if !self.is_closing() {
+            std::thread::park_timeout(if nothing { idle } else { tick });
+        }
+        self.idle.store(false, Ordering::Relaxed);
+    }
+
+    fn wake(&self) {
+        if let Some(writer) = self.writer.get() {
+            writer.unpark();
+        }
+    }
+
+    /// Wakes the writer if it sleeps until then. While it is busy it looks by itself, so that hardly
+    /// any exchange pays for waking it.
+    fn wake_if_idle(&self) {
+        if self.idle.load(Ordering::SeqCst) && self.idle.swap(false, Ordering::SeqCst) {
+            self.wake();
+        }
     }
 }
 
@@ -247,17 +263,19 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    pub(super) fn new(log: &AccessLog) -> (Self, Arc<Shared>, Receiver<Box<AccessRecord>>) {
-        let (queue, records) = sync_channel(SLOTS);
+    pub(super) fn new(log: &AccessLog) -> (Self, Arc<Shared>) {
+        let stats = StoreStats::default();
         let shared = Arc::new(Shared {
-            stats: StoreStats::default(),
+            lanes: Lanes::new(Arc::clone(&stats.queued_bytes)),
+            stats,
             policy: ArcSwap::from_pointee(log.clone()),
-            queue,
             refusals: Mutex::default(),
-            closing: Mutex::new(false),
-            wakeup: Condvar::new(),
+            closing: AtomicBool::new(false),
+            idle: AtomicBool::new(false),
+            writer: OnceLock::new(),
+            ended: AtomicBool::new(false),
         });
-        (Self { shared: Arc::clone(&shared) }, shared, records)
+        (Self { shared: Arc::clone(&shared) }, shared)
     }
 
     /// A place for the record of an exchange that is about to begin.
@@ -265,8 +283,14 @@ impl Recorder {
     /// Fails when no record can be kept and `access_log.when_full` is `refuse`: the request then gets
     /// 503. With `drop` it never fails.
     pub fn reserve(&self) -> Result<Slot, StoreFull> {
+        if UNRECORDED {
+            return Ok(Slot { shared: Arc::clone(&self.shared), claimed: false });
+        }
         let claimed = match self.shared.stats.claim() {
-            Ok(()) => true,
+            Ok(()) => {
+                self.shared.wake_if_idle();
+                true
+            }
             Err(_) if self.shared.policy.load().when_full == WhenFull::Drop => false,
             Err(full) => {
                 self.shared.stats.turned_away.fetch_add(1, Ordering::Relaxed);
@@ -278,10 +302,14 @@ impl Recorder {
 
     /// Keeps the record of a refused connection, alone or, in a flood, counted with those alike.
     pub fn refused(&self, record: AccessRecord) {
+        if UNRECORDED {
+            return;
+        }
         if self.shared.stats.full() == Some(StoreFull::Closed) {
             self.shared.stats.lose(record.count.unwrap_or(1));
         } else {
             self.shared.refusals().add(record);
+            self.shared.wake_if_idle();
         }
     }
 
@@ -302,7 +330,7 @@ impl std::fmt::Debug for Recorder {
     }
 }
 
-/// The place in the queue of one exchange's record. Dropped without a record, it is free again.
+/// The place of one exchange's record on the lanes. Dropped without a record, it is free again.
 #[must_use = "the exchange's record is kept through its slot"]
 pub struct Slot {
     shared: Arc<Shared>,
@@ -313,20 +341,17 @@ pub struct Slot {
 impl Slot {
     /// Hands the record over; it is in the store within 100 ms.
     pub fn keep(mut self, record: AccessRecord) {
+        if UNRECORDED {
+            return;
+        }
         self.claimed = self.claimed || self.shared.stats.claim().is_ok();
-        if !self.claimed {
+        if !self.claimed || self.shared.ended.load(Ordering::Acquire) {
             self.shared.stats.lose(1);
             return;
         }
-        self.shared.stats.queued(&record);
-        match self.shared.queue.try_send(Box::new(record)) {
-            // The writer frees it.
-            Ok(()) => self.claimed = false,
-            Err(TrySendError::Full(record) | TrySendError::Disconnected(record)) => {
-                self.shared.stats.dequeued(&record);
-                self.shared.stats.lose(1);
-            }
-        }
+        self.shared.lanes.put(&record);
+        // The writer frees it.
+        self.claimed = false;
     }
 }
 

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::access::AccessRecord;
-use crate::access::export::Clients;
+use crate::access::packed::Clients;
 
 /// So many alike within a second have a record each; the others share one.
 pub(super) const ALIKE: u32 = 100;
@@ -83,6 +83,11 @@ impl Refusals {
             let clients = if kind.client.is_some() { Clients::One } else { Clients::Many };
             Some((record, clients))
         })
+    }
+
+    /// Whether none is waiting, nor counted with those of this second.
+    pub(super) fn is_empty(&self) -> bool {
+        self.singles.is_empty() && self.kinds.is_empty()
     }
 
     /// How many refusals are waiting.

@@ -1,6 +1,6 @@
-//! The spool: the one writer, a thread that turns records into lines and sees that they are kept.
+//! The spool: the one writer, a thread that turns records into blocks and sees that they are kept.
 //!
-//! It decides when: lines become a block after 30 ms or at 256 KiB, blocks are synced at the latest
+//! It decides when: rows become a block after 20 ms or at 256 KiB, blocks are synced at the latest
 //! 50 ms after their records came, and signed within a minute. After a failure it tries again every
 //! second.
 
@@ -9,10 +9,10 @@ mod deletion;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use crate::access::export::{Clients, Keeping, write_gap, write_line};
+use crate::access::fields::ClockState;
+use crate::access::packed::{Clients, Packed};
 use crate::access::{AccessRecord, Gap};
 use crate::clock::Clock;
 use crate::config::AccessLog;
@@ -20,19 +20,23 @@ use crate::retention::appender::{Appender, Now};
 use crate::retention::emergency::is_full;
 use crate::retention::expiry::StoreTime;
 use crate::retention::gaps::Gaps;
+use crate::retention::lanes::{Enough, LaneEnd};
 use crate::retention::recorder::{Shared, StoreFull};
 use crate::retention::{CloseError, kernel_clock};
 
 /// How often the writer looks for records.
 const TICK: Duration = Duration::from_millis(10);
-/// The age of a line, or of a written block, at which it is written and synced; with two ticks, 50 ms.
-const SYNC_AFTER: Duration = Duration::from_millis(30);
+/// How long the writer sleeps when nothing is under way and nobody wakes it.
+const IDLE: Duration = Duration::from_millis(250);
+/// The age of a row, or of a written block, at which it is written and synced; with a tick and what
+/// the disk takes, 50 ms.
+const SYNC_AFTER: Duration = Duration::from_millis(20);
 /// Unsynced bytes at which the writer syncs at once.
 const SYNC_BYTES: usize = 4 * 1024 * 1024;
-/// Bytes of lines that make a block at once.
+/// Unsynced bytes at which the writer waits for the disk.
+const UNSYNCED_LIMIT: usize = 64 * 1024 * 1024;
+/// Bytes of rows that make a block at once.
 const BLOCK_BYTES: usize = 256 * 1024;
-/// Bytes of a line that is kept.
-const LINE_BYTES: usize = 8 * 1024 * 1024;
 const DISK_EVERY: Duration = Duration::from_millis(100);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -40,7 +44,6 @@ const SECOND: Duration = Duration::from_secs(1);
 /// What the writer works with from the start.
 pub(super) struct Setting {
     pub(super) log: AccessLog,
-    pub(super) node: Arc<str>,
     pub(super) clock: Clock,
     /// Locked while the store is open.
     pub(super) lock: fs_err::File,
@@ -49,7 +52,7 @@ pub(super) struct Setting {
     pub(super) gap: Option<Gap>,
 }
 
-/// What lines stand for.
+/// What rows stand for.
 #[derive(Clone, Copy, Debug, Default)]
 struct Load {
     records: u64,
@@ -62,20 +65,25 @@ struct Load {
 /// The writer.
 pub(super) struct Spool {
     shared: Arc<Shared>,
-    records: Receiver<Box<AccessRecord>>,
+    lanes: Vec<LaneEnd>,
+    /// For refused connections.
+    packed_refusal: Packed,
     setting: Setting,
     appender: Appender,
     gaps: Gaps,
     /// Blocks before this one were there at the start.
     begun: u64,
     ended: bool,
-    lines_since: Option<Instant>,
-    /// When the queue was last looked at.
+    rows_since: Option<Instant>,
+    /// When the lanes were last looked at.
     looked: Instant,
-    /// What the lines stand for that are in no block.
+    clock: ClockState,
+    /// What the rows stand for that are in no block.
     loose: Load,
     /// What the blocks stand for that are not written; or, `exchanges`, not synced.
     packed: Load,
+    /// Exchanges in the blocks of a sync that goes on.
+    flying: u64,
     /// Set while writes fail: what kind, and when to try again.
     failing: Option<(StoreFull, Instant)>,
     below_reserve: bool,
@@ -89,25 +97,23 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        records: Receiver<Box<AccessRecord>>,
-        setting: Setting,
-        appender: Appender,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, setting: Setting, appender: Appender) -> Self {
         let now = Instant::now();
         let mut spool = Self {
             shared,
-            records,
+            lanes: Vec::new(),
+            packed_refusal: Packed::default(),
             setting,
             begun: appender.blocks(),
             appender,
             gaps: Gaps::new(),
             ended: false,
-            lines_since: None,
+            rows_since: None,
             looked: now,
+            clock: kernel_clock::state(),
             loose: Load::default(),
             packed: Load::default(),
+            flying: 0,
             failing: None,
             below_reserve: false,
             no_emergency: false,
@@ -126,11 +132,19 @@ impl Spool {
 
     /// Writes until the store is closed, then what is left.
     pub(super) fn run(mut self) -> Result<(), CloseError> {
-        let mut more = false;
-        while !self.shared.wait(if more { Duration::ZERO } else { TICK }) {
-            more = self.turn(Instant::now());
+        while !self.shared.is_closing() {
+            let more = self.turn(Instant::now());
+            if !more {
+                let idle = if self.is_at_rest() { IDLE } else { TICK };
+                self.shared.rest(TICK, idle);
+            }
         }
         self.finish()
+    }
+
+    /// Whether all that came is synced.
+    fn is_at_rest(&self) -> bool {
+        self.appender.rows.count() == 0 && self.appender.unsynced_bytes() == 0 && self.failing.is_none()
     }
 
     /// Does what is due; whether more records wait than one turn takes.
@@ -172,33 +186,46 @@ impl Spool {
             self.synced(written);
             self.expiry_due = monotonic;
         }
+        if self.appender.poll_sync()? {
+            self.flying = 0;
+            self.publish_synced(0);
+        }
+        let rows = &mut self.appender.rows;
+        if rows.count() == 0 || self.clock.differs(rows.clock()) {
+            self.seal(now)?;
+            self.appender.rows.set_clock(self.clock);
+        }
         let more = self.gather(now);
         let old = |since: Option<Instant>, age| {
             since.is_some_and(|since| monotonic.saturating_duration_since(since) >= age)
         };
-        let lines_due = old(self.lines_since, SYNC_AFTER);
-        if lines_due || self.appender.lines.bytes.len() >= BLOCK_BYTES {
+        let rows_due = old(self.rows_since, SYNC_AFTER);
+        if rows_due || self.appender.rows.bytes().len() >= BLOCK_BYTES {
             self.seal(now)?;
         }
-        if self.appender.sign_due(monotonic) {
-            self.appender.sign()?;
-        }
         self.write(now)?;
-        let sync_due = lines_due || old(self.appender.unsynced_since(), SYNC_AFTER);
-        if sync_due || self.appender.unsynced_bytes() >= SYNC_BYTES {
+        if self.appender.sign_due(monotonic) {
             self.sync()?;
+            self.appender.sign()?;
+            self.write(now)?;
+        }
+        let sync_due = rows_due || old(self.appender.unsynced_since(), SYNC_AFTER);
+        if self.appender.unsynced_bytes() >= UNSYNCED_LIMIT {
+            self.sync()?;
+        } else if (sync_due || self.appender.unsynced_bytes() >= SYNC_BYTES) && self.appender.begin_sync()? {
+            self.flying = std::mem::take(&mut self.packed.exchanges);
         }
         Ok(more)
     }
 
-    /// Makes a block of the lines.
+    /// Makes a block of the rows.
     fn seal(&mut self, now: Now) -> io::Result<()> {
         self.appender.seal(now)?;
         let loose = std::mem::take(&mut self.loose);
         self.packed.records += loose.records;
         self.packed.slots += loose.slots;
         self.packed.exchanges += loose.exchanges;
-        self.lines_since = None;
+        self.rows_since = None;
         Ok(())
     }
 
@@ -220,13 +247,17 @@ impl Spool {
 
     /// Notes that all blocks are synced, and `written` more bytes in the store.
     fn synced(&mut self, written: u64) {
-        self.packed.exchanges = 0;
+        (self.packed.exchanges, self.flying) = (0, 0);
+        self.publish_synced(written);
+    }
+
+    fn publish_synced(&self, written: u64) {
         let stats = &self.shared.stats;
         stats.bytes.fetch_add(written, Ordering::Relaxed);
         stats.synced_before.store(self.appender.synced_before(), Ordering::Relaxed);
     }
 
-    /// Turns waiting records into lines; whether they were enough for a block.
+    /// Turns waiting records into rows; whether they were enough for a block.
     fn gather(&mut self, now: Now) -> bool {
         let looked = std::mem::replace(&mut self.looked, now.monotonic);
         let second_ended = now.monotonic >= self.second_ends;
@@ -238,20 +269,32 @@ impl Spool {
         for gap in self.gaps.due(&self.shared.stats, over, now) {
             self.encode_gap(&gap);
         }
-        let full = loop {
-            if self.appender.lines.bytes.len() >= BLOCK_BYTES {
-                break true;
-            }
-            let Ok(record) = self.records.try_recv() else { break false };
-            self.loose.slots += 1;
-            self.shared.stats.dequeued(&record);
-            self.encode(&record, Clients::One);
-        };
-        if self.appender.lines.count > 0 {
-            // A line is no older than the look before this one, however long a sync took in between.
-            self.lines_since.get_or_insert(looked);
+        self.shared.lanes.take_new(&mut self.lanes);
+        let full = self.gather_lanes();
+        if self.appender.rows.count() > 0 {
+            // A row is no older than the look before this one, however long a sync took in between.
+            self.rows_since.get_or_insert(looked);
         }
         full
+    }
+
+    /// Takes what is on the lanes, as much as makes a block; whether it does.
+    fn gather_lanes(&mut self) -> bool {
+        let (rows, loose, stats) = (&mut self.appender.rows, &mut self.loose, &self.shared.stats);
+        for lane in &mut self.lanes {
+            let (missing, enough) = lane.drain(|arrived| {
+                loose.slots += 1;
+                loose.records += 1;
+                loose.exchanges += 1;
+                rows.push(&arrived.connection, arrived.time, arrived.sections);
+                if rows.bytes().len() >= BLOCK_BYTES { Enough::Yes } else { Enough::No }
+            });
+            stats.lost.fetch_add(missing, Ordering::Relaxed);
+            if enough == Enough::Yes {
+                return true;
+            }
+        }
+        false
     }
 
     /// Below the reserve, refusals go on being counted in memory: what is left of the disk is for the
@@ -270,36 +313,17 @@ impl Spool {
         }
     }
 
+    /// Adds the record of a refused connection.
     fn encode(&mut self, record: &AccessRecord, clients: Clients) {
-        let keeping = Keeping {
-            seq: self.appender.next_seq(),
-            node: &self.setting.node,
-            clock_synchronized: self.shared.stats.clock_synchronized(),
-            clients,
-        };
-        let lines = &mut self.appender.lines;
-        let start = lines.bytes.len();
-        write_line(record, keeping, &mut lines.bytes);
-        let exchanges = record.count.unwrap_or(1);
-        if lines.bytes.len() - start > LINE_BYTES {
-            lines.bytes.truncate(start);
-            self.shared.stats.lost.fetch_add(exchanges, Ordering::Relaxed);
-            return;
-        }
-        lines.added(record.time.as_millisecond());
+        self.packed_refusal.pack(record, clients);
+        let (time, sections) = (record.time.as_millisecond(), self.packed_refusal.sections());
+        self.appender.rows.push(&record.connection, time, sections);
         self.loose.records += 1;
-        self.loose.exchanges += exchanges;
+        self.loose.exchanges += record.count.unwrap_or(1);
     }
 
     fn encode_gap(&mut self, gap: &Gap) {
-        let keeping = Keeping {
-            seq: self.appender.next_seq(),
-            node: &self.setting.node,
-            clock_synchronized: self.shared.stats.clock_synchronized(),
-            clients: Clients::One,
-        };
-        write_gap(gap, keeping, &mut self.appender.lines.bytes);
-        self.appender.lines.added(gap.time.as_millisecond());
+        self.appender.rows.push_gap(gap);
         self.loose.records += 1;
         let (reason, count) = (gap.reason.label(), gap.count.unwrap_or_default());
         tracing::warn!(reason, count, since = %gap.since, "access records are missing, and a record says so");
@@ -321,8 +345,8 @@ impl Spool {
 
     fn look_at_disk(&mut self, now: Instant) {
         self.disk_due = now + DISK_EVERY;
-        let synchronized = kernel_clock::is_synchronized();
-        self.shared.stats.clock_synchronized.store(synchronized, Ordering::Relaxed);
+        self.clock = kernel_clock::state();
+        self.shared.stats.clock_synchronized.store(self.clock.synchronized, Ordering::Relaxed);
         if now >= self.emergency_due {
             self.emergency_due = now + RETRY_AFTER;
             self.no_emergency = !self.appender.prepare_emergency();
@@ -366,10 +390,29 @@ impl Spool {
         self.abandon(&error, Instant::now());
         self.shared.stats.set_trouble(Some(StoreFull::Closed));
         let Err(error) = self.finish_once() else { return Ok(()) };
-        let queued = self.records.try_iter().count() as u64;
-        let lost = self.loose.exchanges + self.packed.exchanges + queued + self.shared.refusals().waiting();
+        let queued = self.drop_waiting();
+        let lost = self.loose.exchanges
+            + self.packed.exchanges
+            + self.flying
+            + queued
+            + self.shared.refusals().waiting();
         self.shared.stats.lost.fetch_add(lost, Ordering::Relaxed);
         Err(CloseError { directory: self.setting.log.directory.clone(), lost, source: error })
+    }
+
+    /// Gives up what is on the lanes; how many records that is.
+    fn drop_waiting(&mut self) -> u64 {
+        self.shared.ended.store(true, Ordering::Release);
+        self.shared.lanes.take_new(&mut self.lanes);
+        let mut dropped = 0;
+        for lane in &mut self.lanes {
+            let (missing, _) = lane.drain(|_| {
+                dropped += 1;
+                Enough::No
+            });
+            dropped += missing;
+        }
+        dropped
     }
 
     fn finish_once(&mut self) -> io::Result<()> {
@@ -382,6 +425,8 @@ impl Spool {
         self.seal(now)?;
         if self.appender.blocks() > self.begun && !self.ended {
             self.appender.seal_end(now)?;
+            self.write(now)?;
+            self.sync()?;
             self.appender.sign()?;
             self.ended = true;
         }
@@ -394,6 +439,8 @@ impl Drop for Spool {
     /// However the writer ends, nobody is told that a record could be kept.
     fn drop(&mut self) {
         self.shared.stats.set_trouble(Some(StoreFull::Closed));
+        let dropped = self.drop_waiting();
+        self.shared.stats.lost.fetch_add(dropped, Ordering::Relaxed);
         let _ = rustix::fs::flock(&self.setting.lock, rustix::fs::FlockOperation::Unlock);
     }
 }

@@ -13,11 +13,13 @@ use jiff::{SignedDuration, Timestamp};
 use rustix::fs::{FlockOperation, flock};
 use tlog_tiles::{Checkpoint, Hash};
 
+use crate::access::fields::{Detail, Fields};
 use crate::retention::block::{Unpacker, digest};
 use crate::retention::format::{BlockHead, Frame, SegmentHead};
 use crate::retention::frames::{Frames, Step};
 use crate::retention::notary::{CHECKPOINT_FILE, Keys, VERIFIER_FILE};
 use crate::retention::recovery::Position;
+use crate::retention::rows::RowReader;
 use crate::retention::segment::{self, Segment, SegmentName};
 use crate::retention::{LOCK_FILE, proof, verdict};
 
@@ -244,16 +246,15 @@ impl Verification<'_> {
 
     /// Looks for the writer's word that it deleted what stood before the oldest segment.
     fn deletion(&mut self, block: &BlockHead, payload: &[u8]) {
-        #[derive(serde::Deserialize)]
-        struct Fields<'l> {
-            event: &'l str,
-            before_seq: u64,
-        }
         let Some(first) = self.deleted_before.filter(|_| block.raw_length <= DELETION) else { return };
-        let mut lines = Vec::new();
-        let unpacked = self.unpacker.unpack(*block, payload, &mut lines);
-        let fields = serde_json::from_slice::<Fields<'_>>(&lines).ok().filter(|_| unpacked);
-        if fields.is_some_and(|fields| fields.event == "expired" && fields.before_seq >= first) {
+        let mut rows = Vec::new();
+        if !self.unpacker.unpack(*block, payload, &mut rows) {
+            return;
+        }
+        let row = RowReader::new(block.first_seq).next(&rows);
+        if let Some(Ok(Fields { detail: Detail::Expired { before_seq }, .. })) = row
+            && before_seq >= first
+        {
             self.deleted_before = None;
         }
     }

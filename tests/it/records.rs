@@ -64,7 +64,8 @@ const OF_REQUEST: [&str; 25] = [
 #[track_caller]
 fn assert_fields<'f>(record: &Value, expected: impl IntoIterator<Item = &'f str>) {
     let has: BTreeSet<&str> = record.as_object().unwrap().keys().map(String::as_str).collect();
-    let expected: BTreeSet<&str> = expected.into_iter().chain(ALWAYS).chain(["clock_synchronized"]).collect();
+    let expected: BTreeSet<&str> =
+        expected.into_iter().chain(ALWAYS).chain(["clock_synchronized", "clock_offset_ms"]).collect();
     assert_eq!(has, expected);
 }
 

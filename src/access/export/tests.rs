@@ -1,7 +1,14 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::access::record::ConnectionFacts;
+use std::time::Duration;
+
+use crate::access::fields::ClockState;
+use crate::access::packed::{Clients, Packed, pack_connection, unpack};
+use crate::access::record::{BlockPlace, ConnectionFacts, RequestFacts, UpstreamFacts};
+use crate::access::request_id::RequestIds;
+use crate::access::texts::Sent;
+use crate::access::{AccessRecord, Event, RequestId, RequestTexts};
 
 fn request() -> AccessRecord {
     AccessRecord {
@@ -16,23 +23,27 @@ fn request() -> AccessRecord {
             listener: "https".into(),
             tls_version: Some("TLSv1.3"),
             tls_cipher: Some("TLS_AES_128_GCM_SHA256"),
+            ids: RequestIds::new(),
+            place: BlockPlace::default(),
         }),
         generation: 3,
-        request_id: Some("0c1d".into()),
+        request_id: Some(RequestId::Given("0c1d".into())),
         client: "192.0.2.9:0".parse().expect("an address"),
         server_name: Some("www.example.cn".into()),
         host: Some("www.example.cn".into()),
         protocol: Some("h2"),
         request: Some(RequestFacts {
-            method: Some("GET".into()),
-            path: Some("/a".into()),
-            query: Some("x=1&token=***".into()),
+            texts: RequestTexts::new(Sent {
+                method: b"GET",
+                path: b"/a",
+                query: b"x=1&token=***",
+                referer: b"",
+                user_agent: b"curl/8",
+            }),
             status: Some(200),
             bytes_in: 0,
             bytes_out: 5120,
             duration: Duration::from_micros(12_034),
-            referer: None,
-            user_agent: Some("curl/8".into()),
             site: Some("shop".into()),
             icp_number: Some("京ICP备2024012345号-1".into()),
             footer: Some("injected"),
@@ -49,9 +60,20 @@ fn request() -> AccessRecord {
     }
 }
 
+/// What is exported of a record that was packed.
 fn line(record: &AccessRecord, clients: Clients) -> String {
-    let mut out = Vec::new();
-    write_line(record, Keeping { seq: 1, node: "bj-edge-1", clock_synchronized: true, clients }, &mut out);
+    let (mut packed, mut connection, mut out) = (Packed::default(), Vec::new(), Vec::new());
+    packed.pack(record, clients);
+    pack_connection(&record.connection, &mut connection);
+    let exchange = unpack(&connection, packed.sections()).expect("a record");
+    let fields = Fields {
+        seq: 1,
+        time: Timestamp::from_millisecond(record.time.as_millisecond()).expect("a time"),
+        node: "bj-edge-1",
+        clock: ClockState { synchronized: true, offset_us: -1_234 },
+        detail: Detail::Exchange(Box::new(exchange)),
+    };
+    write_line(&fields, &mut out);
     String::from_utf8(out).expect("UTF-8")
 }
 
@@ -66,7 +88,7 @@ fn a_request_has_every_field_in_its_place() {
         r#""duration_ms":12.034,"user_agent":"curl/8","site":"shop","icp_number":"京ICP备2024012345号-1","#,
         r#""origin":"mainland","region":"mainland","link":"default","upstream_address":"10.0.1.10:8080","#,
         r#""upstream_local_address":"10.0.0.2:50000","upstream_status":200,"upstream_ms":11.000,"#,
-        r#""footer":"injected","clock_synchronized":true}"#,
+        r#""footer":"injected","clock_synchronized":true,"clock_offset_ms":-1.234}"#,
         "\n",
     );
     assert_eq!(line(&request(), Clients::One), expected);
@@ -87,13 +109,16 @@ fn a_refused_connection_has_only_what_is_known_of_it() {
     record.connection = Arc::new(ConnectionFacts {
         tls_version: None,
         tls_cipher: None,
-        ..ConnectionFacts::clone(&record.connection)
+        ids: RequestIds::new(),
+        place: BlockPlace::default(),
+        listener: Arc::clone(&record.connection.listener),
+        ..*record.connection
     });
     let expected = concat!(
         r#"{"seq":1,"time":"2026-03-02T00:00:00.007+08:00","event":"refused","reason":"not_filed","#,
         r#""node":"bj-edge-1","generation":3,"connection_id":7,"peer_ip":"198.51.100.7","peer_port":40000,"#,
         r#""client_ip":"192.0.2.9","local_ip":"2001:db8::1","local_port":443,"listener":"https","#,
-        r#""count":1000,"clock_synchronized":true}"#,
+        r#""count":1000,"clock_synchronized":true,"clock_offset_ms":-1.234}"#,
         "\n",
     );
     assert_eq!(line(&record, Clients::One), expected);

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use super::Spool;
 use crate::access::Expired;
-use crate::access::export::{Clients, Keeping, write_expired};
 use crate::retention::appender::Now;
 use crate::retention::expiry::{delete, expired, oldest};
 
@@ -38,14 +37,7 @@ impl Spool {
         let now = Now { monotonic, wall: self.setting.clock.now() };
         self.seal(now)?;
         let expired = Expired { time: now.wall, before_seq };
-        let keeping = Keeping {
-            seq: self.appender.next_seq(),
-            node: &self.setting.node,
-            clock_synchronized: self.shared.stats.clock_synchronized(),
-            clients: Clients::One,
-        };
-        write_expired(&expired, keeping, &mut self.appender.lines.bytes);
-        self.appender.lines.added(expired.time.as_millisecond());
+        self.appender.rows.push_expired(&expired);
         self.loose.records += 1;
         self.seal(now)?;
         self.write(now)?;

@@ -3,11 +3,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::*;
+use crate::access::AccessRecord;
 use crate::retention::appender::{Appender, Now};
 use crate::retention::format::BLOCK_HEAD;
 use crate::retention::notary::Notary;
 use crate::retention::reader::{Item, Reader, Selection};
 use crate::retention::recovery::resume;
+use crate::retention::tests::{push, request};
 
 const SEGMENTS: i64 = 4;
 const BLOCKS: i64 = 5;
@@ -21,28 +23,28 @@ fn time(milliseconds: i64) -> Timestamp {
 fn write_store(directory: &Path, word: &str) -> Vec<Vec<u8>> {
     let notary = Notary::open(directory, "edge-1").expect("a key");
     let file = File::open(directory).expect("opened");
-    let mut appender = Appender::new(file, notary, Position::default()).expect("an appender");
+    let mut appender =
+        Appender::new(file, notary, "edge-1".into(), Position::default()).expect("an appender");
     let mut checkpoints = Vec::new();
     for segment in 0..SEGMENTS {
         for block in 0..BLOCKS {
             let at = segment * 3_600_000 + block * 1_000;
             let now = Now { monotonic: Instant::now(), wall: time(at) };
             for record in 0..RECORDS {
-                let seq = appender.next_seq();
-                let (wall, path) = (now.wall, format!("/{word}/{record}"));
-                let line = format!("{{\"seq\":{seq},\"time\":\"{wall}\",\"path\":\"{path}\"}}\n");
-                appender.lines.bytes.extend_from_slice(line.as_bytes());
-                appender.lines.added(time(at).as_millisecond());
+                let path = format!("/{word}/{record}");
+                push(&mut appender.rows, &AccessRecord { time: now.wall, ..request(&path) });
             }
             appender.seal(now).expect("sealed");
             if (segment, block) == (SEGMENTS - 1, BLOCKS - 1) {
                 appender.seal_end(now).expect("sealed");
             }
-            if block % 2 == 0 {
-                appender.sign().expect("signed");
-            }
             appender.write(now).expect("written");
             appender.sync().expect("synced");
+            if block % 2 == 0 {
+                appender.sign().expect("signed");
+                appender.write(now).expect("written");
+                appender.sync().expect("synced");
+            }
             checkpoints.push(fs_err::read(directory.join(CHECKPOINT_FILE)).expect("a checkpoint"));
         }
         appender.roll(Now { monotonic: Instant::now(), wall: time(0) }).expect("rolled");
@@ -165,7 +167,10 @@ proptest::proptest! {
         let frames = frames_of(&path);
         // Blocks are synced whole; what is written ends anywhere.
         let synced = frames[(synced * (frames.len() - 1) as f64) as usize];
-        let length = synced.1 + (written * (bytes.len() - synced.1) as f64) as usize;
+        // A checkpoint is written once what it covers is synced.
+        let checkpoint = frames.iter().find(|(from, _, is_block)| !is_block && *from > synced.1);
+        let end = checkpoint.map_or(bytes.len(), |(from, ..)| *from);
+        let length = synced.1 + (written * (end - synced.1) as f64) as usize;
         bytes.truncate(length);
         const SECTOR: usize = 512;
         for (sector, kept) in (synced.1.next_multiple_of(SECTOR)..length).step_by(SECTOR).zip(kept) {
@@ -182,7 +187,7 @@ proptest::proptest! {
         // It goes on, and the whole store is proved.
         let notary = Notary::open(folder.path(), "edge-1").expect("a key");
         let file = File::open(folder.path()).expect("opened");
-        let mut appender = Appender::new(file, notary, left.position).expect("an appender");
+        let mut appender = Appender::new(file, notary, "edge-1".into(), left.position).expect("an appender");
         let now = Now { monotonic: Instant::now(), wall: time(4 * 3_600_000) };
         appender.seal_end(now).expect("sealed");
         appender.roll(now).expect("rolled");
@@ -391,10 +396,10 @@ fn a_tail_may_be_unsigned_for_a_minute() {
     let folder = tempfile::tempdir().expect("a folder");
     let notary = Notary::open(folder.path(), "edge-1").expect("a key");
     let file = File::open(folder.path()).expect("opened");
-    let mut appender = Appender::new(file, notary, Position::default()).expect("an appender");
+    let mut appender =
+        Appender::new(file, notary, "edge-1".into(), Position::default()).expect("an appender");
     let now = Now { monotonic: Instant::now(), wall: time(0) };
-    appender.lines.bytes.extend_from_slice(b"{}\n");
-    appender.lines.added(0);
+    push(&mut appender.rows, &request("/"));
     appender.seal(now).expect("sealed");
     appender.write(now).expect("written");
     appender.sync().expect("synced");

@@ -226,15 +226,17 @@ async fn without_room_requests_are_served_and_counted_where_that_is_wished() {
     assert_no_gap(&records);
 }
 
-/// A disk of 4 MiB, mounted for as long as this lives.
+/// A disk of 16 MiB, mounted for as long as this lives.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     /// `None` where this user may not mount.
-    async fn mount(at: &Path) -> Option<Self> {
-        fs_err::create_dir(at).unwrap();
-        let words = ["-t", "tmpfs", "-o", "size=4m", "tmpfs"].map(std::ffi::OsStr::new);
-        let mounted = run("mount", words.into_iter().chain([at.as_os_str()])).await;
+    async fn mount(at: &Path, words: &[&str]) -> Option<Self> {
+        if !at.exists() {
+            fs_err::create_dir(at).unwrap();
+        }
+        let words = words.iter().map(std::ffi::OsStr::new);
+        let mounted = run("mount", words.chain([at.as_os_str()])).await;
         (mounted.code == 0).then(|| Self(at.to_owned()))
     }
 }
@@ -250,7 +252,9 @@ impl Drop for SmallDisk {
 async fn a_disk_that_is_really_full_is_no_different() {
     let origin = Origin::text("hello").await;
     let folder = with_store(&origin, "reserve: 0");
-    let Some(disk) = SmallDisk::mount(&folder.path("access")).await else {
+    let Some(disk) =
+        SmallDisk::mount(&folder.path("access"), &["-t", "tmpfs", "-o", "size=16m", "tmpfs"]).await
+    else {
         println!(
             "a small disk cannot be mounted by this user; the same is tried by a reserve beyond the disk alone"
         );
@@ -262,7 +266,7 @@ async fn a_disk_that_is_really_full_is_no_different() {
     edge.records_where(1, |record| record["path"] == "/before").await;
     // Until the disk takes no more.
     let filler = disk.0.join("filler");
-    let full = fs_err::write(&filler, vec![0; 5 << 20]).expect_err("full");
+    let full = fs_err::write(&filler, vec![0; 17 << 20]).expect_err("full");
     assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
 
     let began = Instant::now();
@@ -279,4 +283,42 @@ async fn a_disk_that_is_really_full_is_no_different() {
     assert_no_gap(&edge.records().await);
     drop(edge);
     drop(disk);
+}
+
+/// A file system that gives up, as after an error of its disk, and is mended.
+#[tokio::test]
+async fn a_file_system_that_becomes_read_only_is_told_and_what_was_kept_stays() {
+    let origin = Origin::text("hello").await;
+    let folder = with_store(&origin, "reserve: 0");
+    let (image, access) = (folder.path("disk"), folder.path("access"));
+    fs_err::File::create(&image).unwrap().set_len(16 << 20).unwrap();
+    let made = run("mkfs.ext4", ["-q".as_ref(), image.as_os_str()]).await;
+    let shown = image.display().to_string();
+    let mount = ["-o", "loop", &shown];
+    let disk = if made.code == 0 { SmallDisk::mount(&access, &mount).await } else { None };
+    let Some(disk) = disk else {
+        println!("NOT TRIED: this user may not mount a disk; the same is tried by injected faults alone");
+        return;
+    };
+    let mut edge = folder.start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    assert_eq!(status(&mut client, "/before").await, 200);
+    edge.records_where(1, |record| record["path"] == "/before").await;
+    assert_eq!(run("mount", ["-o", "remount,abort", access.to_str().unwrap()]).await.code, 0);
+    eventually("503", PATIENCE, async || (status(&mut client, "/during").await == 503).then_some(())).await;
+    edge.logged("the file system of the access records is read-only").await;
+    assert_eq!(edge.status().await["retention"]["full"], "read_only");
+    assert!(edge.metric("icpgate_access_store_failures_total").await >= 1.0);
+    edge.signal(Signal::KILL);
+    edge.wait_exit().await;
+    drop(disk);
+    let _mended = SmallDisk::mount(&access, &mount).await.expect("mounted again");
+    edge.restart().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    assert_eq!(status(&mut client, "/after").await, 200);
+    edge.records_where(1, |record| record["path"] == "/after").await;
+    edge.records_where(1, |record| record["path"] == "/before").await;
+    assert_no_gap(&edge.records().await);
+    edge.signal(Signal::TERM);
+    assert_eq!(edge.wait_exit().await, 0);
 }

@@ -1,0 +1,138 @@
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::access::RequestTexts;
+use crate::access::record::{BlockPlace, UpstreamFacts};
+use crate::access::request_id::RequestIds;
+use crate::access::texts::Sent;
+
+fn connection() -> ConnectionFacts {
+    ConnectionFacts {
+        id: 7,
+        peer: "198.51.100.7:40000".parse().expect("an address"),
+        local: "[2001:db8::1]:443".parse().expect("an address"),
+        listener: "https".into(),
+        tls_version: Some("TLSv1.3"),
+        tls_cipher: None,
+        ids: RequestIds::new(),
+        place: BlockPlace::default(),
+    }
+}
+
+/// Every part of a record, there or not.
+fn records() -> impl Strategy<Value = AccessRecord> {
+    let id = prop_oneof![
+        Just(None),
+        Just(Some(RequestId::Given("given".into()))),
+        any::<u32>().prop_map(|number| Some(RequestId::Own { number, text: [b'0'; 32] })),
+    ];
+    let texts = (".{0,9}", ".{0,9}", ".{0,9}", ".{0,9}", ".{0,9}").prop_map(
+        |(method, path, query, referer, agent)| {
+            RequestTexts::new(Sent {
+                method: method.as_bytes(),
+                path: path.as_bytes(),
+                query: query.as_bytes(),
+                referer: referer.as_bytes(),
+                user_agent: agent.as_bytes(),
+            })
+        },
+    );
+    let request = (texts, any::<Option<u16>>(), any::<(u64, u64, u32)>(), any::<(bool, bool)>()).prop_map(
+        |(texts, status, (bytes_in, bytes_out, micros), (site, footer))| RequestFacts {
+            texts,
+            status,
+            bytes_in,
+            bytes_out,
+            duration: Duration::from_micros(micros.into()),
+            site: site.then(|| "shop".into()),
+            icp_number: site.then(|| "京ICP备1号-1".into()),
+            footer: footer.then_some("injected"),
+        },
+    );
+    let upstream = (any::<Option<u16>>(), any::<Option<u16>>(), any::<Option<u32>>()).prop_map(
+        |(port, status, first_byte)| UpstreamFacts {
+            origin: "mainland".into(),
+            region: "mainland",
+            link: "default".into(),
+            address: "[2001:db8::2]:8080".parse().expect("an address"),
+            local: port.map(|port| SocketAddr::from(([10, 0, 0, 2], port))),
+            // Zero is no status.
+            status: status.filter(|status| *status != 0),
+            first_byte: first_byte.map(|micros| Duration::from_micros(micros.into())),
+        },
+    );
+    let head = (any::<bool>(), any::<Option<u64>>(), any::<u64>(), any::<bool>(), ".{0,9}");
+    (head, id, prop::option::of(request), prop::option::of(upstream)).prop_map(
+        |((refused, count, generation, other_client, host), request_id, request, upstream)| AccessRecord {
+            time: jiff::Timestamp::UNIX_EPOCH,
+            event: if refused { Event::Refused } else { Event::Request },
+            reason: refused.then_some("not_filed"),
+            count,
+            connection: Arc::new(connection()),
+            generation,
+            request_id,
+            client: if other_client { ([192, 0, 2, 9], 0).into() } else { connection().peer },
+            server_name: Some("www.example.cn".into()),
+            host: Some(host.into()),
+            protocol: Some("h2"),
+            request,
+            upstream,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn what_is_packed_is_what_is_unpacked(record in records()) {
+        let (mut packed, mut connection) = (Packed::default(), Vec::new());
+        packed.pack(&record, Clients::One);
+        pack_connection(&record.connection, &mut connection);
+        let read = unpack(&connection, packed.sections()).expect("a record");
+        let client = read.client.expect("one");
+        prop_assert_eq!((client.connection, client.peer, client.client), (7, record.connection.peer, record.client));
+        prop_assert_eq!((read.refused, read.count), (record.event == Event::Refused, record.count));
+        prop_assert_eq!((read.reason, read.host), (record.reason.unwrap_or(""), record.host.as_deref().unwrap_or("")));
+        prop_assert_eq!((read.generation, read.listener, read.tls_version), (record.generation, "https", "TLSv1.3"));
+        let bits = record.connection.ids.bits();
+        match (read.request_id, &record.request_id) {
+            (ShownId::None, None) => {}
+            (ShownId::Given(read), Some(RequestId::Given(id))) => prop_assert_eq!(read, &**id),
+            (ShownId::Own(read), Some(RequestId::Own { number, .. })) => prop_assert_eq!(read, own(bits, *number)),
+            other => prop_assert!(false, "{:?}", other),
+        }
+        prop_assert_eq!(read.request.is_some(), record.request.is_some());
+        if let (Some(read), Some(request)) = (&read.request, &record.request) {
+            let texts = &request.texts;
+            prop_assert_eq!((read.method, read.path, read.query), (texts.method(), texts.path(), texts.query()));
+            prop_assert_eq!((read.referer, read.user_agent), (texts.referer(), texts.user_agent()));
+            prop_assert_eq!((read.status, read.bytes_in, read.bytes_out), (request.status, request.bytes_in, request.bytes_out));
+            prop_assert_eq!(u128::from(read.duration_us), request.duration.as_micros());
+            prop_assert_eq!((read.site, read.footer), (request.site.as_deref().unwrap_or(""), request.footer.unwrap_or("")));
+        }
+        prop_assert_eq!(read.upstream.is_some(), record.upstream.is_some());
+        if let (Some(read), Some(upstream)) = (&read.upstream, &record.upstream) {
+            prop_assert_eq!((read.origin, read.address, read.local), (&*upstream.origin, upstream.address, upstream.local));
+            prop_assert_eq!(read.status, upstream.status);
+            prop_assert_eq!(read.first_byte_us.map(u128::from), upstream.first_byte.map(|time| time.as_micros()));
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_record_is_none_and_arbitrary_bytes_never_panic(
+        record in records(), part in 0.0..1.0_f64, noise in prop::collection::vec(any::<u8>(), 0..60),
+    ) {
+        let (mut packed, mut connection) = (Packed::default(), Vec::new());
+        packed.pack(&record, Clients::One);
+        pack_connection(&record.connection, &mut connection);
+        let sections = packed.sections();
+        let cut = |bytes: &[u8]| (bytes.len() as f64 * part) as usize;
+        let (own, setting) = (&sections.own[..cut(sections.own)], &sections.setting[..cut(sections.setting)]);
+        let shorter = [Sections { own, ..sections }, Sections { setting, ..sections }];
+        prop_assert!(shorter.into_iter().all(|shorter| unpack(&connection, shorter).is_none()));
+        prop_assert!(unpack(&connection[..cut(&connection)], sections).is_none());
+        let _ = unpack(&noise, sections);
+        let _ = unpack(&connection, Sections { own: &noise, referer: &noise, setting: &noise });
+    }
+}

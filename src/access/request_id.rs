@@ -1,0 +1,120 @@
+//! The ids of exchanges: 32 hexadecimal digits, or what a trusted proxy sent.
+//!
+//! An id need not be secret, only its own. 96 random bits are the connection's, the last 32 count
+//! its exchanges, so that an exchange costs no randomness and its record a few bits.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Hexadecimal digits that all ids of a connection begin with.
+const SHARED: usize = 24;
+const DIGITS: usize = 32;
+
+/// Gives the exchanges of a connection their ids.
+#[derive(Debug)]
+pub struct RequestIds {
+    shared: [u8; SHARED],
+    next: AtomicU32,
+}
+
+/// The id of an exchange.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RequestId {
+    /// Of our own.
+    Own {
+        /// The exchange's number on its connection.
+        number: u32,
+        /// The whole id.
+        text: [u8; DIGITS],
+    },
+    /// A trusted proxy's.
+    Given(Arc<str>),
+}
+
+impl RequestIds {
+    /// For a new connection.
+    pub fn new() -> Self {
+        let mut random = [0; SHARED / 2];
+        random[..8].copy_from_slice(&fastrand::u64(..).to_le_bytes());
+        random[8..].copy_from_slice(&fastrand::u32(..).to_le_bytes());
+        Self { shared: shared(random), next: AtomicU32::new(0) }
+    }
+
+    /// The id of the next exchange.
+    pub fn next(&self) -> RequestId {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        RequestId::Own { number, text: text(&self.shared, number) }
+    }
+
+    /// The random bits that all ids begin with.
+    pub fn bits(&self) -> [u8; SHARED / 2] {
+        let digit = |digit: u8| if digit >= b'a' { digit - b'a' + 10 } else { digit - b'0' };
+        std::array::from_fn(|at| digit(self.shared[2 * at]) << 4 | digit(self.shared[2 * at + 1]))
+    }
+}
+
+impl Default for RequestIds {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The id with this number on a connection whose ids begin with `bits`.
+pub(super) fn own(bits: [u8; SHARED / 2], number: u32) -> [u8; DIGITS] {
+    text(&shared(bits), number)
+}
+
+fn shared(bits: [u8; SHARED / 2]) -> [u8; SHARED] {
+    let mut digits = [0; SHARED];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bits) {
+        pair.copy_from_slice(&[hex(byte >> 4), hex(byte & 15)]);
+    }
+    digits
+}
+
+fn text(shared: &[u8; SHARED], number: u32) -> [u8; DIGITS] {
+    let mut text = [0; DIGITS];
+    text[..SHARED].copy_from_slice(shared);
+    for (digit, shift) in text[SHARED..].iter_mut().zip([28, 24, 20, 16, 12, 8, 4, 0]) {
+        *digit = hex((number >> shift) as u8 & 15);
+    }
+    text
+}
+
+fn hex(nibble: u8) -> u8 {
+    nibble + if nibble < 10 { b'0' } else { b'a' - 10 }
+}
+
+impl Deref for RequestId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Own { text, .. } => std::str::from_utf8(text).unwrap_or_default(),
+            Self::Given(id) => id,
+        }
+    }
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_differ_and_are_told_by_the_connection_s_bits_and_a_number() {
+        let (ids, others) = (RequestIds::new(), RequestIds::new());
+        let (first, second) = (ids.next(), ids.next());
+        assert_eq!((first.len(), &first[..SHARED]), (DIGITS, &second[..SHARED]));
+        assert!(first != second && first != others.next());
+        assert!(first.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit)));
+        let RequestId::Own { number, text } = second else { panic!("one of our own") };
+        assert_eq!((own(ids.bits(), number), &text[SHARED..]), (text, &b"00000001"[..]));
+    }
+}

@@ -1,0 +1,74 @@
+//! What handing a record over asks of the allocator: nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use icpgate::access::record::{AccessRecord, BlockPlace, ConnectionFacts, Event, RequestFacts};
+use icpgate::access::request_id::RequestIds;
+use icpgate::access::texts::{RequestTexts, Sent};
+use icpgate::clock::Clock;
+use icpgate::config::{AccessLog, WhenFull};
+use icpgate::retention::Store;
+
+fn record(connection: &Arc<ConnectionFacts>, time: jiff::Timestamp) -> AccessRecord {
+    let texts = RequestTexts::new(Sent {
+        method: b"GET",
+        path: b"/product/10086",
+        query: b"from=list",
+        referer: b"https://www.example.cn/",
+        user_agent: b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    });
+    AccessRecord {
+        time,
+        event: Event::Request,
+        reason: None,
+        count: None,
+        connection: Arc::clone(connection),
+        generation: 1,
+        request_id: Some(connection.ids.next()),
+        client: connection.peer,
+        server_name: Some("www.example.cn".into()),
+        host: Some("www.example.cn".into()),
+        protocol: Some("h2"),
+        request: Some(RequestFacts { texts, status: Some(200), ..RequestFacts::default() }),
+        upstream: None,
+    }
+}
+
+#[test]
+fn handing_a_record_over_allocates_nothing() {
+    const RECORDS: usize = 1_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = AccessLog {
+        directory: folder.path().join("access"),
+        retention: Duration::from_secs(190 * 24 * 60 * 60),
+        reserve: 0,
+        when_full: WhenFull::Refuse,
+        redact_query: Vec::new(),
+    };
+    let clock = Clock::system();
+    let store = Store::open(&log, "edge-1".into(), clock.clone()).expect("opened");
+    let recorder = store.recorder();
+    let address = |text: &str| text.parse().expect("an address");
+    let connection = Arc::new(ConnectionFacts {
+        id: 1,
+        peer: address("198.51.100.7:40000"),
+        local: address("203.0.113.10:443"),
+        listener: "https".into(),
+        tls_version: Some("TLSv1.3"),
+        tls_cipher: None,
+        ids: RequestIds::new(),
+        place: BlockPlace::default(),
+    });
+    // The first record of a thread makes its lane.
+    recorder.reserve().expect("a slot").keep(record(&connection, clock.now()));
+    let records: Vec<_> = (0..RECORDS).map(|_| record(&connection, clock.now())).collect();
+    let allocated = allocation_counter::measure(|| {
+        for record in records {
+            recorder.reserve().expect("a slot").keep(record);
+        }
+    });
+    println!("{} allocations for {RECORDS} records handed over", allocated.count_total);
+    assert_eq!(allocated.count_total, 0);
+    store.close().expect("closed");
+}
