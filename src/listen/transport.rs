@@ -36,6 +36,15 @@ impl Transport {
         }
     }
 
+    /// Lets TLS encrypt up to `bytes` before they are written to the socket.
+    pub fn gather_records(&mut self, bytes: usize) {
+        match self {
+            Self::Tcp(_) => {}
+            Self::Server(tls) => tls.get_mut().1.set_buffer_limit(Some(bytes)),
+            Self::Client(tls) => tls.get_mut().1.set_buffer_limit(Some(bytes)),
+        }
+    }
+
     /// Until it may be worth reading. Nothing is read from the socket, so that whoever waits needs no
     /// buffer.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -16,6 +16,8 @@ use super::transport::Transport;
 
 /// Writes are gathered up to this many bytes: one TLS record of the largest size.
 const GATHER: usize = 16 * 1024;
+/// What TLS makes of a large write at once, in bytes: as much leaves in one system call.
+const RECORDS: usize = 256 * 1024;
 /// Where whatever is written leaves anew, the room for it is this at least.
 const OUTPUT: usize = 4096;
 
@@ -35,7 +37,8 @@ pub struct Wire {
 
 impl Wire {
     /// A wire on which `input` has already been read.
-    pub fn new(transport: Transport, input: BytesMut) -> Self {
+    pub fn new(mut transport: Transport, input: BytesMut) -> Self {
+        transport.gather_records(RECORDS);
         Self { transport, input, output: BytesMut::new(), large: Bytes::new(), unflushed: false }
     }
 

@@ -27,6 +27,15 @@ pub(super) enum ClientFailure {
     Slow,
 }
 
+/// Whether a client takes what is written as fast as it is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Pace {
+    /// It was taken at once.
+    AtOnce,
+    /// It had to wait.
+    Waited,
+}
+
 impl From<Box<Error>> for ClientFailure {
     fn from(error: Box<Error>) -> Self {
         match error.etype() {
@@ -123,10 +132,13 @@ impl Downstream<'_> {
         Ok(())
     }
 
-    pub(super) async fn write_body(&mut self, bytes: Bytes) -> Result<(), ClientFailure> {
+    pub(super) async fn write_body(&mut self, bytes: Bytes) -> Result<Pace, ClientFailure> {
         match self {
             Self::Http1(session) => session.write_body(bytes).await,
-            Self::Http2(session) => Ok(session.stream.write_body(bytes, false).await?),
+            Self::Http2(session) => {
+                session.stream.write_body(bytes, false).await?;
+                Ok(Pace::AtOnce)
+            }
         }
     }
 

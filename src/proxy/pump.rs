@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::context::RequestContext;
 use super::deadline::Deadline;
-use super::downstream::{ClientFailure, Downstream};
+use super::downstream::{ClientFailure, Downstream, Pace};
 use super::request::{self, Framing, UpstreamRequest};
 use super::response;
 use super::upstream::{Part, Upstream, UpstreamFailure};
@@ -358,7 +358,10 @@ impl Pump<'_, '_> {
             return Ok(());
         }
         self.context.facts.bytes_out += bytes.len() as u64;
-        self.down.write_body(bytes).await
+        if self.down.write_body(bytes).await? == Pace::Waited {
+            self.up.read_less();
+        }
+        Ok(())
     }
 
     /// Ends the answer, and gives the connection to the server back where it may be kept.

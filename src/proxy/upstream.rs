@@ -94,6 +94,15 @@ impl Upstream {
         }
     }
 
+    /// Whoever takes the answer does not keep up: less of it is read ahead.
+    pub(super) fn read_less(&mut self) {
+        match self {
+            Self::Http1(session) => session.read_less(),
+            // Its windows bound what is read.
+            Self::Http2(_) => {}
+        }
+    }
+
     /// From here on bytes pass both ways.
     pub(super) fn tunnel(&mut self) {
         match self {

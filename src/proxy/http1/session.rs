@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode, Version, header};
 use tokio::time::timeout;
 
 use super::super::deadline::Deadline;
-use super::super::downstream::ClientFailure;
+use super::super::downstream::{ClientFailure, Pace};
 use crate::listen::wire::Wire;
 use crate::message::body::{BodyDecoder, Piece};
 use crate::message::request::Request;
@@ -176,9 +176,9 @@ impl Session {
     }
 
     /// Writes bytes of the answer's body.
-    pub(in crate::proxy) async fn write_body(&mut self, bytes: Bytes) -> Result<(), ClientFailure> {
+    pub(in crate::proxy) async fn write_body(&mut self, bytes: Bytes) -> Result<Pace, ClientFailure> {
         if bytes.is_empty() {
-            return Ok(());
+            return Ok(Pace::AtOnce);
         }
         match &mut self.answer {
             Answer::Length(left) => match left.checked_sub(bytes.len() as u64) {
@@ -189,11 +189,11 @@ impl Session {
             Answer::UntilClose => {}
             Answer::Awaited | Answer::Whole => return Err(ClientFailure::Gone),
         }
-        within(self.write_limit, self.wire.write(bytes)).await?;
+        let pace = within(self.write_limit, self.wire.write(bytes)).await?;
         if self.answer == Answer::Chunked {
             self.wire.output.put_slice(encode::CHUNK_END);
         }
-        Ok(())
+        Ok(pace)
     }
 
     /// Ends the answer; it must be whole. `trailers` are passed on where the client asks for them.
@@ -212,20 +212,20 @@ impl Session {
 
     /// Writes out what is gathered.
     pub(in crate::proxy) async fn flush(&mut self) -> Result<(), ClientFailure> {
-        within(self.write_limit, self.wire.flush()).await
+        within(self.write_limit, self.wire.flush()).await.map(|_| ())
     }
 }
 
 /// The outcome of a write that a client may keep waiting.
-async fn within(limit: Duration, write: impl Future<Output = io::Result<()>>) -> Result<(), ClientFailure> {
+async fn within(limit: Duration, write: impl Future<Output = io::Result<()>>) -> Result<Pace, ClientFailure> {
     let mut write = std::pin::pin!(write);
     // Mostly there is room, and no timer is needed.
     let at_once = poll_fn(|cx| std::task::Poll::Ready(write.as_mut().poll(cx))).await;
     if let std::task::Poll::Ready(outcome) = at_once {
-        return outcome.map_err(|_| ClientFailure::Gone);
+        return outcome.map(|()| Pace::AtOnce).map_err(|_| ClientFailure::Gone);
     }
     match timeout(limit, write).await {
-        Ok(outcome) => outcome.map_err(|_| ClientFailure::Gone),
+        Ok(outcome) => outcome.map(|()| Pace::Waited).map_err(|_| ClientFailure::Gone),
         Err(_) => Err(ClientFailure::Slow),
     }
 }

@@ -14,9 +14,10 @@ use crate::proxy::request::{self, UpstreamRequest};
 const HEAD_BYTES: usize = 128 * 1024;
 /// The most informational heads before an answer.
 const INTERIM_HEADS: u32 = 16;
-/// How much is read at once, at first and where more was there than that.
+/// How much is read at once, at first; four times as much each time that there was more.
 const READ: usize = 16 * 1024;
-const LARGE_READ: usize = 64 * 1024;
+/// The most that is read at once: what is held for a client that stops taking it.
+const LARGEST_READ: usize = 256 * 1024;
 
 /// A request and its answer.
 pub(in crate::proxy) struct Session {
@@ -135,10 +136,15 @@ impl Session {
             }
             match self.wire.fill(self.read).await? {
                 0 => return self.at_end(),
-                read if read >= READ => self.read = LARGE_READ,
+                read if read >= self.read => self.read = LARGEST_READ.min(self.read * 4),
                 _ => {}
             }
         }
+    }
+
+    /// Whoever takes the answer does not keep up: less of it is held.
+    pub(super) fn read_less(&mut self) {
+        self.read = READ;
     }
 
     /// The server has ended the connection.
