@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use encoding_rs::UTF_8;
 use http::{HeaderMap, Method};
@@ -164,38 +165,65 @@ fn region(criterion: &mut Criterion) {
     }
 }
 
-/// A page of at least so many bytes, with as much markup and script as a shop's.
-fn page(bytes: usize) -> Vec<u8> {
-    let item = concat!(
-        "<div class=\"item\" data-id=\"42\"><a href=\"/item/42\" title=\"示例商品\"><img src=\"/img/42.webp\" ",
-        "alt=\"\" width=\"240\" height=\"240\" loading=\"lazy\"></a><h3>示例商品，七天无理由退货</h3><p>A product ",
-        "with a description long enough to read.</p><span class=\"price\">¥ 99.00</span></div>\n",
-    );
-    let script = "<script>window.items = (window.items || []).concat([{id: 42, price: 99}]);</script>\n";
+/// A page of at least so many bytes, made of these parts in turn.
+fn page(bytes: usize, parts: &[&str]) -> Bytes {
     let mut page = String::from("<!DOCTYPE html><html><head><meta charset=\"utf-8\"></head><body>\n");
-    while page.len() < bytes {
-        page.push_str(&item.repeat(8));
-        page.push_str(script);
+    for part in parts.iter().cycle() {
+        if page.len() >= bytes {
+            break;
+        }
+        page.push_str(part);
     }
     page.push_str("</body></html>\n");
-    page.into_bytes()
+    Bytes::from(page)
 }
+
+/// As much markup and script as a shop's page has.
+const ITEM: &str = concat!(
+    "<div class=\"item\" data-id=\"42\"><a href=\"/item/42\" title=\"示例商品\"><img src=\"/img/42.webp\" ",
+    "alt=\"\" width=\"240\" height=\"240\" loading=\"lazy\"></a><h3>示例商品，七天无理由退货</h3><p>A product ",
+    "with a description long enough to read.</p><span class=\"price\">¥ 99.00</span></div>\n",
+);
+const ITEMS: &str = "<script>window.items = (window.items || []).concat([{id: 42, price: 99}]);</script>\n";
+const ROW: &str = "<p class=\"row\">Article 42: <a href=\"/article/42\">more of it</a></p>\n";
+const TEXT: &str = concat!(
+    "<p>A paragraph of running text has few tags and many words, and goes on until the editor has had enough; ",
+    "二〇二六年的春天来得比往年早一些，院子里的树已经发了新芽，路上的行人也渐渐多了起来。</p>\n",
+);
+const TAGS: &str = "<ul><li><a href=\"/a\"><i></i><b>1</b></a></li><li class=\"on\"><b>2</b></li></ul><br>";
+const SCRIPT: &str = concat!(
+    "<script>(function(){for(var i=0;i<n;i++){var e=document.createElement('div');e.innerHTML='<b>'+list[i].name+",
+    "'</b>';if(i<10){box.appendChild(e);}}})();</script>\n<style>.row>a{color:#333;margin:0 auto}</style>\n",
+);
 
 fn footer(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("footer");
-    let number = number();
-    for (label, bytes) in [("10KB", 10_000), ("1MB", 1_000_000)] {
-        let page = page(bytes);
-        let mut out = Vec::with_capacity(page.len() + 1024);
+    let footer = Footer::new(&number(), None);
+    let charset = Charset::Declared(UTF_8);
+    let shop = [ITEM, ITEM, ITEM, ITEM, ITEM, ITEM, ITEM, ITEM, ITEMS];
+    for (label, page) in [
+        ("shop/10KB", page(10_000, &shop)),
+        ("rows/10KB", page(10_000, &[ROW])),
+        ("text/10KB", page(10_000, &[TEXT])),
+        ("tags/10KB", page(10_000, &[TAGS])),
+        ("script/10KB", page(10_000, &[SCRIPT])),
+        ("shop/1MB", page(1_000_000, &shop)),
+    ] {
         group.throughput(Throughput::Bytes(page.len() as u64));
+        group.bench_function(BenchmarkId::new("whole", label), |bencher| {
+            bencher.iter(|| Injector::whole(&footer, charset, black_box(page.clone())));
+        });
         group.bench_function(BenchmarkId::new("inject", label), |bencher| {
             bencher.iter(|| {
-                out.clear();
-                let mut injector = Injector::new(Footer::new(&number, None), Charset::Declared(UTF_8));
-                for chunk in page.chunks(16 << 10) {
-                    injector.push(chunk, &mut out);
+                let mut injector = Injector::new(footer.clone(), charset);
+                let mut bytes = 0;
+                let mut pass = |part: Bytes| bytes += part.len();
+                let mut rest = page.clone();
+                while !rest.is_empty() {
+                    injector.push(rest.split_to(rest.len().min(16 << 10)), &mut pass);
                 }
-                injector.finish(&mut out)
+                injector.finish(&mut pass);
+                bytes
             });
         });
     }

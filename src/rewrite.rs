@@ -7,14 +7,15 @@ mod charset;
 mod footer;
 mod inject;
 mod plan;
+mod scan;
 mod shown;
 mod tags;
-mod tokens;
 
 pub use charset::Charset;
-pub use footer::Footer;
-pub use inject::Injector;
+pub use footer::{Footer, Footers};
+pub use inject::{Injector, Splice};
 pub use plan::{Ask, Rewrite, apply_to_head, ask, plan};
+pub use scan::Scanner;
 
 /// Which pages get the footer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -25,6 +25,7 @@ use crate::origin::balance::{self, Draw, Known};
 use crate::origin::health::ServerHealth;
 use crate::origin::load::Load;
 use crate::origin::{Memory, Origin, OriginId};
+use crate::rewrite::Footers;
 use crate::route::ClientRegions;
 use crate::tls::Certificate;
 use crate::tls::roots::Fingerprint;
@@ -49,6 +50,8 @@ pub struct Snapshot {
     pub redaction: QueryRedaction,
     /// Where clients are, where a file tells.
     pub regions: Option<Regions>,
+    /// By [`SiteId`] and filing.
+    pub footers: Footers,
 }
 
 /// Where clients are, and what the file was that tells.
@@ -164,6 +167,7 @@ impl Snapshot {
             origins: self.origins.clone(),
             redaction: self.redaction.clone(),
             regions: self.regions.clone(),
+            footers: Footers::new(self.config.sites.len()),
         }
     }
 

@@ -147,7 +147,8 @@ async fn send(
     let asked = Asked { method: &head.method, path, headers: &head.headers, region };
     let route = site.routes.resolve(&asked).ok_or(StatusCode::NOT_FOUND)?;
     let scheme = if opened.coverage.is_some() { "https" } else { "http" };
-    let page = Page { pages: site.footer, filing: permit.filing() };
+    let page =
+        Page { pages: site.footer, footers: &snapshot.footers, site: permit.site(), filing: permit.filing() };
     let routed = Routed { snapshot, route, page, path, scheme };
     Attempt::new(proxy, routed, down, context).run().await
 }

@@ -2,6 +2,8 @@
 //!
 //! Nothing is buffered beyond one read of either side; the footer is put in on the way.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{StatusCode, Version, header};
 use tokio::time::Instant;
@@ -13,11 +15,11 @@ use super::request::{self, Framing, UpstreamRequest};
 use super::response;
 use super::upstream::{Part, Upstream, UpstreamFailure};
 use crate::config::Limits;
-use crate::gate::Filing;
+use crate::gate::{Filing, SiteId};
 use crate::listen::wire::Wire;
 use crate::message::ResponseHead;
 use crate::origin::Timeouts;
-use crate::rewrite::{self, Footer, FooterPages, FooterResult, Injector, Rewrite};
+use crate::rewrite::{self, FooterPages, FooterResult, Footers, Injector, Rewrite};
 
 /// What an exchange goes by.
 pub(super) struct Exchange<'e> {
@@ -32,7 +34,9 @@ pub(super) struct Exchange<'e> {
 #[derive(Clone, Copy)]
 pub(super) struct Page<'e> {
     pub(super) pages: FooterPages,
-    pub(super) filing: &'e Filing,
+    pub(super) footers: &'e Footers,
+    pub(super) site: SiteId,
+    pub(super) filing: &'e Arc<Filing>,
 }
 
 /// How an exchange with a server ended.
@@ -335,22 +339,28 @@ impl Pump<'_, '_> {
             Rewrite::NotApplicable => return Answer::Passing,
         };
         // An approved filing has a number; without one there is nothing to link.
-        let Some(number) = &page.filing.number else { return Answer::Passing };
+        let Some(footer) = page.footers.of(page.site, page.filing) else { return Answer::Passing };
         rewrite::apply_to_head(&mut head.headers);
-        let footer = Footer::new(number, page.filing.public_security.as_ref());
         Answer::Injecting(Box::new(Injector::new(footer, charset)))
     }
 
     async fn pass(&mut self, bytes: Bytes) -> Result<(), ClientFailure> {
         let bytes = match &mut self.answer {
             Answer::Injecting(injector) => {
-                let mut out = Vec::with_capacity(bytes.len());
-                injector.push(&bytes, &mut out);
-                Bytes::from(out)
+                let mut parts = Vec::new();
+                injector.push(bytes, &mut |part| parts.push(part));
+                return self.write_all(parts).await;
             }
             Answer::Awaited | Answer::Passing | Answer::Tunnel => bytes,
         };
         self.write(bytes).await
+    }
+
+    async fn write_all(&mut self, parts: Vec<Bytes>) -> Result<(), ClientFailure> {
+        for part in parts {
+            self.write(part).await?;
+        }
+        Ok(())
     }
 
     async fn write(&mut self, bytes: Bytes) -> Result<(), ClientFailure> {
@@ -368,8 +378,8 @@ impl Pump<'_, '_> {
     async fn whole(mut self) -> Ended {
         if let Answer::Injecting(injector) = std::mem::replace(&mut self.answer, Answer::Passing) {
             let mut rest = Vec::new();
-            self.context.footer = Some(injector.finish(&mut rest));
-            if self.write(Bytes::from(rest)).await.is_err() {
+            self.context.footer = Some(injector.finish(&mut |part| rest.push(part)));
+            if self.write_all(rest).await.is_err() {
                 return Ended::Broken;
             }
         }

@@ -12,10 +12,20 @@ pub enum Charset {
 }
 
 /// Bytes at the beginning in which a page names its charset.
-pub(super) const START: usize = 1024;
+const START: usize = 1024;
+/// The longest byte order mark.
+const MARK: usize = 3;
 
 impl Charset {
-    /// The charset of a page that begins with `start`, its first [`START`] bytes: its byte order mark,
+    /// How much of a page's beginning tells its charset: bytes of a mark, or all that may hold a tag.
+    pub(super) fn start(self) -> usize {
+        match self {
+            Self::Declared(_) => MARK,
+            Self::Undeclared => START,
+        }
+    }
+
+    /// The charset of a page that begins with `start`, as much as [`start`](Self::start) says or the whole of it: its byte order mark,
     /// the head's word, a `meta` tag, UTF-8, in this order. `None` if it is no superset of ASCII.
     pub(super) fn of_page(self, start: &[u8]) -> Option<&'static Encoding> {
         let encoding = match (Encoding::for_bom(start), self) {
@@ -32,11 +42,14 @@ impl Charset {
 
 /// What the first `<meta … charset=…>` names, in either of its two forms.
 fn meta_charset(start: &[u8]) -> Option<&'static Encoding> {
-    let lower = start.to_ascii_lowercase();
-    memchr::memmem::find_iter(&lower, b"<meta").find_map(|at| {
-        let tag = lower.get(at..)?;
+    memchr::memchr_iter(b'<', start).find_map(|at| {
+        let tag = start.get(at + 1..)?;
+        if !tag.get(..b"meta".len())?.eq_ignore_ascii_case(b"meta") {
+            return None;
+        }
         let tag = tag.get(..memchr::memchr(b'>', tag)?)?;
-        let value = tag.get(memchr::memmem::find(tag, b"charset")? + b"charset".len()..)?.trim_ascii_start();
+        let name = tag.windows(b"charset".len()).position(|name| name.eq_ignore_ascii_case(b"charset"))?;
+        let value = tag.get(name + b"charset".len()..)?.trim_ascii_start();
         let value = value.strip_prefix(b"=")?.trim_ascii_start();
         let value = value.strip_prefix(b"\"").or(value.strip_prefix(b"'")).unwrap_or(value);
         let end = value.iter().position(|byte| b"\"'; \t\r\n/".contains(byte)).unwrap_or(value.len());

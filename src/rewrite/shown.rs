@@ -3,8 +3,11 @@
 //! Tags are white space, character references are what they stand for, and a number is whatever
 //! [`FilingNumber`] takes for one.
 
-use encoding_rs::Encoding;
-use memchr::memmem;
+use std::ops::Range;
+use std::sync::Arc;
+
+use encoding_rs::{Encoding, UTF_8};
+use memchr::memmem::Finder;
 
 use crate::gate::{FilingNumber, NumberKind};
 
@@ -20,26 +23,63 @@ pub(super) enum Shown {
 /// Bytes of the page's source looked at before the place, and from it on.
 pub(super) const BEFORE: usize = 128;
 pub(super) const AFTER: usize = 256;
-
-/// The longest of what [`places`] finds, in bytes.
+/// The longest that can stand at a place, in bytes.
 pub(super) const LONGEST_PLACE: usize = 16;
 
-/// Where in `source` a number may be shown that has not begun to be read before `from`, in order: at
-/// the digits that every spelling of the own one has, and at the letters that most numbers have.
-pub(super) fn places(source: &[u8], from: usize, own: &FilingNumber) -> Vec<usize> {
-    let digits = longest_digits(own.as_str()).as_bytes();
-    // In full width, the letters as UTF-8 and as GBK have them.
-    let letters: [&[u8]; 4] = [b"ICP", b"icp", "ＩＣＰ".as_bytes(), b"\xa3\xc9\xa3\xc3\xa3\xd0"];
-    let mut places: Vec<usize> = letters
-        .into_iter()
-        .chain([digits])
-        .flat_map(|needle| {
-            let start = from.saturating_sub(needle.len() - 1);
-            memmem::find_iter(&source[start..], needle).map(move |at| start + at)
-        })
-        .collect();
-    places.sort_unstable();
-    places
+/// What stands wherever a number may be shown: the digits that every spelling of the own one has, and
+/// the letters that most numbers have.
+#[derive(Clone, Debug)]
+pub(super) struct Needles {
+    letters: Letters,
+    digits: Finder<'static>,
+}
+
+/// The letters, which are the same for every number.
+#[derive(Clone, Debug)]
+pub(super) struct Letters(Arc<Spellings>);
+
+#[derive(Debug)]
+struct Spellings {
+    ascii: [Finder<'static>; 2],
+    /// In full width, as UTF-8 has them.
+    wide: Finder<'static>,
+    /// In full width, as GBK has them.
+    wide_gbk: Finder<'static>,
+}
+
+impl Default for Letters {
+    fn default() -> Self {
+        Self(Arc::new(Spellings {
+            ascii: [Finder::new(b"ICP"), Finder::new(b"icp")],
+            wide: Finder::new("ＩＣＰ".as_bytes()),
+            wide_gbk: Finder::new(b"\xa3\xc9\xa3\xc3\xa3\xd0"),
+        }))
+    }
+}
+
+impl Needles {
+    pub(super) fn new(own: &FilingNumber, letters: Letters) -> Self {
+        Self { letters, digits: Finder::new(longest_digits(own.as_str())).into_owned() }
+    }
+
+    /// Where in `source` one stands, in order, if the page has that charset, as far as it is known.
+    pub(super) fn places(&self, source: &[u8], charset: Option<&'static Encoding>) -> Vec<Range<usize>> {
+        let Spellings { ascii, wide, wide_gbk } = &*self.letters.0;
+        let wide = (charset.is_none_or(|charset| charset == UTF_8)).then_some(wide);
+        let wide_gbk = (charset != Some(UTF_8)).then_some(wide_gbk);
+        let mut places = Vec::new();
+        for finder in ascii.iter().chain([&self.digits]).chain(wide).chain(wide_gbk) {
+            let mut from = 0;
+            while let Some(at) = source.get(from..).and_then(|rest| finder.find(rest)) {
+                let place = from + at;
+                places.push(place..place + finder.needle().len());
+                // One may begin within another.
+                from = place + 1;
+            }
+        }
+        places.sort_unstable_by_key(|place| place.start);
+        places
+    }
 }
 
 fn longest_digits(number: &str) -> &str {
@@ -236,14 +276,11 @@ mod tests {
     }
 
     #[test]
-    fn places_are_found_once_and_in_order() {
-        let own = FilingNumber::parse(OWN, 2026).unwrap();
+    fn places_are_found_in_order() {
+        let needles = Needles::new(&FilingNumber::parse(OWN, 2026).unwrap(), Letters::default());
         let source = "icp 2024012345 ICP ＩＣＰ".as_bytes();
-        assert_eq!(places(source, 0, &own), [0, 4, 15, 19]);
-        for from in 0..=source.len() {
-            let ends = [(0, 3), (4, 14), (15, 18), (19, 28)];
-            let expected: Vec<_> = ends.iter().filter(|(_, end)| *end > from).map(|(at, _)| *at).collect();
-            assert_eq!(places(source, from, &own), expected, "{from}");
-        }
+        assert_eq!(needles.places(source, None), [0..3, 4..14, 15..18, 19..28]);
+        assert_eq!(needles.places(&GBK.encode("ICP ＩＣＰ").0, Some(GBK)), [0..3, 4..10]);
+        assert!(needles.places(b"IC", Some(UTF_8)).is_empty());
     }
 }

@@ -18,6 +18,7 @@ use crate::config::{self, Config, Protocol, Site, Unreadable};
 use crate::gate::{CertificateNeed, Filings, Gate, ListenerGate, ListenerId, SiteGate, SiteId};
 use crate::hostname::{HostTable, Hostname};
 use crate::origin::{Origin, Scheme};
+use crate::rewrite::Footers;
 use crate::tls::Tickets;
 use crate::tls::certificates::{self, Certificate};
 use crate::tls::roots::{Roots, http1_alone};
@@ -83,7 +84,8 @@ pub fn build(
         let gate = gate(&config, filings, &certificates);
         let generation = previous.map_or(1, |previous| previous.generation + 1);
         let redaction = QueryRedaction::new(&config.access_log.redact_query);
-        Snapshot { generation, config, gate, certificates, origins, redaction, regions }
+        let footers = Footers::new(config.sites.len());
+        Snapshot { generation, config, gate, certificates, origins, redaction, regions, footers }
     });
     Ok(Built { snapshot, problems, files })
 }

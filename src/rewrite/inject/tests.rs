@@ -1,8 +1,11 @@
 use encoding_rs::{BIG5, GBK, UTF_8, UTF_16LE};
 use proptest::prelude::*;
 
+use super::reading::TAIL;
 use super::*;
 use crate::gate::FilingNumber;
+use crate::rewrite::SkipReason;
+use crate::rewrite::shown::AFTER;
 
 const OWN: &str = "京ICP备2024012345号-1";
 
@@ -14,10 +17,19 @@ fn footer() -> Footer {
 fn inject<'c>(chunks: impl IntoIterator<Item = &'c [u8]>, charset: Charset) -> (Vec<u8>, FooterResult) {
     let mut injector = Injector::new(footer(), charset);
     let mut out = Vec::new();
+    let mut pass = |part: Bytes| out.extend_from_slice(&part);
     for chunk in chunks {
-        injector.push(chunk, &mut out);
+        injector.push(Bytes::copy_from_slice(chunk), &mut pass);
     }
-    let result = injector.finish(&mut out);
+    let result = injector.finish(&mut pass);
+    (out, result)
+}
+
+/// The same of a page that is there whole.
+fn inject_whole(page: &[u8], charset: Charset) -> (Vec<u8>, FooterResult) {
+    let (splice, result) = Injector::whole(&footer(), charset, Bytes::copy_from_slice(page));
+    let out = [&*splice.before, &splice.footer, &splice.after].concat();
+    assert_eq!((out.len(), out.is_empty()), (splice.len(), splice.is_empty()));
     (out, result)
 }
 
@@ -26,6 +38,7 @@ fn inject<'c>(chunks: impl IntoIterator<Item = &'c [u8]>, charset: Charset) -> (
 fn check_bytes(page: &[u8], charset: Charset, expected: &[u8], result: FooterResult) {
     let expected = (String::from_utf8_lossy(expected).into_owned(), result);
     let shown = |(out, result): (Vec<u8>, FooterResult)| (String::from_utf8_lossy(&out).into_owned(), result);
+    assert_eq!(shown(inject_whole(page, charset)), expected, "whole");
     assert_eq!(shown(inject([page], charset)), expected);
     assert_eq!(shown(inject(page.chunks(1), charset)), expected, "byte by byte");
     for place in 0..page.len() {
@@ -132,6 +145,8 @@ fn a_page_that_ends_too_early_gets_none() {
     skipped("<html><body></bod", SkipReason::Unfinished);
     skipped("<html><body></body", SkipReason::Unfinished);
     skipped("<html><body>x <", SkipReason::Unfinished);
+    skipped("<html><body>x </", SkipReason::Unfinished);
+    skipped("<html><body>x <!", SkipReason::Unfinished);
     skipped("<html><body><!-- </body>", SkipReason::Unfinished);
     skipped("<html><body><script>if (a", SkipReason::Unfinished);
     skipped("<html><body><template><p>", SkipReason::Unfinished);
@@ -191,11 +206,12 @@ fn a_number_far_behind_the_body_is_not_waited_for() {
     let mut injector = Injector::new(footer(), Charset::Declared(UTF_8));
     let (mut out, mut pushed) = (Vec::new(), 0);
     for chunk in page.as_bytes().chunks(100) {
-        injector.push(chunk, &mut out);
+        injector.push(Bytes::copy_from_slice(chunk), &mut |part| out.extend_from_slice(&part));
         pushed += chunk.len();
         assert!(pushed <= out.len() + TAIL + AFTER + chunk.len());
     }
-    assert_eq!(injector.finish(&mut out), FooterResult::Injected);
+    let result = injector.finish(&mut |part| out.extend_from_slice(&part));
+    assert_eq!(result, FooterResult::Injected);
     assert_eq!(inject([page.as_bytes()], Charset::Undeclared), (out, FooterResult::Injected));
 }
 
@@ -244,22 +260,65 @@ fn a_huge_tag_and_a_huge_comment_pass() {
 }
 
 #[test]
-fn a_page_that_needs_too_much_memory_passes_unchanged() {
-    let page = format!("<html><body><p>a</p><{}></body></html>", "x".repeat(2 << 20));
-    let (out, result) = inject(page.as_bytes().chunks(4096), Charset::Undeclared);
-    assert!(out == page.as_bytes() && result == FooterResult::Failed);
+fn a_page_that_goes_too_deep_passes_unchanged() {
+    let deep = "<svg><desc>".repeat(4096);
+    let page = format!("<html><body>{deep}</body></html>");
+    for size in [1000, page.len()] {
+        let (out, result) = inject(page.as_bytes().chunks(size), Charset::Undeclared);
+        assert!(out == page.as_bytes() && result == FooterResult::Failed);
+    }
+    let shown = format!("<html><body>{OWN}{deep}</body></html>");
+    assert_eq!(inject_whole(shown.as_bytes(), Charset::Undeclared).1, FooterResult::Present);
+    let before = format!("<html><body></body>{deep}");
+    assert_eq!(inject_whole(before.as_bytes(), Charset::Undeclared).1, FooterResult::Injected);
+}
+
+#[test]
+fn a_tag_may_be_of_any_length() {
+    let long = "x".repeat(2 << 20);
+    for page in [
+        format!("<html><body><{long}>^</body>"),
+        format!(
+            "<body><math><annotation-xml {long}='</body>' encoding='text/html'><style></body></style>^</body>"
+        ),
+    ] {
+        let (before, after) = page.split_once('^').unwrap();
+        let expected = [before.as_bytes(), &footer().bytes(UTF_8), after.as_bytes()].concat();
+        let (out, result) = inject([before, after].concat().as_bytes().chunks(4096), Charset::Undeclared);
+        assert!(out == expected && result == FooterResult::Injected);
+    }
+}
+
+#[test]
+fn the_body_of_a_page_is_not_copied() {
+    let page = Bytes::from(format!("<body>{}</body>{}", "x".repeat(5000), "y".repeat(2000)));
+    let mut injector = Injector::new(footer(), Charset::Declared(UTF_8));
+    let mut parts = Vec::new();
+    injector.push(page.clone(), &mut |part| parts.push(part));
+    injector.finish(&mut |part| parts.push(part));
+    let own = |part: &Bytes| page.as_ptr_range().contains(&part.as_ptr());
+    assert_eq!(parts.iter().map(own).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!(parts[1], footer().bytes(UTF_8));
+    let (splice, _) = Injector::whole(&footer(), Charset::Declared(UTF_8), page.clone());
+    assert_eq!([splice.before, splice.footer, splice.after], *parts);
 }
 
 #[test]
 fn what_is_kept_of_a_page_is_bounded() {
-    let text = "<p>沪ICP备2024099999号-1 text ".repeat(100);
-    let mut reading = Reading::new();
-    let mut out = Vec::new();
-    for chunk in std::iter::repeat_n(text.as_bytes(), 1000) {
-        reading.push(chunk, &footer(), &mut out).unwrap();
-        reading.judge(&footer(), Charset::Undeclared, false);
-        assert!(reading.source.len() < DONE + 2 * text.len() + BEFORE + AFTER, "{}", reading.source.len());
-        assert!(reading.places.len() < AFTER);
+    let text = Bytes::from("<p>沪ICP备2024099999号-1 text ".repeat(100));
+    let mut injector = Injector::new(footer(), Charset::Undeclared);
+    for chunk in std::iter::repeat_n(text, 1000) {
+        injector.push(chunk, &mut |_| {});
+        let State::Reading(reading) = &injector.state else { panic!("settled") };
+        assert!(reading.kept() < 1024 + 64 * AFTER, "{}", reading.kept());
+    }
+    // One byte at a time behind the body.
+    let mut injector = Injector::new(footer(), Charset::Undeclared);
+    injector.push(Bytes::from_static(b"<body></body>"), &mut |_| {});
+    for _ in 0..TAIL {
+        injector.push(Bytes::from_static(b"x"), &mut |_| {});
+        let State::Reading(reading) = &injector.state else { panic!("settled") };
+        assert!(reading.kept() < 2 * TAIL + 1024 + AFTER, "{}", reading.kept());
     }
 }
 
@@ -287,37 +346,22 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_the_tokenizer_is_asked_means_nothing_to_the_page(page in pieces(), asked in any::<u64>()) {
-        let (mut plain, mut questioned) = (Tokens::new(), Tokens::new());
-        plain.feed(&page).unwrap();
-        for (place, byte) in page.iter().enumerate() {
-            let (before, after) = page.split_at(place);
-            let is_name = before.ends_with(b"<") || before.ends_with(b"</");
-            let may_be_asked = *byte == b'<' || (after.starts_with(b"ICP") && !is_name);
-            if may_be_asked && asked >> (place % 64) & 1 == 1 {
-                questioned.at_text().unwrap();
-            }
-            questioned.feed(&[*byte]).unwrap();
-        }
-        prop_assert_eq!(plain.at_text(), questioned.at_text());
-    }
-
-    #[test]
     fn without_the_footer_every_page_is_what_it_was(
         page in pieces(),
         charset in charsets(),
         sizes in prop::collection::vec(1usize..50, 1..20),
     ) {
-        let (whole, result) = inject([&page[..]], charset);
+        let (whole, result) = inject_whole(&page, charset);
         match result {
             FooterResult::Injected | FooterResult::WrongNumber => {
-                let footer = footer().bytes(charset.of_page(&page[..page.len().min(START)]).unwrap()).into_owned();
+                let footer = footer().bytes(charset.of_page(&page[..page.len().min(1024)]).unwrap());
                 let without = memchr::memmem::find_iter(&whole, &footer)
                     .any(|at| [&whole[..at], &whole[at + footer.len()..]].concat() == page);
                 prop_assert!(without, "{}", String::from_utf8_lossy(&whole));
             }
             FooterResult::Present | FooterResult::Skipped(_) | FooterResult::Failed => prop_assert!(whole == page),
         }
+        prop_assert_eq!(&inject([&page[..]], charset), &(whole.clone(), result));
         let (mut rest, mut chunks) = (&page[..], Vec::new());
         for size in sizes.iter().cycle() {
             if rest.is_empty() {

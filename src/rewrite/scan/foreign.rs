@@ -1,0 +1,107 @@
+//! SVG and MathML, in which elements of HTML's names mean nothing, and HTML within them.
+
+use super::attributes::{Attributes, End, Watched};
+use super::element::Element;
+
+/// The languages that were entered and not left.
+#[derive(Debug, Default)]
+pub(super) struct Foreign {
+    /// From the outermost, below which is HTML.
+    entered: Vec<Language>,
+    is_lost: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Language {
+    Html,
+    Svg,
+    MathMl,
+}
+
+/// Languages within one another that are followed.
+const DEEPEST: usize = 4096;
+
+impl Foreign {
+    /// Whether there is anything but HTML around.
+    pub(super) fn is_entered(&self) -> bool {
+        !self.entered.is_empty()
+    }
+
+    pub(super) fn is_html(&self) -> bool {
+        self.current() == Language::Html
+    }
+
+    /// Whether more was entered than is followed.
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
+    /// How the attributes of a tag are read.
+    pub(super) fn attributes(&self, element: Element, closing: bool) -> Attributes {
+        match (element, self.current()) {
+            _ if closing => Attributes::default(),
+            (Element::Font, Language::Svg | Language::MathMl) => Attributes::watching(Watched::FontAttribute),
+            (Element::AnnotationXml, Language::MathMl) => Attributes::watching(Watched::HtmlEncoding),
+            _ => Attributes::default(),
+        }
+    }
+
+    pub(super) fn open(&mut self, element: Element, end: End) {
+        match (element, self.current()) {
+            (Element::Svg, _) if !end.self_closing => self.enter(Language::Svg),
+            (Element::Math, _) if !end.self_closing => self.enter(Language::MathMl),
+            (_, Language::Html) => {}
+            (Element::Breakout | Element::Paragraph | Element::Break | Element::Body | Element::Head, _) => {
+                self.leave()
+            }
+            (Element::Font, _) if end.watched => self.leave(),
+            (Element::SvgHtml | Element::Title, Language::Svg) | (Element::MathText, Language::MathMl)
+                if !end.self_closing =>
+            {
+                self.enter(Language::Html);
+            }
+            (Element::AnnotationXml, Language::MathMl) if end.watched && !end.self_closing => {
+                self.enter(Language::Html);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn close(&mut self, element: Element) {
+        let leaves = match (self.current(), element) {
+            (Language::Svg, Element::Svg) | (Language::MathMl, Element::Math) => true,
+            (Language::Svg | Language::MathMl, Element::Paragraph | Element::Break) => true,
+            (Language::Svg | Language::MathMl, _) => false,
+            (Language::Html, _) => matches!(
+                (self.around(), element),
+                (Language::MathMl, Element::MathText | Element::AnnotationXml)
+                    | (Language::Svg, Element::SvgHtml | Element::Title)
+            ),
+        };
+        if leaves {
+            self.leave();
+        }
+    }
+
+    fn current(&self) -> Language {
+        self.entered.last().copied().unwrap_or(Language::Html)
+    }
+
+    /// The language around the current one.
+    fn around(&self) -> Language {
+        let outer = self.entered.len().checked_sub(2);
+        outer.map_or(Language::Html, |place| self.entered[place])
+    }
+
+    fn enter(&mut self, language: Language) {
+        if self.entered.len() < DEEPEST {
+            self.entered.push(language);
+        } else {
+            self.is_lost = true;
+        }
+    }
+
+    fn leave(&mut self) {
+        self.entered.pop();
+    }
+}

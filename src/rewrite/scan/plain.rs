@@ -1,0 +1,121 @@
+//! What most of a page is: text, and tags of the common forms that change nothing. It is passed over
+//! without a state between, and whatever has another form is left to the automaton.
+//!
+//! What is looked for is mostly near, and looked for byte by byte: unlike the outcome of a vector search, a
+//! loop's end is foreseen by the processor, which then reads on before it is known.
+
+use memchr::memchr;
+
+use super::element::{Element, ends_name};
+
+/// Passes over text, and over the tags in it that do not matter and are there whole, while nothing but
+/// HTML was entered. What is left begins with the `<` of another tag, or is nothing.
+pub(super) fn pass(mut text: &[u8]) -> &[u8] {
+    while let Some(place) = find(text, b'<') {
+        let tag = &text[place..];
+        match behind_tag(tag) {
+            Some(behind) => text = behind,
+            None => return tag,
+        }
+    }
+    &[]
+}
+
+/// What is behind the tag that `tag` begins with.
+#[inline(always)]
+fn behind_tag(tag: &[u8]) -> Option<&[u8]> {
+    let name = match tag {
+        [_, b'/', name @ ..] => name,
+        [_, name @ ..] => name,
+        [] => return None,
+    };
+    if !name.first()?.is_ascii_alphabetic() {
+        return None;
+    }
+    let length = name.iter().position(|byte| ends_name(*byte))?;
+    // No shorter name matters.
+    if length > 2 && Element::named(name, length) != Element::Other {
+        return None;
+    }
+    match &name[length..] {
+        [b'>', behind @ ..] => Some(behind),
+        attributes => Some(behind_attributes(attributes)?.0),
+    }
+}
+
+/// What is behind the tag whose attributes `rest` begins with, if all of them are of the form
+/// `name="value"` or of no value, and whether a `/` ends it.
+#[inline(always)]
+pub(super) fn behind_attributes(mut rest: &[u8]) -> Option<(&[u8], bool)> {
+    loop {
+        // Nothing but `=` begins a value, and only in a value `>` may be no end.
+        let sign = rest.iter().position(|byte| matches!(byte, b'=' | b'>'))?;
+        let before = rest[..sign].last();
+        if rest[sign] == b'>' {
+            return Some((&rest[sign + 1..], before == Some(&b'/')));
+        }
+        // Without a name before it, it begins one.
+        if !before.is_some_and(u8::is_ascii_alphabetic) {
+            return None;
+        }
+        let (quote, value) = rest[sign + 1..].split_first()?;
+        if *quote != b'"' && *quote != b'\'' {
+            return None;
+        }
+        rest = &value[find(value, *quote)? + 1..];
+        if let [b'>', behind @ ..] = rest {
+            return Some((behind, false));
+        }
+    }
+}
+
+/// Where the first `byte` stands.
+#[inline(always)]
+pub(super) fn find(bytes: &[u8], byte: u8) -> Option<usize> {
+    let near = bytes.len().min(NEAR);
+    match bytes[..near].iter().position(|other| *other == byte) {
+        Some(place) => Some(place),
+        None => Some(near + memchr(byte, &bytes[near..])?),
+    }
+}
+
+/// Bytes that are looked at one by one.
+const NEAR: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_found_wherever_they_stand() {
+        for length in 0..60 {
+            for place in 0..length {
+                let mut bytes = vec![b'a'; length];
+                bytes[place] = b'<';
+                bytes.extend(b";=<");
+                assert_eq!(find(&bytes, b'<'), Some(place));
+                assert_eq!(find(&bytes[place + 1..], b'<'), Some(length - place + 1));
+            }
+            assert_eq!(find(&vec![b'a'; length], b'<'), None);
+        }
+    }
+
+    #[test]
+    fn only_whole_tags_of_a_common_form_are_passed_over() {
+        for page in ["", "text", "a<b>c</b>", "<a b=\"<>\" c='\"'/><p>", "<input disabled><h1\n>"] {
+            assert_eq!(pass(page.as_bytes()), b"", "{page}");
+        }
+        for (passed, left) in [
+            ("x", "<"),
+            ("<b>x", "<b"),
+            ("", "<!-- -->"),
+            ("</p>", "<body>"),
+            ("", "</TITLE>"),
+            ("<a>", "<a b=c>"),
+            ("", "<a ==\">\">"),
+            ("", "<a b=\">"),
+        ] {
+            assert_eq!(pass([passed, left].concat().as_bytes()), left.as_bytes());
+        }
+    }
+}
