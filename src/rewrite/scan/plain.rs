@@ -32,7 +32,7 @@ fn behind_tag(tag: &[u8]) -> Option<&[u8]> {
     if !name.first()?.is_ascii_alphabetic() {
         return None;
     }
-    let length = name.iter().position(|byte| ends_name(*byte))?;
+    let length = name_length(name)?;
     // No shorter name matters.
     if length > 2 && Element::named(name, length) != Element::Other {
         return None;
@@ -49,7 +49,7 @@ fn behind_tag(tag: &[u8]) -> Option<&[u8]> {
 pub(super) fn behind_attributes(mut rest: &[u8]) -> Option<(&[u8], bool)> {
     loop {
         // Nothing but `=` begins a value, and only in a value `>` may be no end.
-        let sign = rest.iter().position(|byte| matches!(byte, b'=' | b'>'))?;
+        let sign = position(rest, |byte| matches!(byte, b'=' | b'>'))?;
         let before = rest[..sign].last();
         if rest[sign] == b'>' {
             return Some((&rest[sign + 1..], before == Some(&b'/')));
@@ -72,15 +72,48 @@ pub(super) fn behind_attributes(mut rest: &[u8]) -> Option<(&[u8], bool)> {
 /// Where the first `byte` stands.
 #[inline(always)]
 pub(super) fn find(bytes: &[u8], byte: u8) -> Option<usize> {
-    let near = bytes.len().min(NEAR);
-    match bytes[..near].iter().position(|other| *other == byte) {
-        Some(place) => Some(place),
-        None => Some(near + memchr(byte, &bytes[near..])?),
+    match bytes.first_chunk::<NEAR>() {
+        Some(near) => match position_near(near, |other| other == byte) {
+            Some(place) => Some(place),
+            None => Some(NEAR + memchr(byte, &bytes[NEAR..])?),
+        },
+        None => bytes.iter().position(|other| *other == byte),
     }
 }
 
 /// Bytes that are looked at one by one.
-const NEAR: usize = 24;
+const NEAR: usize = 16;
+
+/// How long the name is that a tag begins with; `None` if it is cut.
+#[inline(always)]
+fn name_length(name: &[u8]) -> Option<usize> {
+    // Letters have this bit, and nothing that ends a name.
+    let length = position(name, |byte| byte & 0x40 == 0)?;
+    match ends_name(name[length]) {
+        true => Some(length),
+        false => Some(length + name[length..].iter().position(|byte| ends_name(*byte))?),
+    }
+}
+
+/// Where the first byte of a kind stands.
+#[inline(always)]
+fn position(bytes: &[u8], is_kind: impl Fn(u8) -> bool) -> Option<usize> {
+    match bytes.first_chunk().and_then(|near| position_near(near, &is_kind)) {
+        Some(place) => Some(place),
+        None => bytes.iter().position(|byte| is_kind(*byte)),
+    }
+}
+
+/// The same among so few that the loop is unrolled.
+#[inline(always)]
+fn position_near(near: &[u8; NEAR], is_kind: impl Fn(u8) -> bool) -> Option<usize> {
+    for (place, byte) in near.iter().enumerate() {
+        if is_kind(*byte) {
+            return Some(place);
+        }
+    }
+    None
+}
 
 #[cfg(test)]
 mod tests {
