@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use crate::listen::Edge;
 use crate::listen::set::Standing;
 use crate::metrics::StoreFigures;
+use crate::proxy::Upstreams;
 
 /// Connections at a time: readers are few, and each is served at once.
 const CONNECTIONS: usize = 64;
@@ -37,18 +38,24 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug)]
 struct Pages {
     edge: Arc<Edge>,
+    upstreams: Arc<Upstreams>,
     standing: watch::Receiver<Standing>,
 }
 
 /// Serves the pages for as long as it is polled.
-pub async fn serve(socket: TcpListener, edge: Arc<Edge>, standing: watch::Receiver<Standing>) {
+pub async fn serve(
+    socket: TcpListener,
+    edge: Arc<Edge>,
+    upstreams: Arc<Upstreams>,
+    standing: watch::Receiver<Standing>,
+) {
     let router = Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/status.json", get(status_json))
         .route("/", get(status_page))
-        .with_state(Pages { edge, standing });
+        .with_state(Pages { edge, upstreams, standing });
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     // The semaphore is never closed; who finds no place waits in the kernel's queue.
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
@@ -93,16 +100,16 @@ async fn metrics(State(pages): State<Pages>) -> Response {
         bytes: stats.bytes(),
         clock_synchronized: stats.clock_synchronized(),
     };
-    let text = edge.metrics.render(&snapshot, store, edge.moment());
+    let text = edge.metrics.render(&snapshot, store, edge.moment(), pages.upstreams.now());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
 async fn status_json(State(pages): State<Pages>) -> Response {
-    let status = status::status(&pages.edge, &pages.standing.borrow());
+    let status = status::status(&pages.edge, &pages.standing.borrow(), pages.upstreams.now());
     ([(header::CONTENT_TYPE, "application/json")], format!("{status:#}\n")).into_response()
 }
 
 async fn status_page(State(pages): State<Pages>) -> Response {
-    let status = status::status(&pages.edge, &pages.standing.borrow());
+    let status = status::status(&pages.edge, &pages.standing.borrow(), pages.upstreams.now());
     ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], status::page(&status)).into_response()
 }

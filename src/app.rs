@@ -93,7 +93,12 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), NotStarted> {
     let (tasks, cut) = (acceptor.tasks.clone(), acceptor.cut.clone());
     let loops = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let standing = tokio::sync::watch::Sender::new(Standing::default());
-    let admin = tokio::spawn(admin::serve(admin_socket, Arc::clone(&edge), standing.subscribe()));
+    let admin = tokio::spawn(admin::serve(
+        admin_socket,
+        Arc::clone(&edge),
+        Arc::clone(&upstreams),
+        standing.subscribe(),
+    ));
 
     let reload = reload::Reload::new(file, Arc::clone(&edge), tickets, log, built.files);
     let reloading = tokio::spawn(reload.run(signals.hangup));

@@ -3,10 +3,12 @@
 //! Labels come from closed sets and from configured names alone, so that no stranger can make a
 //! family grow; every family is there from the start, at zero for every configured name.
 
+mod paths;
 mod prepared;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use prometheus::{Histogram, IntCounter, IntGauge};
@@ -287,13 +289,15 @@ impl Metrics {
     }
 
     /// Everything in Prometheus' text format, with what `snapshot` and the store show at `at`.
-    pub fn render(&self, snapshot: &Snapshot, store: StoreFigures, at: Moment) -> String {
+    /// `uptime` is the time that servers are measured in.
+    pub fn render(&self, snapshot: &Snapshot, store: StoreFigures, at: Moment, uptime: Duration) -> String {
         let mut text = String::new();
         self.snapshot_generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
         if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "the metrics cannot be written");
         }
         render_filings(&mut text, snapshot, at);
+        paths::render(&mut Family { text: &mut text }, snapshot, uptime);
         let mut family = Family { text: &mut text };
         family.start("icpgate_certificate_expiry_seconds", "gauge", "Until the site's certificate ends.");
         for (site, certificate) in snapshot.config.sites.iter().zip(&snapshot.certificates) {

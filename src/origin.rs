@@ -6,6 +6,7 @@
 pub mod balance;
 pub mod health;
 pub mod load;
+pub mod measured;
 mod memory;
 pub mod retry;
 

@@ -24,6 +24,7 @@ use crate::hostname::Hostname;
 use crate::origin::balance::{self, Draw, Known};
 use crate::origin::health::ServerHealth;
 use crate::origin::load::Load;
+use crate::origin::measured::Measured;
 use crate::origin::{Memory, Origin, OriginId};
 use crate::rewrite::Footers;
 use crate::route::ClientRegions;
@@ -106,6 +107,8 @@ pub struct ServerState {
     pub health: ServerHealth,
     /// How busy it is.
     pub load: Load,
+    /// What the way there does.
+    pub measured: Measured,
 }
 
 impl OriginState {

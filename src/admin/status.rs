@@ -1,5 +1,7 @@
 //! How the program stands: what is open, what is not and why, what is due when.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -7,7 +9,8 @@ use crate::clock::{Moment, SHANGHAI};
 use crate::gate::{self, Filing, ListenerId, SiteId};
 use crate::listen::Edge;
 use crate::listen::set::{ListenerStanding, Standing};
-use crate::snapshot::{OriginState, Snapshot};
+use crate::origin::Server;
+use crate::snapshot::{OriginState, ServerState, Snapshot};
 
 /// Why the program is not ready; `None` while at least one listener is bound, and every permitted one is.
 pub(super) fn unready(edge: &Edge, standing: &Standing) -> Option<String> {
@@ -31,7 +34,8 @@ pub(super) fn unready(edge: &Edge, standing: &Standing) -> Option<String> {
 }
 
 /// Everything, as one JSON object.
-pub(super) fn status(edge: &Edge, standing: &Standing) -> Value {
+/// `uptime` is the time that servers are measured in.
+pub(super) fn status(edge: &Edge, standing: &Standing, uptime: Duration) -> Value {
     let snapshot = edge.snapshots.load();
     let at = edge.moment();
     let stats = edge.recorder.stats();
@@ -50,7 +54,7 @@ pub(super) fn status(edge: &Edge, standing: &Standing) -> Value {
         "listeners": standing.listeners.iter().enumerate().map(listener).collect::<Vec<_>>(),
         "sites": sites(&snapshot),
         "certificates": certificates(&snapshot, at),
-        "origins": snapshot.origins.iter().map(|state| origin(state)).collect::<Vec<_>>(),
+        "origins": snapshot.origins.iter().map(|state| origin(state, uptime)).collect::<Vec<_>>(),
         "retention": {
             "directory": log.directory.display().to_string(),
             "retention_days": retention_days,
@@ -145,15 +149,35 @@ fn certificates(snapshot: &Snapshot, at: Moment) -> Vec<Value> {
     snapshot.config.sites.iter().enumerate().filter_map(certificate).collect()
 }
 
-fn origin(state: &OriginState) -> Value {
+fn origin(state: &OriginState, now: Duration) -> Value {
     let servers = state
+        .origin
         .servers
         .iter()
-        .map(|server| json!({"address": server.label, "up": !server.health.is_ejected()}));
+        .zip(&state.servers)
+        .map(|(server, known)| self::server(server, known, now));
     json!({
         "name": &*state.origin.name,
         "region": state.origin.region.label(),
         "servers": servers.collect::<Vec<_>>(),
+    })
+}
+
+/// How a server does; times are means of the last minute or two, in milliseconds.
+fn server(server: &Server, known: &ServerState, now: Duration) -> Value {
+    let milliseconds = |time: Option<Duration>| time.map(|time| (time.as_secs_f64() * 1e5).round() / 1e2);
+    let measured = &known.measured;
+    json!({
+        "address": known.label,
+        "link": &*server.link,
+        "backup": server.backup,
+        "up": !known.health.is_ejected(),
+        "in_flight": known.load.in_flight(),
+        "connect_ms": milliseconds(measured.connect.mean(now)),
+        "tls_ms": milliseconds(measured.tls.mean(now)),
+        "first_byte_ms": milliseconds(measured.first_byte.mean(now)),
+        "round_trip_ms": milliseconds(measured.path.round_trip(now)),
+        "loss": measured.path.loss(now).map(|loss| (loss * 1e4).round() / 1e4),
     })
 }
 

@@ -39,6 +39,11 @@ impl Load {
         (before < most as usize).then_some(more)
     }
 
+    /// The requests that it has now.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
     /// Whether there are less than `most` requests.
     pub fn has_room(&self, most: u32) -> bool {
         self.in_flight.load(Ordering::Relaxed) < most as usize

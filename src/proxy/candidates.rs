@@ -153,6 +153,7 @@ impl<'s> Candidates<'s> {
         metrics.answered(self.snapshot.generation, (*id, *place), labels, first_byte);
         let now = self.proxy.upstreams.now();
         server.load.answered(first_byte, now);
+        server.measured.first_byte.took(first_byte, now);
         if status >= 500 {
             self.blame(candidate, Fault::ServerError);
         } else if server.health.succeeded(candidate.since, now) {

@@ -5,10 +5,12 @@
 //! belongs to that client too.
 
 mod establish;
+mod kernel;
 pub mod measure;
 mod names;
 mod race;
 mod reach;
+mod samples;
 mod socket;
 
 use std::collections::HashMap;
@@ -29,7 +31,9 @@ use crate::origin::{Origin, Scheme, ServerHost};
 use crate::snapshot::{OriginState, ServerState};
 use crate::tls::roots;
 use establish::Established;
+use kernel::Kernel;
 use names::Names;
+use samples::Samples;
 
 pub(super) use reach::{Purpose, Target, Way};
 
@@ -40,6 +44,8 @@ pub struct Upstreams {
     kept: Mutex<HashMap<usize, Kept>>,
     names: Names,
     http2: Arc<Http2Connections>,
+    samples: Samples,
+    kernel: Option<Kernel>,
 }
 
 #[derive(Debug)]
@@ -121,6 +127,10 @@ impl Upstreams {
             kept: Mutex::default(),
             names: Names::new(&config.name_servers, metrics.clone()),
             http2: Arc::default(),
+            samples: Samples::default(),
+            kernel: Kernel::open()
+                .inspect_err(|error| tracing::info!(%error, "round trips and losses are not known"))
+                .ok(),
         };
         upstreams.configure(config);
         upstreams
@@ -243,12 +253,24 @@ impl Upstreams {
         let Established { transport, address, local, took } = outcome?;
         tracing::debug!(origin = %state.origin.name, server = %health.label, %address, lookup = ?took.lookup,
             connect = ?took.connect, tls = ?took.tls, "connected");
+        health.measured.connect.took(took.connect, self.now());
+        if let Some(local) = local {
+            self.samples.follow(health, local, address);
+        }
         if let Some(tls) = took.tls {
+            health.measured.tls.took(tls, self.now());
             metrics.upstream_tls.with_label_values(&labels).observe(tls.as_secs_f64());
         }
         let speaks = Speaks::of(&state.origin.scheme, &transport);
         let wire = Box::new(Wire::new(transport, BytesMut::new()));
         Ok(UpstreamConnection { wire, speaks, address, local, origin: ConnectionOrigin::New, told })
+    }
+
+    /// Looks at what the kernel knows of connections.
+    pub(super) fn sample(&self) {
+        if let Some(kernel) = &self.kernel {
+            self.samples.take(kernel, self.now());
+        }
     }
 
     /// Asks for the names whose answers are about to be too old.

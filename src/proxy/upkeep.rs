@@ -1,4 +1,5 @@
-//! What is done for upstream servers beside the requests: names are kept fresh, connections ready.
+//! What is done for upstream servers beside the requests: names are kept fresh, connections ready, paths
+//! measured.
 //!
 //! It follows the snapshot in use. A server that is left alone is left alone here as well.
 
@@ -6,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::connect::{Target, Upstreams};
 use crate::listen::Edge;
@@ -15,6 +16,8 @@ use crate::snapshot::Snapshot;
 
 /// How often it is looked at what there is to do.
 const LOOKING: Duration = Duration::from_millis(250);
+/// How often it is looked at what connections do.
+const SAMPLING: Duration = Duration::from_secs(2);
 /// The first pause after a connection could not be made.
 const SHORTEST: Duration = Duration::from_millis(500);
 /// The longest.
@@ -24,6 +27,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 pub async fn run(edge: Arc<Edge>, upstreams: Arc<Upstreams>) {
     let mut generation = 0;
     let mut warming = JoinSet::new();
+    let mut sampled = Instant::now();
     loop {
         let snapshot = edge.snapshots.load_full();
         if snapshot.generation != generation {
@@ -40,6 +44,10 @@ pub async fn run(edge: Arc<Edge>, upstreams: Arc<Upstreams>) {
         }
         drop(snapshot);
         upstreams.refresh_names();
+        if sampled.elapsed() >= SAMPLING {
+            sampled = Instant::now();
+            upstreams.sample();
+        }
         // They do not end by themselves, but for a server that is not there.
         while warming.try_join_next().is_some() {}
         sleep(LOOKING).await;

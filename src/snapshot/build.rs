@@ -246,6 +246,7 @@ fn origin_state(
                         label: label.clone(),
                         health: Default::default(),
                         load: Default::default(),
+                        measured: Default::default(),
                     })
                 },
                 |known| Arc::clone(known),

@@ -197,3 +197,54 @@ async fn a_connection_has_the_congestion_control_of_its_origin() {
         assert_eq!(warned, word == "unknown", "{}", edge.log());
     }
 }
+
+#[tokio::test]
+async fn what_the_way_to_a_server_does_is_shown() {
+    let private = Authority::new();
+    let far = Origin::tls(config(&private), |_| ok("fine")).await;
+    let relay = Relay::to(far.address, Duration::from_millis(40)).await;
+    let servers = format!(
+        "  - {{name: main, region: offshore, scheme: https, server_name: app.example.com, trust: private.pem, \
+                           servers: [{{address: \"{}\", link: cn2-gia}}]}}\n",
+        relay.address
+    );
+    let edge = start(&private, &servers).await;
+    let server = async || edge.status().await["origins"][0]["servers"][0].clone();
+    let before = server().await;
+    assert_eq!(
+        (&before["link"], &before["up"], &before["in_flight"]),
+        (&"cn2-gia".into(), &true.into(), &0.into())
+    );
+    for unknown in ["connect_ms", "tls_ms", "first_byte_ms", "round_trip_ms", "loss"] {
+        assert!(before[unknown].is_null(), "{unknown}: {before:#}");
+    }
+    let mut client = Target::https(&edge).http1(HOST).await;
+    for _ in 0..5 {
+        assert_eq!(client.get(HOST, "/").await.text(), "fine");
+    }
+    let shown = eventually("the kernel is asked", PATIENCE, async || {
+        let shown = server().await;
+        (!shown["round_trip_ms"].is_null()).then_some(shown)
+    })
+    .await;
+    let time = |name: &str| shown[name].as_f64().unwrap_or_else(|| panic!("{name}: {shown:#}"));
+    // The relay accepts at once, and the kernel's round trip ends there.
+    assert!(time("connect_ms") < 40.0 && time("round_trip_ms") < 40.0, "{shown:#}");
+    assert!(time("tls_ms") >= 80.0 && time("tls_ms") < 400.0, "{shown:#}");
+    assert!(time("first_byte_ms") >= 80.0 && time("first_byte_ms") < 400.0, "{shown:#}");
+    assert_eq!(time("loss"), 0.0);
+    let metrics = edge.metrics().await;
+    let labels = format!("origin=\"main\",server=\"{}\",link=\"cn2-gia\"", relay.address);
+    for (part, count, fast) in [("connect", 1.0, 1.0), ("tls", 1.0, 0.0), ("first_byte", 5.0, 0.0)] {
+        let series = |end: &str, more: &str| {
+            format!("icpgate_upstream_server_seconds_{end}{{{labels},part=\"{part}\"{more}}}")
+        };
+        assert_eq!(metrics.value(&series("count", "")), count);
+        assert_eq!(metrics.value(&series("bucket", ",le=\"+Inf\"")), count);
+        assert_eq!(metrics.value(&series("bucket", ",le=\"0.05\"")), fast, "{part}");
+    }
+    assert!(metrics.value(&format!("icpgate_upstream_segments_total{{{labels}}}")) >= 5.0);
+    assert_eq!(metrics.value(&format!("icpgate_upstream_retransmits_total{{{labels}}}")), 0.0);
+    let tls = "icpgate_upstream_tls_seconds_count{link=\"cn2-gia\",origin=\"main\"}";
+    assert_eq!(metrics.value(tls), 1.0);
+}
