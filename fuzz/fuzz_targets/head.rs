@@ -2,7 +2,8 @@
 
 #![no_main]
 
-use icpgate::listen::head::{EndOfHead, parse};
+use icpgate::listen::head::parse;
+use icpgate::message::fields::EndOfHead;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

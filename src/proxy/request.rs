@@ -74,11 +74,22 @@ pub(super) fn host(head: &RequestHead, usual: &Hostname) -> Result<Hostname, Ref
     Ok(Hostname::parse(host)?)
 }
 
-/// Whether an origin that takes `_` for `-`, as CGI has it, would take the field for one of ours.
+/// Whether an origin that takes `_` for `-`, as CGI has it, would take the field for one of ours, or for the
+/// framing.
 fn is_taken_for_ours(name: &HeaderName) -> bool {
     let taken_for = |ours: HeaderName| ours == *name.as_str().replace('_', "-");
     name.as_str().contains('_')
-        && [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REQUEST_ID].into_iter().any(taken_for)
+        && [
+            X_FORWARDED_FOR,
+            X_FORWARDED_PROTO,
+            X_FORWARDED_HOST,
+            X_REQUEST_ID,
+            header::CONTENT_LENGTH,
+            header::TRANSFER_ENCODING,
+            header::HOST,
+        ]
+        .into_iter()
+        .any(taken_for)
 }
 
 /// Whether the client waits to be told to send its body.
