@@ -101,7 +101,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), NotStarted> {
     ));
 
     let reload = reload::Reload::new(file, Arc::clone(&edge), tickets, log, built.files);
-    let reloading = tokio::spawn(reload.run(signals.hangup));
+    let reloading = reload.start(signals.hangup).context("no thread for reloading")?;
     let checking = tokio::spawn(checks::run(Arc::clone(&edge), Arc::clone(&upstreams)));
     let keeping_up = tokio::spawn(upkeep::run(Arc::clone(&edge), Arc::clone(&upstreams)));
     let mut binding =
@@ -118,7 +118,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), NotStarted> {
     edge.drain();
     tracing::info!(connections = edge.admission.open(), "draining");
     notify(&[NotifyState::Stopping]);
-    reloading.abort();
+    reloading.cancel();
     checking.abort();
     keeping_up.abort();
     binding.close().await;

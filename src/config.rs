@@ -7,6 +7,7 @@
 mod convert;
 mod file;
 pub mod filings;
+mod plain;
 pub mod problem;
 mod reader;
 pub mod regions;
@@ -79,7 +80,7 @@ pub struct Config {
     /// The allowlist.
     pub filings: PathBuf,
     /// By [`ListenerId`].
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<Arc<Listener>>,
     /// By [`crate::gate::SiteId`].
     pub sites: Vec<Site>,
     /// By [`crate::origin::OriginId`].

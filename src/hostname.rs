@@ -214,7 +214,7 @@ impl fmt::Display for HostPattern {
 }
 
 /// Values by host, an exact name before a wildcard.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HostTable<T> {
     exact: HashMap<Hostname, T>,
     wildcard: HashMap<Hostname, T>,

@@ -5,6 +5,8 @@
 
 mod build;
 mod kernel;
+mod pairs;
+mod sources;
 mod stamps;
 
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
+use jiff::Timestamp;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::sync::watch;
@@ -31,6 +34,8 @@ use crate::route::ClientRegions;
 use crate::tls::Certificate;
 use crate::tls::roots::Fingerprint;
 
+use sources::Sources;
+
 pub use build::{Built, build};
 pub use stamps::Stamps;
 
@@ -40,7 +45,7 @@ pub struct Snapshot {
     /// Counts what was published; the first is 1.
     pub generation: u64,
     /// What the operator configured.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// What the gate judges by.
     pub gate: Gate,
     /// By [`SiteId`]; `None` while a site has no usable pair.
@@ -53,6 +58,10 @@ pub struct Snapshot {
     pub regions: Option<Regions>,
     /// By [`SiteId`] and filing.
     pub footers: Footers,
+    /// What it was read from, for the next one.
+    sources: Arc<Sources>,
+    /// Sorted, each once.
+    dates: Vec<Timestamp>,
 }
 
 /// Where clients are, and what the file was that tells.
@@ -135,7 +144,7 @@ impl Snapshot {
     }
 
     /// What is configured for a listener of this snapshot.
-    pub fn listener_config(&self, listener: ListenerId) -> Option<&Listener> {
+    pub fn listener_config(&self, listener: ListenerId) -> Option<&Arc<Listener>> {
         self.config.listeners.get(listener.0)
     }
 
@@ -164,22 +173,21 @@ impl Snapshot {
     pub fn without_filings(&self) -> Self {
         Self {
             generation: self.generation + 1,
-            config: self.config.clone(),
+            config: Arc::clone(&self.config),
             gate: Gate { filings: Filings::default(), ..self.gate.clone() },
             certificates: self.certificates.clone(),
             origins: self.origins.clone(),
             redaction: self.redaction.clone(),
             regions: self.regions.clone(),
             footers: Footers::new(self.config.sites.len()),
+            sources: Arc::clone(&self.sources),
+            dates: self.dates.clone(),
         }
     }
 
-    /// Every instant at which an answer of the gate may change by itself.
-    pub fn dates(&self) -> impl Iterator<Item = jiff::Timestamp> {
-        let certificates = self.certificates.iter().flatten();
-        self.gate.filings.dates().chain(
-            certificates.flat_map(|certificate| [certificate.coverage.begins, certificate.coverage.ends]),
-        )
+    /// The first instant after `time` at which an answer of the gate may change by itself.
+    pub fn next_date(&self, time: Timestamp) -> Option<Timestamp> {
+        self.dates.get(self.dates.partition_point(|date| *date <= time)).copied()
     }
 }
 
@@ -206,10 +214,11 @@ impl Snapshots {
         self.current.load_full()
     }
 
-    /// Puts `next` in use, and says so.
-    pub fn publish(&self, next: Snapshot) {
-        self.current.store(Arc::new(next));
+    /// Puts `next` in use, and says so. What was in use comes back, to be freed where that may take its time.
+    pub fn publish(&self, next: Snapshot) -> Arc<Snapshot> {
+        let before = self.current.swap(Arc::new(next));
         self.announce();
+        before
     }
 
     /// Says that answers of the gate may have changed: the snapshot, or the day.

@@ -39,8 +39,10 @@ impl Binding {
     /// Follows changes until the program ends.
     pub(super) async fn run(&mut self) {
         loop {
-            let next = next_date(self.edge.snapshots.load().dates(), self.edge.clock.now());
-            let pause = next.map_or(LOOKING, |next| next.min(LOOKING));
+            let now = self.edge.clock.now();
+            let next = self.edge.snapshots.load().next_date(now);
+            // A millisecond more, since a timer may be early by a part of one.
+            let pause = next.map_or(LOOKING, |date| until(now, date) + Duration::from_millis(1)).min(LOOKING);
             tokio::select! {
                 changed = self.changed.changed() => {
                     if changed.is_err() {
@@ -78,8 +80,8 @@ impl Binding {
     async fn look(&mut self) {
         let before = std::mem::replace(&mut self.looked, self.edge.moment());
         let passed = |one: Timestamp, other: Timestamp| {
-            let (first, last) = (one.min(other), one.max(other));
-            self.edge.snapshots.load().dates().any(|date| first < date && date <= last)
+            let next = self.edge.snapshots.load().next_date(one.min(other));
+            next.is_some_and(|date| date <= one.max(other))
         };
         if passed(before.now, self.looked.now) || passed(before.latest, self.looked.latest) {
             tracing::info!("a date has passed: the gate is asked again");
@@ -89,10 +91,4 @@ impl Binding {
         }
         self.upstreams.sweep();
     }
-}
-
-/// From `now` to the next of `dates`.
-fn next_date(dates: impl Iterator<Item = Timestamp>, now: Timestamp) -> Option<Duration> {
-    // A millisecond more, since a timer may be early by a part of one.
-    dates.filter(|date| *date > now).min().map(|date| until(now, date) + Duration::from_millis(1))
 }

@@ -1,7 +1,8 @@
 //! Reloading: from a change of a file, or SIGHUP, to a new snapshot or a rejection.
 //!
-//! The last good snapshot goes on until the next one is whole; an allowlist that stays broken for too
-//! long is taken for an empty one.
+//! All of it happens on a thread of its own, so that those that serve neither read files nor free what was
+//! replaced. The last good snapshot goes on until the next one is whole; an allowlist that stays broken
+//! for too long is taken for an empty one.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,9 +11,11 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::signal::unix::Signal;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::log::{self, LogControl};
 use super::watch::Watch;
+use crate::background::{self, Priority};
 use crate::config::Unreadable;
 use crate::config::problem::{Problem, Severity};
 use crate::listen::Edge;
@@ -29,6 +32,9 @@ const LOOKING: Duration = Duration::from_secs(5);
 /// now, a revocation perhaps, must not wait for their next change.
 const AGAIN: Duration = Duration::from_millis(250);
 
+/// With more filings and sites, reading them takes long enough to give way to those that serve.
+const MANY: usize = 20_000;
+
 /// Keeps the snapshot true to the files.
 pub(super) struct Reload {
     file: PathBuf,
@@ -42,6 +48,11 @@ pub(super) struct Reload {
     again: bool,
     /// Since when the allowlist has been unreadable or broken; a monotonic time, whatever the clock shows.
     broken_since: Option<Instant>,
+    /// What was replaced, until nothing is judged by it any more: whoever is last to let go of it frees
+    /// all of it.
+    retired: Vec<Arc<Snapshot>>,
+    /// Ends the reloading.
+    end: CancellationToken,
 }
 
 /// What came of reading the files.
@@ -69,20 +80,31 @@ impl Reload {
         read: Stamps,
     ) -> Self {
         let watch = Watch::new(read.files());
-        Self { file, edge, tickets, log, watch, read, again: false, broken_since: None }
+        let (retired, end) = (Vec::new(), CancellationToken::new());
+        Self { file, edge, tickets, log, watch, read, again: false, broken_since: None, retired, end }
     }
 
-    /// Reloads until the program ends.
-    pub(super) async fn run(mut self, mut hangup: Signal) {
+    /// Reloads on a thread of its own until the token is cancelled.
+    pub(super) fn start(self, hangup: Signal) -> std::io::Result<CancellationToken> {
+        let end = self.end.clone();
+        background::run("reload", move || self.run(hangup))?;
+        Ok(end)
+    }
+
+    async fn run(mut self, mut hangup: Signal) {
+        let end = self.end.clone();
         // What changed between the first reading and the first watching shows here.
         self.reload_when_changed().await;
         loop {
+            self.free_what_is_retired();
             let pause = if self.again { AGAIN } else { LOOKING };
             let stale = self.broken_since.map(|since| since + self.stale_after());
             tokio::select! {
+                () = end.cancelled() => return,
                 _ = hangup.recv() => {
                     super::notify(&[NotifyState::Reloading]);
-                    self.read_and_apply().await;
+                    let built = self.build();
+                    self.apply(built);
                     super::notify(&[NotifyState::Ready]);
                 }
                 () = self.watch.event() => self.reload_when_changed().await,
@@ -96,8 +118,12 @@ impl Reload {
         self.edge.snapshots.load().config.limits.filings_stale_after
     }
 
+    fn has_changed(&self) -> bool {
+        !apart(&self.edge, "looking at files", || self.read.still_hold()).unwrap_or(true)
+    }
+
     async fn reload_when_changed(&mut self) {
-        if self.again || !self.read.still_hold() {
+        if self.again || self.has_changed() {
             self.reload_when_quiet().await;
         }
     }
@@ -107,37 +133,46 @@ impl Reload {
         let patience = Instant::now() + PATIENCE;
         loop {
             let quiet = Instant::now() + QUIET;
-            let built = self.build().await;
+            let built = self.build();
             sleep_until(quiet.min(patience)).await;
-            if self.read.still_hold() || Instant::now() >= patience {
+            if !self.has_changed() || Instant::now() >= patience {
                 return self.apply(built);
             }
         }
     }
 
-    async fn read_and_apply(&mut self) {
-        let built = self.build().await;
-        self.apply(built);
-    }
-
-    /// Builds beside the connections, which must not wait for it, and watches what was read.
-    async fn build(&mut self) -> Option<Result<Built, Unreadable>> {
-        let (file, tickets, at) = (self.file.clone(), self.tickets.clone(), self.edge.clock.now());
-        let previous = self.edge.snapshots.load_full();
-        let mut again = Stamps::default();
-        self.read.files().for_each(|file| again.take(file));
-        let building =
-            tokio::task::spawn_blocking(move || snapshot::build(&file, Some(&previous), &tickets, at));
-        let built =
-            building.await.inspect_err(|error| tracing::error!(%error, "reading the files failed")).ok()?;
-        self.read = built.as_ref().map_or(again, |built| built.files.clone());
+    /// Builds what the files say now, and watches what was read.
+    fn build(&mut self) -> Option<Result<Built, Unreadable>> {
+        let Self { file, edge, tickets, watch, read, .. } = self;
+        let (previous, at) = (edge.snapshots.load_full(), edge.clock.now());
+        let (built, stamps) = apart(edge, "reading the files", || {
+            let mut again = Stamps::default();
+            read.files().for_each(|file| again.take(file));
+            let built = snapshot::build(file, Some(&previous), tickets, at);
+            if let Ok(Built { snapshot: Some(snapshot), .. }) = &built {
+                edge.metrics.prepare(snapshot);
+            }
+            let stamps = built.as_ref().map_or(again, |built| built.files.clone());
+            watch.follow(stamps.files());
+            (built, stamps)
+        })?;
+        self.read = stamps;
         self.again = built.as_ref().is_err_and(Unreadable::is_for_want_of_resources);
-        self.watch.follow(self.read.files());
         Some(built)
     }
 
+    /// Frees the snapshots that nothing is judged by any more.
+    fn free_what_is_retired(&mut self) {
+        let (free, held): (Vec<_>, Vec<_>) =
+            self.retired.drain(..).partition(|snapshot| Arc::strong_count(snapshot) == 1);
+        self.retired = held;
+        if !free.is_empty() {
+            apart(&self.edge, "freeing what was replaced", || drop(free));
+        }
+    }
+
     fn apply(&mut self, built: Option<Result<Built, Unreadable>>) {
-        let Some(built) = built else { return };
+        let Some(built) = built.filter(|_| !self.end.is_cancelled()) else { return };
         let outcome = self.judge(built);
         let result = match &outcome {
             Outcome::Applied(_) => "applied",
@@ -148,14 +183,13 @@ impl Reload {
             Outcome::Applied(snapshot) => {
                 self.broken_since = None;
                 self.log.set(snapshot.config.log);
-                self.edge.metrics.prepare(&snapshot);
                 self.edge.recorder.configure(&snapshot.config.access_log);
                 tracing::info!(
                     generation = snapshot.generation,
                     filings = snapshot.gate.filings.len(),
                     "reloaded"
                 );
-                self.edge.snapshots.publish(*snapshot);
+                self.retired.push(self.edge.snapshots.publish(*snapshot));
             }
             Outcome::Rejected(allowlist) => {
                 match allowlist {
@@ -211,22 +245,33 @@ impl Reload {
         );
         let snapshot = current.without_filings();
         self.edge.metrics.prepare(&snapshot);
-        self.edge.snapshots.publish(snapshot);
+        self.retired.push(self.edge.snapshots.publish(snapshot));
     }
+}
+
+/// Does what takes long where there are many names.
+fn apart<T: Send>(edge: &Edge, name: &str, work: impl FnOnce() -> T + Send) -> Option<T> {
+    let snapshot = edge.snapshots.load_full();
+    let names = snapshot.gate.filings.len() + snapshot.config.sites.len();
+    background::apart(name, if names > MANY { Priority::Low } else { Priority::Usual }, work)
 }
 
 /// Settings that a running program cannot change stay as they are, and say so.
 fn keep_what_needs_a_restart(current: &Snapshot, next: &mut Snapshot) {
-    let (now, wanted) = (&current.config, &mut next.config);
+    let (now, wanted) = (&current.config, &next.config);
     let keep = |key: &str, changed: bool| {
         if changed {
             tracing::warn!(file = %now.file.display(), "{key} has changed; that takes a restart");
         }
+        changed
     };
-    keep("node", wanted.node != now.node);
-    keep("access_log.directory", wanted.access_log.directory != now.access_log.directory);
-    keep("admin", wanted.admin != now.admin);
-    wanted.node = Arc::clone(&now.node);
-    wanted.access_log.directory.clone_from(&now.access_log.directory);
-    wanted.admin = now.admin;
+    let node = keep("node", wanted.node != now.node);
+    let directory = keep("access_log.directory", wanted.access_log.directory != now.access_log.directory);
+    let admin = keep("admin", wanted.admin != now.admin);
+    if node || directory || admin {
+        let wanted = Arc::make_mut(&mut next.config);
+        wanted.node = Arc::clone(&now.node);
+        wanted.access_log.directory.clone_from(&now.access_log.directory);
+        wanted.admin = now.admin;
+    }
 }

@@ -38,7 +38,7 @@ impl Watch {
 
     /// Watches `files` instead.
     pub(super) fn follow<'f>(&mut self, files: impl Iterator<Item = &'f Path>) {
-        let wanted: BTreeSet<PathBuf> = files.flat_map(directories).collect();
+        let wanted = directories(files);
         let Some(watcher) = &mut self.watcher else { return };
         for gone in self.directories.difference(&wanted) {
             // A directory that is no more is not watched any more either.
@@ -64,12 +64,22 @@ impl Watch {
     }
 }
 
-/// Where a change of `file` shows: beside it, and beside what it leads to.
-fn directories(file: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+/// Where changes of `files` show: beside each, and beside what it leads to.
+fn directories<'f>(files: impl Iterator<Item = &'f Path>) -> BTreeSet<PathBuf> {
     let parent = |path: &Path| match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     };
-    let target = fs_err::canonicalize(file).ok();
-    [Some(parent(file)), target.as_deref().map(parent)].into_iter().flatten()
+    let mut beside = BTreeSet::new();
+    let mut behind = BTreeSet::new();
+    for file in files {
+        beside.insert(parent(file));
+        if file.is_symlink() {
+            behind.extend(fs_err::canonicalize(file).ok().as_deref().map(parent));
+        }
+    }
+    // Whoever is no link itself may still stand in a folder that is one.
+    behind.extend(beside.iter().filter_map(|folder| fs_err::canonicalize(folder).ok()));
+    beside.append(&mut behind);
+    beside
 }

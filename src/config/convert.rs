@@ -65,7 +65,7 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
         file: file.to_owned(),
         node: node?,
         filings: filings?,
-        listeners: listeners.into_iter().collect::<Option<_>>()?,
+        listeners: listeners.into_iter().map(|listener| listener.map(Arc::new)).collect::<Option<_>>()?,
         sites: sites.into_iter().collect::<Option<_>>()?,
         origins: origins.into_iter().collect::<Option<_>>()?,
         client_regions: client_regions?,

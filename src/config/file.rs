@@ -1,6 +1,6 @@
 //! From a file to a [`Node`]: plain data, before anything is known of its meaning.
 //!
-//! This is the one place that knows YAML. Whatever the bytes are, the answer is a node or a
+//! This is the one place that knows all of YAML; the form that files mostly have is read by `plain`. Whatever the bytes are, the answer is a node or a
 //! [`Malformed`] in bounded time and space: the size of the file, the depth of its nesting and what
 //! its aliases multiply are all limited.
 
@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
+
+use super::plain;
 
 /// A file that cannot be read at all.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +113,15 @@ pub(super) fn parse(bytes: &[u8], limit: u64) -> Result<Node<'_>, Malformed> {
         Malformed::NotUtf8(before.len() - line_start + 1, line)
     })?;
     check_shape(bytes)?;
-    let seed = NodeSeed { budget: &Cell::new(bytes.len().saturating_mul(2).saturating_add(1024)) };
+    match plain::parse(text) {
+        Some(node) => Ok(node),
+        None => parse_fully(text),
+    }
+}
+
+/// The same for all of YAML.
+pub(super) fn parse_fully(text: &str) -> Result<Node<'_>, Malformed> {
+    let seed = NodeSeed { budget: &Cell::new(text.len().saturating_mul(2).saturating_add(1024)) };
     seed.deserialize(serde_yaml::Deserializer::from_str(text))
         .map_err(|error| Malformed::Syntax(error.to_string()))
         .and_then(|node| if matches!(node, Node::Null) { Err(Malformed::Empty) } else { Ok(node) })

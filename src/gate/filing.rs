@@ -12,7 +12,7 @@ use crate::clock::{Moment, Within};
 use crate::hostname::{HostPattern, HostTable, Hostname};
 
 /// One ICP record.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Filing {
     /// The registrable domain as filed.
     pub domain: Hostname,
@@ -60,7 +60,7 @@ impl Filing {
 }
 
 /// The hosts that a filing is limited to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FiledHosts {
     table: HostTable<()>,
     patterns: Vec<HostPattern>,

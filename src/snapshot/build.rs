@@ -3,25 +3,26 @@
 //! Everything is read and every problem collected before anything is decided; a fatal problem means
 //! no snapshot.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use rustls::pki_types::ServerName;
 
+use super::pairs::Pairs;
+use super::sources::{Read, Sources};
 use super::{OriginState, OriginTls, Regions, ServerState, Snapshot, Stamps, kernel};
 use crate::access::QueryRedaction;
 use crate::clock::{Moment, Within};
 use crate::config::problem::{Problem, Severity};
-use crate::config::{self, Config, Protocol, Site, Unreadable};
+use crate::config::{self, Config, Loaded, Protocol, Site, Unreadable};
 use crate::gate::{CertificateNeed, Filings, Gate, ListenerGate, ListenerId, SiteGate, SiteId};
 use crate::hostname::{HostTable, Hostname};
 use crate::origin::{Origin, Scheme};
 use crate::rewrite::Footers;
-use crate::tls::Tickets;
-use crate::tls::certificates::{self, Certificate};
 use crate::tls::roots::{Roots, http1_alone};
+use crate::tls::{Certificate, Tickets};
 
 /// What came of an attempt.
 #[derive(Debug)]
@@ -45,28 +46,37 @@ pub fn build(
     at: Timestamp,
 ) -> Result<Built, Unreadable> {
     let mut files = Stamps::default();
-    files.take(file);
-    let loaded = config::load(file)?;
-    let mut problems = loaded.problems;
-    let Some(config) = loaded.value else {
+    let known = previous.map(|previous| &*previous.sources);
+    let read_config = Read::again(file, known.map(|known| &known.config), &mut files, || {
+        let Loaded { value, problems } = config::load(file)?;
+        Ok::<_, Unreadable>(Loaded { value: value.map(Arc::new), problems })
+    })?;
+    let mut problems = read_config.problems.clone();
+    let Some(config) = read_config.value.clone() else {
         if let Some(allowlist) = config::allowlist_of(file) {
             files.take(&allowlist);
             problems.extend(problems_of_allowlist(&allowlist, at));
         }
         return Ok(Built { snapshot: None, problems, files });
     };
-    files.take(&config.filings);
-    let filings = config::filings::load(&config.filings, at)?;
-    problems.extend(filings.problems);
+    let read_filings = Read::again(&config.filings, known.map(|known| &known.filings), &mut files, || {
+        let Loaded { value, problems } = config::filings::load(&config.filings, at)?;
+        let before = known.and_then(|known| known.filings.value.as_ref());
+        let value = value.map(|filings| before.into_iter().fold(filings, Filings::sharing));
+        Ok::<_, Unreadable>(Loaded { value, problems })
+    })?;
+    problems.extend(read_filings.problems.iter().cloned());
 
-    let mut certificates = Vec::with_capacity(config.sites.len());
-    for (place, site) in config.sites.iter().enumerate() {
-        for file in site.certificate.iter().flat_map(|pair| [&pair.chain, &pair.key]) {
-            files.take(file);
-        }
-        let kept = previous.and_then(|previous| certificate_of(previous, &site.name));
-        certificates.push(certificate(&config, place, site, tickets, kept, at, &mut problems));
-    }
+    let wanted = config.sites.iter().filter_map(|site| site.certificate.as_ref());
+    let pairs = Pairs::load(wanted, known.map(|known| &known.pairs), tickets, &mut files);
+    let kept = previous.map(certificates_by_site).unwrap_or_default();
+    let places = config.sites.iter().enumerate();
+    let certificates: Vec<_> = places
+        .map(|(place, site)| {
+            let kept = kept.get(&*site.name).copied();
+            certificate(&config, place, site, &pairs, kept, at, &mut problems)
+        })
+        .collect();
     let mut origins = Vec::with_capacity(config.origins.len());
     for (place, origin) in config.origins.iter().enumerate() {
         if let Scheme::Https { trust: Some(trust), .. } = &origin.scheme {
@@ -80,12 +90,14 @@ pub fn build(
         None => None,
     };
     let fatal = problems.iter().any(|problem| problem.severity == Severity::Fatal);
-    let snapshot = filings.value.filter(|_| !fatal).map(|filings| {
+    let snapshot = read_filings.value.clone().filter(|_| !fatal).map(|filings| {
         let gate = gate(&config, filings, &certificates);
         let generation = previous.map_or(1, |previous| previous.generation + 1);
         let redaction = QueryRedaction::new(&config.access_log.redact_query);
+        let dates = dates(&gate.filings, &certificates);
+        let sources = Arc::new(Sources { config: read_config, filings: read_filings, pairs });
         let footers = Footers::new(config.sites.len());
-        Snapshot { generation, config, gate, certificates, origins, redaction, regions, footers }
+        Snapshot { generation, config, gate, certificates, origins, redaction, regions, footers, sources, dates }
     });
     Ok(Built { snapshot, problems, files })
 }
@@ -123,9 +135,20 @@ fn regions(
     Some(Regions { table: Arc::new(loaded.value?), stamp })
 }
 
-fn certificate_of<'s>(snapshot: &'s Snapshot, site: &str) -> Option<&'s Arc<Certificate>> {
-    let place = snapshot.config.sites.iter().position(|known| &*known.name == site)?;
-    snapshot.certificate(SiteId(place))
+/// The pairs in use, by the names of their sites.
+fn certificates_by_site(snapshot: &Snapshot) -> HashMap<&str, &Arc<Certificate>> {
+    let sites = snapshot.config.sites.iter().zip(&snapshot.certificates);
+    sites.filter_map(|(site, certificate)| Some((&*site.name, certificate.as_ref()?))).collect()
+}
+
+/// Every instant at which an answer of the gate may change by itself, in their order.
+fn dates(filings: &Filings, certificates: &[Option<Arc<Certificate>>]) -> Vec<Timestamp> {
+    let of_certificates = certificates
+        .iter()
+        .flatten()
+        .flat_map(|certificate| [certificate.coverage.begins, certificate.coverage.ends]);
+    let all: BTreeSet<Timestamp> = filings.dates().chain(of_certificates).collect();
+    all.into_iter().collect()
 }
 
 /// The pair of a site; the one kept from before while the new one is bad.
@@ -133,12 +156,13 @@ fn certificate(
     config: &Config,
     place: usize,
     site: &Site,
-    tickets: &Tickets,
+    pairs: &Pairs,
     kept: Option<&Arc<Certificate>>,
     at: Timestamp,
     problems: &mut Vec<Problem>,
 ) -> Option<Arc<Certificate>> {
     let files = site.certificate.as_ref()?;
+    let pair = pairs.get(files)?;
     let mut report = |severity, key: &str, message: String, hint: &str| {
         problems.push(Problem {
             severity,
@@ -148,18 +172,18 @@ fn certificate(
             hint: Some(hint.to_owned()),
         });
     };
-    if certificates::readable_by_others(&files.key) {
+    if pair.is_readable_by_others {
         let message = format!("{} is readable by others", files.key.display());
         report(Severity::Warning, ".key", message, "take the right away: chmod o= FILE");
     }
-    let loaded = match Certificate::load(files, tickets, kept) {
+    let loaded = match &pair.certificate {
         Ok(loaded) => loaded,
         Err(bad) => {
             let hint = match kept {
                 Some(_) => "the last good pair stays in use until this one is mended",
                 None => "the site is refused with no_certificate until there is a usable pair",
             };
-            report(Severity::Degraded, "", bad.to_string(), hint);
+            report(Severity::Degraded, "", bad.clone(), hint);
             return kept.map(Arc::clone);
         }
     };
@@ -182,7 +206,7 @@ fn certificate(
     };
     match kept.filter(|kept| validity != Within::Yes && usable(kept)) {
         Some(kept) => Some(Arc::clone(kept)),
-        None => Some(loaded),
+        None => Some(Arc::clone(loaded)),
     }
 }
 

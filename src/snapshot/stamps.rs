@@ -10,15 +10,38 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Stamps(BTreeMap<PathBuf, Option<Stamp>>);
 
-/// Device, inode, size, and the times of the last change of content and of inode.
-type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
+/// Of one file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    mode: u32,
+    /// The last changes of content and of inode, in seconds and nanoseconds.
+    changed: [(i64, i64); 2],
+}
+
+impl Stamp {
+    /// Whether others than the owner and the group may read the file.
+    pub(super) fn is_readable_by_others(self) -> bool {
+        self.mode & 0o007 != 0
+    }
+}
 
 impl Stamps {
     /// Stamps a file, which may be missing, unless it is already.
     pub fn take(&mut self, file: &Path) {
-        if !self.0.contains_key(file) {
-            self.0.insert(file.to_owned(), stamp(file));
+        self.stamp(file);
+    }
+
+    /// The same, with the stamp.
+    pub(super) fn stamp(&mut self, file: &Path) -> Option<Stamp> {
+        if let Some(known) = self.0.get(file) {
+            return *known;
         }
+        let stamp = stamp(file);
+        self.0.insert(file.to_owned(), stamp);
+        stamp
     }
 
     /// The files.
@@ -34,11 +57,11 @@ impl Stamps {
 
 fn stamp(file: &Path) -> Option<Stamp> {
     let found = fs_err::metadata(file).ok()?;
-    Some((
-        found.dev(),
-        found.ino(),
-        found.size(),
-        (found.mtime(), found.mtime_nsec()),
-        (found.ctime(), found.ctime_nsec()),
-    ))
+    Some(Stamp {
+        device: found.dev(),
+        inode: found.ino(),
+        size: found.size(),
+        mode: found.mode(),
+        changed: [(found.mtime(), found.mtime_nsec()), (found.ctime(), found.ctime_nsec())],
+    })
 }

@@ -5,15 +5,15 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::server::{NoServerSessionStorage, ResolvesServerCertUsingSni};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -37,10 +37,13 @@ impl fmt::Debug for Certificate {
     }
 }
 
-/// What every certificate's sessions are resumed with. Made once, so that a reload ends no session.
+/// What all pairs are served with alike: the cryptography, and what sessions are resumed with. Made once, so that
+/// a reload ends no session and a pair costs no more than itself.
 #[derive(Clone)]
 pub struct Tickets {
-    ticketer: Arc<dyn ProducesTickets>,
+    provider: Arc<CryptoProvider>,
+    /// Of nobody's pair.
+    server: ServerConfig,
     hasher: RandomState,
 }
 
@@ -53,7 +56,16 @@ impl fmt::Debug for Tickets {
 impl Tickets {
     /// Fresh keys, known to this process alone.
     pub fn new() -> Result<Self, rustls::Error> {
-        Ok(Self { ticketer: rustls::crypto::aws_lc_rs::Ticketer::new()?, hasher: RandomState::new() })
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
+        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        server.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+        // Tickets alone resume: a session cache would be memory that a stranger fills.
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(Self { provider, server, hasher: RandomState::new() })
     }
 }
 
@@ -103,23 +115,16 @@ impl Certificate {
         let coverage = Arc::new(coverage(leaf).map_err(|what| content(&files.chain, what))?);
         let key = PrivateKeyDer::from_pem_slice(&key_pem)
             .map_err(|error| content(&files.key, format!("no private key: {error}")))?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => BadPair::Mismatch {
-                chain: files.chain.display().to_string(),
-                key: files.key.display().to_string(),
-            },
-            error => content(&files.key, error),
-        })?;
-        let mut server = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| content(&files.chain, error))?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
-        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        server.ticketer = Arc::clone(&tickets.ticketer);
-        // Tickets alone resume: a session cache would be memory that a stranger fills.
-        server.session_storage = Arc::new(NoServerSessionStorage {});
+        let certified =
+            CertifiedKey::from_der(chain, key, &tickets.provider).map_err(|error| match error {
+                rustls::Error::InconsistentKeys(_) => BadPair::Mismatch {
+                    chain: files.chain.display().to_string(),
+                    key: files.key.display().to_string(),
+                },
+                error => content(&files.key, error),
+            })?;
+        let mut server = tickets.server.clone();
+        server.cert_resolver = Arc::new(SingleCertAndKey::from(certified));
         Ok(Arc::new(Self { server: Arc::new(server), coverage, fingerprint }))
     }
 
@@ -127,11 +132,6 @@ impl Certificate {
     pub fn covers(&self, pattern: &HostPattern) -> bool {
         pattern.representative().is_ok_and(|host| self.coverage.names.get(&host).is_some())
     }
-}
-
-/// Whether others than the owner and the group may read a private key.
-pub fn readable_by_others(key: &Path) -> bool {
-    fs_err::metadata(key).is_ok_and(|metadata| metadata.permissions().mode() & 0o007 != 0)
 }
 
 fn content(file: &Path, what: impl fmt::Display) -> BadPair {

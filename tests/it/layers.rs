@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 12] = [
     &["admin"],
     &["proxy"],
     &["listen"],
-    &["retention", "metrics"],
+    &["retention", "metrics", "background"],
     &["snapshot"],
     &["tls"],
     &["config"],
@@ -29,7 +29,7 @@ const DOORS: [(&[&str], &[&str]); 13] = [
     (&["serde_yaml::"], &["config/file.rs"]),
     (&["maxminddb::"], &["config/regions.rs"]),
     // The snapshot holds what TLS needs ready made; it negotiates nothing.
-    (&["rustls::"], &["main.rs", "tls/", "listen/tls.rs", "snapshot.rs", "snapshot/"]),
+    (&["rustls::"], &["main.rs", "tls/", "listen/tls.rs", "listen/tls/", "snapshot.rs", "snapshot/"]),
     (&["tokio_rustls::"], &["listen/", "proxy/connect/establish.rs"]),
     // A listener's socket takes a permit; the others are the admin pages' and the demonstration's own.
     (&["TcpListener::bind", ".listen("], &["listen/set.rs", "app.rs", "cli/demo.rs"]),
