@@ -32,7 +32,7 @@ use crate::access::{AccessRecord, Event};
 use crate::clock::{Clock, Moment};
 use crate::gate::{Coverage, Refusal};
 use crate::hostname::Hostname;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, OfListener};
 use crate::retention::Recorder;
 use crate::snapshot::Snapshots;
 use downstream::EdgeStream;
@@ -98,10 +98,21 @@ pub struct Accepted {
     pub began: Instant,
     /// Between whom it is.
     pub ends: Ends,
-    /// The listener's name.
-    pub listener: Arc<str>,
+    /// Where it was accepted.
+    pub port: Arc<Port>,
     /// Its place among the open connections, given up with it.
     pub admitted: Admitted,
+}
+
+/// A bound address of a listener.
+#[derive(Debug)]
+pub struct Port {
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// What is bound.
+    pub address: SocketAddr,
+    /// What is counted of the listener.
+    pub figures: OfListener,
 }
 
 /// Between whom a connection is.
@@ -154,19 +165,19 @@ pub enum HttpVersion {
 
 impl Edge {
     /// Counts and records a refused connection; `named` is what it asked for.
-    pub fn refused(&self, refusal: Refusal, ends: Ends, listener: &Arc<str>, named: Named) {
-        self.metrics.refused(listener, refusal);
+    pub fn refused(&self, refusal: Refusal, ends: Ends, port: &Port, named: Named) {
+        port.figures.refused(refusal);
         self.recorder.refused(AccessRecord {
             time: self.clock.now(),
             event: Event::Refused,
             reason: Some(refusal.label()),
             count: None,
-            connection: Arc::new(self.facts(ends, listener)),
+            connection: Arc::new(self.facts(ends, port)),
             generation: self.snapshots.load().generation,
             request_id: None,
             client: ends.client,
-            server_name: named.server_name.map(Arc::from),
-            host: named.host.map(Arc::from),
+            server_name: named.server_name,
+            host: named.host,
             protocol: None,
             request: None,
             upstream: None,
@@ -174,12 +185,12 @@ impl Edge {
     }
 
     /// The facts of a connection, before any TLS.
-    fn facts(&self, ends: Ends, listener: &Arc<str>) -> ConnectionFacts {
+    fn facts(&self, ends: Ends, port: &Port) -> ConnectionFacts {
         ConnectionFacts {
             id: self.connections.fetch_add(1, Ordering::Relaxed),
             peer: ends.peer,
             local: ends.local,
-            listener: Arc::clone(listener),
+            listener: Arc::clone(&port.listener),
             tls_version: None,
             tls_cipher: None,
             ids: RequestIds::new(),
@@ -191,17 +202,17 @@ impl Edge {
 impl Accepted {
     /// The facts of the connection, before any TLS.
     fn facts(&self) -> ConnectionFacts {
-        self.edge.facts(self.ends, &self.listener)
+        self.edge.facts(self.ends, &self.port)
     }
 
     /// Counts and records that the connection is refused; `named` is what it asked for.
     fn record_refusal(&self, refusal: Refusal, named: Named) {
-        self.edge.refused(refusal, self.ends, &self.listener, named);
+        self.edge.refused(refusal, self.ends, &self.port, named);
     }
 
     /// Counts that the connection ended before it sent a byte.
     fn count_empty(&self) {
-        self.edge.metrics.connections_empty.with_label_values(&[&*self.listener]).inc();
+        self.port.figures.empty.inc();
     }
 }
 
@@ -209,7 +220,7 @@ impl Accepted {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Named {
     /// In its ClientHello.
-    pub server_name: Option<String>,
+    pub server_name: Option<Arc<str>>,
     /// In its request head.
-    pub host: Option<String>,
+    pub host: Option<Arc<str>>,
 }

@@ -80,6 +80,26 @@ pub struct Metrics {
     pub accept_pauses: IntCounter,
 }
 
+/// The values of one listener, looked up once for all of its connections.
+#[derive(Clone, Debug)]
+pub struct OfListener {
+    /// Open connections.
+    pub open: IntGauge,
+    /// Connections that ended before they sent a byte.
+    pub empty: IntCounter,
+    /// By the place of the reason in [`Refusal::ALL`].
+    refused: Vec<IntCounter>,
+}
+
+impl OfListener {
+    /// A connection was refused.
+    pub fn refused(&self, refusal: Refusal) {
+        if let Some(counter) = self.refused.get(refusal as usize) {
+            counter.inc();
+        }
+    }
+}
+
 /// What the store of access records shows of itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StoreFigures {
@@ -283,7 +303,18 @@ impl Metrics {
         self.prepared.store(Arc::new(Prepared::of(self, snapshot)));
     }
 
-    /// A connection or a request was refused.
+    /// The values of the listener of that name.
+    pub fn of_listener(&self, listener: &str) -> OfListener {
+        let refused =
+            |refusal: &Refusal| self.connections_refused.with_label_values(&[listener, refusal.label()]);
+        OfListener {
+            open: self.connections_open.with_label_values(&[listener]),
+            empty: self.connections_empty.with_label_values(&[listener]),
+            refused: Refusal::ALL.iter().map(refused).collect(),
+        }
+    }
+
+    /// A request was refused.
     pub fn refused(&self, listener: &str, refusal: Refusal) {
         self.connections_refused.with_label_values(&[listener, refusal.label()]).inc();
     }

@@ -5,17 +5,24 @@
 
 use std::future::Future;
 use std::io;
+use std::net::{SocketAddr, TcpStream as StdStream};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SocketFlags, acceptfrom_with};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Accepted, Connection, Edge, Ends, Named, Phase, clear, refuse, tls, told};
-use crate::config::{ClientAddress, Protocol};
+use super::hello::HelloReader;
+use super::tls::{Greeting, READ_BYTES, Refused, Verdict};
+use super::{Accepted, Connection, Edge, Ends, Named, Phase, Port, clear, refuse, tls, told};
+use crate::config::{ClientAddress, Limits, Listener, Protocol, RefusalMode};
 use crate::gate::Refusal;
 
 /// The first pause after a failure of the system; each next one is twice as long.
@@ -47,24 +54,41 @@ impl std::fmt::Debug for Acceptor {
     }
 }
 
+/// A bound socket.
+pub type Listening = AsyncFd<std::net::TcpListener>;
+
+/// What a connection has come to when it is taken up.
+enum Opening {
+    /// Nothing is known of it.
+    Unknown,
+    /// Its hello is not whole.
+    Begun(HelloReader),
+    /// It may shake hands.
+    Permitted(Greeting),
+    /// It is refused in a way that takes its time.
+    Refused(Refused),
+}
+
 impl Acceptor {
-    /// Accepts connections of the listener called `name` until `unbind` is cancelled.
-    pub async fn run(self, socket: Arc<TcpListener>, name: Arc<str>, unbind: CancellationToken) {
+    /// Accepts connections until `unbind` is cancelled.
+    pub async fn run(self, socket: Arc<Listening>, port: Arc<Port>, unbind: CancellationToken) {
         let mut pause = SHORTEST_PAUSE;
+        let mut bytes = vec![0; READ_BYTES];
         loop {
             let accepted = tokio::select! {
+                biased;
                 () = unbind.cancelled() => return,
-                accepted = socket.accept() => accepted,
+                accepted = socket.async_io(Interest::READABLE, accept) => accepted,
             };
             match accepted {
                 Ok((socket, peer)) => {
                     pause = SHORTEST_PAUSE;
-                    self.admit(socket, peer, &name);
+                    self.take(socket, peer, &port, &mut bytes);
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     self.edge.metrics.accept_pauses.inc();
-                    tracing::warn!(listener = %name, %error, ?pause, "accepting pauses");
+                    tracing::warn!(listener = %port.listener, %error, ?pause, "accepting pauses");
                     tokio::select! {
                         () = unbind.cancelled() => return,
                         () = tokio::time::sleep(pause) => {}
@@ -75,32 +99,79 @@ impl Acceptor {
         }
     }
 
-    fn admit(&self, socket: TcpStream, peer: std::net::SocketAddr, name: &Arc<str>) {
-        let Ok(local) = socket.local_addr() else { return };
+    /// Takes a connection up. Most clients have said hello by then, so that a stranger's costs one read, and
+    /// neither a task nor a place among the open connections.
+    fn take(&self, socket: StdStream, peer: SocketAddr, port: &Arc<Port>, bytes: &mut [u8]) {
+        let Some(ends) = ends(&socket, peer, port) else { return };
         let snapshot = self.edge.snapshots.load();
-        let Some(listener) = snapshot.listener(name).and_then(|id| snapshot.listener_config(id)) else {
+        let Some(listener) = snapshot.listener(&port.listener).and_then(|id| snapshot.listener_config(id))
+        else {
             return refuse::reset(&socket);
         };
-        let limits = snapshot.config.limits;
-        let open = self.edge.metrics.connections_open.with_label_values(&[&**name]);
-        let edge = Arc::clone(&self.edge);
-        let ends = Ends { peer, client: peer, local };
-        let Some(mut admitted) = self.edge.admission.admit(&limits, open) else {
-            refuse::reset(&socket);
-            return edge.refused(Refusal::TooManyConnections, ends, name, Named::default());
+        let opening = match (&listener.protocol, &listener.client_address) {
+            (Protocol::Https { refusal }, ClientAddress::OfPeer) => {
+                match self.glance(&socket, ends, port, *refusal, bytes) {
+                    Some(opening) => opening,
+                    None => return,
+                }
+            }
+            (Protocol::Https { .. }, ClientAddress::ToldBy(_)) | (Protocol::Http { .. }, _) => {
+                Opening::Unknown
+            }
         };
-        let client_address = listener.client_address.clone();
-        if client_address == ClientAddress::OfPeer && !admitted.count(peer.ip(), &limits) {
-            refuse::reset(&socket);
-            return edge.refused(Refusal::TooManyConnections, ends, name, Named::default());
-        }
+        let limits = snapshot.config.limits;
+        let admitted = self.edge.admission.admit(&limits, port.figures.open.clone());
+        let counts_now = listener.client_address == ClientAddress::OfPeer;
+        let admitted = admitted
+            .and_then(|mut admitted| (!counts_now || admitted.count(peer.ip(), &limits)).then_some(admitted));
+        let Some(admitted) = admitted else {
+            self.edge.refused(Refusal::TooManyConnections, ends, port, Named::default());
+            return refuse::reset(&socket);
+        };
         // Answers go out in whole records, so that there is nothing to wait for.
         if socket.set_nodelay(true).is_err() {
             return;
         }
-        let began = Instant::now();
-        let accepted = Accepted { edge, socket, began, ends, listener: Arc::clone(name), admitted };
-        let protocol = listener.protocol.clone();
+        let Ok(socket) = TcpStream::from_std(socket) else { return };
+        let (edge, began, port) = (Arc::clone(&self.edge), Instant::now(), Arc::clone(port));
+        let accepted = Accepted { edge, socket, began, ends, port, admitted };
+        self.serve(accepted, Arc::clone(listener), limits, opening);
+    }
+
+    /// Looks at what a client of a TLS listener has said by now; `None` when that was all.
+    fn glance(
+        &self,
+        socket: &StdStream,
+        ends: Ends,
+        port: &Port,
+        mode: RefusalMode,
+        bytes: &mut [u8],
+    ) -> Option<Opening> {
+        let read = match rustix::net::recv(socket, &mut *bytes, RecvFlags::empty()) {
+            Ok((read @ 1.., _)) => read,
+            Err(Errno::WOULDBLOCK | Errno::INTR) => return Some(Opening::Unknown),
+            Ok((0, _)) | Err(_) => {
+                port.figures.empty.inc();
+                return None;
+            }
+        };
+        let mut reader = HelloReader::default();
+        match tls::judge(&self.edge, port, mode, &mut reader, &bytes[..read]) {
+            Verdict::Wanting => Some(Opening::Begun(reader)),
+            Verdict::Permitted(greeting) => Some(Opening::Permitted(greeting)),
+            Verdict::Refused(refused) if refused.mode != RefusalMode::Reset => {
+                Some(Opening::Refused(refused))
+            }
+            Verdict::Refused(Refused { refusal, server_name, .. }) => {
+                refuse::reset(socket);
+                self.edge.refused(refusal, ends, port, Named { server_name, host: None });
+                None
+            }
+        }
+    }
+
+    /// Establishes and serves a connection in a task of its own.
+    fn serve(&self, accepted: Accepted, listener: Arc<Listener>, limits: Limits, opening: Opening) {
         let (serve, cut, mut phase) =
             (Arc::clone(&self.serve), self.cut.clone(), self.edge.phase.subscribe());
         self.tasks.spawn(async move {
@@ -110,26 +181,58 @@ impl Acceptor {
                 tokio::time::sleep(ESTABLISHING_AT_THE_END).await;
             };
             // Boxed: what a handshake needs is given back before the connection's long life begins.
-            let established = Box::pin(async move {
-                let accepted = match client_address {
-                    ClientAddress::OfPeer => accepted,
-                    ClientAddress::ToldBy(trusted) => told::client(accepted, &trusted, &limits).await?,
-                };
-                match protocol {
-                    Protocol::Https { refusal } => tls::establish(accepted, limits, refusal).await,
-                    Protocol::Http { health_check, redirect: _ } => {
-                        clear::establish(accepted, limits, health_check).await
-                    }
-                }
-            });
             let connection = tokio::select! {
-                connection = established => connection,
+                biased;
+                connection = Box::pin(establish(accepted, listener, limits, opening)) => connection,
                 () = late => return,
             };
             let Some(connection) = connection else { return };
             cut.run_until_cancelled(serve(connection)).await;
         });
     }
+}
+
+async fn establish(
+    accepted: Accepted,
+    listener: Arc<Listener>,
+    limits: Limits,
+    opening: Opening,
+) -> Option<Connection> {
+    let accepted = match &listener.client_address {
+        ClientAddress::OfPeer => accepted,
+        ClientAddress::ToldBy(trusted) => told::client(accepted, trusted, &limits).await?,
+    };
+    match (&listener.protocol, opening) {
+        (Protocol::Https { .. }, Opening::Permitted(greeting)) => {
+            tls::handshake(accepted, &limits, greeting).await
+        }
+        (Protocol::Https { refusal }, Opening::Begun(reader)) => {
+            tls::establish(accepted, &limits, *refusal, reader).await
+        }
+        (Protocol::Https { refusal }, Opening::Unknown) => {
+            tls::establish(accepted, &limits, *refusal, HelloReader::default()).await
+        }
+        (Protocol::Https { .. }, Opening::Refused(refused)) => tls::refuse(accepted, refused).await,
+        (Protocol::Http { health_check, redirect: _ }, _) => {
+            clear::establish(accepted, limits, health_check.as_ref()).await
+        }
+    }
+}
+
+/// Takes the next connection of a socket, if there is one.
+fn accept(socket: &std::net::TcpListener) -> io::Result<(StdStream, SocketAddr)> {
+    let (accepted, peer) = acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    // A peer that is gone already has no address.
+    Ok((accepted.into(), peer.ok_or(io::ErrorKind::ConnectionAborted)?))
+}
+
+/// Between whom a connection is; `None` when it is gone.
+fn ends(socket: &StdStream, peer: SocketAddr, port: &Port) -> Option<Ends> {
+    let bound = port.address;
+    // The system need not be asked which address of many it is where one alone is bound.
+    let local = if bound.ip().is_unspecified() { socket.local_addr().ok()? } else { bound };
+    Some(Ends { peer, client: peer, local })
 }
 
 /// Whether a failure to accept is that of the connection, gone before it was taken, and not the

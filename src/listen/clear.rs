@@ -26,7 +26,7 @@ use crate::message::fields::EndOfHead;
 pub async fn establish(
     mut accepted: Accepted,
     limits: Limits,
-    health_check: Option<HealthCheck>,
+    health_check: Option<&HealthCheck>,
 ) -> Option<Connection> {
     let deadline = accepted.began + limits.request_head_timeout;
     let mut bytes = BytesMut::new();
@@ -58,12 +58,12 @@ pub async fn establish(
         Ok(head) => head,
         Err(refusal) => return refused(accepted, refusal, None),
     };
-    if health_check.is_some_and(|check| is_probe(&check, &head, &accepted)) {
+    if health_check.is_some_and(|check| is_probe(check, &head, &accepted)) {
         answer_probe(accepted, &head).await;
         return None;
     }
     let permit = head.host.and_then(|host| {
-        accepted.edge.snapshots.load().decide(&accepted.listener, &host, accepted.edge.moment())
+        accepted.edge.snapshots.load().decide(&accepted.port.listener, &host, accepted.edge.moment())
     });
     let permit = match permit {
         Ok(permit) => permit,
@@ -129,7 +129,7 @@ async fn answer_probe(accepted: Accepted, head: &Head) {
 }
 
 fn refused(accepted: Accepted, refusal: Refusal, host: Option<String>) -> Option<Connection> {
-    accepted.record_refusal(refusal, Named { server_name: None, host });
+    accepted.record_refusal(refusal, Named { server_name: None, host: host.map(Arc::from) });
     refuse::reset(&accepted.socket);
     None
 }

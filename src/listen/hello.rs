@@ -4,6 +4,9 @@
 //! formed as far as the gate needs; rustls reads the same bytes again when the name is permitted.
 //! Field layouts are those of RFC 8446, 4.1.2 and 5.1, and RFC 6066, 3.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use crate::gate::Refusal;
 use crate::hostname::Hostname;
 
@@ -27,7 +30,7 @@ pub struct Hello {
     /// The host that it names, or why it names none that could be served.
     pub host: Result<Hostname, Refusal>,
     /// The name as it was written, as far as it can be shown.
-    pub shown: Option<String>,
+    pub shown: Option<Arc<str>>,
 }
 
 /// How far the reader has come.
@@ -61,6 +64,13 @@ impl HelloReader {
         {
             return Progress::Refused(Refusal::NotTls);
         }
+        if self.partial.is_empty()
+            && self.message.is_empty()
+            && let Some((message, unread)) = whole(bytes)
+        {
+            self.unread = unread;
+            return judge(message);
+        }
         while !bytes.is_empty() {
             let wanted = match record_bytes(&self.partial) {
                 Err(refusal) => return Progress::Refused(refusal),
@@ -80,33 +90,49 @@ impl HelloReader {
             match message_bytes(&self.message) {
                 Err(refusal) => return Progress::Refused(refusal),
                 Ok(Some(whole)) if self.message.len() > whole => return Progress::Refused(Refusal::BadHello),
-                Ok(Some(whole)) if self.message.len() == whole => {
-                    return match parse(&self.message[MESSAGE_HEADER_BYTES..]) {
-                        Some(hello) => Progress::Whole(hello),
-                        None => Progress::Refused(Refusal::BadHello),
-                    };
-                }
+                Ok(Some(whole)) if self.message.len() == whole => return judge(&self.message),
                 Ok(_) => {}
             }
         }
         Progress::Wanting
     }
 
-    /// How many of the bytes given last lie beyond the hello.
-    pub fn unread(&self) -> usize {
-        self.unread
+    /// Whether the client has said anything.
+    pub fn has_begun(&self) -> bool {
+        self.begun
     }
 
-    /// The whole message in records of the usual size, for a reader that is less patient with small
-    /// ones. The handshake's transcript is over the message, so that nothing changes for the client.
-    pub fn into_records(self) -> Vec<u8> {
-        let mut records = Vec::with_capacity(self.message.len() + 5 * RECORD_HEADER_BYTES);
+    /// The whole message in records, and what lies beyond it; `last` are the bytes given last. They are the
+    /// client's own where it sent one record, and else of the usual size, for a reader that is less patient with
+    /// small ones. The handshake's transcript is over the message, so that nothing changes for the client.
+    pub fn into_records(self, last: &[u8]) -> Cow<'_, [u8]> {
+        if self.message.is_empty() {
+            return Cow::Borrowed(last);
+        }
+        let mut records = Vec::with_capacity(self.message.len() + 5 * RECORD_HEADER_BYTES + self.unread);
         for part in self.message.chunks(RECORD_BYTES) {
             let [high, low] = u16::try_from(part.len()).unwrap_or(u16::MAX).to_be_bytes();
             records.extend_from_slice(&[HANDSHAKE, 3, 1, high, low]);
             records.extend_from_slice(part);
         }
-        records
+        records.extend_from_slice(&last[last.len() - self.unread..]);
+        Cow::Owned(records)
+    }
+}
+
+/// The message of a hello that begins `bytes` and is whole in one record, as nearly all are, and how many bytes
+/// follow it.
+fn whole(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    let (record, rest) = bytes.split_at_checked(record_bytes(bytes).ok()?)?;
+    let message = record.get(RECORD_HEADER_BYTES..).filter(|message| !message.is_empty())?;
+    (message_bytes(message) == Ok(Some(message.len()))).then_some((message, rest.len()))
+}
+
+/// What a whole message comes to.
+fn judge(message: &[u8]) -> Progress {
+    match parse(&message[MESSAGE_HEADER_BYTES..]) {
+        Some(hello) => Progress::Whole(hello),
+        None => Progress::Refused(Refusal::BadHello),
     }
 }
 
@@ -208,7 +234,10 @@ fn parse(body: &[u8]) -> Option<Hello> {
             let host = std::str::from_utf8(name)
                 .map_err(|_| Refusal::BadServerName)
                 .and_then(|text| Hostname::parse(text).map_err(Refusal::from));
-            let shown = String::from_utf8_lossy(&name[..name.len().min(SHOWN_BYTES)]).into_owned();
+            let shown = match &host {
+                Ok(host) if host.as_str().as_bytes() == name => host.shared(),
+                _ => String::from_utf8_lossy(&name[..name.len().min(SHOWN_BYTES)]).into(),
+            };
             (host, Some(shown))
         }
     };

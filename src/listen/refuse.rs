@@ -2,6 +2,7 @@
 //!
 //! A reset sends nothing of the payload; an alert sends just the seven bytes of the record.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -27,7 +28,7 @@ pub async fn refuse(socket: TcpStream, mode: RefusalMode) {
 }
 
 /// Makes the kernel answer with RST when the socket is closed.
-pub fn reset(socket: &TcpStream) {
+pub fn reset(socket: &impl AsFd) {
     // The socket may be gone already; then there is nothing left to reset.
     if let Err(error) = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO)) {
         tracing::trace!(%error, "a connection could not be reset");

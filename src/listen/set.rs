@@ -10,11 +10,13 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::accept::Acceptor;
+use super::Port;
+use super::accept::{Acceptor, Listening};
 use crate::gate::{self, BindPermit, Refusal};
 
 /// Connections that the kernel may hold for us; it caps the figure at `net.core.somaxconn`.
@@ -145,18 +147,20 @@ impl ListenerSet {
                 *address,
                 open(*address).map(|socket| {
                     tracing::info!(listener = %name, %address, "bound");
-                    self.bound.insert(key, self.start(Arc::new(socket), name));
+                    self.bound.insert(key, self.start(socket, name, *address));
                 }),
             ));
         }
         outcomes
     }
 
-    fn start(&self, socket: Arc<TcpListener>, name: &Arc<str>) -> Bound {
-        let unbind = CancellationToken::new();
+    fn start(&self, socket: Listening, name: &Arc<str>, address: SocketAddr) -> Bound {
+        let figures = self.acceptor.edge.metrics.of_listener(name);
+        let port = Arc::new(Port { listener: Arc::clone(name), address, figures });
+        let (socket, unbind) = (Arc::new(socket), CancellationToken::new());
         let mut loops = JoinSet::new();
         for _ in 0..self.loops.get() {
-            loops.spawn(self.acceptor.clone().run(Arc::clone(&socket), Arc::clone(name), unbind.clone()));
+            loops.spawn(self.acceptor.clone().run(Arc::clone(&socket), Arc::clone(&port), unbind.clone()));
         }
         Bound { unbind, loops }
     }
@@ -171,7 +175,7 @@ impl ListenerSet {
     }
 }
 
-fn open(address: SocketAddr) -> io::Result<TcpListener> {
+fn open(address: SocketAddr) -> io::Result<Listening> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // So that `[::]:443` and `0.0.0.0:443` are two addresses, as they are written.
@@ -181,5 +185,6 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    #[expect(deprecated, reason = "its successor is unsafe to call, for types that change their descriptor")]
+    AsyncFd::with_interest(socket.into(), Interest::READABLE)
 }

@@ -3,6 +3,8 @@
 //! The ClientHello is read whole under one deadline before anything is sent; the certificate comes
 //! from the snapshot that permitted the name.
 
+mod stream;
+
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -10,63 +12,135 @@ use rustls::server::Acceptor;
 use rustls::{CipherSuite, ProtocolVersion};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout_at;
-use tokio_rustls::StartHandshake;
 
 use super::downstream::EdgeStream;
-use super::hello::{Hello, HelloReader, Progress};
+use super::hello::{HelloReader, Progress};
 use super::transport::Transport;
-use super::{Accepted, Connection, HttpVersion, Named, Opened, refuse};
+use super::{Accepted, Connection, Edge, HttpVersion, Named, Opened, Port, refuse};
 use crate::config::{Limits, RefusalMode};
 use crate::gate::{Permit, Refusal};
-use crate::snapshot::Snapshot;
+use crate::tls::Certificate;
+
+pub use stream::ServerStream;
 
 /// How much is read at once: most hellos come whole in one segment.
-const READ_BYTES: usize = 4096;
+pub(super) const READ_BYTES: usize = 4096;
 
-/// Establishes TLS for a permitted name; anything else is refused, counted and recorded.
-pub async fn establish(mut accepted: Accepted, limits: Limits, mode: RefusalMode) -> Option<Connection> {
-    let deadline = accepted.began + limits.client_hello_timeout;
-    let mut reader = HelloReader::default();
-    let mut chunk = [0; READ_BYTES];
-    let mut begun = false;
-    let (hello, rest) = loop {
-        let read = match timeout_at(deadline, accepted.socket.read(&mut chunk)).await {
-            Err(_) => return refused(accepted, Refusal::HelloTimeout, None, RefusalMode::Reset).await,
-            Ok(Ok(0)) | Ok(Err(_)) if !begun => {
-                accepted.count_empty();
-                return None;
-            }
-            Ok(Ok(0)) | Ok(Err(_)) => {
-                return refused(accepted, Refusal::BadHello, None, RefusalMode::Reset).await;
-            }
-            Ok(Ok(read)) => read,
-        };
-        begun = true;
-        match reader.advance(&chunk[..read]) {
-            Progress::Wanting => {}
-            Progress::Whole(hello) => break (hello, &chunk[read - reader.unread()..read]),
-            Progress::Refused(refusal) => return refused(accepted, refusal, None, RefusalMode::Reset).await,
+/// A client whose name is permitted, and what TLS goes on with.
+#[derive(Debug)]
+pub(super) struct Greeting {
+    permit: Permit,
+    certificate: Arc<Certificate>,
+    /// The hello, and what came after it.
+    records: Vec<u8>,
+}
+
+/// What the bytes of a client come to.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// More are to come.
+    Wanting,
+    /// The gate permits the name.
+    Permitted(Greeting),
+    /// It does not, or there is no hello.
+    Refused(Refused),
+}
+
+/// A refusal, and how it is shown.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) refusal: Refusal,
+    /// What was asked for, as far as it was said.
+    pub(super) server_name: Option<Arc<str>>,
+    pub(super) mode: RefusalMode,
+}
+
+impl From<Refusal> for Refused {
+    /// Of what is no hello: reset in every mode.
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, server_name: None, mode: RefusalMode::Reset }
+    }
+}
+
+/// Judges the next `bytes` of a client of `port`; a refusal is shown as `mode` says.
+pub(super) fn judge(
+    edge: &Edge,
+    port: &Port,
+    mode: RefusalMode,
+    reader: &mut HelloReader,
+    bytes: &[u8],
+) -> Verdict {
+    let hello = match reader.advance(bytes) {
+        Progress::Wanting => return Verdict::Wanting,
+        Progress::Refused(refusal) => return Verdict::Refused(refusal.into()),
+        Progress::Whole(hello) => hello,
+    };
+    let snapshot = edge.snapshots.load();
+    let permit = hello.host.and_then(|host| snapshot.decide(&port.listener, &host, edge.moment()));
+    let certified = permit.and_then(|permit| {
+        let certificate = snapshot.certificate(permit.site()).ok_or(Refusal::NoCertificate)?;
+        Ok((permit, Arc::clone(certificate)))
+    });
+    match certified {
+        Ok((permit, certificate)) => {
+            let records = std::mem::take(reader).into_records(bytes).into_owned();
+            Verdict::Permitted(Greeting { permit, certificate, records })
         }
+        Err(refusal) => Verdict::Refused(Refused { refusal, server_name: hello.shown, mode }),
+    }
+}
+
+/// Waits for the rest of a hello, one deadline for all of it, and for the handshake of a permitted name;
+/// anything else is refused, counted and recorded.
+pub(super) async fn establish(
+    mut accepted: Accepted,
+    limits: &Limits,
+    mode: RefusalMode,
+    reader: HelloReader,
+) -> Option<Connection> {
+    let deadline = accepted.began + limits.client_hello_timeout;
+    match timeout_at(deadline, hello(&mut accepted, mode, reader)).await {
+        Ok(Some(Verdict::Permitted(greeting))) => handshake(accepted, limits, greeting).await,
+        Ok(Some(Verdict::Refused(refused))) => refuse(accepted, refused).await,
+        Ok(None | Some(Verdict::Wanting)) => {
+            accepted.count_empty();
+            None
+        }
+        Err(_) => refuse(accepted, Refusal::HelloTimeout.into()).await,
+    }
+}
+
+/// Reads on until there is a verdict; `None` when the connection ends before its first byte.
+async fn hello(accepted: &mut Accepted, mode: RefusalMode, mut reader: HelloReader) -> Option<Verdict> {
+    let mut chunk = [0; READ_BYTES];
+    loop {
+        let read = match accepted.socket.read(&mut chunk).await {
+            Ok(0) | Err(_) if !reader.has_begun() => return None,
+            Ok(0) | Err(_) => return Some(Verdict::Refused(Refusal::BadHello.into())),
+            Ok(read) => read,
+        };
+        match judge(&accepted.edge, &accepted.port, mode, &mut reader, &chunk[..read]) {
+            Verdict::Wanting => {}
+            verdict => return Some(verdict),
+        }
+    }
+}
+
+/// Shakes hands with the certificate of the snapshot that permitted the name.
+pub(super) async fn handshake(accepted: Accepted, limits: &Limits, greeting: Greeting) -> Option<Connection> {
+    let Greeting { permit, certificate, records } = greeting;
+    let Some(start) = accept(&records) else {
+        let server_name = Some(permit.host().shared());
+        let refused = Refused { refusal: Refusal::BadHello, server_name, mode: RefusalMode::Reset };
+        return refuse(accepted, refused).await;
     };
-    let snapshot = accepted.edge.snapshots.load_full();
-    let permit = match permit(&accepted, &snapshot, &hello) {
-        Ok(permit) => permit,
-        Err(refusal) => return refused(accepted, refusal, hello.shown, mode).await,
-    };
-    let Some(certificate) = snapshot.certificate(permit.site()) else {
-        return refused(accepted, Refusal::NoCertificate, hello.shown, mode).await;
-    };
-    let mut bytes = reader.into_records();
-    bytes.extend_from_slice(rest);
-    let Some(start) = accept(&bytes) else {
-        return refused(accepted, Refusal::BadHello, hello.shown, RefusalMode::Reset).await;
-    };
+    drop(records);
     let facts = accepted.facts();
     let Accepted { edge, socket, ends, admitted, .. } = accepted;
-    let handshake = StartHandshake::from_parts(start, socket).into_stream(Arc::clone(&certificate.server));
+    let handshake = ServerStream::accept(start, Arc::clone(&certificate.server), socket);
     // The name was permitted: what fails from here on is between the client and TLS, and says so there.
     let stream = tokio::time::timeout(limits.handshake_timeout, handshake).await.ok()?.ok()?;
-    let session = stream.get_ref().1;
+    let session = stream.session();
     if session.server_name() != Some(permit.host().as_str()) {
         return None;
     }
@@ -89,11 +163,6 @@ pub async fn establish(mut accepted: Accepted, limits: Limits, mode: RefusalMode
         protocol,
         admitted,
     })
-}
-
-fn permit(accepted: &Accepted, snapshot: &Snapshot, hello: &Hello) -> Result<Permit, Refusal> {
-    let host = hello.host.as_ref().map_err(|refusal| *refusal)?;
-    snapshot.decide(&accepted.listener, host, accepted.edge.moment())
 }
 
 /// Gives the hello to rustls; `None` when it takes it for malformed.
@@ -130,12 +199,9 @@ fn cipher_name(suite: CipherSuite) -> Option<&'static str> {
     }
 }
 
-async fn refused(
-    accepted: Accepted,
-    refusal: Refusal,
-    server_name: Option<String>,
-    mode: RefusalMode,
-) -> Option<Connection> {
+/// Records a refusal, and ends the connection.
+pub(super) async fn refuse(accepted: Accepted, refused: Refused) -> Option<Connection> {
+    let Refused { refusal, server_name, mode } = refused;
     accepted.record_refusal(refusal, Named { server_name, host: None });
     refuse::refuse(accepted.socket, mode).await;
     None

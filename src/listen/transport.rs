@@ -7,13 +7,15 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::tls::ServerStream;
+
 /// A socket, and the TLS on it.
 #[derive(Debug)]
 pub enum Transport {
     /// Clear text.
     Tcp(TcpStream),
     /// TLS that a client began.
-    Server(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+    Server(Box<ServerStream>),
     /// TLS that this edge began.
     Client(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
@@ -23,7 +25,7 @@ impl Transport {
     pub fn socket(&self) -> &TcpStream {
         match self {
             Self::Tcp(tcp) => tcp,
-            Self::Server(tls) => tls.get_ref().0,
+            Self::Server(tls) => tls.socket(),
             Self::Client(tls) => tls.get_ref().0,
         }
     }
@@ -50,7 +52,7 @@ impl Transport {
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let holds_plaintext = match self {
             Self::Tcp(_) => false,
-            Self::Server(tls) => tls.get_mut().1.reader().into_first_chunk().is_ok(),
+            Self::Server(tls) => tls.holds_plaintext(),
             Self::Client(tls) => tls.get_mut().1.reader().into_first_chunk().is_ok(),
         };
         if holds_plaintext { Poll::Ready(Ok(())) } else { self.socket().poll_read_ready(cx) }

@@ -88,7 +88,18 @@ fn every_split_is_judged_like_the_whole() {
             last = reader.advance(&[*byte]);
         }
         assert_eq!(last, whole);
-        assert_eq!(read(&reader.into_records()), whole);
+        assert_eq!(read(&reader.into_records(&bytes[bytes.len() - 1..])), whole);
+    }
+}
+
+#[test]
+fn what_follows_a_hello_is_kept_with_it() {
+    let message = message(&server_name(b"www.example.cn"));
+    for size in [20, RECORD_BYTES] {
+        let bytes = [&records(&message, size)[..], b"more"].concat();
+        let mut reader = HelloReader::default();
+        assert!(matches!(reader.advance(&bytes), Progress::Whole(_)));
+        assert_eq!(*reader.into_records(&bytes), [&records(&message, RECORD_BYTES)[..], b"more"].concat());
     }
 }
 
