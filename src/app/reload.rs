@@ -149,9 +149,6 @@ impl Reload {
             let mut again = Stamps::default();
             read.files().for_each(|file| again.take(file));
             let built = snapshot::build(file, Some(&previous), tickets, at);
-            if let Ok(Built { snapshot: Some(snapshot), .. }) = &built {
-                edge.metrics.prepare(snapshot);
-            }
             let stamps = built.as_ref().map_or(again, |built| built.files.clone());
             watch.follow(stamps.files());
             (built, stamps)
@@ -183,6 +180,7 @@ impl Reload {
             Outcome::Applied(snapshot) => {
                 self.broken_since = None;
                 self.log.set(snapshot.config.log);
+                apart(&self.edge, "preparing metrics", || self.edge.metrics.prepare(&snapshot));
                 self.edge.recorder.configure(&snapshot.config.access_log);
                 tracing::info!(
                     generation = snapshot.generation,
