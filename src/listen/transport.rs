@@ -42,7 +42,7 @@ impl Transport {
     pub fn gather_records(&mut self, bytes: usize) {
         match self {
             Self::Tcp(_) => {}
-            Self::Server(tls) => tls.get_mut().1.set_buffer_limit(Some(bytes)),
+            Self::Server(tls) => tls.gather_records(bytes),
             Self::Client(tls) => tls.get_mut().1.set_buffer_limit(Some(bytes)),
         }
     }

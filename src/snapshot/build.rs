@@ -97,7 +97,18 @@ pub fn build(
         let dates = dates(&gate.filings, &certificates);
         let sources = Arc::new(Sources { config: read_config, filings: read_filings, pairs });
         let footers = Footers::new(config.sites.len());
-        Snapshot { generation, config, gate, certificates, origins, redaction, regions, footers, sources, dates }
+        Snapshot {
+            generation,
+            config,
+            gate,
+            certificates,
+            origins,
+            redaction,
+            regions,
+            footers,
+            sources,
+            dates,
+        }
     });
     Ok(Built { snapshot, problems, files })
 }

@@ -61,6 +61,11 @@ impl ServerStream {
         self.session.reader().into_first_chunk().is_ok()
     }
 
+    /// Lets up to `bytes` be encrypted before they are written to the socket.
+    pub fn gather_records(&mut self, bytes: usize) {
+        self.session.set_buffer_limit(Some(bytes));
+    }
+
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.session.is_handshaking() {
             ready!(self.poll_send(cx))?;
