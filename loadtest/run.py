@@ -8,11 +8,13 @@ import pathlib
 import shutil
 import signal
 import statistics
+import subprocess
 import sys
 import time
 
 import cases
 import checks
+import client
 import generators
 import machine
 import ours
@@ -24,6 +26,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CASES = [*cases.CASES, *ours.CASES]
 # The origin asked directly has to serve so many times what came through any proxy.
 HEAD_ROOM = 1.5
+# How often a run is tried, and what makes it void.
+ATTEMPTS = 3
+VOID = (checks.Unfair, generators.Failed, client.Unexpected, OSError, subprocess.SubprocessError)
 
 
 def options():
@@ -85,10 +90,26 @@ def rounds(bench, results, given):
             order = present[turn % len(present) :] + present[: turn % len(present)]
             measured = {}
             for subject in order:
-                measured[subject] = case.measure(bench, subject)
+                if (figures := attempt(bench, case, subject, results)) is None:
+                    break
+                measured[subject] = figures
                 shown = report.number(measured[subject][case.shown[0]])
                 print(f"round {turn + 1}  {name:<10} {subject:<22} {shown:>10} {case.shown[1]}", flush=True)
-            results.rounds[name].append(measured)
+            else:
+                results.rounds[name].append(measured)
+
+
+def attempt(bench, case, subject, results):
+    """The figures of one run. A run that is void is made again; a case that is void time after time is given up."""
+    for again in range(ATTEMPTS):
+        try:
+            return case.measure(bench, subject)
+        except VOID as failure:
+            reason = str(failure) or repr(failure)
+            print(f"void: {case.name} of {subject}: {reason}", flush=True)
+            time.sleep(again)
+    results.skipped[case.name] = f"void {ATTEMPTS} times: {reason.splitlines()[0][:120]}"
+    return None
 
 
 def origin_head_room(bench, given):
@@ -149,6 +170,8 @@ def main():
         print(f"written: loadtest/results/{name}.md and .json")
         if given.publish:
             publish(facts, results, name)
+    if any(reason.startswith("void") for reason in results.skipped.values()):
+        sys.exit("loadtest: some cases are void")
 
 
 def publish(facts, results, name):
@@ -166,5 +189,5 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()
-    except (checks.Unfair, generators.Failed) as failure:
+    except VOID as failure:
         sys.exit(f"loadtest: void: {failure}")
