@@ -101,7 +101,7 @@ class Workers(Case):
 
 
 class Records(Case):
-    """The same program, built without keeping records."""
+    """The same program, built with the feature `unrecorded`."""
 
     name, title = "records", "1 KB JSON: with records against without"
     more = (("per_second", "requests/s"),)

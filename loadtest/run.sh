@@ -17,9 +17,18 @@ if [ "$(nproc)" -lt 2 ]; then
     exit 1
 fi
 ulimit -n "$(ulimit -Hn)"
-program=${CARGO_TARGET_DIR:-target}/dist/icpgate
+target=${CARGO_TARGET_DIR:-target}
+given=(--program "$target/dist/icpgate")
 case " $* " in
     *' --program'*) ;;
-    *) cargo build --locked --profile dist ;;
+    *' --quick '* | *' --cases '*) cargo build --locked --profile dist ;;
+    *)
+        # The same program without records, to tell what they cost; the one that is shipped is built last.
+        mkdir -p "$target/loadtest"
+        cargo build --locked --profile dist --features unrecorded
+        cp "$target/dist/icpgate" "$target/loadtest/icpgate-unrecorded"
+        given+=(--without-records "$target/loadtest/icpgate-unrecorded")
+        cargo build --locked --profile dist
+        ;;
 esac
-exec python3 loadtest/run.py --program "$program" "$@"
+exec python3 loadtest/run.py "${given[@]}" "$@"
