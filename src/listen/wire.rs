@@ -18,8 +18,10 @@ use super::transport::Transport;
 const GATHER: usize = 16 * 1024;
 /// What TLS makes of a large write at once, in bytes: as much leaves in one system call.
 const RECORDS: usize = 256 * 1024;
-/// Where whatever is written leaves anew, the room for it is this at least.
-const OUTPUT: usize = 4096;
+/// The room for what is gathered, at first: a head and a small body.
+const OUTPUT: usize = 2048;
+/// What is larger is written from where it stands.
+const COPIED: usize = 2048;
 
 /// A transport with its input and output.
 #[derive(Debug)]
@@ -27,10 +29,12 @@ pub struct Wire {
     transport: Transport,
     /// What was read and not yet used.
     pub input: BytesMut,
-    /// What is gathered. Whoever appends more than a head's length uses [`Wire::write`].
-    pub output: BytesMut,
-    /// What is written after the output, without being copied.
+    /// What is gathered: first this,
+    output: BytesMut,
+    /// then this, which is not copied,
     large: Bytes,
+    /// then this.
+    tail: BytesMut,
     /// The transport was given bytes that it may still hold.
     unflushed: bool,
 }
@@ -39,7 +43,8 @@ impl Wire {
     /// A wire on which `input` has already been read.
     pub fn new(mut transport: Transport, input: BytesMut) -> Self {
         transport.gather_records(RECORDS);
-        Self { transport, input, output: BytesMut::new(), large: Bytes::new(), unflushed: false }
+        let (output, large, tail) = (BytesMut::new(), Bytes::new(), BytesMut::new());
+        Self { transport, input, output, large, tail, unflushed: false }
     }
 
     /// What carries the bytes.
@@ -83,25 +88,42 @@ impl Wire {
         .await
     }
 
-    /// Room for a head in the output.
-    pub fn output_for_head(&mut self) -> &mut BytesMut {
-        self.output.reserve(OUTPUT);
-        &mut self.output
+    /// The end of what is gathered, to append little to: a head, what stands around a chunk.
+    pub fn output(&mut self) -> &mut BytesMut {
+        // The parts leave in their order, and a part may have left before the next.
+        let is_first = self.large.is_empty() && self.tail.is_empty();
+        let end = if is_first { &mut self.output } else { &mut self.tail };
+        if end.capacity() == 0 {
+            end.reserve(OUTPUT);
+        }
+        end
     }
 
-    /// Appends `bytes` to the output; writes it out where it is as much as a record.
+    /// Appends `bytes` to what is gathered, and writes it out where it is more than a record.
     pub async fn write(&mut self, bytes: Bytes) -> io::Result<()> {
-        if self.output.len() + bytes.len() <= GATHER {
-            self.output.extend_from_slice(&bytes);
+        let gathered = self.output.len() + self.large.len() + self.tail.len();
+        let fits = gathered + bytes.len() <= GATHER;
+        if fits && bytes.len() <= COPIED {
+            self.output().extend_from_slice(&bytes);
             return Ok(());
         }
+        if !self.large.is_empty() || !self.tail.is_empty() {
+            poll_fn(|cx| self.poll_write_out(cx)).await?;
+        }
         self.large = bytes;
+        if fits {
+            return Ok(());
+        }
         poll_fn(|cx| self.poll_write_out(cx)).await
     }
 
-    /// Whether there is something to flush.
+    /// Whether there is nothing to flush.
     pub fn is_flushed(&self) -> bool {
-        self.output.is_empty() && self.large.is_empty() && !self.unflushed
+        self.is_written_out() && !self.unflushed
+    }
+
+    fn is_written_out(&self) -> bool {
+        self.output.is_empty() && self.large.is_empty() && self.tail.is_empty()
     }
 
     /// Writes out everything.
@@ -121,26 +143,26 @@ impl Wire {
 
     /// Hands everything to the transport.
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { transport, output, large, .. } = self;
-        let mut transport = Pin::new(transport);
-        while !output.is_empty() || !large.is_empty() {
-            let written = if large.is_empty() {
-                ready!(transport.as_mut().poll_write(cx, output))?
-            } else if output.is_empty() {
-                ready!(transport.as_mut().poll_write(cx, large))?
+        while !self.is_written_out() {
+            let Self { transport, output, large, tail, unflushed, .. } = self;
+            let transport = Pin::new(transport);
+            let written = if large.is_empty() && tail.is_empty() {
+                ready!(transport.poll_write(cx, output))?
             } else {
-                let slices = [IoSlice::new(output), IoSlice::new(large)];
-                ready!(transport.as_mut().poll_write_vectored(cx, &slices))?
+                let slices = [IoSlice::new(output), IoSlice::new(large), IoSlice::new(tail)];
+                ready!(transport.poll_write_vectored(cx, &slices))?
             };
             if written == 0 {
                 return Poll::Ready(Err(ErrorKind::WriteZero.into()));
             }
+            *unflushed = true;
             let of_output = written.min(output.len());
+            let of_large = (written - of_output).min(large.len());
             output.advance(of_output);
-            large.advance(written - of_output);
-            self.unflushed = true;
+            large.advance(of_large);
+            tail.advance(written - of_output - of_large);
         }
-        *large = Bytes::new();
+        self.large = Bytes::new();
         Poll::Ready(Ok(()))
     }
 
@@ -149,8 +171,8 @@ impl Wire {
         if self.input.is_empty() {
             self.input = BytesMut::new();
         }
-        if self.output.is_empty() {
-            self.output = BytesMut::new();
+        if self.is_written_out() {
+            (self.output, self.tail) = (BytesMut::new(), BytesMut::new());
         }
     }
 
@@ -166,5 +188,60 @@ impl Wire {
         let mut first = [0];
         let mut buffer = ReadBuf::new(&mut first);
         Pin::new(&mut self.transport).poll_read(&mut cx, &mut buffer).is_pending()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// What arrives of writes of those lengths, with a byte appended after each, and how much was sent.
+    async fn arrives(lengths: &[usize]) -> (Vec<u8>, Vec<u8>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (socket, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let mut wire = Wire::new(Transport::Tcp(socket.expect("a connection")), BytesMut::new());
+        let (mut other, _) = accepted.expect("a connection");
+        let reading = tokio::spawn(async move {
+            let mut all = Vec::new();
+            // Slowly, so that writes end within a part.
+            let mut part = vec![0; 7000];
+            loop {
+                match other.read(&mut part).await.expect("bytes") {
+                    0 => return all,
+                    read => all.extend_from_slice(&part[..read]),
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        let mut sent = Vec::new();
+        for (number, length) in lengths.iter().enumerate() {
+            let bytes: Vec<u8> = (0..*length).map(|place| (number + place) as u8).collect();
+            sent.extend_from_slice(&bytes);
+            wire.write(Bytes::from(bytes)).await.expect("written");
+            wire.output().extend_from_slice(b"|");
+            sent.push(b'|');
+        }
+        wire.flush().await.expect("flushed");
+        assert!(wire.is_flushed());
+        drop(wire);
+        (reading.await.expect("all"), sent)
+    }
+
+    #[tokio::test]
+    async fn what_is_written_arrives_in_its_order() {
+        for lengths in [
+            &[10, 20][..],
+            &[3000, 10, 3000, 10, 14_000],
+            &[10_000, 300, 20],
+            &[16_384, 1, 16_383, 2048, 2049],
+            &[1_000_000, 5, 3_000_000, 2500, 2_000_000],
+        ] {
+            let (arrived, sent) = arrives(lengths).await;
+            assert!(arrived == sent, "{lengths:?}");
+        }
     }
 }

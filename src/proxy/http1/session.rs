@@ -128,13 +128,13 @@ impl Session {
 
     /// Tells a client that waits for it to send the body.
     pub(in crate::proxy) async fn write_continue(&mut self) -> Result<(), ClientFailure> {
-        self.wire.output_for_head().put_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        self.wire.output().put_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         self.flush().await
     }
 
     /// Writes the head of an answer; `end` when no body follows. An informational one is not the answer.
     pub(in crate::proxy) fn write_head(&mut self, head: &ResponseHead, end: bool) {
-        let out = self.wire.output_for_head();
+        let out = self.wire.output();
         encode::status_line(head.status, out);
         encode::fields(&head.headers, out);
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -144,7 +144,7 @@ impl Session {
         } else if !head.status.is_informational() {
             self.frame(&head.headers, end);
         }
-        self.wire.output.put_slice(b"\r\n");
+        self.wire.output().put_slice(b"\r\n");
     }
 
     /// Frames a body by its length where there is one, else in chunks, else (HTTP/1.0) by the end of the
@@ -160,7 +160,7 @@ impl Session {
             _ if self.head.version == Version::HTTP_11 => Answer::Chunked,
             _ => Answer::UntilClose,
         };
-        let out = &mut self.wire.output;
+        let out = self.wire.output();
         match self.answer {
             Answer::Chunked => encode::field(&header::TRANSFER_ENCODING, b"chunked", out),
             Answer::UntilClose => self.persistence = Persistence::Closed,
@@ -185,13 +185,13 @@ impl Session {
                 Some(rest) => *left = rest,
                 None => return Err(ClientFailure::Gone),
             },
-            Answer::Chunked => encode::chunk_begin(bytes.len(), &mut self.wire.output),
+            Answer::Chunked => encode::chunk_begin(bytes.len(), self.wire.output()),
             Answer::UntilClose => {}
             Answer::Awaited | Answer::Whole => return Err(ClientFailure::Gone),
         }
         let pace = within(self.write_limit, self.wire.write(bytes)).await?;
         if self.answer == Answer::Chunked {
-            self.wire.output.put_slice(encode::CHUNK_END);
+            self.wire.output().put_slice(encode::CHUNK_END);
         }
         Ok(pace)
     }
@@ -202,7 +202,7 @@ impl Session {
             Answer::Whole | Answer::Length(0) | Answer::UntilClose => {}
             Answer::Chunked => {
                 let wanted = fields::has_token(&self.head.headers, &header::TE, "trailers");
-                encode::last_chunk(trailers.filter(|_| wanted), &mut self.wire.output);
+                encode::last_chunk(trailers.filter(|_| wanted), self.wire.output());
             }
             Answer::Awaited | Answer::Length(_) => return Err(ClientFailure::Gone),
         }

@@ -68,7 +68,7 @@ impl Session {
             request::Framing::Length(_) => Upload::Plain,
             request::Framing::Chunked => Upload::Chunked,
         };
-        let out = self.wire.output_for_head();
+        let out = self.wire.output();
         encode::request_line(request.method(), request.target(), out);
         request.fields(|name, value| encode::field(name, value, out));
         match request.framing() {
@@ -88,7 +88,7 @@ impl Session {
         fields: &[(HeaderName, &str)],
     ) -> Result<(), UpstreamFailure> {
         self.method.clone_from(method);
-        let out = self.wire.output_for_head();
+        let out = self.wire.output();
         encode::request_line(method, target, out);
         for (name, value) in fields {
             encode::field(name, value.as_bytes(), out);
@@ -99,18 +99,18 @@ impl Session {
 
     pub(super) async fn send_body(&mut self, bytes: Bytes) -> Result<(), UpstreamFailure> {
         if self.upload == Upload::Chunked {
-            encode::chunk_begin(bytes.len(), &mut self.wire.output);
+            encode::chunk_begin(bytes.len(), self.wire.output());
         }
         self.wire.write(bytes).await?;
         if self.upload == Upload::Chunked {
-            self.wire.output.put_slice(encode::CHUNK_END);
+            self.wire.output().put_slice(encode::CHUNK_END);
         }
         Ok(self.wire.flush().await?)
     }
 
     pub(super) async fn finish_body(&mut self) -> Result<(), UpstreamFailure> {
         if self.upload == Upload::Chunked {
-            encode::last_chunk(None, &mut self.wire.output);
+            encode::last_chunk(None, self.wire.output());
         }
         self.upload = Upload::Whole;
         Ok(self.wire.flush().await?)
