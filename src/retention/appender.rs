@@ -32,6 +32,8 @@ const SEGMENT_AGE: Duration = Duration::from_secs(60 * 60);
 
 /// The age of a block at which it is signed.
 const SIGN_AFTER: Duration = Duration::from_secs(30);
+/// The age at which it is signed even where that means to wait for a sync.
+const SIGN_AT_LAST: Duration = Duration::from_secs(45);
 
 /// A time on both clocks.
 #[derive(Clone, Copy, Debug)]
@@ -160,8 +162,10 @@ impl Appender {
 
     /// Whether blocks are in no checkpoint that should be.
     pub(super) fn sign_due(&self, now: Instant) -> bool {
-        let is_due = |since| self.left_unsigned || now.saturating_duration_since(since) >= SIGN_AFTER;
-        self.unsigned_since.is_some_and(is_due)
+        self.unsigned_since.is_some_and(|since| {
+            let age = now.saturating_duration_since(since);
+            age >= SIGN_AT_LAST || (self.frames.is_empty() && (self.left_unsigned || age >= SIGN_AFTER))
+        })
     }
 
     /// Makes a block of the rows, if there are any.

@@ -102,6 +102,8 @@ struct Verification<'v> {
     /// The first block that is in none.
     unsigned: Option<BlockHead>,
     last: Option<BlockHead>,
+    /// When the last block was sealed that the first checkpoint covers.
+    first_signed: Option<i64>,
     unpacker: Unpacker,
     /// Set while it is open whether what stood before the oldest segment was deleted by the writer:
     /// the number of the first record that is left.
@@ -132,6 +134,7 @@ impl Verification<'_> {
             after_checkpoint: false,
             unsigned: None,
             last: None,
+            first_signed: None,
             unpacker: Unpacker::new()?,
             deleted_before: None,
             remains: VecDeque::new(),
@@ -283,6 +286,8 @@ impl Verification<'_> {
         self.position.signed = tree.size();
         self.after_checkpoint = true;
         self.unsigned = None;
+        let sealed = self.last.map_or(0, |last| last.sealed);
+        self.first_signed.get_or_insert(sealed);
         self.verdict.checkpoint = Some(String::from_utf8_lossy(note).into_owned());
         Ok(())
     }
@@ -314,7 +319,9 @@ impl Verification<'_> {
         if let Some(first_seq) = self.deleted_before {
             return Err(Reason::Deleted { first_seq }.into());
         }
-        if self.verdict.checkpoint.is_some() && !is_shown {
+        // Whoever writes shows a checkpoint once it is synced.
+        let may_be_shown_later = writing && self.first_signed.is_some_and(|sealed| !is_old(sealed));
+        if self.verdict.checkpoint.is_some() && !is_shown && !may_be_shown_later {
             return Err(Reason::NoCheckpoint.into());
         }
         if !last.is_end() && !writing && is_old(last.sealed) {

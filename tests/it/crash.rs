@@ -14,7 +14,7 @@ use crate::support::edge::{Edge, HOSTS, icpgate};
 
 const CLIENTS: usize = 4;
 /// More than a record may be missing after a kill, for a machine that is busy with other tests.
-const MISSING: Duration = Duration::from_secs(2);
+const MISSING: u64 = 250;
 
 /// What the clients of one life of the program know.
 #[derive(Default)]
@@ -25,10 +25,13 @@ struct Seen {
     synced_before: AtomicU64,
 }
 
-/// `CRASH_ROUNDS` in the environment asks for more rounds than the usual 50.
+/// `CRASH_ROUNDS` in the environment asks for more rounds than the usual 50, `CRASH_MISSING_MS` for
+/// another bound on how long before a kill an exchange may have ended that has no record.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_under_load_it_loses_nothing_that_was_synced_and_says_what_is_missing() {
-    let rounds = std::env::var("CRASH_ROUNDS").map_or(50, |rounds| rounds.parse().expect("a number"));
+    let asked = |name, usual| std::env::var(name).map_or(usual, |asked| asked.parse().expect("a number"));
+    let rounds: u64 = asked("CRASH_ROUNDS", 50);
+    let bound = Duration::from_millis(asked("CRASH_MISSING_MS", MISSING));
     let mut edge = Edge::builder().start().await;
     let (mut missing, mut oldest_missing, mut answered) = (0, Duration::ZERO, 0);
     for round in 1..=rounds {
@@ -44,7 +47,7 @@ async fn killed_under_load_it_loses_nothing_that_was_synced_and_says_what_is_mis
         for (path, at) in all.iter().filter(|(path, _)| !paths.contains(path.as_str())) {
             missing += 1;
             oldest_missing = oldest_missing.max(seen.1.duration_since(*at));
-            assert!(oldest_missing < MISSING, "{path} was answered {oldest_missing:?} before the kill");
+            assert!(oldest_missing <= bound, "{path} was answered {oldest_missing:?} before the kill");
         }
         edge.restart().await;
         assert_gap_and_proof(&edge, round, seqs.len()).await;
