@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::client::Target;
 use crate::support::edge::{Edge, Folder, run};
-use crate::support::origin::{Origin, Step, ok};
+use crate::support::netns::{Network, cut, network};
+use crate::support::origin::{Gate, Origin, Step, ok};
 use crate::support::pki::Authority;
 use crate::support::relay::Relay;
 use crate::support::{PATIENCE, eventually};
@@ -247,4 +248,40 @@ async fn what_the_way_to_a_server_does_is_shown() {
     assert_eq!(metrics.value(&format!("icpgate_upstream_retransmits_total{{{labels}}}")), 0.0);
     let tls = "icpgate_upstream_tls_seconds_count{link=\"cn2-gia\",origin=\"main\"}";
     assert_eq!(metrics.value(tls), 1.0);
+}
+
+#[tokio::test]
+async fn a_path_that_has_died_is_noticed_within_seconds() {
+    let network = network("long_haul::a_path_that_has_died_is_noticed_within_seconds").await;
+    if let Network::Passed = network {
+        return;
+    }
+    let gate = Gate::default();
+    let held = gate.clone();
+    let far = Origin::start(move |_| [vec![Step::Wait(held.clone())], ok("late")].concat()).await;
+    let origins = format!(
+        "  - {{name: main, region: offshore, scheme: http, servers: [\"{}\"], timeouts: {{connect: 500ms, first_byte: 60s}}}}\n",
+        far.address
+    );
+    let edge = Edge::builder().origins(&origins).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
+    far.until("it is asked", |seen| seen.len() == 1).await;
+    let to = far.address.to_string();
+    if let Network::Shared(why) = network {
+        println!(
+            "no network of its own ({why}): that the connection is probed is seen, not that it is given up"
+        );
+        let shown = run("ss", ["-tnoH", "state", "established", "dst", &to]).await;
+        assert!(shown.stdout.contains("timer:(keepalive,"), "{shown:?}");
+        gate.open();
+        assert_eq!(client.answer("GET").await.text(), "late");
+        return;
+    }
+    cut(far.address.port()).await;
+    let cut = Instant::now();
+    assert_eq!(client.answer("GET").await.status, 502);
+    let took = cut.elapsed();
+    println!("a path that died under a request was noticed after {took:?}");
+    assert!(took > Duration::from_secs(3) && took < Duration::from_secs(18), "{took:?}");
 }

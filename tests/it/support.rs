@@ -9,6 +9,7 @@ pub(crate) mod faketime;
 pub(crate) mod hello;
 pub(crate) mod http2_origin;
 pub(crate) mod message;
+pub(crate) mod netns;
 pub(crate) mod origin;
 pub(crate) mod peer;
 pub(crate) mod pki;

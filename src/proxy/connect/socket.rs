@@ -16,9 +16,10 @@ const PROBED_AFTER: Duration = Duration::from_secs(5);
 const PROBED_EVERY: Duration = Duration::from_secs(3);
 /// So many probes without an answer end it.
 const PROBES: u32 = 3;
-/// What was sent must be acknowledged within this time. A segment is sent some six times in it, so that
-/// heavy loss alone ends hardly any connection.
-const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(15);
+/// What was sent must be acknowledged within this time, and probes answered: the kernel looks at the next
+/// probe whether it is over. A segment is sent some six times in it, so that heavy loss alone ends hardly any
+/// connection.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(13);
 
 /// Connects to `address`. A congestion control that the kernel does not offer is done without, which the
 /// configuration was warned of.
@@ -36,4 +37,25 @@ pub(super) async fn connect(address: SocketAddr, congestion: Option<Arc<str>>) -
     // Not earlier, since it would bound the time to connect, which the origin's own timeout does.
     SockRef::from(&stream).set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN))?;
     Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_is_set_as_promised() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // A congestion control that there is not is done without.
+        let connected = connect(listener.local_addr().unwrap(), Some("nonsense".into())).await.unwrap();
+        assert!(connected.nodelay().unwrap());
+        let set = SockRef::from(&connected);
+        assert!(set.keepalive().unwrap());
+        let probed = set.tcp_keepalive_time().unwrap()
+            + set.tcp_keepalive_interval().unwrap() * set.tcp_keepalive_retries().unwrap();
+        assert!(probed <= Duration::from_secs(15), "{probed:?}");
+        assert_eq!(set.tcp_user_timeout().unwrap(), Some(Duration::from_secs(13)));
+    }
 }
