@@ -18,7 +18,11 @@ use icpgate::gate::{
 };
 use icpgate::hostname::{HostPattern, HostTable, Hostname};
 use icpgate::listen::hello::{HelloReader, Progress};
-use icpgate::origin::OriginId;
+use icpgate::origin::balance::{Draw, Known, pick};
+use icpgate::origin::first_bytes::FirstBytes;
+use icpgate::origin::health::ServerHealth;
+use icpgate::origin::load::Load;
+use icpgate::origin::{OriginId, Server, ServerHost};
 use icpgate::rewrite::{Charset, Footer, Injector};
 use icpgate::route::{Asked, ClientRegions, Matcher, PathMatch, Residency, Route, Routes};
 use ipnet::IpNet;
@@ -165,6 +169,47 @@ fn region(criterion: &mut Criterion) {
     }
 }
 
+/// The server of a request, as each request asks for it.
+fn choice(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("choice");
+    let now = Duration::from_secs(100);
+    for count in [1, 3, 16] {
+        let server = |port| Server {
+            host: ServerHost::Address([10, 0, 0, 1].into()),
+            port,
+            weight: u32::from(port),
+            backup: false,
+            link: "default".into(),
+        };
+        let servers: Vec<Server> = (1..=count).map(server).collect();
+        let states: Vec<(ServerHealth, Load)> = servers.iter().map(|_| Default::default()).collect();
+        for (_, load) in &states {
+            load.answered(Duration::from_millis(30), now);
+        }
+        let known = |place: usize| {
+            let (health, load) = states.get(place)?;
+            Some(Known { server: servers.get(place)?, health, load, tier: 0 })
+        };
+        let mut turn: usize = 0;
+        group.bench_function(BenchmarkId::new("server_of", count), |bencher| {
+            bencher.iter(|| {
+                turn = turn.wrapping_add(1);
+                let random = turn.wrapping_mul(0x9e37_79b9);
+                pick(servers.len(), known, Draw { max_in_flight: 4096, turn, random, now })
+            });
+        });
+    }
+    let measured = FirstBytes::default();
+    let mut nth: u32 = 0;
+    group.bench_function("first_byte_kept", |bencher| {
+        bencher.iter(|| {
+            nth = nth.wrapping_add(7919) % 100_000;
+            measured.answered(Duration::from_micros(nth.into()), now);
+        });
+    });
+    group.bench_function("first_byte_p95", |bencher| bencher.iter(|| measured.observed(black_box(now)).p95));
+}
+
 /// A page of at least so many bytes, made of these parts in turn.
 fn page(bytes: usize, parts: &[&str]) -> Bytes {
     let mut page = String::from("<!DOCTYPE html><html><head><meta charset=\"utf-8\"></head><body>\n");
@@ -232,6 +277,6 @@ fn footer(criterion: &mut Criterion) {
 criterion_group! {
     name = hot_paths;
     config = Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
-    targets = decision, hello_to_verdict, route, region, footer
+    targets = decision, hello_to_verdict, route, region, choice, footer
 }
 criterion_main!(hot_paths);

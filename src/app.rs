@@ -31,7 +31,7 @@ use crate::listen::limits::Admission;
 use crate::listen::set::{ListenerSet, Standing};
 use crate::listen::{Edge, Phase};
 use crate::metrics::Metrics;
-use crate::proxy::{Proxy, Upstreams, checks, upkeep};
+use crate::proxy::{Proxy, Upstreams, checks, links, upkeep};
 use crate::retention::Store;
 use crate::snapshot::{self, Snapshots};
 use crate::tls::Tickets;
@@ -103,6 +103,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), NotStarted> {
     let reload = reload::Reload::new(file, Arc::clone(&edge), tickets, log, built.files);
     let reloading = reload.start(signals.hangup).context("no thread for reloading")?;
     let checking = tokio::spawn(checks::run(Arc::clone(&edge), Arc::clone(&upstreams)));
+    let judging = tokio::spawn(links::run(Arc::clone(&edge), Arc::clone(&upstreams)));
     let keeping_up = tokio::spawn(upkeep::run(Arc::clone(&edge), Arc::clone(&upstreams)));
     let mut binding =
         bind::Binding::new(ListenerSet::new(acceptor, loops), Arc::clone(&edge), upstreams, standing);
@@ -120,6 +121,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), NotStarted> {
     notify(&[NotifyState::Stopping]);
     reloading.cancel();
     checking.abort();
+    judging.abort();
     keeping_up.abort();
     binding.close().await;
     tasks.close();

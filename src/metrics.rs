@@ -62,6 +62,12 @@ pub struct Metrics {
     pub upstream_preconnects: IntCounterVec,
     /// By origin: requests sent again.
     pub retries: IntCounterVec,
+    /// By origin and who answered first.
+    pub hedges: IntCounterVec,
+    /// 1 while a link that costs more is used in place of the others. By origin and link.
+    pub link_in_use: IntGaugeVec,
+    /// By origin and link: how often that has changed.
+    pub link_switches: IntCounterVec,
     /// By origin: requests that found every server with as many as it may have.
     pub upstream_overflow: IntCounterVec,
     /// By origin and server.
@@ -203,6 +209,24 @@ impl Metrics {
                 "Requests that were sent again to another server.",
                 &["origin"],
             )?,
+            hedges: counters(
+                register,
+                "icpgate_hedged_requests_total",
+                "Requests that were sent to a second server as well, by which of them answered first.",
+                &["origin", "winner"],
+            )?,
+            link_in_use: gauges(
+                register,
+                "icpgate_link_in_use",
+                "1 while a metered link is used in place of the others.",
+                &["origin", "link"],
+            )?,
+            link_switches: counters(
+                register,
+                "icpgate_link_switches_total",
+                "How often a metered link came into use or went out of it.",
+                &["origin", "link"],
+            )?,
             upstream_overflow: counters(
                 register,
                 "icpgate_upstream_overflow_total",
@@ -288,6 +312,14 @@ impl Metrics {
             }
             self.retries.with_label_values(&[&*state.origin.name]);
             self.upstream_overflow.with_label_values(&[&*state.origin.name]);
+            for link in state.links.iter().filter(|link| link.metered.is_some()) {
+                let labels = [&*state.origin.name, &*link.name];
+                self.link_in_use.with_label_values(&labels).set(link.look().standing.in_use.into());
+                self.link_switches.with_label_values(&labels);
+            }
+            for winner in ["first", "second", "nobody"] {
+                self.hedges.with_label_values(&[&*state.origin.name, winner]);
+            }
             for server in &state.origin.servers {
                 self.upstream_connect.with_label_values(&[&*state.origin.name, &*server.link]);
                 self.upstream_first_byte.with_label_values(&[&*state.origin.name, &*server.link]);

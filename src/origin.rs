@@ -4,10 +4,12 @@
 //! is [`health`]'s. None of them knows a socket.
 
 pub mod balance;
+pub mod first_bytes;
 pub mod health;
+pub mod links;
 pub mod load;
 pub mod measured;
-mod memory;
+pub mod metered;
 pub mod retry;
 
 use std::ops::RangeInclusive;
@@ -17,7 +19,8 @@ use std::time::Duration;
 
 use crate::hostname::Hostname;
 
-pub use memory::Memory;
+pub use links::Links;
+pub use metered::Metered;
 pub use retry::Retries;
 
 /// An origin's place in the configuration.
@@ -45,6 +48,10 @@ pub struct Origin {
     pub retries: Retries,
     /// What its servers are asked all the time, to see whether they are well.
     pub health: Option<HealthCheck>,
+    /// When a request that waits for its answer is sent to another server too.
+    pub hedge_after: Option<HedgeAfter>,
+    /// Those of its links that cost more than the others.
+    pub metered: Vec<(Arc<str>, Metered)>,
     /// The most requests that one of its servers has at once, those that wait for a connection to it
     /// included.
     pub max_in_flight: u32,
@@ -52,6 +59,15 @@ pub struct Origin {
     pub pool: Pool,
     /// How connections to them share the way with others; `None` as the system does.
     pub congestion: Option<Arc<str>>,
+}
+
+/// When a request is sent a second time, because the first answer takes long.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HedgeAfter {
+    /// When it takes longer than nineteen in twenty did of late.
+    P95,
+    /// After this long.
+    Time(Duration),
 }
 
 /// What is done all the time to see whether a server is well.

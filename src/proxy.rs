@@ -13,6 +13,7 @@ mod downstream;
 mod exchange;
 mod http1;
 mod http2;
+pub mod links;
 mod pump;
 mod request;
 mod response;

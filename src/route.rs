@@ -132,6 +132,19 @@ impl Matcher {
         let clients = self.clients.is_none() || self.clients == other.clients;
         path && methods && clients && self.headers.iter().all(|header| other.headers.contains(header))
     }
+
+    /// Whether every request that this matcher is for is one that some of `others` are for: each of its
+    /// methods may be taken by another of them.
+    pub fn is_covered_by<'m>(&self, others: impl Iterator<Item = &'m Self> + Clone) -> bool {
+        let taken = |methods| {
+            let narrowed = Self { methods, ..self.clone() };
+            others.clone().any(|other| other.covers(&narrowed))
+        };
+        match self.methods.as_slice() {
+            [] => taken(Vec::new()),
+            methods => methods.iter().all(|method| taken(vec![method.clone()])),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -205,6 +218,14 @@ mod tests {
         assert!(!prefix("/pay").covers(&prefix("/payments")));
         let post = Matcher { methods: vec![Method::POST], ..prefix("/") };
         assert!(!post.covers(&prefix("/pay")));
+        let get = Matcher { methods: vec![Method::GET], ..prefix("/pay") };
+        let both = Matcher { methods: vec![Method::GET, Method::POST], ..prefix("/pay/x") };
+        assert!(!post.covers(&both) && !get.covers(&both));
+        assert!(both.is_covered_by([&post, &get].into_iter()), "one takes the one, one the other");
+        assert!(
+            !both.is_covered_by([&post].into_iter())
+                && !prefix("/pay").is_covered_by([&post, &get].into_iter())
+        );
         assert!(prefix("/").covers(&post));
     }
 }

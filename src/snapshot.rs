@@ -28,7 +28,8 @@ use crate::origin::balance::{self, Draw, Known};
 use crate::origin::health::ServerHealth;
 use crate::origin::load::Load;
 use crate::origin::measured::Measured;
-use crate::origin::{Memory, Origin, OriginId};
+use crate::origin::retry::Budget;
+use crate::origin::{Links, Origin, OriginId};
 use crate::rewrite::Footers;
 use crate::route::ClientRegions;
 use crate::tls::Certificate;
@@ -81,8 +82,10 @@ pub struct OriginState {
     pub tls: Option<OriginTls>,
     /// Its servers, in the order of the configuration.
     pub servers: Vec<Arc<ServerState>>,
-    /// What requests to it have left behind.
-    pub memory: Arc<Memory>,
+    /// What is left for retries.
+    pub budget: Arc<Budget>,
+    /// The ways to its servers.
+    pub links: Links,
     turn: AtomicUsize,
 }
 
@@ -120,14 +123,22 @@ pub struct ServerState {
     pub measured: Measured,
 }
 
+/// One in so many requests goes over a link that is not preferred now, to see how it does.
+const LOOK: usize = 20;
+
 impl OriginState {
     /// The place of the server that is asked next at `now`, of those that are not `tried`.
     pub fn pick(&self, tried: impl Fn(usize) -> bool, now: Duration) -> Option<usize> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let look = turn.is_multiple_of(LOOK);
         let known = |place: usize| {
             let (server, state) = (self.origin.servers.get(place)?, self.servers.get(place)?);
-            (!tried(place)).then_some(Known { server, health: &state.health, load: &state.load })
+            let known = || {
+                let tier = self.links.tier(server, place, look);
+                Known { server, health: &state.health, load: &state.load, tier }
+            };
+            (!tried(place)).then(known)
         };
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let max_in_flight = self.origin.max_in_flight;
         balance::pick(
             self.servers.len(),

@@ -10,6 +10,7 @@ use crate::gate::{self, Filing, ListenerId, SiteId};
 use crate::listen::Edge;
 use crate::listen::set::{ListenerStanding, Standing};
 use crate::origin::Server;
+use crate::origin::links::{Look, OriginLink};
 use crate::snapshot::{OriginState, ServerState, Snapshot};
 
 /// Why the program is not ready; `None` while at least one listener is bound, and every permitted one is.
@@ -160,6 +161,23 @@ fn origin(state: &OriginState, now: Duration) -> Value {
         "name": &*state.origin.name,
         "region": state.origin.region.label(),
         "servers": servers.collect::<Vec<_>>(),
+        "links": state.links.iter().map(link).collect::<Vec<_>>(),
+    })
+}
+
+/// How a link does: figures of the last minute or two.
+fn link(link: &OriginLink) -> Value {
+    let Look { at, observed, standing } = link.look();
+    let is_metered = link.metered.is_some();
+    json!({
+        "name": &*link.name,
+        "metered": is_metered,
+        "in_use": !is_metered || standing.in_use,
+        "reason": is_metered.then(|| standing.reason.to_string()),
+        "seconds": standing.since.filter(|_| is_metered).map(|since| at.saturating_sub(since).as_secs()),
+        "answers": observed.answers,
+        "failures": observed.failures,
+        "first_byte_p95_ms": observed.p95.map(|p95| p95.as_millis()),
     })
 }
 

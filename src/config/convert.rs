@@ -3,6 +3,7 @@
 //! References between sections are resolved by the place in the file, so that a section with a
 //! problem of its own raises no others where it is referred to.
 
+mod links;
 mod listeners;
 mod origins;
 mod pool;
@@ -48,7 +49,11 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
     let listeners: Vec<_> = listener_items.iter().map(|item| listeners::listener(item, &claims)).collect();
     let origin_items = fields.get("origins").and_then(Value::items_or_none).unwrap_or_default();
     let origin_names = Names::of(&origin_items, "origin");
-    let origins: Vec<_> = origin_items.iter().map(|item| origins::origin(item, folder)).collect();
+    let mut origins: Vec<_> = origin_items.iter().map(|item| origins::origin(item, folder)).collect();
+    let links = or(fields.get("links"), Vec::new(), links::links);
+    if let Some(links) = &links {
+        links::assign(fields.get("links"), links, &mut origins);
+    }
     let site_items = fields.required("sites").and_then(Value::items_or_none).unwrap_or_default();
     let mut context = sites::Context::new(folder, &listener_names, &listeners, &origin_names, &origins);
     context.knows_clients = fields.get("client_regions").is_some();
@@ -60,6 +65,7 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
         resolver::warn_of_useless(resolver, &origins);
     }
     listeners::warn_of_lost_redirects(&listener_items, &listeners);
+    links?;
 
     Some(Config {
         file: file.to_owned(),

@@ -22,7 +22,7 @@ macro_rules! sections {
 
 sections! {
     ICPGATE = "icpgate.yaml": [
-        "node", "filings", "listeners", "sites", "origins", "client_regions", "resolver", "access_log",
+        "node", "filings", "listeners", "sites", "origins", "client_regions", "links", "resolver", "access_log",
         "admin", "log", "limits",
     ];
     LISTENER = "listeners[]": [
@@ -38,7 +38,7 @@ sections! {
     MATCH = "sites[].routes[].match": ["path", "path_exact", "method", "header", "clients"];
     ORIGIN = "origins[]": [
         "name", "region", "scheme", "server_name", "trust", "servers", "health", "timeouts", "retries",
-        "max_in_flight", "host", "proxy_protocol", "pool", "congestion",
+        "hedge_after", "max_in_flight", "host", "proxy_protocol", "pool", "congestion",
     ];
     SERVER = "origins[].servers[]": ["address", "weight", "backup", "link"];
     TIMEOUTS = "origins[].timeouts": ["connect", "first_byte", "idle"];
@@ -46,6 +46,7 @@ sections! {
     ORIGIN_HEALTH = "origins[].health": ["kind", "path", "expect", "interval"];
     RETRIES = "origins[].retries": ["attempts", "budget", "per_try"];
     RESOLVER = "resolver": ["servers"];
+    LINK = "links.*": ["first_byte", "failures", "prefer"];
     ACCESS_LOG = "access_log": ["directory", "retention", "reserve", "when_full", "redact_query"];
     ADMIN = "admin": ["address"];
     LOG = "log": ["format", "level"];

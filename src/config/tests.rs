@@ -447,6 +447,12 @@ fn routes() {
     }
     let covered = route("{origins: [app]}, {match: {path: /a}, origins: [app]}");
     check_text(Severity::Warning, &covered, "sites[0].routes[1]", "never reached: routes[0]");
+    let together = LEAST.replace(
+        "[{origins: [app]}]",
+        "[{match: {method: [GET]}, origins: [app]}, {match: {method: [POST]}, origins: [app]}, \
+         {match: {path: /a, method: [GET, POST]}, origins: [app]}, {origins: [app]}]",
+    );
+    check_text(Severity::Warning, &together, "sites[0].routes[2]", "never reached: those before it");
     let many = route(&vec!["{origins: [app]}"; 4097].join(", "));
     check_text(Severity::Fatal, &many, "sites[0].routes", "more than 4096");
 }
@@ -515,6 +521,36 @@ fn origins() {
     ] {
         let with = format!("scheme: http, health: {{{health}}}");
         fatal("scheme: http", &with, &format!("origins[0].health{place}"), message);
+    }
+    for (keys, message) in [
+        ("hedge_after: p99", "not `p95` or a duration"),
+        ("hedge_after: 0s", "may not be zero"),
+        ("retries: {attempts: 1}, hedge_after: p95", "no effect"),
+        ("retries: {budget: 0%}, hedge_after: 300ms", "no effect"),
+    ] {
+        fatal("scheme: http", &format!("scheme: http, {keys}"), "origins[0].hedge_after", message);
+    }
+    let two = "\"10.0.1.10:8080\", {address: \"10.0.1.11:8080\", link: dear}";
+    for (links, place, message) in [
+        ("{dear: {prefer: 20:00}}", ".dear.prefer", "no - between"),
+        ("{dear: {prefer: \"20:00-24:00\"}}", ".dear.prefer", "from 00:00 to 23:59"),
+        ("{dear: {prefer: [\"20:00-20:00\"]}}", ".dear.prefer[0]", "it ends when it begins"),
+        ("{dear: {failures: 5}}", ".dear.failures", "found 5"),
+        ("{dear: {first_byte: 0s}}", ".dear.first_byte", "zero"),
+        ("{dear: {}, other: {}}", ".other", "no origin has a server on this link"),
+        ("{dear: {}, default: {}}", ".dear", "no origin has a server on this link"),
+    ] {
+        let with = LEAST.replace("\"10.0.1.10:8080\"", two).replacen(
+            "filings:",
+            &format!("links: {links}\nfilings:"),
+            1,
+        );
+        let loaded = load_text(&with);
+        let found = loaded
+            .problems
+            .iter()
+            .any(|problem| problem.place == format!("links{place}") && problem.message.contains(message));
+        assert!(found, "{links}: {:?}", loaded.problems);
     }
     fatal("scheme: http", "scheme: http, max_in_flight: 0", "origins[0].max_in_flight", "number from 1");
     fatal("scheme: http", "scheme: http, server_name: a.cn", "origins[0].server_name", "no effect");

@@ -2,12 +2,14 @@
 //!
 //! Servers take turns by their weights; of the one whose turn it is and another one drawn at random,
 //! the one that is clearly less loaded is asked. A server that has as much as it may have is left out, one
-//! that has come back gets its share by and by, and a backup is asked only while no other can be.
+//! that has come back gets its share by and by, and one of a later tier is asked only while no
+//! other can be.
 
 use std::time::Duration;
 
 use super::Server;
 use super::health::{ServerHealth, WHOLE};
+use super::links::{TIERS, Tier};
 use super::load::Load;
 
 /// A server, and what is known of it.
@@ -19,6 +21,8 @@ pub struct Known<'s> {
     pub health: &'s ServerHealth,
     /// How busy it is.
     pub load: &'s Load,
+    /// Those of the lowest that may be tried go first.
+    pub tier: Tier,
 }
 
 impl Known<'_> {
@@ -49,10 +53,10 @@ pub struct Draw {
 /// The place of the server that is asked next, of the `count` that there are. `known` leaves out those
 /// that are not to be asked; it is called a few times for each.
 pub fn pick<'s>(count: usize, known: impl Fn(usize) -> Option<Known<'s>>, draw: Draw) -> Option<usize> {
-    [false, true].into_iter().find_map(|backup| {
+    (0..TIERS).find_map(|tier| {
         let fit = |place| {
             let one = known(place)?;
-            let fits = one.server.backup == backup
+            let fits = one.tier == tier
                 && one.health.may_be_tried(draw.now)
                 && one.load.has_room(draw.max_in_flight);
             fits.then_some(one)
@@ -131,6 +135,7 @@ mod tests {
                     server: self.servers.get(place)?,
                     health: self.health.get(place)?,
                     load: self.load.get(place)?,
+                    tier: if self.servers.get(place)?.backup { 2 } else { 0 },
                 };
                 (!tried.contains(&place)).then_some(known)
             };

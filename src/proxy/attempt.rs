@@ -3,6 +3,8 @@
 //! A request that could not be sent goes to the next server. One that was sent is sent again only if it
 //! may be repeated, nothing of its body has gone out, and the origin's attempts and budget allow it.
 
+mod hedge;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,20 +12,21 @@ use http::{Method, StatusCode};
 
 use super::Proxy;
 use super::candidates::{Candidate, Candidates};
-use super::connect::{ConnectionOrigin, Purpose, Target, Told, UpstreamConnection, Way};
+use super::connect::{ConnectionOrigin, Purpose, Speaks, Target, Told, UpstreamConnection, Way};
 use super::context::RequestContext;
 use super::downstream::Downstream;
 use super::exchange::After;
 use super::pump::{self, Ended, Page};
 use super::request::{Changes, Framing};
+use super::upstream::http2::Reached;
 use super::upstream::{Upstream, http1, http2};
 use crate::access::record::UpstreamFacts;
 use crate::config::Limits;
 use crate::origin::health::Fault;
-use crate::origin::{DEFAULT_LINK, ProxyProtocol, Timeouts};
+use crate::origin::{DEFAULT_LINK, Origin, ProxyProtocol, Timeouts};
 use crate::rewrite::{self, Ask};
 use crate::route::{Residency, Route};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{OriginState, Snapshot};
 
 /// How often a server may refuse one request for no fault of it before it is left.
 const REFUSALS: u32 = 2;
@@ -57,6 +60,34 @@ pub(super) struct Attempt<'a, 'd> {
     idempotent: bool,
     /// How many times it was sent in vain.
     in_vain: u32,
+}
+
+/// What is known of the way that a request is sent over.
+struct SentOver {
+    reached: Reached,
+    came_from: ConnectionOrigin,
+    /// How it is kept, for one that is not shared.
+    keeps: Option<Keeps>,
+}
+
+struct Keeps {
+    speaks: Speaks,
+    told: Option<Told>,
+}
+
+/// Makes a way to a server of `origin` ready for a request.
+fn open(origin: &Origin, way: Way) -> (Upstream, SentOver) {
+    let (reached, came_from) = (way.reached(), way.origin());
+    let (up, keeps) = match way {
+        Way::Http1(UpstreamConnection { wire, speaks, told, .. }) => {
+            (Upstream::Http1(http1::Session::new(wire)), Some(Keeps { speaks, told }))
+        }
+        Way::Http2(slot, _, _) => {
+            let session = http2::Session::new(slot, origin.scheme.uri(), origin.timeouts.connect);
+            (Upstream::Http2(Box::new(session)), None)
+        }
+    };
+    (up, SentOver { reached, came_from, keeps })
 }
 
 /// What came of asking one server.
@@ -137,7 +168,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
             return None;
         }
         let next = self.candidates.next().unwrap_or_else(|| broke_off.anew());
-        if !origin.memory.budget.spend(retries, self.proxy.upstreams.now()) {
+        if !origin.budget.spend(retries, self.proxy.upstreams.now()) {
             return None;
         }
         self.proxy.edge.metrics.retries.with_label_values(&[&*origin.origin.name]).inc();
@@ -147,18 +178,13 @@ impl<'a, 'd> Attempt<'a, 'd> {
     /// Sends the request to one server, over a kept connection if there is one.
     async fn send_to(&mut self, candidate: &Candidate<'a>) -> Result<Asked, StatusCode> {
         let origin = candidate.origin;
-        let told = match origin.origin.proxy_protocol {
-            ProxyProtocol::None => None,
-            ProxyProtocol::V2 => {
-                Some(Told::Client { client: self.context.client, destination: self.context.local() })
-            }
-        };
+        let told = self.told(origin);
         let target = Target { origin, place: candidate.place, told };
         let purpose = if self.framing == Framing::Tunnel { Purpose::Tunnel } else { Purpose::Answer };
         let mut kept = !candidate.anew;
         let mut refused = 0;
         if self.in_vain == 0 {
-            origin.memory.budget.earn(origin.origin.retries, candidate.since);
+            origin.budget.earn(origin.origin.retries, candidate.since);
         }
         loop {
             let way = tokio::select! {
@@ -166,7 +192,10 @@ impl<'a, 'd> Attempt<'a, 'd> {
                 () = self.down.is_reset() => return Ok(Asked::Over(After::Abort)),
                 way = self.proxy.upstreams.reach(&self.proxy.edge, target, purpose, kept) => way,
             };
-            let Ok(way) = way else { return Ok(Asked::Unreached) };
+            let Ok(way) = way else {
+                self.candidates.unreached(candidate);
+                return Ok(Asked::Unreached);
+            };
             // What fails once more is no matter of luck.
             let came_from = if kept { way.origin() } else { ConnectionOrigin::New };
             kept = false;
@@ -197,37 +226,60 @@ impl<'a, 'd> Attempt<'a, 'd> {
         }
     }
 
+    /// What the server is told of the client when a connection is made.
+    fn told(&self, origin: &OriginState) -> Option<Told> {
+        match origin.origin.proxy_protocol {
+            ProxyProtocol::None => None,
+            ProxyProtocol::V2 => {
+                Some(Told::Client { client: self.context.client, destination: self.context.local() })
+            }
+        }
+    }
+
     /// Sends the request over one connection, and brings back what is answered.
     async fn exchange(&mut self, candidate: &Candidate<'a>, way: Way) -> Ended {
         self.note(candidate, way.reached());
-        let origin = &candidate.origin.origin;
-        let changes =
-            Changes { host: &origin.host, framing: self.framing, ask: self.ask, scheme: self.scheme };
-        let exchange = pump::Exchange {
+        let (up, sent_over) = open(&candidate.origin.origin, way);
+        if let Some(after) = self.hedge_after(candidate) {
+            // Seldom, and larger than the rest.
+            return Box::pin(self.hedged(candidate, up, sent_over, after)).await;
+        }
+        let (exchange, changes) = (self.exchange_with(candidate), self.changes(candidate));
+        let ended = pump::run(exchange, changes, up, self.down, self.context).await;
+        self.finish(candidate, sent_over, ended)
+    }
+
+    /// What an exchange with that server goes by.
+    fn exchange_with(&self, candidate: &Candidate<'a>) -> pump::Exchange<'a> {
+        let timeouts = candidate.origin.origin.timeouts;
+        pump::Exchange {
             site: self.page,
             path: self.path,
-            timeouts: Timeouts { first_byte: self.first_byte(candidate), ..origin.timeouts },
+            timeouts: Timeouts { first_byte: self.first_byte(candidate), ..timeouts },
             limits: self.limits,
             framing: self.framing,
-        };
-        let (up, keeps) = match way {
-            Way::Http1(UpstreamConnection { wire, speaks, address, local, origin, told }) => {
-                let keeps = move |wire| UpstreamConnection { wire, speaks, address, local, origin, told };
-                (Upstream::Http1(http1::Session::new(wire)), Some(keeps))
-            }
-            Way::Http2(slot, _, _) => {
-                let session = http2::Session::new(slot, origin.scheme.uri(), origin.timeouts.connect);
-                (Upstream::Http2(Box::new(session)), None)
-            }
-        };
-        let mut ended = pump::run(exchange, changes, up, self.down, self.context).await;
+        }
+    }
+
+    /// What is changed of the request for that server.
+    fn changes(&self, candidate: &Candidate<'a>) -> Changes<'a> {
+        let (framing, ask, scheme) = (self.framing, self.ask, self.scheme);
+        Changes { host: &candidate.origin.origin.host, framing, ask, scheme }
+    }
+
+    /// What an exchange tells of its server; its connection is kept where it may be.
+    fn finish(&mut self, candidate: &Candidate<'a>, sent_over: SentOver, mut ended: Ended) -> Ended {
         if let Ended::Whole(_) | Ended::Broken = ended {
             self.observe(candidate);
         }
         if let Ended::Whole(wire) = &mut ended
-            && let Some((wire, keeps)) = wire.take().zip(keeps)
+            && let Some((wire, keeps)) = wire.take().zip(sent_over.keeps)
         {
-            self.proxy.upstreams.keep(candidate.server, keeps(wire), &candidate.origin.origin);
+            let Keeps { speaks, told } = keeps;
+            let Reached { address, local } = sent_over.reached;
+            let origin = sent_over.came_from;
+            let connection = UpstreamConnection { wire, speaks, address, local, origin, told };
+            self.proxy.upstreams.keep(candidate.server, connection, &candidate.origin.origin);
         }
         ended
     }
@@ -238,13 +290,13 @@ impl<'a, 'd> Attempt<'a, 'd> {
         let may_be_repeated = self.idempotent
             && self.framing == Framing::None
             && self.in_vain + 1 < retries.attempts
-            && candidate.origin.memory.budget.has_one(retries);
+            && candidate.origin.budget.has_one(retries);
         let per_try = retries.per_try.filter(|_| may_be_repeated);
         per_try.map_or(timeouts.first_byte, |per_try| per_try.min(timeouts.first_byte))
     }
 
     /// What the record says of where the request went.
-    fn note(&mut self, candidate: &Candidate<'_>, reached: http2::Reached) {
+    fn note(&mut self, candidate: &Candidate<'_>, reached: Reached) {
         let origin = &candidate.origin.origin;
         let link = origin.servers.get(candidate.place).map(|server| Arc::clone(&server.link));
         let facts = UpstreamFacts {

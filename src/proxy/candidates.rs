@@ -130,9 +130,38 @@ impl<'s> Candidates<'s> {
         Some(Candidate { id, origin, place, server, since, anew: false, _in_flight: in_flight })
     }
 
+    /// A server of the same origin that may be asked besides: another one, else the same once more.
+    pub(super) fn beside(&mut self, candidate: &Candidate<'s>) -> Option<Candidate<'s>> {
+        let Candidate { id, origin, place, server, .. } = *candidate;
+        let now = self.proxy.upstreams.now();
+        let backup = |place: usize| origin.origin.servers.get(place).map(|server| server.backup);
+        // Nobody is asked besides that is not to be asked without need.
+        let kind = |place: usize| (backup(place), origin.links.is_spared(place));
+        let (same, tried) = (kind(place), |place| self.tried.contains(id, place));
+        let other = origin.pick(|place| tried(place) || kind(place) != same, now);
+        match other.filter(|other| origin.servers.get(*other).is_some_and(|other| !other.health.is_ejected()))
+        {
+            Some(other) => self.take(id, origin, other, now),
+            None if server.health.is_ejected() => None,
+            None => self.take(id, origin, place, now).map(Candidate::anew),
+        }
+    }
+
+    /// A server has not answered after that long, and nobody waits for it any more.
+    pub(super) fn took_at_least(&self, candidate: &Candidate<'_>, time: Duration) {
+        let now = self.proxy.upstreams.now();
+        candidate.server.load.answered(time, now);
+        if let Some(link) = candidate.origin.links.to(candidate.place) {
+            link.first_bytes().answered(time, now);
+        }
+    }
+
     /// Holds a fault against a server. It is ejected for it only where another could serve instead.
     pub(super) fn blame(&self, candidate: &Candidate<'_>, fault: Fault) {
         let now = self.proxy.upstreams.now();
+        if fault == Fault::NoAnswer {
+            Self::unanswered(candidate, now);
+        }
         let others = allowed(self.snapshot, self.route)
             .flat_map(|(_, origin)| &origin.servers)
             .any(|other| !Arc::ptr_eq(other, candidate.server) && other.health.may_be_tried(now));
@@ -140,6 +169,17 @@ impl<'s> Candidates<'s> {
             let (origin, server) = (&candidate.origin.origin.name, &candidate.server.label);
             self.proxy.edge.metrics.origin_up.with_label_values(&[&**origin, &**server]).set(0);
             tracing::warn!(%origin, %server, ?fault, "is left alone for a while");
+        }
+    }
+
+    /// A server could not be connected to. Its own health knows that already.
+    pub(super) fn unreached(&self, candidate: &Candidate<'_>) {
+        Self::unanswered(candidate, self.proxy.upstreams.now());
+    }
+
+    fn unanswered(candidate: &Candidate<'_>, now: Duration) {
+        if let Some(link) = candidate.origin.links.to(candidate.place) {
+            link.first_bytes().failed(now);
         }
     }
 
@@ -154,6 +194,9 @@ impl<'s> Candidates<'s> {
         let now = self.proxy.upstreams.now();
         server.load.answered(first_byte, now);
         server.measured.first_byte.took(first_byte, now);
+        if let Some(link) = origin.links.to(*place) {
+            link.first_bytes().answered(first_byte, now);
+        }
         if status >= 500 {
             self.blame(candidate, Fault::ServerError);
         } else if server.health.succeeded(candidate.since, now) {

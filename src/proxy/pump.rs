@@ -110,15 +110,15 @@ pub(super) async fn run(
     down: &mut Downstream<'_>,
     context: &mut RequestContext,
 ) -> Ended {
-    let upload = if exchange.framing.has_body() { Upload::Open } else { Upload::Done };
+    let has_body = exchange.framing.has_body();
     let sent = up.send_head(&UpstreamRequest::new(down.head(), context, changes)).await;
     if let Err(UpstreamFailure::Unprocessed) = sent {
         return Ended::Unprocessed { sent_body: false };
     }
-    if sent.is_err() || (upload == Upload::Done && up.flush().await.is_err()) {
+    if sent.is_err() || (!has_body && up.flush().await.is_err()) {
         return Ended::Unanswered { sent_body: false };
     }
-    if upload == Upload::Open && request::expects_continue(down.head()) {
+    if has_body && request::expects_continue(down.head()) {
         // The server may say at once what it thinks of the head alone.
         if up.flush().await.is_err() {
             return Ended::Unanswered { sent_body: false };
@@ -127,32 +127,69 @@ pub(super) async fn run(
             return Ended::Broken;
         }
     }
-    let now = Instant::now();
-    let mut pump = Pump {
-        exchange,
-        up,
-        down,
-        context,
-        upload,
-        answer: Answer::Awaited,
-        sent: now,
-        uploaded: now,
-        answered: now,
-        sent_body: false,
-        trailers: None,
+    let mut pump = Pump::new(exchange, up, Instant::now(), down, context);
+    match pump.go_on().await {
+        Ok(()) => pump.whole().await,
+        Err(ended) => ended,
+    }
+}
+
+/// Goes on with an answer that has begun: with its first part, to a request without a body that was sent then.
+pub(super) async fn resume(
+    exchange: Exchange<'_>,
+    up: Upstream,
+    (first, sent): (Part, Instant),
+    down: &mut Downstream<'_>,
+    context: &mut RequestContext,
+) -> Ended {
+    let mut pump = Pump::new(exchange, up, sent, down, context);
+    let outcome = match pump.on_answer(first).await {
+        Ok(false) => pump.go_on().await,
+        Ok(true) => Ok(()),
+        Err(ClientFailure::Slow | ClientFailure::Gone) => Err(Ended::Broken),
     };
-    // Where the exchange is cut, the connection ends, or makes itself another one.
-    let mut deadline = std::mem::take(pump.down.deadline());
-    let outcome = pump.run(&mut deadline).await;
-    *pump.down.deadline() = deadline;
     match outcome {
         Ok(()) => pump.whole().await,
         Err(ended) => ended,
     }
 }
 
+impl<'p, 'd> Pump<'p, 'd> {
+    /// Of a request whose head was `sent`.
+    fn new(
+        exchange: Exchange<'p>,
+        up: Upstream,
+        sent: Instant,
+        down: &'p mut Downstream<'d>,
+        context: &'p mut RequestContext,
+    ) -> Self {
+        let upload = if exchange.framing.has_body() { Upload::Open } else { Upload::Done };
+        Self {
+            exchange,
+            up,
+            down,
+            context,
+            upload,
+            answer: Answer::Awaited,
+            sent,
+            uploaded: sent,
+            answered: sent,
+            sent_body: false,
+            trailers: None,
+        }
+    }
+
+    /// Until both sides have said all, with the timer of the client's connection.
+    async fn go_on(&mut self) -> Result<(), Ended> {
+        // Where the exchange is cut, the connection ends, or makes itself another one.
+        let mut deadline = std::mem::take(self.down.deadline());
+        let outcome = self.run(&mut deadline).await;
+        *self.down.deadline() = deadline;
+        outcome
+    }
+}
+
 impl Pump<'_, '_> {
-    /// Until both sides have said all.
     async fn run(&mut self, deadline: &mut Deadline) -> Result<(), Ended> {
         loop {
             let body_done = self.upload != Upload::Open && !matches!(self.answer, Answer::Tunnel);

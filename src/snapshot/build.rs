@@ -19,7 +19,7 @@ use crate::config::problem::{Problem, Severity};
 use crate::config::{self, Config, Loaded, Protocol, Site, Unreadable};
 use crate::gate::{CertificateNeed, Filings, Gate, ListenerGate, ListenerId, SiteGate, SiteId};
 use crate::hostname::{HostTable, Hostname};
-use crate::origin::{Origin, Scheme};
+use crate::origin::{Links, Origin, Scheme};
 use crate::rewrite::Footers;
 use crate::tls::roots::{Roots, http1_alone};
 use crate::tls::{Certificate, Tickets};
@@ -292,7 +292,8 @@ fn origin_state(
         origin: origin.clone(),
         tls,
         servers,
-        memory: before.map(|before| Arc::clone(&before.memory)).unwrap_or_default(),
+        budget: before.map(|before| Arc::clone(&before.budget)).unwrap_or_default(),
+        links: Links::new(origin, before.map(|before| &before.links)),
         turn: Default::default(),
     })
 }

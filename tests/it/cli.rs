@@ -453,7 +453,7 @@ async fn the_documented_example_works_as_it_is_written() {
 
 #[tokio::test]
 async fn keys_that_do_not_exist_yet_are_refused_as_unknown() {
-    let later = [("links: {}\n", "links"), ("    hedge_after: 300ms\n", "sites[0].routes[0].hedge_after")];
+    let later = [("http3: {}\n", "http3"), ("    hedge_after: 300ms\n", "sites[0].routes[0].hedge_after")];
     for (key, place) in later {
         let folder = Edge::builder().write();
         let config = if key.starts_with(' ') {

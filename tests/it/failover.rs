@@ -2,6 +2,8 @@
 
 mod circuit;
 mod flapping;
+mod hedging;
+mod links;
 mod paths;
 
 use std::collections::HashSet;

@@ -1,5 +1,7 @@
 //! Which shore a request goes to: by where its client is, and by where its route may lead.
 
+mod residency;
+
 use std::path::Path;
 
 use crate::support::edge::{Builder, Edge};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::pool::{congestion, pool};
-use super::resilience::{health, retries};
+use super::resilience::{health, hedge_after, retries};
 use super::{Value, or};
 use crate::config::reader::Fields;
 use crate::config::schema;
@@ -42,6 +42,10 @@ pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
     });
     let health = or(fields.get("health"), None, |value| health(value).map(Some));
     let retries = or(fields.get("retries"), Retries::default(), retries);
+    let hedge_after = or(fields.get("hedge_after"), None, |value| hedge_after(value).map(Some));
+    if retries.is_some_and(|retries| retries.attempts == 1 || retries.budget == 0) {
+        fields.useless("hedge_after", "it needs a second attempt and a budget in `retries`");
+    }
     let max_in_flight = or(fields.get("max_in_flight"), DEFAULT_MAX_IN_FLIGHT, |value| {
         value.count(1, 1_000_000)?.try_into().ok()
     });
@@ -59,6 +63,8 @@ pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
         proxy_protocol: proxy_protocol?,
         retries: retries?,
         health: health?,
+        hedge_after: hedge_after?,
+        metered: Vec::new(),
         max_in_flight: max_in_flight?,
         pool: pool?,
         congestion: congestion?,

@@ -1,4 +1,4 @@
-//! How an origin meets failures: `health` and `retries`.
+//! How an origin meets failures: `health`, `retries` and `hedge_after`.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -7,7 +7,8 @@ use super::listeners::path;
 use super::{Value, or};
 use crate::config::reader::Fields;
 use crate::config::schema;
-use crate::origin::{HealthCheck, Probe, Retries};
+use crate::config::units;
+use crate::origin::{HealthCheck, HedgeAfter, Probe, Retries};
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
 const DEFAULT_EXPECTED: RangeInclusive<u16> = 200..=399;
@@ -68,4 +69,16 @@ pub(super) fn retries(value: &Value<'_>) -> Option<Retries> {
         }
     }
     Some(Retries { attempts: attempts?, budget: budget?, per_try: per_try? })
+}
+
+/// `p95` or a time.
+pub(super) fn hedge_after(value: &Value<'_>) -> Option<HedgeAfter> {
+    value.parsed("`p95` or a duration", "p95 or 300ms", |text| match text {
+        "p95" => Ok(HedgeAfter::P95),
+        text => match units::duration(text) {
+            Ok(time) if time.is_zero() => Err("it may not be zero".to_owned()),
+            Ok(time) => Ok(HedgeAfter::Time(time)),
+            Err(error) => Err(error.to_string()),
+        },
+    })
 }

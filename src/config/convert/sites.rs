@@ -235,15 +235,17 @@ fn routes(list: &Value<'_>, context: &mut Context<'_>) -> Option<Vec<Route>> {
     let routes: Vec<_> = items.iter().map(|item| route(item, context)).collect();
     for (index, route) in routes.iter().enumerate() {
         let Some(route) = route else { continue };
-        let covers =
-            |before: &Option<Route>| before.as_ref().is_some_and(|b| b.matcher.covers(&route.matcher));
-        if let Some(before) = routes.iter().take(index).position(covers)
-            && let Some(item) = items.get(index)
-        {
-            item.warn(
-                format_args!("it is never reached: routes[{before}] takes all of it"),
-                "put it first".to_owned(),
-            );
+        let before = routes.iter().take(index);
+        let covers = |one: &Option<Route>| one.as_ref().is_some_and(|one| one.matcher.covers(&route.matcher));
+        let taken_by = match before.clone().position(covers) {
+            Some(one) => format!("routes[{one}] takes"),
+            None if route.matcher.is_covered_by(before.flatten().map(|one| &one.matcher)) => {
+                "those before it take".to_owned()
+            }
+            None => continue,
+        };
+        if let Some(item) = items.get(index) {
+            item.warn(format_args!("it is never reached: {taken_by} all of it"), "put it first".to_owned());
         }
     }
     routes.into_iter().collect()

@@ -1,5 +1,7 @@
 //! Headers whole, cut at every place, and crooked.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn told(text: &str) -> Source {
@@ -139,4 +141,50 @@ fn what_is_written_is_read_again() {
         write(address("[2001:db8::7]:43981"), address("[2001:db8::1]:443")),
         binary(PROXY, TCP_OVER_IPV6, &ipv6())
     );
+}
+
+/// Any header that a sender may write.
+fn header() -> impl Strategy<Value = (Vec<u8>, Source)> {
+    let ip = prop_oneof![any::<Ipv4Addr>().prop_map(IpAddr::from), any::<Ipv6Addr>().prop_map(IpAddr::from)];
+    let client = (ip, any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip, port));
+    let binary = (client.clone(), prop::collection::vec(any::<u8>(), 0..300)).prop_map(|(client, more)| {
+        let mut header = write(client, client);
+        header.extend_from_slice(&more);
+        let length = u16::try_from(header.len() - FIXED_BYTES).expect("a short header");
+        header[14..16].copy_from_slice(&length.to_be_bytes());
+        (header, super::client(client.ip(), client.port()))
+    });
+    let line = client.prop_map(|client| {
+        let (family, ip) = if client.is_ipv4() { ("TCP4", "192.0.2.1") } else { ("TCP6", "2001:db8::1") };
+        let line = format!("PROXY {family} {} {ip} {} 443\r\n", client.ip(), client.port());
+        (line.into_bytes(), super::client(client.ip(), client.port()))
+    });
+    prop_oneof![binary, line]
+}
+
+proptest! {
+    #[test]
+    fn a_header_is_whole_at_its_last_byte(
+        (header, source) in header(),
+        behind in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        for cut in 0..header.len() {
+            prop_assert_eq!(read(&header[..cut]), Progress::Wanting, "{} bytes", cut);
+        }
+        let length = header.len();
+        prop_assert_eq!(read(&[header, behind].concat()), Progress::Whole(source, length));
+    }
+
+    #[test]
+    fn what_a_beginning_decides_more_bytes_do_not_change(
+        (header, _) in header(),
+        at in any::<prop::sample::Index>(),
+        byte: u8,
+    ) {
+        let mut bytes = header;
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        let decided = (0..=bytes.len()).map(|length| read(&bytes[..length])).find(|one| *one != Progress::Wanting);
+        prop_assert_eq!(read(&bytes), decided.unwrap_or(Progress::Wanting));
+    }
 }

@@ -52,6 +52,11 @@ impl Gate {
         self.0.send_replace(true);
     }
 
+    /// Holds back what comes to it from now on.
+    pub(crate) fn close(&self) {
+        self.0.send_replace(false);
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         *self.0.borrow()
     }

@@ -1,0 +1,20 @@
+//! A header of the PROXY protocol is read alike whole and at every beginning, and what follows it is not
+//! looked at.
+
+#![no_main]
+
+use icpgate::listen::proxy_protocol::{Progress, read, write};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let whole = read(bytes);
+    let decided = (0..=bytes.len()).find(|length| read(&bytes[..*length]) != Progress::Wanting);
+    assert_eq!(decided.map_or(Progress::Wanting, |length| read(&bytes[..length])), whole);
+    if let Progress::Whole(source, length) = whole {
+        assert_eq!(decided, Some(length));
+        if let icpgate::listen::proxy_protocol::Source::Client(client) = source {
+            let again = write(client, client);
+            assert_eq!(read(&again), Progress::Whole(source, again.len()));
+        }
+    }
+});

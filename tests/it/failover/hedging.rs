@@ -1,0 +1,199 @@
+//! A request that takes long is sent to a second server, and the first answer wins.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::{HOST, SITES};
+use crate::support::client::Target;
+use crate::support::edge::Edge;
+use crate::support::origin::{Gate, Origin, Step, ok};
+use crate::support::relay::Relay;
+use crate::support::{PATIENCE, eventually};
+
+async fn edge_of(servers: &[std::net::SocketAddr], keys: &str) -> Edge {
+    let servers: Vec<String> = servers.iter().map(|server| format!("\"{server}\"")).collect();
+    let origins = format!(
+        "  - {{name: first, region: offshore, scheme: http, servers: [{}], {keys}}}\n",
+        servers.join(", ")
+    );
+    Edge::builder().sites(&SITES.replace("[first, second]", "[first]")).origins(&origins).start().await
+}
+
+async fn hedges(edge: &Edge, winner: &str) -> f64 {
+    edge.metric(&format!("icpgate_hedged_requests_total{{origin=\"first\",winner=\"{winner}\"}}")).await
+}
+
+/// Answers all but `/slow` at once; that one once the gate is open.
+async fn gated(name: &'static str, gate: &Gate) -> Origin {
+    let gate = gate.clone();
+    Origin::start(move |request| match request.target() {
+        "/slow" => [vec![Step::Wait(gate.clone())], ok(name)].concat(),
+        _ => ok(name),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_first_answer_wins_and_the_other_server_is_let_go() {
+    let (stuck, open) = (Gate::default(), Gate::default());
+    open.open();
+    let (slow, fast) = (gated("slow", &stuck).await, gated("fast", &open).await);
+    let edge = edge_of(&[slow.address, fast.address], "hedge_after: 100ms").await;
+    let mut http1 = Target::https(&edge).http1(HOST).await;
+    let mut http2 = Target::https(&edge).http2(HOST).await;
+    for _ in 0..4 {
+        for protocol in ["http/1.1", "h2"] {
+            let answer = match protocol {
+                "h2" => http2.get(HOST, "/slow").await,
+                _ => http1.get(HOST, "/slow").await,
+            };
+            assert_eq!(answer.text(), "fast", "{protocol}");
+            eventually("the slow server is let go", PATIENCE, async || (slow.open() == 0).then_some(()))
+                .await;
+        }
+    }
+    let met = slow.seen().len();
+    assert!(met > 0, "the slow one was asked");
+    assert!((hedges(&edge, "second").await - met as f64).abs() < 0.1);
+    let records = edge.records_where(8, |record| record["path"] == "/slow").await;
+    let fast = fast.address.to_string();
+    assert!(records.iter().all(|record| record["upstream_address"] == *fast && record["status"] == 200));
+}
+
+#[tokio::test]
+async fn what_changes_something_or_has_a_body_is_sent_once() {
+    let gate = Gate::default();
+    let (one, two) = (gated("one", &gate).await, gated("two", &gate).await);
+    let edge = edge_of(&[one.address, two.address], "hedge_after: 20ms").await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    for (method, body) in [("POST", "body"), ("PUT", "body"), ("DELETE", ""), ("GET", "body")] {
+        let before = one.seen().len() + two.seen().len();
+        client
+            .send(format!(
+                "{method} /slow HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            ))
+            .await;
+        let asked = || one.seen().len() + two.seen().len() - before;
+        eventually("it is sent", PATIENCE, async || (asked() > 0).then_some(())).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(asked(), 1, "{method} {body}");
+        gate.open();
+        assert_eq!(client.answer(method).await.status, 200);
+        gate.close();
+    }
+    assert!(hedges(&edge, "first").await + hedges(&edge, "second").await < 0.1);
+}
+
+#[tokio::test]
+async fn a_server_that_breaks_off_leaves_the_race_to_the_other() {
+    for which in ["first", "second"] {
+        let gate = Gate::default();
+        let (waiting, order) = (gate.clone(), Arc::new(AtomicUsize::new(0)));
+        let script = move |_: &crate::support::origin::Request| {
+            let turn = order.fetch_add(1, Ordering::Relaxed);
+            let breaks_off = (turn == 0) == (which == "first");
+            let end = if breaks_off { vec![Step::Reset] } else { ok("fine") };
+            // Nobody goes on before both are asked.
+            if turn == 1 && breaks_off { end } else { [vec![Step::Wait(waiting.clone())], end].concat() }
+        };
+        let server = Origin::start(script).await;
+        let edge = edge_of(&[server.address], "hedge_after: 50ms").await;
+        let mut client = Target::https(&edge).http1(HOST).await;
+        client.ask("GET", HOST, "/").await;
+        server.until("both are asked", |seen| seen.len() == 2).await;
+        gate.open();
+        assert_eq!(client.answer("GET").await.text(), "fine", "{which} breaks off");
+        assert_eq!(server.seen().len(), 2);
+        assert_eq!(server.connections(), 2, "over a connection of its own");
+    }
+}
+
+#[tokio::test]
+async fn slower_than_usual_is_what_nineteen_in_twenty_were_not() {
+    let (stuck, open) = (Gate::default(), Gate::default());
+    open.open();
+    let (slow, fast) = (gated("slow", &stuck).await, gated("fast", &open).await);
+    let edge = edge_of(&[slow.address, fast.address], "hedge_after: p95").await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    for _ in 0..60 {
+        assert_eq!(client.get(HOST, "/").await.status, 200);
+    }
+    for _ in 0..6 {
+        let asked = Instant::now();
+        assert_eq!(client.get(HOST, "/slow").await.text(), "fast");
+        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    }
+    assert!(hedges(&edge, "second").await >= 1.0);
+}
+
+/// How long each of so many requests took, sorted, over a way that loses segments.
+async fn over_loss(edge: &Edge, requests: usize) -> Vec<Duration> {
+    const CLIENTS: usize = 8;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = Target::https(edge).http1(HOST).await;
+        clients.push(tokio::spawn(async move {
+            let mut took = Vec::new();
+            for _ in 0..requests / CLIENTS {
+                let asked = Instant::now();
+                assert_eq!(client.get(HOST, "/").await.status, 200);
+                took.push(asked.elapsed());
+            }
+            took
+        }));
+    }
+    let mut all = Vec::new();
+    for client in clients {
+        all.extend(client.await.expect("answers"));
+    }
+    all.sort();
+    all
+}
+
+#[tokio::test]
+async fn hedging_cuts_the_tail_of_a_lossy_way_within_the_budget() {
+    const REQUESTS: usize = 400;
+    let (one, two) = (Origin::text("one").await, Origin::text("two").await);
+    let way = Duration::from_millis(10);
+    let (near, far) = (Relay::to(one.address, way).await, Relay::to(two.address, way).await);
+    for relay in [&near, &far] {
+        relay.loses(50);
+    }
+    let servers = [near.address, far.address];
+    let plain = over_loss(&edge_of(&servers, "retries: {budget: 20%}").await, REQUESTS).await;
+    let before = one.seen_count() + two.seen_count();
+    let edge = edge_of(&servers, "hedge_after: 60ms").await;
+    let hedged = over_loss(&edge, REQUESTS).await;
+    let sent = one.seen_count() + two.seen_count() - before;
+    let (first, second) = (hedges(&edge, "first").await, hedges(&edge, "second").await);
+    let at = |all: &[Duration], percent: usize| all[all.len() * percent / 100];
+    println!(
+        "5 % loss each way, {REQUESTS} requests: p50 {:?}, p95 {:?}, p99 {:?} alone; p50 {:?}, p95 {:?}, p99 {:?} hedged after 60 ms; \
+         {} sent twice ({second} won by the second)",
+        at(&plain, 50),
+        at(&plain, 95),
+        at(&plain, 99),
+        at(&hedged, 50),
+        at(&hedged, 95),
+        at(&hedged, 99),
+        first + second,
+    );
+    assert!(at(&plain, 95) >= Duration::from_millis(200), "{:?}", at(&plain, 95));
+    assert!(at(&hedged, 95) < at(&plain, 95) / 3 * 2, "{:?} {:?}", at(&hedged, 95), at(&plain, 95));
+    // A fifth of the traffic, and ten.
+    assert!(sent <= REQUESTS + REQUESTS / 5 + 10, "{sent}");
+}
+
+#[tokio::test]
+async fn hedging_ends_with_the_budget() {
+    let (one, two) = (Origin::text("one").await, Origin::text("two").await);
+    let way = Duration::from_millis(15);
+    let (near, far) = (Relay::to(one.address, way).await, Relay::to(two.address, way).await);
+    let edge = edge_of(&[near.address, far.address], "hedge_after: 1ms, retries: {budget: 5%}").await;
+    over_loss(&edge, 200).await;
+    let sent = hedges(&edge, "first").await + hedges(&edge, "second").await;
+    println!("of 200 requests, all slow, {sent} were sent twice");
+    assert!((10.0..=20.0).contains(&sent), "{sent}: ten, and one in twenty");
+}
