@@ -174,8 +174,11 @@ impl Reading {
             return Vec::new();
         }
         let before = &self.recent[self.recent.len().saturating_sub(LONGEST_PLACE)..];
-        let both = [before, &chunk[..chunk.len().min(LONGEST_PLACE)]].concat();
-        let found = self.charset.places(&both, footer).into_iter();
+        let after = &chunk[..chunk.len().min(LONGEST_PLACE)];
+        let mut both = [0; 2 * LONGEST_PLACE];
+        both[..before.len()].copy_from_slice(before);
+        both[before.len()..][..after.len()].copy_from_slice(after);
+        let found = self.charset.places(&both[..before.len() + after.len()], footer).into_iter();
         found
             .filter(|place| place.start < before.len() && place.end > before.len())
             .map(|place| self.read - before.len() + place.start)

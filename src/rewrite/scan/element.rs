@@ -42,7 +42,7 @@ impl Element {
     #[inline(always)]
     pub(super) fn named(bytes: &[u8], length: usize) -> Self {
         match bytes.first_chunk() {
-            Some(eight) if length <= 8 => {
+            Some(eight) if length <= 8 && eight[length - 1] != 0 => {
                 // Folded like this, what is no letter becomes none.
                 let word = u64::from_le_bytes(*eight) & (u64::MAX >> (64 - 8 * length));
                 Self::of_word(word | (word & LETTERS) >> 1)
@@ -180,7 +180,8 @@ impl Name {
             b"mi" | b"mo" | b"mn" | b"ms" | b"mtext" => Element::MathText,
             b"annotation-xml" => Element::AnnotationXml,
             b"plaintext" => Element::Plaintext,
-            name if name.len() <= 8 => Element::of_word(word_of(name)),
+            // Zeros behind a name would not tell in a word.
+            name if name.len() <= 8 && name.last() != Some(&0) => Element::of_word(word_of(name)),
             _ => Element::Other,
         }
     }
@@ -201,6 +202,7 @@ mod tests {
             ("bodyx", Element::Other),
             ("bod", Element::Other),
             ("b\0dy", Element::Other),
+            ("title\0\0\0", Element::Other),
             ("scripts!!", Element::Other),
             ("DIV", Element::Breakout),
             ("h1", Element::Breakout),
