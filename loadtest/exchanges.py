@@ -17,7 +17,7 @@ class Case(collections.namedtuple("Case", "requests begin ask")):
         for _ in range(max(5, self.requests // 8)):
             self.ask(shared, port)
         settle()
-        process.zero()
+        process.begin()
         for _ in range(self.requests):
             self.ask(shared, port)
         settle()

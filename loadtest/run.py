@@ -144,6 +144,9 @@ def facts_of(bench, results, given, load, origin, command):
         facts["origin"] = {"per_second": origin, "times": origin / most}
         if origin < HEAD_ROOM * most:
             facts["remarks"].append("the origin has too little head-room: requests per second are its own, not the proxies'")
+    late = results.of("p99", cases.OURS, "late_p99_ms") if "p99" in results.cases else []
+    if late and statistics.median(late) > 1:
+        facts["remarks"].append("the generator at a fixed rate was late itself: p99 says nothing")
     if load > 1 or bench.foreign and facts["foreign"]["median"] > 0.03:
         facts["remarks"].append("the machine was busy with other things: believe ratios rather than figures, and neither too much")
     return facts
