@@ -23,7 +23,10 @@ const BYTES: usize = 1024 * 1024;
 /// A record on its way.
 #[derive(Debug)]
 struct Entry {
+    /// Among those of its lane.
     number: u64,
+    /// Among those of all lanes.
+    turn: u64,
     /// In milliseconds.
     time: i64,
     connection: Arc<ConnectionFacts>,
@@ -41,6 +44,8 @@ pub(super) struct Lanes {
     new: Mutex<Vec<LaneEnd>>,
     /// Bytes of records that are not on a ring.
     apart: Arc<AtomicUsize>,
+    /// The turn of the next record, whichever lane it goes on.
+    turns: AtomicU64,
 }
 
 /// One thread's.
@@ -69,13 +74,18 @@ pub(super) struct LaneEnd {
 impl Lanes {
     /// `apart` counts the bytes of records that are not on a ring.
     pub(super) fn new(apart: Arc<AtomicUsize>) -> Self {
-        Self { own: ThreadLocal::new(), new: Mutex::default(), apart }
+        Self { own: ThreadLocal::new(), new: Mutex::default(), apart, turns: AtomicU64::new(0) }
     }
 
     /// Sends a record on the lane of this thread. Where there is no entry for it, its number is missing.
     pub(super) fn put(&self, record: &AccessRecord) {
         let lane = self.own.get_or(|| RefCell::new(self.open()));
-        lane.borrow_mut().put(record, &self.apart);
+        lane.borrow_mut().put(record, self.turns.fetch_add(1, Ordering::AcqRel), &self.apart);
+    }
+
+    /// Records with a lower turn are on their lanes, or about to be.
+    pub(super) fn turn(&self) -> u64 {
+        self.turns.load(Ordering::Acquire)
     }
 
     /// Hands lanes to the writer that are new.
@@ -101,17 +111,17 @@ impl Lanes {
 }
 
 impl Lane {
-    fn put(&mut self, record: &AccessRecord, apart: &AtomicUsize) {
+    fn put(&mut self, record: &AccessRecord, turn: u64, apart: &AtomicUsize) {
         let number = self.next;
         self.next += 1;
         // Not so with a slot: there is an entry for each.
         if !self.entries.is_full() {
-            self.send(number, record, apart);
+            self.send(number, turn, record, apart);
         }
         self.settled.store(self.next, Ordering::Release);
     }
 
-    fn send(&mut self, number: u64, record: &AccessRecord, apart: &AtomicUsize) {
+    fn send(&mut self, number: u64, turn: u64, record: &AccessRecord, apart: &AtomicUsize) {
         self.packed.pack(record, Clients::One);
         let (bytes, [own, referer]) = (self.packed.bytes(), self.packed.ends());
         let ends = [own as u32, referer as u32, bytes.len() as u32];
@@ -122,7 +132,7 @@ impl Lane {
         let time = record.time.as_millisecond();
         let connection = Arc::clone(&record.connection);
         // There is room: nobody else puts.
-        let _ = self.entries.push(Entry { number, time, connection, ends, apart: elsewhere });
+        let _ = self.entries.push(Entry { number, turn, time, connection, ends, apart: elsewhere });
     }
 }
 
@@ -138,12 +148,25 @@ pub(super) struct Arrived<'l> {
 }
 
 impl LaneEnd {
-    /// Shows `take` the records that have arrived, until it has enough; how many are missing between
-    /// them, and whether it had enough.
-    pub(super) fn drain(&mut self, mut take: impl FnMut(Arrived<'_>) -> Enough) -> (u64, Enough) {
+    /// The turn of the first record that has arrived.
+    pub(super) fn next_turn(&self) -> Option<u64> {
+        Some(self.entries.peek().ok()?.turn)
+    }
+
+    /// Shows `take` the records that have arrived and have a turn before `before`, until it has enough; how
+    /// many are missing between them, and whether it had enough.
+    pub(super) fn drain(
+        &mut self,
+        before: u64,
+        mut take: impl FnMut(Arrived<'_>) -> Enough,
+    ) -> (u64, Enough) {
         let settled = self.settled.load(Ordering::Acquire);
         let mut missing = 0;
-        while let Ok(entry) = self.entries.pop() {
+        while let Ok(entry) = self.entries.peek() {
+            if entry.turn >= before {
+                return (missing, Enough::No);
+            }
+            let Ok(entry) = self.entries.pop() else { break };
             missing += entry.number.saturating_sub(self.next);
             self.next = entry.number + 1;
             if self.show(entry, &mut take) == Enough::Yes {

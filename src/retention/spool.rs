@@ -278,11 +278,14 @@ impl Spool {
         full
     }
 
-    /// Takes what is on the lanes, as much as makes a block; whether it does.
+    /// Takes what is on the lanes, in the order in which it was put there, as much as makes a block;
+    /// whether it does.
     fn gather_lanes(&mut self) -> bool {
         let (rows, loose, stats) = (&mut self.appender.rows, &mut self.loose, &self.shared.stats);
-        for lane in &mut self.lanes {
-            let (missing, enough) = lane.drain(|arrived| {
+        // What comes while one lane is looked at must not overtake what is on another.
+        let now = self.shared.lanes.turn();
+        while let Some((place, others)) = first_lane(&self.lanes) {
+            let (missing, enough) = self.lanes[place].drain(others.min(now), |arrived| {
                 loose.slots += 1;
                 loose.records += 1;
                 loose.exchanges += 1;
@@ -293,7 +296,13 @@ impl Spool {
             if enough == Enough::Yes {
                 return true;
             }
+            if others >= now {
+                break;
+            }
         }
+        // Those that did not get through at the end of a lane.
+        let missing: u64 = self.lanes.iter_mut().map(|lane| lane.drain(0, |_| Enough::No).0).sum();
+        stats.lost.fetch_add(missing, Ordering::Relaxed);
         false
     }
 
@@ -406,7 +415,7 @@ impl Spool {
         self.shared.lanes.take_new(&mut self.lanes);
         let mut dropped = 0;
         for lane in &mut self.lanes {
-            let (missing, _) = lane.drain(|_| {
+            let (missing, _) = lane.drain(u64::MAX, |_| {
                 dropped += 1;
                 Enough::No
             });
@@ -443,4 +452,21 @@ impl Drop for Spool {
         self.shared.stats.lost.fetch_add(dropped, Ordering::Relaxed);
         let _ = rustix::fs::flock(&self.setting.lock, rustix::fs::FlockOperation::Unlock);
     }
+}
+
+/// The lane whose first record has the lowest turn, and the lowest turn on any other.
+fn first_lane(lanes: &[LaneEnd]) -> Option<(usize, u64)> {
+    let mut turns: Option<(u64, usize)> = None;
+    let mut others = u64::MAX;
+    for (place, turn) in lanes.iter().enumerate().filter_map(|(place, lane)| Some((place, lane.next_turn()?)))
+    {
+        match turns {
+            Some((first, _)) if first < turn => others = others.min(turn),
+            known => {
+                others = known.map_or(others, |(first, _)| first);
+                turns = Some((turn, place));
+            }
+        }
+    }
+    turns.map(|(_, place)| (place, others))
 }

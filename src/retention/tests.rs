@@ -403,7 +403,7 @@ fn records_that_wait_are_bounded_in_bytes_and_those_with_a_slot_have_room() {
     assert!(kept * path.len() <= 258 * 1024 * 1024, "{kept}");
     let (mut lanes, mut arrived) = (Vec::new(), 0);
     shared.lanes.take_new(&mut lanes);
-    let (missing, _) = lanes[0].drain(|one| {
+    let (missing, _) = lanes[0].drain(u64::MAX, |one| {
         assert!(one.sections.own.len() > path.len());
         arrived += 1;
         Enough::No
