@@ -49,14 +49,17 @@ impl Position {
     /// Goes past a block that may follow others that cannot be read. The leaf hash of the last of
     /// those stands in it; what cannot be known at all breaks the tree, and is found by `verify`.
     fn pass_damage(&mut self, head: &BlockHead) {
-        while self.tree.size() < head.number {
-            let known = self.tree.size() + 1 == head.number;
-            self.tree.push(if known { head.previous } else { Hash([0; HASH]) });
+        if let Some(unknown) = (head.number - self.tree.size()).checked_sub(1) {
+            self.tree.push_zeros(unknown);
+            self.tree.push(head.previous);
         }
         self.signed = head.signed;
         self.pass(head);
     }
 }
+
+/// No store has as many blocks: a number beyond is damage.
+const MOST_BLOCKS: u64 = 1 << 60;
 
 /// How an earlier writer ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -117,7 +120,8 @@ pub(super) fn resume(directory: &Path) -> io::Result<Left> {
                 left.position.signed = left.position.tree.size();
                 continue;
             };
-            if block.number >= left.position.tree.size() && end.is_none_or(|end| block.number < end) {
+            let is_next = block.number >= left.position.tree.size() && block.number < MOST_BLOCKS;
+            if is_next && end.is_none_or(|end| block.number < end) {
                 left.position.pass_damage(&block);
                 left.newest = left.newest.max(block.latest_time());
                 last = Some(block);

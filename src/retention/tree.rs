@@ -36,13 +36,35 @@ impl Tree {
 
     /// Adds a leaf.
     pub(super) fn push(&mut self, leaf: Hash) {
-        let mut subtree = leaf;
-        for _ in 0..self.size.trailing_ones() {
+        self.push_subtree(0, leaf);
+    }
+
+    /// Adds `count` leaves that are zeros, in time that hardly depends on how many they are.
+    pub(super) fn push_zeros(&mut self, count: u64) {
+        let mut subtree = Hash([0; HASH]);
+        let mut subtrees = vec![subtree];
+        for _ in 1..u64::BITS - count.leading_zeros() {
+            subtree = node_hash(subtree, subtree);
+            subtrees.push(subtree);
+        }
+        let end = self.size + count;
+        while self.size < end {
+            // The largest that fits where the tree ends, and into what is left.
+            let level = self.size.trailing_zeros().min((end - self.size).ilog2());
+            let Some(subtree) = subtrees.get(level as usize) else { break };
+            self.push_subtree(level, *subtree);
+        }
+    }
+
+    /// Adds a complete subtree of 2^`level` leaves; the size is a multiple of that.
+    fn push_subtree(&mut self, level: u32, root: Hash) {
+        let mut subtree = root;
+        for _ in 0..(self.size >> level).trailing_ones() {
             let Some(left) = self.edge.pop() else { break };
             subtree = node_hash(left, subtree);
         }
         self.edge.push(subtree);
-        self.size += 1;
+        self.size += 1 << level;
     }
 
     /// The hash of the whole tree.
@@ -67,6 +89,25 @@ mod tests {
         fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<Hash>, tlog_tiles::Error> {
             Ok(indexes.iter().map(|&index| self.0[index as usize]).collect())
         }
+    }
+
+    #[test]
+    fn zeros_are_added_as_if_one_by_one() {
+        for size in 0..40 {
+            for count in 0..40 {
+                let (mut at_once, mut singly) = (Tree::default(), Tree::default());
+                for leaf in 0..size {
+                    at_once.push(record_hash(&[leaf]));
+                    singly.push(record_hash(&[leaf]));
+                }
+                at_once.push_zeros(count);
+                (0..count).for_each(|_| singly.push(Hash([0; HASH])));
+                assert_eq!((at_once.size(), at_once.root()), (singly.size(), singly.root()));
+            }
+        }
+        let mut far = Tree::default();
+        far.push_zeros(u64::MAX / 2);
+        assert_eq!(far.size(), u64::MAX / 2);
     }
 
     #[test]
