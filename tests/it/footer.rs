@@ -201,6 +201,23 @@ async fn the_public_security_number_stands_beside_the_filings() {
 }
 
 #[tokio::test]
+async fn every_host_of_a_site_shows_the_number_of_its_own_filing() {
+    let filing = |host: &str, number: &str| {
+        format!(
+            "  - {{domain: example.cn, number: {number}, status: approved, approved_on: 2020-01-02, hosts: [{host}]}}\n"
+        )
+    };
+    let filed = [("www.example.cn", "京ICP备2024012345号-1"), ("example.cn", "京ICP备2024012345号-2")];
+    let filings = format!("filings:\n{}", filed.map(|(host, number)| filing(host, number)).concat());
+    let origin = Origin::html(PAGE).await;
+    let edge = Edge::builder().origin(origin.address).filings(&filings).start().await;
+    for (host, number) in [filed, filed].concat() {
+        let footer = with_footer(PAGE, &Target::https(&edge).get(host, "/").await);
+        assert!(footer.contains(&format!(">{number}</a>")), "{host}: {footer}");
+    }
+}
+
+#[tokio::test]
 async fn a_page_is_shown_while_the_rest_of_it_is_still_being_made() {
     let gate = Gate::default();
     let held = gate.clone();
