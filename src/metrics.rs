@@ -5,24 +5,22 @@
 
 mod paths;
 mod prepared;
+mod render;
 
-use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use prometheus::{Histogram, IntCounter, IntGauge};
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-use crate::clock::Moment;
-use crate::gate::{FilingStatus, Refusal};
+use crate::gate::Refusal;
 use crate::origin::Region;
-use crate::retention::StoreFull;
 use crate::rewrite::{FooterResult, SkipReason};
 use crate::snapshot::Snapshot;
 use prepared::Prepared;
 
 pub use prepared::Counted;
+pub use render::StoreFigures;
 
 /// Of requests: from a small page to a report that takes a minute, in seconds.
 const REQUEST_BUCKETS: &[f64] =
@@ -104,27 +102,6 @@ impl OfListener {
             counter.inc();
         }
     }
-}
-
-/// What the store of access records shows of itself.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct StoreFigures {
-    /// Records kept.
-    pub records: u64,
-    /// Records that could not be kept.
-    pub lost: u64,
-    /// Requests that got 503 because no record could be kept.
-    pub turned_away: u64,
-    /// Writes and syncs that failed.
-    pub failures: u64,
-    /// Why no record can be kept now, if so.
-    pub full: Option<StoreFull>,
-    /// For how many days the disk holds records at their present rate.
-    pub days_held: Option<f64>,
-    /// Bytes in the store.
-    pub bytes: u64,
-    /// Whether the system's clock is kept by a time server.
-    pub clock_synchronized: bool,
 }
 
 impl Metrics {
@@ -349,139 +326,6 @@ impl Metrics {
     /// A request was refused.
     pub fn refused(&self, listener: &str, refusal: Refusal) {
         self.connections_refused.with_label_values(&[listener, refusal.label()]).inc();
-    }
-
-    /// Everything in Prometheus' text format, with what `snapshot` and the store show at `at`.
-    /// `uptime` is the time that servers are measured in.
-    pub fn render(&self, snapshot: &Snapshot, store: StoreFigures, at: Moment, uptime: Duration) -> String {
-        let mut text = String::new();
-        self.snapshot_generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
-        if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
-            tracing::error!(%error, "the metrics cannot be written");
-        }
-        render_filings(&mut text, snapshot, at);
-        paths::render(&mut Family { text: &mut text }, snapshot, uptime);
-        let mut family = Family { text: &mut text };
-        family.start("icpgate_certificate_expiry_seconds", "gauge", "Until the site's certificate ends.");
-        for (site, certificate) in snapshot.config.sites.iter().zip(&snapshot.certificates) {
-            if let Some(certificate) = certificate {
-                let left = certificate.coverage.ends.duration_since(at.latest).as_secs();
-                family.value("icpgate_certificate_expiry_seconds", &[("site", &site.name)], left);
-            }
-        }
-        let one = [
-            ("icpgate_access_records_total", "counter", "Access records kept.", store.records),
-            (
-                "icpgate_access_records_lost_total",
-                "counter",
-                "Access records that could not be kept.",
-                store.lost,
-            ),
-            (
-                "icpgate_access_requests_refused_total",
-                "counter",
-                "Requests that got 503 because no record could be kept.",
-                store.turned_away,
-            ),
-            (
-                "icpgate_access_store_failures_total",
-                "counter",
-                "Writes and syncs of access records that failed.",
-                store.failures,
-            ),
-            ("icpgate_access_store_bytes", "gauge", "Bytes in the store of access records.", store.bytes),
-            (
-                "icpgate_clock_synchronized",
-                "gauge",
-                "1 while the system's clock is kept by a time server.",
-                u64::from(store.clock_synchronized),
-            ),
-        ];
-        for (name, kind, help, value) in one {
-            family.start(name, kind, help);
-            family.value(name, &[], value);
-        }
-        family.start("icpgate_access_store_full", "gauge", "1 while no record can be kept, for this reason.");
-        for reason in StoreFull::ALL {
-            let value = u8::from(store.full == Some(reason));
-            family.value("icpgate_access_store_full", &[("reason", reason.label())], value);
-        }
-        family.start(
-            "icpgate_access_store_days",
-            "gauge",
-            "Days of records that the disk holds at the rate of those in the store.",
-        );
-        if let Some(days) = store.days_held {
-            family.value("icpgate_access_store_days", &[], days);
-        }
-        // No sink is configured; the families are there for whoever watches them.
-        family.start(
-            "icpgate_sink_lag_seconds",
-            "gauge",
-            "Age of the oldest record that a sink has not got.",
-        );
-        family.start(
-            "icpgate_sink_retention_ok",
-            "gauge",
-            "1 while a sink keeps records as long as it must.",
-        );
-        text
-    }
-}
-
-fn render_filings(text: &mut String, snapshot: &Snapshot, at: Moment) {
-    let mut family = Family { text };
-    family.start("icpgate_filings", "gauge", "Filings of the allowlist by status.");
-    for status in FilingStatus::ALL {
-        let count = snapshot.gate.filings.iter().filter(|filing| filing.status == *status).count();
-        family.value("icpgate_filings", &[("status", status.label())], count);
-    }
-    family.start(
-        "icpgate_filing_deadline_seconds",
-        "gauge",
-        "Until something is due for a filing; negative when overdue.",
-    );
-    for filing in snapshot.gate.filings.iter() {
-        let dues = [
-            ("sms_verification", filing.sms_verification_due),
-            ("public_security", filing.public_security_due),
-            ("valid_until", filing.ends),
-        ];
-        for (deadline, due) in dues {
-            if let Some(due) = due {
-                let labels = [("domain", filing.domain.as_str()), ("deadline", deadline)];
-                family.value(
-                    "icpgate_filing_deadline_seconds",
-                    &labels,
-                    due.duration_since(at.latest).as_secs(),
-                );
-            }
-        }
-    }
-}
-
-/// Writes families whose values are worked out when they are asked for.
-struct Family<'t> {
-    text: &'t mut String,
-}
-
-impl Family<'_> {
-    fn start(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing into a string cannot fail.
-        let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-    }
-
-    /// The values of labels need no escaping: they are host names and words of closed sets, or
-    /// configured names, whose quotes and backslashes are escaped here.
-    fn value(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
-        let _ = self.text.write_str(name);
-        for (place, (label, text)) in labels.iter().enumerate() {
-            let opening = if place == 0 { '{' } else { ',' };
-            let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let _ = write!(self.text, "{opening}{label}=\"{escaped}\"");
-        }
-        let closing = if labels.is_empty() { "" } else { "}" };
-        let _ = writeln!(self.text, "{closing} {value}");
     }
 }
 
