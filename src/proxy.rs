@@ -14,6 +14,7 @@ mod exchange;
 mod http1;
 mod http2;
 pub mod links;
+mod outflow;
 mod pump;
 mod request;
 mod response;

@@ -1,23 +1,15 @@
-//! The stream that HTTP/2 is spoken over, as the HTTP engine sees it.
+//! The stream that HTTP/2 is spoken over with a client.
 //!
-//! It keeps what was read ahead, and bounds what the engine does not bound by itself: the time of a
-//! header block. Nothing else of the engine is known in this layer.
+//! It keeps what was read ahead, and bounds what the framing does not bound by itself: the time of a
+//! header block.
 
 use std::io::{self, ErrorKind};
-use std::os::fd::AsRawFd;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::BytesMut;
-use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_core::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
-    UniqueID, UniqueIDType,
-};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::frames::HeaderBlocks;
@@ -121,41 +113,3 @@ impl AsyncWrite for EdgeStream {
         Pin::new(&mut self.transport).poll_shutdown(cx)
     }
 }
-
-#[async_trait]
-impl Shutdown for EdgeStream {
-    async fn shutdown(&mut self) {
-        // The engine calls this for a connection that it will not use again, whatever becomes of it.
-        if let Err(error) = AsyncWriteExt::shutdown(self).await {
-            tracing::trace!(%error, "a connection could not be shut down");
-        }
-    }
-}
-
-impl UniqueID for EdgeStream {
-    fn id(&self) -> UniqueIDType {
-        self.transport.socket().as_raw_fd()
-    }
-}
-
-impl Ssl for EdgeStream {}
-
-impl GetTimingDigest for EdgeStream {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for EdgeStream {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for EdgeStream {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        None
-    }
-}
-
-impl Peek for EdgeStream {}

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Version};
-use pingora_core::{Error, ErrorType};
 
 use super::deadline::Deadline;
 use super::{http1, http2};
@@ -36,20 +35,11 @@ pub(super) enum Pace {
     Waited,
 }
 
-impl From<Box<Error>> for ClientFailure {
-    fn from(error: Box<Error>) -> Self {
-        match error.etype() {
-            ErrorType::WriteTimedout | ErrorType::ReadTimedout => Self::Slow,
-            _ => Self::Gone,
-        }
-    }
-}
-
 impl Downstream<'_> {
     pub(super) fn head(&self) -> &RequestHead {
         match self {
             Self::Http1(session) => session.head(),
-            Self::Http2(session) => &session.head,
+            Self::Http2(session) => session.head(),
         }
     }
 
@@ -74,7 +64,7 @@ impl Downstream<'_> {
     pub(super) fn set_write_timeout(&mut self, limit: Duration) {
         match self {
             Self::Http1(session) => session.set_write_limit(limit),
-            Self::Http2(session) => session.stream.set_write_timeout(Some(limit)),
+            Self::Http2(session) => session.set_write_limit(limit),
         }
     }
 
@@ -82,7 +72,7 @@ impl Downstream<'_> {
     pub(super) fn is_body_done(&mut self) -> bool {
         match self {
             Self::Http1(session) => session.is_body_done(),
-            Self::Http2(session) => session.stream.is_body_done(),
+            Self::Http2(session) => session.is_body_done(),
         }
     }
 
@@ -91,7 +81,15 @@ impl Downstream<'_> {
     pub(super) async fn read_body_or_idle(&mut self, done: bool) -> Result<Option<Bytes>, ClientFailure> {
         match self {
             Self::Http1(session) => session.read_body_or_idle(done).await.map_err(|_| ClientFailure::Gone),
-            Self::Http2(session) => Ok(session.stream.read_body_or_idle(done).await?),
+            Self::Http2(session) => session.read_body_or_idle(done).await,
+        }
+    }
+
+    /// The fields behind the body, once that has ended.
+    pub(super) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        match self {
+            Self::Http1(session) => session.take_trailers(),
+            Self::Http2(session) => session.take_trailers(),
         }
     }
 
@@ -100,10 +98,7 @@ impl Downstream<'_> {
     pub(super) async fn is_reset(&mut self) {
         match self {
             Self::Http1(_) => std::future::pending().await,
-            Self::Http2(session) => {
-                // The reason, or that the connection is gone: there is nobody left either way.
-                let _ = session.stream.idle().await;
-            }
+            Self::Http2(session) => session.reset().await,
         }
     }
 
@@ -111,8 +106,7 @@ impl Downstream<'_> {
     pub(super) async fn write_continue(&mut self) -> Result<(), ClientFailure> {
         match self {
             Self::Http1(session) => session.write_continue().await,
-            // HTTP/2 clients do not wait: the engine cannot send informational answers there.
-            Self::Http2(_) => Ok(()),
+            Self::Http2(session) => session.write_continue(),
         }
     }
 
@@ -135,10 +129,7 @@ impl Downstream<'_> {
     pub(super) async fn write_body(&mut self, bytes: Bytes) -> Result<Pace, ClientFailure> {
         match self {
             Self::Http1(session) => session.write_body(bytes).await,
-            Self::Http2(session) => {
-                session.stream.write_body(bytes, false).await?;
-                Ok(Pace::AtOnce)
-            }
+            Self::Http2(session) => session.write_body(bytes).await.map(|()| Pace::AtOnce),
         }
     }
 
@@ -146,7 +137,7 @@ impl Downstream<'_> {
     pub(super) fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), ClientFailure> {
         match self {
             Self::Http1(session) => session.finish(trailers.as_ref()),
-            Self::Http2(session) => Ok(session.finish(trailers)?),
+            Self::Http2(session) => session.finish(trailers),
         }
     }
 }

@@ -271,7 +271,7 @@ impl Pump<'_, '_> {
         }
         // The end is known with the last bytes mostly.
         if ended || self.down.is_body_done() {
-            self.upload = match self.up.finish_body().await {
+            self.upload = match self.up.finish_body(self.down.take_trailers()).await {
                 Ok(()) => Upload::Done,
                 Err(_) => Upload::Refused,
             };
@@ -311,7 +311,7 @@ impl Pump<'_, '_> {
         let status = head.status;
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
             // The client has been told to go on by this edge itself.
-            if status != StatusCode::CONTINUE && self.down.protocol() == "http/1.1" {
+            if status != StatusCode::CONTINUE && self.down.protocol() != "http/1.0" {
                 response::strip(&mut head.headers);
                 self.down.write_head(head, false)?;
             }

@@ -69,11 +69,11 @@ impl Upstream {
         }
     }
 
-    /// Ends the request.
-    pub(super) async fn finish_body(&mut self) -> Result<(), UpstreamFailure> {
+    /// Ends the request, with the fields behind its body.
+    pub(super) async fn finish_body(&mut self, trailers: Option<HeaderMap>) -> Result<(), UpstreamFailure> {
         match self {
-            Self::Http1(session) => session.finish_body().await,
-            Self::Http2(session) => session.finish_body(None),
+            Self::Http1(session) => session.finish_body(trailers.as_ref()).await,
+            Self::Http2(session) => session.finish_body(trailers),
         }
     }
 

@@ -29,6 +29,20 @@ pub(super) fn accepted(head: &mut ResponseHead, key: Option<&HeaderValue>) {
     }
 }
 
+/// Makes the handshake that HTTP/1.1 has of one that came over HTTP/2.
+pub(super) fn from_http2(head: &mut RequestHead) {
+    head.method = Method::GET;
+    upgrade(&mut head.headers);
+}
+
+/// Makes the answer that HTTP/2 has of one that HTTP/1.1 has.
+pub(super) fn into_http2(head: &mut ResponseHead) {
+    head.status = StatusCode::OK;
+    for name in [header::CONNECTION, header::UPGRADE, header::SEC_WEBSOCKET_ACCEPT] {
+        head.headers.remove(name);
+    }
+}
+
 /// A key that nobody else has used: what a request over HTTP/2 does not have, and HTTP/1.1 needs.
 pub(super) fn new_key() -> String {
     STANDARD.encode(fastrand::u128(..).to_be_bytes())
@@ -68,6 +82,9 @@ mod tests {
         assert!(is_asked_for(&request(&whole)));
         assert!(!is_asked_for(&request(&whole[1..])));
         assert!(!is_asked_for(&request(&[("connection", "upgrade"), ("upgrade", "h2c")])));
+        let mut other = request(&[]);
+        from_http2(&mut other);
+        assert!(is_asked_for(&other));
     }
 
     #[test]

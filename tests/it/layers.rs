@@ -23,9 +23,7 @@ const LAYERS: [&[&str]; 12] = [
 const PURE: [&str; 8] = ["gate", "origin", "route", "rewrite", "access", "message", "hostname", "clock"];
 
 /// Words of code and the only places that may hold them.
-const DOORS: [(&[&str], &[&str]); 13] = [
-    // The engine: HTTP's framing alone, so that it can be replaced.
-    (&["pingora_core::", "pingora_http::"], &["proxy/", "listen/downstream.rs"]),
+const DOORS: [(&[&str], &[&str]); 12] = [
     (&["serde_yaml::"], &["config/file.rs"]),
     (&["maxminddb::"], &["config/regions.rs"]),
     // The snapshot holds what TLS needs ready made; it negotiates nothing.
@@ -33,7 +31,18 @@ const DOORS: [(&[&str], &[&str]); 13] = [
     (&["tokio_rustls::"], &["listen/", "proxy/connect/establish.rs"]),
     // A listener's socket takes a permit; the others are the admin pages' and the demonstration's own.
     (&["TcpListener::bind", ".listen("], &["listen/set.rs", "app.rs", "cli/demo.rs"]),
-    (&["h2::"], &["proxy/upstream/http2.rs", "proxy/upstream/http2/", "proxy/upstream/once.rs"]),
+    // HTTP/2's framing alone, so that it can be replaced.
+    (
+        &["h2::"],
+        &[
+            "proxy/http2.rs",
+            "proxy/http2/",
+            "proxy/outflow.rs",
+            "proxy/upstream/http2.rs",
+            "proxy/upstream/http2/",
+            "proxy/upstream/once.rs",
+        ],
+    ),
     (&["hickory_resolver::"], &["proxy/connect/names/lookup.rs"]),
     (&["axum::"], &["admin.rs", "cli/demo.rs"]),
     (&["prometheus::"], &["metrics.rs", "metrics/", "listen/limits.rs"]),
@@ -210,8 +219,7 @@ fn what_decides_touches_nothing() {
     let world = [
         "tokio::",
         "tokio_rustls::",
-        "pingora_core::",
-        "pingora_http::",
+        "h2::",
         "rustls::",
         "axum::",
         "std::fs",

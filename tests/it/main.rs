@@ -21,6 +21,7 @@ mod drain;
 mod failover;
 mod faults;
 mod footer;
+mod grpc;
 mod hello;
 mod layers;
 mod limits;

@@ -14,6 +14,7 @@ pub(crate) mod origin;
 pub(crate) mod peer;
 pub(crate) mod pki;
 pub(crate) mod probe;
+pub(crate) mod python;
 pub(crate) mod relay;
 
 use std::time::{Duration, Instant};

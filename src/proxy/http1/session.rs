@@ -30,6 +30,7 @@ pub(in crate::proxy) struct Session {
     pub(in crate::proxy) deadline: Deadline,
     head: RequestHead,
     body: BodyDecoder,
+    trailers: Option<HeaderMap>,
     answer: Answer,
     persistence: Persistence,
     /// How long one write of the answer may take.
@@ -61,6 +62,7 @@ impl Session {
             deadline,
             head,
             body: BodyDecoder::new(framing),
+            trailers: None,
             answer: Answer::Awaited,
             persistence,
             write_limit: Duration::MAX,
@@ -90,6 +92,11 @@ impl Session {
         self.body.is_done()
     }
 
+    /// The fields behind the body, once that has ended.
+    pub(in crate::proxy) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take()
+    }
+
     /// The next bytes of the body; `None` at its end. Once `done`, waits for the client to go away. What was
     /// gathered of the answer leaves meanwhile. Nothing is lost where it is dropped.
     pub(in crate::proxy) async fn read_body_or_idle(&mut self, done: bool) -> io::Result<Option<Bytes>> {
@@ -99,7 +106,10 @@ impl Session {
         loop {
             match self.body.next(&mut self.wire.input) {
                 Ok(Piece::Data(bytes)) => return Ok(Some(bytes)),
-                Ok(Piece::End(_)) => return Ok(None),
+                Ok(Piece::End(trailers)) => {
+                    self.trailers = trailers;
+                    return Ok(None);
+                }
                 Ok(Piece::Wanting) => {}
                 Err(bad) => return Err(io::Error::new(io::ErrorKind::InvalidData, bad)),
             }

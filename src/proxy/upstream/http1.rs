@@ -1,7 +1,7 @@
 //! One request and its answer on an HTTP/1.1 connection to a server.
 
 use bytes::{BufMut, Bytes};
-use http::{HeaderName, Method, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use super::{Part, UpstreamFailure};
 use crate::listen::wire::Wire;
@@ -108,9 +108,9 @@ impl Session {
         Ok(self.wire.flush().await?)
     }
 
-    pub(super) async fn finish_body(&mut self) -> Result<(), UpstreamFailure> {
+    pub(super) async fn finish_body(&mut self, trailers: Option<&HeaderMap>) -> Result<(), UpstreamFailure> {
         if self.upload == Upload::Chunked {
-            encode::last_chunk(None, self.wire.output());
+            encode::last_chunk(trailers, self.wire.output());
         }
         self.upload = Upload::Whole;
         Ok(self.wire.flush().await?)

@@ -17,12 +17,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, RecvStream};
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue};
 
 use super::{Part, UpstreamFailure};
 use crate::message::{BadMessage, ResponseHead};
+use crate::proxy::outflow::Outflow;
 use crate::proxy::request::{Framing, UpstreamRequest};
 use crate::proxy::websocket;
 pub(in crate::proxy) use connection::Slot;
@@ -35,9 +36,7 @@ pub(in crate::proxy) struct Session {
     scheme: Scheme,
     /// How long a server that has no room for the stream after all is waited for.
     wait: Duration,
-    upload: Option<SendStream<Bytes>>,
-    /// What the server has not yet room for.
-    waiting: Bytes,
+    upload: Option<Outflow>,
     answer: Answer,
     /// The key of a WebSocket handshake that HTTP/1.1 has and HTTP/2 has not.
     tunnel: Option<Option<HeaderValue>>,
@@ -65,15 +64,7 @@ impl Slot {
 
 impl Session {
     pub(in crate::proxy) fn new(slot: Slot, scheme: Scheme, wait: Duration) -> Self {
-        Self {
-            slot,
-            scheme,
-            wait,
-            upload: None,
-            waiting: Bytes::new(),
-            answer: Answer::Unasked,
-            tunnel: None,
-        }
+        Self { slot, scheme, wait, upload: None, answer: Answer::Unasked, tunnel: None }
     }
 
     pub(super) async fn send_head(&mut self, request: &UpstreamRequest<'_>) -> Result<(), UpstreamFailure> {
@@ -89,7 +80,7 @@ impl Session {
             return Err(UpstreamFailure::Unprocessed);
         };
         self.answer = Answer::Awaited(response);
-        self.upload = Some(upload);
+        self.upload = Some(Outflow::new(upload));
         let opened = poll_fn(|cx| self.slot.send.poll_ready(cx));
         match tokio::time::timeout(self.wait, opened).await {
             // What an error means for this stream is told by its answer.
@@ -149,38 +140,16 @@ impl Session {
 
     /// Sends bytes of the request's body, as far as the server has room for it.
     pub(super) async fn send_body(&mut self, bytes: Bytes) -> Result<(), UpstreamFailure> {
-        self.waiting = bytes;
-        poll_fn(|cx| self.poll_sent(cx)).await
-    }
-
-    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamFailure>> {
-        let Self { upload: Some(upload), waiting, .. } = self else { return Poll::Ready(Ok(())) };
-        while !waiting.is_empty() {
-            upload.reserve_capacity(waiting.len());
-            let room = upload.capacity();
-            if room == 0 {
-                match ready!(upload.poll_capacity(cx)) {
-                    Some(Ok(_)) => continue,
-                    // Why is told by the answer.
-                    Some(Err(_)) | None => {
-                        return Poll::Ready(Err(io::Error::from(io::ErrorKind::BrokenPipe).into()));
-                    }
-                }
-            }
-            let part = waiting.split_to(room.min(waiting.len()));
-            upload.send_data(part, false).map_err(failure)?;
+        match &mut self.upload {
+            // Why it fails is told by the answer.
+            Some(upload) => upload.send(bytes).await.map_err(failure),
+            None => Ok(()),
         }
-        Poll::Ready(Ok(()))
     }
 
     /// Ends the request's body, once all of it is sent.
     pub(super) fn finish_body(&mut self, trailers: Option<HeaderMap>) -> Result<(), UpstreamFailure> {
-        let Some(upload) = &mut self.upload else { return Ok(()) };
-        match trailers {
-            Some(trailers) => upload.send_trailers(trailers),
-            None => upload.send_data(Bytes::new(), true),
-        }
-        .map_err(failure)
+        self.upload.as_mut().map_or(Ok(()), |upload| upload.finish(trailers)).map_err(failure)
     }
 }
 

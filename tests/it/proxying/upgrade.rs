@@ -1,9 +1,15 @@
 //! WebSocket: after 101 there are only bytes, both ways, until either side ends.
 
+use bytes::Bytes;
+use h2::server::Builder;
+use http::StatusCode;
+
 use super::HOST;
-use crate::support::client::Target;
+use crate::support::client::{Http2, Target, head_of, next_data};
 use crate::support::edge::Edge;
+use crate::support::http2_origin::{Exchange, Http2Origin, send_all};
 use crate::support::origin::{Origin, Step, head, ok, raw};
+use crate::support::python::{PythonServer, client};
 
 const HANDSHAKE: &str = "GET /chat?room=1 HTTP/1.1\r\nHost: www.example.cn\r\nConnection: keep-alive, Upgrade\r\n\
                          Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -84,4 +90,77 @@ async fn an_upgrade_that_nobody_asked_for_is_no_answer() {
     let sent = origin.only();
     assert_eq!((sent.head.get("upgrade"), sent.head.get("connection")), (None, None));
     assert_eq!(Target::https(&edge).get(HOST, "/fine").await.text(), "fine");
+}
+
+/// Sends frames over a WebSocket, and expects each to come back.
+async fn talk(client: &mut Http2) {
+    let (response, mut upload) = client.websocket(HOST, "/chat?room=1").await;
+    let (answer, mut data) = head_of(response).await.expect("an answer");
+    assert_eq!(answer.status, 200);
+    for name in ["upgrade", "connection", "sec-websocket-accept", "content-length"] {
+        assert_eq!(answer.field(name), None, "{name}");
+    }
+    for length in [1, 1000, 100_000] {
+        send_all(&mut upload, Bytes::from(vec![b'x'; length])).await.expect("sent");
+        let mut came = 0;
+        while came < length {
+            came += next_data(&mut data).await.expect("more").expect("bytes").len();
+        }
+        assert_eq!(came, length);
+    }
+    upload.send_data(Bytes::new(), true).expect("ended");
+    while let Some(rest) = next_data(&mut data).await {
+        assert!(rest.expect("the end").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_is_an_upgrade_for_a_server_that_speaks_http1() {
+    let origin = Origin::start(|_| vec![head("101 Switching Protocols", &ACCEPTED), Step::Echo]).await;
+    let edge = Edge::builder().origin(origin.address).start().await;
+    talk(&mut Target::https(&edge).http2(HOST).await).await;
+    let sent = origin.only();
+    assert_eq!(sent.head.start, "GET /chat?room=1 HTTP/1.1");
+    assert_eq!(sent.head.get("upgrade"), Some("websocket"));
+    assert_eq!(sent.head.get("sec-websocket-version"), Some("13"));
+    assert_eq!(sent.head.get("sec-websocket-key").map(str::len), Some(24));
+}
+
+#[tokio::test]
+async fn a_websocket_reaches_a_server_that_speaks_http2_alone() {
+    let mut builder = Builder::new();
+    builder.enable_connect_protocol();
+    let origin = Http2Origin::configured(builder, None, |mut exchange: Exchange| async move {
+        assert_eq!(exchange.head.method, http::Method::CONNECT);
+        assert!(exchange.head.headers.get("sec-websocket-key").is_none());
+        let mut answer = exchange.head(StatusCode::OK, &[], false);
+        while let Some(Ok(bytes)) = exchange.data().await {
+            if send_all(&mut answer, bytes).await.is_err() {
+                return;
+            }
+        }
+        // The client may be gone.
+        let _ = answer.send_data(Bytes::new(), true);
+    })
+    .await;
+    let origins = r#"  - {name: main, region: mainland, scheme: h2c, servers: ["$ORIGIN"]}
+"#;
+    let edge = Edge::builder().origins(origins).origin(origin.address).start().await;
+    talk(&mut Target::https(&edge).http2(HOST).await).await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    client.send(HANDSHAKE).await;
+    let head = client.head().await;
+    assert_eq!(head.start, "HTTP/1.1 101 Switching Protocols");
+    assert_eq!(head.get("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    client.send("frames").await;
+    assert_eq!(client.read(6).await, b"frames");
+    assert_eq!(origin.requests(), 2);
+}
+
+#[tokio::test]
+async fn the_websockets_library_talks_to_itself() {
+    let server = PythonServer::start("websocket.py").await;
+    let edge = Edge::builder().origin(([127, 0, 0, 1], server.port).into()).start().await;
+    let (address, ca) = (edge.https().to_string(), edge.path("ca.pem").display().to_string());
+    client("websocket.py", &[&format!("wss://{HOST}/chat"), &address, &ca]).await;
 }

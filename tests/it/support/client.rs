@@ -256,6 +256,27 @@ impl Http2 {
         self.send.send_request(request.body(()).unwrap(), end).expect("sent")
     }
 
+    /// Asks for a WebSocket (RFC 8441), once the server has said that it takes them.
+    pub(crate) async fn websocket(
+        &mut self,
+        host: &str,
+        path: &str,
+    ) -> (h2::client::ResponseFuture, h2::SendStream<Bytes>) {
+        let allowed = super::eventually("the setting", PATIENCE, async || {
+            self.send.is_extended_connect_protocol_enabled().then_some(())
+        });
+        allowed.await;
+        let request = http::Request::builder()
+            .method(Method::CONNECT)
+            .uri(format!("https://{host}{path}"))
+            .version(http::Version::HTTP_2)
+            .extension(h2::ext::Protocol::from_static("websocket"))
+            .header("sec-websocket-version", "13")
+            .body(())
+            .unwrap();
+        self.send.send_request(request, false).expect("sent")
+    }
+
     /// A request without a body, and its whole answer.
     pub(crate) async fn request(
         &mut self,

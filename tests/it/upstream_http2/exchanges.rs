@@ -1,7 +1,7 @@
 //! What passes: heads, bodies both ways at once, trailers, resets.
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::{HOST, h2c};
 use crate::support::client::{Target, answer, head_of, next_data, within};
@@ -96,6 +96,46 @@ async fn ten_mebibytes_pass_each_way_at_once() {
     }
     sending.await.expect("all sent");
     assert!(received == sent, "{} bytes came", received.len());
+}
+
+#[tokio::test]
+async fn trailers_pass_both_ways() {
+    let origin = Http2Origin::start(|mut exchange: Exchange| async move {
+        let (_, trailers) = exchange.whole().await.expect("a body");
+        let sum = trailers.and_then(|fields| fields.get("x-sum").cloned());
+        let te = exchange.head.headers.get("te").cloned();
+        let mut body = exchange.head(StatusCode::OK, &[("content-type", "text/plain")], false);
+        body.send_data("body".into(), false).expect("sent");
+        let mut fields = HeaderMap::new();
+        fields.insert("x-sum", sum.unwrap_or(HeaderValue::from_static("none")));
+        fields.insert("x-te", te.unwrap_or(HeaderValue::from_static("none")));
+        body.send_trailers(fields).expect("sent");
+    })
+    .await;
+    let edge = h2c().origin(origin.address).start().await;
+
+    let mut client = Target::https(&edge).http2(HOST).await;
+    let (response, mut upload) = client.begin(Method::POST, HOST, "/", &[("te", "trailers")], false).await;
+    upload.send_data("sent".into(), false).expect("sent");
+    upload
+        .send_trailers(HeaderMap::from_iter([("x-sum".parse().unwrap(), HeaderValue::from_static("42"))]))
+        .expect("sent");
+    let (_, mut body) = head_of(response).await.expect("a head");
+    while let Some(bytes) = next_data(&mut body).await {
+        bytes.expect("bytes");
+    }
+    let trailers = within("trailers", body.trailers()).await.expect("trailers").expect("some");
+    assert_eq!(trailers["x-sum"], "42");
+    assert_eq!(trailers["x-te"], "trailers");
+
+    // HTTP/1.1 has them where the client takes them.
+    let mut http1 = Target::https(&edge).http1(HOST).await;
+    http1
+        .send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nTE: trailers\r\nConnection: te, close\r\n\r\n"))
+        .await;
+    let (bytes, _) = http1.end().await;
+    let text = String::from_utf8_lossy(&bytes).to_ascii_lowercase();
+    assert!(text.contains("\r\n0\r\nx-sum: none\r\nx-te: trailers\r\n\r\n"), "{text}");
 }
 
 #[tokio::test]

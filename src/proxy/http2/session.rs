@@ -1,0 +1,227 @@
+//! One request on a stream of a client's HTTP/2 connection, and its answer.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::ext::Protocol;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use tokio::time::timeout;
+
+use crate::message::{RequestHead, ResponseHead, fields};
+use crate::proxy::deadline::Deadline;
+use crate::proxy::downstream::ClientFailure;
+use crate::proxy::outflow::Outflow;
+use crate::proxy::websocket;
+
+/// A request and its answer.
+pub(in crate::proxy) struct Session {
+    head: RequestHead,
+    body: RecvStream,
+    /// The end of the body was read.
+    ended: bool,
+    trailers: Option<HeaderMap>,
+    respond: SendResponse<Bytes>,
+    /// The answer's body, once its head is sent and does not end it.
+    answer: Option<Outflow>,
+    whole: bool,
+    /// How long one write of the answer may take.
+    write_limit: Duration,
+    pub(in crate::proxy) deadline: Deadline,
+}
+
+/// A request that is none: it has been answered, or reset.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Rejected;
+
+impl Session {
+    /// Takes a request that says in one way whom it is for and where it ends (RFC 9113, 8.1.1 and 8.3.1).
+    pub(super) fn accept(
+        request: Request<RecvStream>,
+        mut respond: SendResponse<Bytes>,
+    ) -> Result<Self, Rejected> {
+        let (parts, body) = request.into_parts();
+        let protocol = parts.extensions.get::<Protocol>();
+        let is_websocket = protocol.is_some_and(|protocol| protocol.as_str() == "websocket");
+        let is_plain = protocol.is_none() || is_websocket;
+        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        let has_bytes_of_a_target = target.bytes().all(|byte| byte > b' ' && byte != 0x7f);
+        if !has_bytes_of_a_target || fields::content_length(&parts.headers).is_err() {
+            respond.send_reset(Reason::PROTOCOL_ERROR);
+            return Err(Rejected);
+        }
+        let mut head = RequestHead {
+            target: Bytes::copy_from_slice(target.as_bytes()),
+            authority: parts
+                .uri
+                .authority()
+                .map(|authority| Bytes::copy_from_slice(authority.as_str().as_bytes())),
+            method: parts.method,
+            version: Version::HTTP_2,
+            headers: parts.headers,
+        };
+        if !is_plain || !has_known_target(&head) || !is_for_one_host(&head) {
+            let mut answer = Response::new(());
+            *answer.status_mut() = StatusCode::BAD_REQUEST;
+            // A client that has taken it back already does not want to know.
+            let _ = respond.send_response(answer, true);
+            return Err(Rejected);
+        }
+        if is_websocket {
+            websocket::from_http2(&mut head);
+        }
+        let ended = body.is_end_stream();
+        Ok(Self {
+            head,
+            body,
+            ended,
+            trailers: None,
+            respond,
+            answer: None,
+            whole: false,
+            write_limit: Duration::MAX,
+            deadline: Deadline::default(),
+        })
+    }
+
+    pub(in crate::proxy) fn head(&self) -> &RequestHead {
+        &self.head
+    }
+
+    pub(in crate::proxy) fn set_write_limit(&mut self, limit: Duration) {
+        self.write_limit = limit;
+    }
+
+    pub(in crate::proxy) fn is_body_done(&self) -> bool {
+        self.ended || self.body.is_end_stream()
+    }
+
+    /// The next bytes of the body; `None` at its end. Once `done`, waits for the client to go away. Nothing is
+    /// lost where it is dropped.
+    pub(in crate::proxy) async fn read_body_or_idle(
+        &mut self,
+        done: bool,
+    ) -> Result<Option<Bytes>, ClientFailure> {
+        if done || self.ended {
+            self.reset().await;
+            return Err(ClientFailure::Gone);
+        }
+        match poll_fn(|cx| self.body.poll_data(cx)).await {
+            Some(Ok(bytes)) => {
+                // Whoever reads has them now. That the connection is gone is told by the next read.
+                let _ = self.body.flow_control().release_capacity(bytes.len());
+                Ok(Some(bytes))
+            }
+            Some(Err(_)) => Err(ClientFailure::Gone),
+            None => {
+                self.trailers = self.body.trailers().await.map_err(|_| ClientFailure::Gone)?;
+                self.ended = true;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The fields behind the body, once that has ended.
+    pub(in crate::proxy) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take()
+    }
+
+    /// Until the client takes its request back, or is gone.
+    pub(in crate::proxy) async fn reset(&mut self) {
+        match &mut self.answer {
+            Some(answer) => answer.reset().await,
+            // Why does not matter: there is nobody left.
+            None if !self.whole => drop(poll_fn(|cx| self.respond.poll_reset(cx)).await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Sends the head of an answer; `end` when no body follows. An informational one is not the answer.
+    pub(in crate::proxy) fn write_head(
+        &mut self,
+        mut head: ResponseHead,
+        end: bool,
+    ) -> Result<(), ClientFailure> {
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            websocket::into_http2(&mut head);
+        }
+        let mut response = Response::new(());
+        *response.status_mut() = head.status;
+        *response.version_mut() = Version::HTTP_2;
+        *response.headers_mut() = head.headers;
+        if head.status.is_informational() {
+            return self.respond.send_informational(response).map_err(|_| ClientFailure::Gone);
+        }
+        let stream = self.respond.send_response(response, end).map_err(|_| ClientFailure::Gone)?;
+        self.answer = (!end).then(|| Outflow::new(stream));
+        self.whole = end;
+        Ok(())
+    }
+
+    /// Tells a client that waits for it to send the body.
+    pub(in crate::proxy) fn write_continue(&mut self) -> Result<(), ClientFailure> {
+        let mut head = Response::new(());
+        *head.status_mut() = StatusCode::CONTINUE;
+        self.respond.send_informational(head).map_err(|_| ClientFailure::Gone)
+    }
+
+    /// Sends bytes of the answer's body.
+    pub(in crate::proxy) async fn write_body(&mut self, bytes: Bytes) -> Result<(), ClientFailure> {
+        let Some(answer) = &mut self.answer else { return Err(ClientFailure::Gone) };
+        match timeout(self.write_limit, answer.send(bytes)).await {
+            Ok(outcome) => outcome.map_err(|_| ClientFailure::Gone),
+            Err(_) => Err(ClientFailure::Slow),
+        }
+    }
+
+    /// Ends the answer.
+    pub(in crate::proxy) fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), ClientFailure> {
+        if self.whole {
+            return Ok(());
+        }
+        let Some(answer) = &mut self.answer else { return Err(ClientFailure::Gone) };
+        self.whole = true;
+        answer.finish(trailers).map_err(|_| ClientFailure::Gone)
+    }
+
+    /// Makes sure that the client does not take what it has for a whole answer.
+    pub(super) fn abort(mut self) {
+        if !self.whole {
+            self.respond.send_reset(Reason::INTERNAL_ERROR);
+        }
+    }
+
+    /// Reads the rest of the body for nobody, for `limit` at most: some clients forget the answer over the
+    /// reset that ends it.
+    pub(super) async fn drain(mut self, limit: Duration) {
+        let rest = async {
+            while let Some(Ok(bytes)) = self.body.data().await {
+                let _ = self.body.flow_control().release_capacity(bytes.len());
+            }
+        };
+        if !self.ended {
+            // It is reset otherwise.
+            let _ = timeout(limit, rest).await;
+        }
+    }
+}
+
+/// Whether the target is a path: an absolute form would name a second host.
+fn has_known_target(head: &RequestHead) -> bool {
+    head.target.starts_with(b"/") || (*head.target == *b"*" && head.method == Method::OPTIONS)
+}
+
+/// Whether a request names its host, and no second one.
+fn is_for_one_host(head: &RequestHead) -> bool {
+    let mut hosts = head.headers.get_all(header::HOST).iter().map(|host| host.as_bytes());
+    let (host, second) = (hosts.next(), hosts.next());
+    let authority = head.authority.as_deref();
+    let has_userinfo = |named: Option<&[u8]>| named.is_some_and(|named| named.contains(&b'@'));
+    second.is_none()
+        && (host.is_some() || authority.is_some())
+        && !has_userinfo(host)
+        && !has_userinfo(authority)
+        && host.zip(authority).is_none_or(|(host, authority)| host.eq_ignore_ascii_case(authority))
+}
