@@ -1,8 +1,8 @@
 //! The HTTP/2 connections to each server.
 //!
 //! Requests share connections; whoever finds none with room has one made, and those who come meanwhile
-//! wait for it as far as it will have room. A connection that is being made belongs to nobody: it goes
-//! on when whoever asked for it is gone.
+//! wait for it as far as it will have room. A connection that is being made belongs to all of them: it is
+//! given up when the last is gone.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -56,7 +56,7 @@ struct Open {
 struct Making {
     told: Option<Told>,
     waiting: usize,
-    done: watch::Receiver<Option<Done>>,
+    done: Arc<watch::Sender<Option<Done>>>,
 }
 
 /// The two ends of a connection.
@@ -72,6 +72,7 @@ enum Done {
     Http2,
     Http1,
     Failed(io::ErrorKind),
+    Abandoned,
 }
 
 /// A connection that was made, by what was negotiated.
@@ -109,7 +110,7 @@ enum Claim {
     /// One is being made.
     Join(watch::Receiver<Option<Done>>),
     /// One is to be made.
-    Make(watch::Sender<Option<Done>>),
+    Make(Arc<watch::Sender<Option<Done>>>, watch::Receiver<Option<Done>>),
     /// Another stream has to end first, or the server to say how many it takes.
     Wait(watch::Receiver<()>),
 }
@@ -141,8 +142,7 @@ impl Http2Connections {
                     continue;
                 }
                 Claim::Join(done) => done,
-                Claim::Make(sender) => {
-                    let done = sender.subscribe();
+                Claim::Make(sender, done) => {
                     let (all, server) = (Arc::clone(self), Arc::clone(server));
                     tokio::spawn(all.make(server, told, waits.idle, make(), sender));
                     done
@@ -183,27 +183,33 @@ impl Http2Connections {
         let limit = entry.limit;
         if let Some(making) = entry.making.iter_mut().find(|one| one.told == told && one.waiting < limit) {
             making.waiting += 1;
-            return Claim::Join(making.done.clone());
+            return Claim::Join(making.done.subscribe());
         }
         if entry.open.len() + entry.making.len() >= CONNECTIONS {
             return Claim::Wait(room);
         }
         let (sender, done) = watch::channel(None);
-        entry.making.push(Making { told, waiting: 1, done });
-        Claim::Make(sender)
+        let sender = Arc::new(sender);
+        entry.making.push(Making { told, waiting: 1, done: Arc::clone(&sender) });
+        Claim::Make(sender, done)
     }
 
-    /// Has a connection made, and tells those who wait for it. It belongs to none of them.
+    /// Has a connection made, as long as somebody waits for it, and tells those who do.
     async fn make(
         self: Arc<Self>,
         server: Arc<ServerState>,
         told: Option<Told>,
         idle: Duration,
         made: impl Future<Output = io::Result<Made>>,
-        sender: watch::Sender<Option<Done>>,
+        sender: Arc<watch::Sender<Option<Done>>>,
     ) {
         let room = self.servers().get(&address(&server)).map(|entry| Arc::clone(&entry.room));
-        let outcome = match made.await {
+        let made = tokio::select! {
+            made = made => Some(made),
+            () = sender.closed() => None,
+        };
+        let is_abandoned = made.is_none();
+        let outcome = match made.unwrap_or_else(|| Err(io::ErrorKind::ConnectionAborted.into())) {
             Ok(Made::Http1) => Ok(None),
             Ok(Made::Http2(stream, reached)) => {
                 let begun = Connection::begin(stream, idle, &self.count, room.unwrap_or_default()).await;
@@ -214,12 +220,13 @@ impl Http2Connections {
         let done = match &outcome {
             Ok(Some(_)) => Done::Http2,
             Ok(None) => Done::Http1,
+            // Whoever came at the last moment has one made anew.
+            Err(_) if is_abandoned => Done::Abandoned,
             Err(error) => Done::Failed(error.kind()),
         };
         let mut servers = self.servers();
         if let Some(entry) = servers.get_mut(&address(&server)) {
-            let this = sender.subscribe();
-            entry.making.retain(|one| !one.done.same_channel(&this));
+            entry.making.retain(|one| !Arc::ptr_eq(&one.done, &sender));
             match outcome {
                 Ok(Some(open)) => {
                     entry.http1_until = None;
