@@ -103,11 +103,12 @@ impl Wire {
     pub async fn write(&mut self, bytes: Bytes) -> io::Result<()> {
         let gathered = self.output.len() + self.large.len() + self.tail.len();
         let fits = gathered + bytes.len() <= GATHER;
-        if fits && bytes.len() <= COPIED {
+        let is_first = self.large.is_empty() && self.tail.is_empty();
+        if fits && (bytes.len() <= COPIED || !is_first) {
             self.output().extend_from_slice(&bytes);
             return Ok(());
         }
-        if !self.large.is_empty() || !self.tail.is_empty() {
+        if !is_first {
             poll_fn(|cx| self.poll_write_out(cx)).await?;
         }
         self.large = bytes;

@@ -56,7 +56,9 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
             Err(no_head) => return reject(&edge, &opened, wire, no_head.status()).await,
         };
         let mut session = Session::new(wire, deadline, request);
-        let after = exchange::run(&proxy, &opened, &mut Downstream::Http1(&mut session), &mut changes).await;
+        // Boxed: what an exchange needs is given back while the connection waits for the next one.
+        let mut down = Downstream::Http1(&mut session);
+        let after = Box::pin(exchange::run(&proxy, &opened, &mut down, &mut changes)).await;
         let flushed = after == After::Continue && session.flush().await.is_ok();
         let persistence;
         (wire, deadline, persistence) = session.into_parts();
