@@ -76,16 +76,13 @@ impl Wire {
     }
 
     /// The same for whoever waits for an answer to what was written: it leaves meanwhile.
-    pub async fn flush_and_fill(&mut self, room: usize) -> io::Result<usize> {
-        poll_fn(|cx| {
-            if !self.is_flushed()
-                && let Poll::Ready(Err(error)) = self.poll_flush(cx)
-            {
-                return Poll::Ready(Err(error));
-            }
-            self.poll_fill(cx, room)
-        })
-        .await
+    pub fn poll_flush_and_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        if !self.is_flushed()
+            && let Poll::Ready(Err(error)) = self.poll_flush(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
+        self.poll_fill(cx, room)
     }
 
     /// The end of what is gathered, to append little to: a head, what stands around a chunk.
@@ -99,23 +96,34 @@ impl Wire {
         end
     }
 
-    /// Appends `bytes` to what is gathered, and writes it out where it is more than a record.
-    pub async fn write(&mut self, bytes: Bytes) -> io::Result<()> {
+    /// Takes `bytes` to what is gathered, and writes it out where it is more than a record: done once they
+    /// are taken, and no more than that waits.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes) -> Poll<io::Result<()>> {
         let gathered = self.output.len() + self.large.len() + self.tail.len();
         let fits = gathered + bytes.len() <= GATHER;
         let is_first = self.large.is_empty() && self.tail.is_empty();
         if fits && (bytes.len() <= COPIED || !is_first) {
-            self.output().extend_from_slice(&bytes);
-            return Ok(());
+            if !bytes.is_empty() {
+                self.output().extend_from_slice(bytes);
+                *bytes = Bytes::new();
+            }
+            return Poll::Ready(Ok(()));
         }
-        if !is_first {
-            poll_fn(|cx| self.poll_write_out(cx)).await?;
+        if !bytes.is_empty() {
+            if !is_first {
+                ready!(self.poll_write_out(cx))?;
+            }
+            self.large = std::mem::take(bytes);
+            if fits {
+                return Poll::Ready(Ok(()));
+            }
         }
-        self.large = bytes;
-        if fits {
-            return Ok(());
-        }
-        poll_fn(|cx| self.poll_write_out(cx)).await
+        self.poll_write_out(cx)
+    }
+
+    /// The same.
+    pub async fn write(&mut self, mut bytes: Bytes) -> io::Result<()> {
+        poll_fn(|cx| self.poll_write(cx, &mut bytes)).await
     }
 
     /// Whether there is nothing to flush.

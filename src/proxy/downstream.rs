@@ -1,9 +1,12 @@
 //! The client's side of an exchange, alike for HTTP/1 and HTTP/2.
 
+use std::future::poll_fn;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Version};
+use tokio::time::timeout;
 
 use super::deadline::Deadline;
 use super::{http1, http2};
@@ -26,13 +29,15 @@ pub(super) enum ClientFailure {
     Slow,
 }
 
-/// Whether a client takes what is written as fast as it is written.
+/// What is wanted of a client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Pace {
-    /// It was taken at once.
-    AtOnce,
-    /// It had to wait.
-    Waited,
+pub(super) enum Wanted {
+    /// The next bytes of the body.
+    Body,
+    /// That it stays, with nothing more to come of the body.
+    Presence,
+    /// Nothing: there is no room for what it sends.
+    Nothing,
 }
 
 impl Downstream<'_> {
@@ -63,8 +68,8 @@ impl Downstream<'_> {
     /// Bounds each write of the answer.
     pub(super) fn set_write_timeout(&mut self, limit: Duration) {
         match self {
-            Self::Http1(session) => session.set_write_limit(limit),
-            Self::Http2(session) => session.set_write_limit(limit),
+            Self::Http1(session) => session.write_limit = limit,
+            Self::Http2(session) => session.write_limit = limit,
         }
     }
 
@@ -76,13 +81,29 @@ impl Downstream<'_> {
         }
     }
 
-    /// The next bytes of the body; `None` at its end. Once `done`, waits for the client to go away. What was
-    /// gathered of the answer leaves meanwhile.
-    pub(super) async fn read_body_or_idle(&mut self, done: bool) -> Result<Option<Bytes>, ClientFailure> {
-        match self {
-            Self::Http1(session) => session.read_body_or_idle(done).await.map_err(|_| ClientFailure::Gone),
-            Self::Http2(session) => session.read_body_or_idle(done).await,
-        }
+    /// The next bytes of the body, where they are `wanted`; `None` at its end. It fails once the client is
+    /// known to be gone. What was gathered of the answer leaves meanwhile.
+    pub(super) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        wanted: Wanted,
+    ) -> Poll<Result<Option<Bytes>, ClientFailure>> {
+        let gone = match (self, wanted) {
+            (Self::Http1(session), Wanted::Body) => {
+                return session.poll_body(cx).map_err(|_| ClientFailure::Gone);
+            }
+            (Self::Http2(session), Wanted::Body) => return session.poll_body(cx),
+            (Self::Http1(session), Wanted::Presence) => session.poll_gone(cx),
+            (Self::Http1(session), Wanted::Nothing) => session.poll_broken(cx),
+            (Self::Http2(session), Wanted::Presence | Wanted::Nothing) => session.poll_reset(cx),
+        };
+        gone.map(|()| Err(ClientFailure::Gone))
+    }
+
+    /// Until a client that has no more of a body to send is gone.
+    pub(super) async fn gone(&mut self) {
+        // It can only fail.
+        let _ = poll_fn(|cx| self.poll_body(cx, Wanted::Presence)).await;
     }
 
     /// The fields behind the body, once that has ended.
@@ -98,7 +119,7 @@ impl Downstream<'_> {
     pub(super) async fn is_reset(&mut self) {
         match self {
             Self::Http1(_) => std::future::pending().await,
-            Self::Http2(session) => session.reset().await,
+            Self::Http2(session) => poll_fn(|cx| session.poll_reset(cx)).await,
         }
     }
 
@@ -126,10 +147,34 @@ impl Downstream<'_> {
         Ok(())
     }
 
-    pub(super) async fn write_body(&mut self, bytes: Bytes) -> Result<Pace, ClientFailure> {
+    /// Takes bytes of the answer's body, once those before them are taken. There must be some.
+    pub(super) fn put_body(&mut self, bytes: Bytes) -> Result<(), ClientFailure> {
         match self {
-            Self::Http1(session) => session.write_body(bytes).await,
-            Self::Http2(session) => session.write_body(bytes).await.map(|()| Pace::AtOnce),
+            Self::Http1(session) => session.put_body(bytes),
+            Self::Http2(session) => session.put_body(bytes),
+        }
+    }
+
+    /// Done once all that was put is on its way, or gathered.
+    pub(super) fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientFailure>> {
+        match self {
+            Self::Http1(session) => session.poll_taken(cx),
+            Self::Http2(session) => session.poll_taken(cx),
+        }
+    }
+
+    /// The same, within the limit of a write.
+    pub(super) async fn taken(&mut self) -> Result<(), ClientFailure> {
+        let limit = self.write_limit();
+        let taken = timeout(limit, poll_fn(|cx| self.poll_taken(cx))).await;
+        taken.unwrap_or(Err(ClientFailure::Slow))
+    }
+
+    /// How long one write of the answer may take.
+    pub(super) fn write_limit(&self) -> Duration {
+        match self {
+            Self::Http1(session) => session.write_limit,
+            Self::Http2(session) => session.write_limit,
         }
     }
 

@@ -1,6 +1,5 @@
 //! The bytes of a body on their way into an HTTP/2 stream, as far as the other side has room.
 
-use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -19,13 +18,13 @@ impl Outflow {
         Self { stream, waiting: Bytes::new() }
     }
 
-    /// Sends `bytes`; done once there was room for all of them.
-    pub(super) async fn send(&mut self, bytes: Bytes) -> Result<(), h2::Error> {
+    /// Takes `bytes` to be sent, once those before them are.
+    pub(super) fn put(&mut self, bytes: Bytes) {
         self.waiting = bytes;
-        poll_fn(|cx| self.poll_sent(cx)).await
     }
 
-    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+    /// Done once there was room for all that was put.
+    pub(super) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         let Self { stream, waiting } = self;
         while !waiting.is_empty() {
             stream.reserve_capacity(waiting.len());
@@ -51,8 +50,8 @@ impl Outflow {
     }
 
     /// Until the other side resets the stream, or the connection ends.
-    pub(super) async fn reset(&mut self) {
+    pub(super) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Why does not matter: there is nobody left.
-        let _ = poll_fn(|cx| self.stream.poll_reset(cx)).await;
+        self.stream.poll_reset(cx).map(drop)
     }
 }

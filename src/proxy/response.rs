@@ -61,7 +61,8 @@ async fn send(
     context.facts.status = Some(status.as_u16());
     if !is_head {
         context.facts.bytes_out = body.len() as u64;
-        down.write_body(Bytes::from(body)).await?;
+        down.put_body(Bytes::from(body))?;
+        down.taken().await?;
     }
     down.finish(None)
 }

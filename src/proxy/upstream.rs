@@ -4,6 +4,9 @@ pub(super) mod http1;
 pub(super) mod http2;
 pub(super) mod once;
 
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use http::HeaderMap;
 
@@ -61,37 +64,50 @@ impl Upstream {
         }
     }
 
-    /// Sends bytes of the request's body, as far as the server takes them.
-    pub(super) async fn send_body(&mut self, bytes: Bytes) -> Result<(), UpstreamFailure> {
+    /// Takes bytes of the request's body, once those before them are sent.
+    pub(super) fn put_body(&mut self, bytes: Bytes) {
         match self {
-            Self::Http1(session) => session.send_body(bytes).await,
-            Self::Http2(session) => session.send_body(bytes).await,
+            Self::Http1(session) => session.put_body(bytes),
+            Self::Http2(session) => session.put_body(bytes),
         }
     }
 
-    /// Ends the request, with the fields behind its body.
-    pub(super) async fn finish_body(&mut self, trailers: Option<HeaderMap>) -> Result<(), UpstreamFailure> {
+    /// Ends the request once its body is sent, with the fields behind it.
+    pub(super) fn put_end(&mut self, trailers: Option<HeaderMap>) -> Result<(), UpstreamFailure> {
         match self {
-            Self::Http1(session) => session.finish_body(trailers.as_ref()).await,
-            Self::Http2(session) => session.finish_body(trailers),
+            Self::Http1(session) => {
+                session.put_end(trailers.as_ref());
+                Ok(())
+            }
+            Self::Http2(session) => session.put_end(trailers),
         }
     }
 
-    /// Sends what was gathered.
-    pub(super) async fn flush(&mut self) -> Result<(), UpstreamFailure> {
+    /// Done once the server has taken all that was put.
+    pub(super) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamFailure>> {
         match self {
-            Self::Http1(session) => session.flush().await,
-            // Its connection writes by itself.
-            Self::Http2(_) => Ok(()),
+            Self::Http1(session) => session.poll_sent(cx),
+            // Its connection writes what is gathered by itself.
+            Self::Http2(session) => session.poll_sent(cx),
         }
     }
 
-    /// The next part of the answer. Nothing is lost where it is dropped.
+    /// The same.
+    pub(super) async fn sent(&mut self) -> Result<(), UpstreamFailure> {
+        poll_fn(|cx| self.poll_sent(cx)).await
+    }
+
+    /// The next part of the answer.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, UpstreamFailure>> {
+        match self {
+            Self::Http1(session) => session.poll_read(cx),
+            Self::Http2(session) => session.poll_read(cx),
+        }
+    }
+
+    /// The same. Nothing is lost where it is dropped.
     pub(super) async fn read(&mut self) -> Result<Part, UpstreamFailure> {
-        match self {
-            Self::Http1(session) => session.read().await,
-            Self::Http2(session) => session.read().await,
-        }
+        poll_fn(|cx| self.poll_read(cx)).await
     }
 
     /// Whoever takes the answer does not keep up: less of it is read ahead.

@@ -1,6 +1,7 @@
 //! Requests go to an origin over HTTP/1.1, and answers come back over whatever the client speaks.
 
 mod bodies;
+mod duplex;
 mod framing;
 mod headers;
 mod integrity;

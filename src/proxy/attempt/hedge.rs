@@ -163,7 +163,7 @@ impl<'a> Attempt<'a, '_> {
                     };
                     race.second.is_none()
                 }
-                Err(_) = self.down.read_body_or_idle(true) => return Won::Nobody(Ended::Broken),
+                () = self.down.gone() => return Won::Nobody(Ended::Broken),
                 () = deadline.reached(until) => return Won::Nobody(Ended::Late),
                 () = &mut asks_another, if !asked_another => {
                     asked_another = true;
@@ -207,7 +207,7 @@ impl<'a> Attempt<'a, '_> {
     ) -> Result<Runner, UpstreamFailure> {
         let changes = self.changes(candidate);
         up.send_head(&UpstreamRequest::new(self.down.head(), self.context, changes)).await?;
-        up.flush().await?;
+        up.sent().await?;
         Ok(Runner { up, over, sent: Instant::now() })
     }
 

@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
@@ -12,7 +13,7 @@ use http::{HeaderMap, StatusCode, Version, header};
 use tokio::time::timeout;
 
 use super::super::deadline::Deadline;
-use super::super::downstream::{ClientFailure, Pace};
+use super::super::downstream::ClientFailure;
 use crate::listen::wire::Wire;
 use crate::message::body::{BodyDecoder, Piece};
 use crate::message::request::Request;
@@ -32,9 +33,13 @@ pub(in crate::proxy) struct Session {
     body: BodyDecoder,
     trailers: Option<HeaderMap>,
     answer: Answer,
+    /// What is to be written of the answer's body, and was not taken yet.
+    waiting: Bytes,
+    /// Whether the end of a chunk comes behind it.
+    ends_chunk: bool,
     persistence: Persistence,
     /// How long one write of the answer may take.
-    write_limit: Duration,
+    pub(in crate::proxy) write_limit: Duration,
     /// The client has ended its side.
     ended: bool,
 }
@@ -64,6 +69,8 @@ impl Session {
             body: BodyDecoder::new(framing),
             trailers: None,
             answer: Answer::Awaited,
+            waiting: Bytes::new(),
+            ends_chunk: false,
             persistence,
             write_limit: Duration::MAX,
             ended: false,
@@ -77,10 +84,6 @@ impl Session {
 
     pub(in crate::proxy) fn head(&self) -> &RequestHead {
         &self.head
-    }
-
-    pub(in crate::proxy) fn set_write_limit(&mut self, limit: Duration) {
-        self.write_limit = limit;
     }
 
     /// Makes the connection end with this answer.
@@ -97,43 +100,44 @@ impl Session {
         self.trailers.take()
     }
 
-    /// The next bytes of the body; `None` at its end. Once `done`, waits for the client to go away. What was
-    /// gathered of the answer leaves meanwhile. Nothing is lost where it is dropped.
-    pub(in crate::proxy) async fn read_body_or_idle(&mut self, done: bool) -> io::Result<Option<Bytes>> {
-        if done {
-            return Err(self.gone().await);
-        }
+    /// The next bytes of the body; `None` at its end. What was gathered of the answer leaves meanwhile.
+    pub(in crate::proxy) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
         loop {
             match self.body.next(&mut self.wire.input) {
-                Ok(Piece::Data(bytes)) => return Ok(Some(bytes)),
+                Ok(Piece::Data(bytes)) => return Poll::Ready(Ok(Some(bytes))),
                 Ok(Piece::End(trailers)) => {
                     self.trailers = trailers;
-                    return Ok(None);
+                    return Poll::Ready(Ok(None));
                 }
                 Ok(Piece::Wanting) => {}
-                Err(bad) => return Err(io::Error::new(io::ErrorKind::InvalidData, bad)),
+                Err(bad) => return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, bad))),
             }
-            if self.wire.flush_and_fill(BODY_READ).await? == 0 {
+            if ready!(self.wire.poll_flush_and_fill(cx, BODY_READ))? == 0 {
                 let ended = self.body.ends_with_input();
-                return if ended { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+                return Poll::Ready(if ended { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) });
             }
         }
     }
 
     /// Until the client resets the connection. One that has ended its side alone waits for its answer; one
     /// that sends the next request is listened to as far as that is bounded.
-    async fn gone(&mut self) -> io::Error {
+    pub(in crate::proxy) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.ended && self.wire.input.len() < AHEAD {
-            match self.wire.flush_and_fill(AHEAD).await {
+            match ready!(self.wire.poll_flush_and_fill(cx, AHEAD)) {
                 Ok(0) => self.ended = true,
                 Ok(_) => {}
-                Err(error) => return error,
+                Err(_) => return Poll::Ready(()),
             }
         }
-        if let Err(error) = self.wire.flush().await {
-            return error;
+        self.poll_broken(cx)
+    }
+
+    /// Until what was gathered of the answer cannot leave.
+    pub(in crate::proxy) fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.wire.poll_flush(cx) {
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
         }
-        std::future::pending().await
     }
 
     /// Tells a client that waits for it to send the body.
@@ -185,11 +189,8 @@ impl Session {
         }
     }
 
-    /// Writes bytes of the answer's body.
-    pub(in crate::proxy) async fn write_body(&mut self, bytes: Bytes) -> Result<Pace, ClientFailure> {
-        if bytes.is_empty() {
-            return Ok(Pace::AtOnce);
-        }
+    /// Takes bytes of the answer's body to be written, once those before them are. There must be some.
+    pub(in crate::proxy) fn put_body(&mut self, bytes: Bytes) -> Result<(), ClientFailure> {
         match &mut self.answer {
             Answer::Length(left) => match left.checked_sub(bytes.len() as u64) {
                 Some(rest) => *left = rest,
@@ -199,11 +200,18 @@ impl Session {
             Answer::UntilClose => {}
             Answer::Awaited | Answer::Whole => return Err(ClientFailure::Gone),
         }
-        let pace = within(self.write_limit, self.wire.write(bytes)).await?;
-        if self.answer == Answer::Chunked {
+        self.ends_chunk = self.answer == Answer::Chunked;
+        self.waiting = bytes;
+        Ok(())
+    }
+
+    /// Done once what was put is written, but for what is gathered.
+    pub(in crate::proxy) fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientFailure>> {
+        ready!(self.wire.poll_write(cx, &mut self.waiting)).map_err(|_| ClientFailure::Gone)?;
+        if std::mem::take(&mut self.ends_chunk) {
             self.wire.output().put_slice(encode::CHUNK_END);
         }
-        Ok(pace)
+        Poll::Ready(Ok(()))
     }
 
     /// Ends the answer; it must be whole. `trailers` are passed on where the client asks for them.
@@ -222,20 +230,20 @@ impl Session {
 
     /// Writes out what is gathered.
     pub(in crate::proxy) async fn flush(&mut self) -> Result<(), ClientFailure> {
-        within(self.write_limit, self.wire.flush()).await.map(|_| ())
+        within(self.write_limit, self.wire.flush()).await
     }
 }
 
 /// The outcome of a write that a client may keep waiting.
-async fn within(limit: Duration, write: impl Future<Output = io::Result<()>>) -> Result<Pace, ClientFailure> {
+async fn within(limit: Duration, write: impl Future<Output = io::Result<()>>) -> Result<(), ClientFailure> {
     let mut write = std::pin::pin!(write);
     // Mostly there is room, and no timer is needed.
-    let at_once = poll_fn(|cx| std::task::Poll::Ready(write.as_mut().poll(cx))).await;
-    if let std::task::Poll::Ready(outcome) = at_once {
-        return outcome.map(|()| Pace::AtOnce).map_err(|_| ClientFailure::Gone);
+    let at_once = poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await;
+    if let Poll::Ready(outcome) = at_once {
+        return outcome.map_err(|_| ClientFailure::Gone);
     }
     match timeout(limit, write).await {
-        Ok(outcome) => outcome.map(|()| Pace::Waited).map_err(|_| ClientFailure::Gone),
+        Ok(outcome) => outcome.map_err(|_| ClientFailure::Gone),
         Err(_) => Err(ClientFailure::Slow),
     }
 }

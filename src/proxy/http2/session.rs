@@ -1,6 +1,6 @@
 //! One request on a stream of a client's HTTP/2 connection, and its answer.
 
-use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,7 +28,7 @@ pub(in crate::proxy) struct Session {
     answer: Option<Outflow>,
     whole: bool,
     /// How long one write of the answer may take.
-    write_limit: Duration,
+    pub(in crate::proxy) write_limit: Duration,
     pub(in crate::proxy) deadline: Deadline,
 }
 
@@ -90,25 +90,19 @@ impl Session {
         &self.head
     }
 
-    pub(in crate::proxy) fn set_write_limit(&mut self, limit: Duration) {
-        self.write_limit = limit;
-    }
-
     pub(in crate::proxy) fn is_body_done(&self) -> bool {
         self.ended || self.body.is_end_stream()
     }
 
-    /// The next bytes of the body; `None` at its end. Once `done`, waits for the client to go away. Nothing is
-    /// lost where it is dropped.
-    pub(in crate::proxy) async fn read_body_or_idle(
+    /// The next bytes of the body; `None` at its end.
+    pub(in crate::proxy) fn poll_body(
         &mut self,
-        done: bool,
-    ) -> Result<Option<Bytes>, ClientFailure> {
-        if done || self.ended {
-            self.reset().await;
-            return Err(ClientFailure::Gone);
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, ClientFailure>> {
+        if self.ended {
+            return self.poll_reset(cx).map(|()| Err(ClientFailure::Gone));
         }
-        match poll_fn(|cx| self.body.poll_data(cx)).await {
+        Poll::Ready(match ready!(self.body.poll_data(cx)) {
             Some(Ok(bytes)) => {
                 // Whoever reads has them now. That the connection is gone is told by the next read.
                 let _ = self.body.flow_control().release_capacity(bytes.len());
@@ -116,11 +110,11 @@ impl Session {
             }
             Some(Err(_)) => Err(ClientFailure::Gone),
             None => {
-                self.trailers = self.body.trailers().await.map_err(|_| ClientFailure::Gone)?;
+                self.trailers = ready!(self.body.poll_trailers(cx)).map_err(|_| ClientFailure::Gone)?;
                 self.ended = true;
                 Ok(None)
             }
-        }
+        })
     }
 
     /// The fields behind the body, once that has ended.
@@ -129,12 +123,12 @@ impl Session {
     }
 
     /// Until the client takes its request back, or is gone.
-    pub(in crate::proxy) async fn reset(&mut self) {
+    pub(in crate::proxy) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.answer {
-            Some(answer) => answer.reset().await,
+            Some(answer) => answer.poll_reset(cx),
             // Why does not matter: there is nobody left.
-            None if !self.whole => drop(poll_fn(|cx| self.respond.poll_reset(cx)).await),
-            None => std::future::pending().await,
+            None if !self.whole => self.respond.poll_reset(cx).map(drop),
+            None => Poll::Pending,
         }
     }
 
@@ -167,13 +161,16 @@ impl Session {
         self.respond.send_informational(head).map_err(|_| ClientFailure::Gone)
     }
 
-    /// Sends bytes of the answer's body.
-    pub(in crate::proxy) async fn write_body(&mut self, bytes: Bytes) -> Result<(), ClientFailure> {
-        let Some(answer) = &mut self.answer else { return Err(ClientFailure::Gone) };
-        match timeout(self.write_limit, answer.send(bytes)).await {
-            Ok(outcome) => outcome.map_err(|_| ClientFailure::Gone),
-            Err(_) => Err(ClientFailure::Slow),
-        }
+    /// Takes bytes of the answer's body to be sent, once those before them are.
+    pub(in crate::proxy) fn put_body(&mut self, bytes: Bytes) -> Result<(), ClientFailure> {
+        self.answer.as_mut().ok_or(ClientFailure::Gone)?.put(bytes);
+        Ok(())
+    }
+
+    /// Done once there was room for all that was put.
+    pub(in crate::proxy) fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientFailure>> {
+        let Some(answer) = &mut self.answer else { return Poll::Ready(Err(ClientFailure::Gone)) };
+        answer.poll_sent(cx).map_err(|_| ClientFailure::Gone)
     }
 
     /// Ends the answer.

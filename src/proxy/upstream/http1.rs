@@ -1,5 +1,8 @@
 //! One request and its answer on an HTTP/1.1 connection to a server.
 
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+
 use bytes::{BufMut, Bytes};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 
@@ -24,6 +27,10 @@ pub(in crate::proxy) struct Session {
     wire: Box<Wire>,
     method: Method,
     upload: Upload,
+    /// What is to be sent of the request's body, and was not taken yet.
+    waiting: Bytes,
+    /// Whether the end of a chunk comes behind it.
+    ends_chunk: bool,
     answer: Answer,
     persistence: Persistence,
     read: usize,
@@ -55,6 +62,8 @@ impl Session {
             wire,
             method: Method::GET,
             upload: Upload::Whole,
+            waiting: Bytes::new(),
+            ends_chunk: false,
             answer: Answer::Head { end: EndOfHead::default(), interim: 0 },
             persistence: Persistence::Kept,
             read: READ,
@@ -97,45 +106,49 @@ impl Session {
         Ok(self.wire.flush().await?)
     }
 
-    pub(super) async fn send_body(&mut self, bytes: Bytes) -> Result<(), UpstreamFailure> {
+    pub(super) fn put_body(&mut self, bytes: Bytes) {
         if self.upload == Upload::Chunked {
             encode::chunk_begin(bytes.len(), self.wire.output());
+            self.ends_chunk = true;
         }
-        self.wire.write(bytes).await?;
-        if self.upload == Upload::Chunked {
-            self.wire.output().put_slice(encode::CHUNK_END);
-        }
-        Ok(self.wire.flush().await?)
+        self.waiting = bytes;
     }
 
-    pub(super) async fn finish_body(&mut self, trailers: Option<&HeaderMap>) -> Result<(), UpstreamFailure> {
+    pub(super) fn put_end(&mut self, trailers: Option<&HeaderMap>) {
         if self.upload == Upload::Chunked {
             encode::last_chunk(trailers, self.wire.output());
         }
         self.upload = Upload::Whole;
-        Ok(self.wire.flush().await?)
     }
 
-    pub(super) async fn flush(&mut self) -> Result<(), UpstreamFailure> {
-        Ok(self.wire.flush().await?)
+    pub(super) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamFailure>> {
+        ready!(self.wire.poll_write(cx, &mut self.waiting))?;
+        if std::mem::take(&mut self.ends_chunk) {
+            self.wire.output().put_slice(encode::CHUNK_END);
+        }
+        self.wire.poll_flush(cx).map_err(UpstreamFailure::from)
     }
 
     pub(in crate::proxy) async fn read(&mut self) -> Result<Part, UpstreamFailure> {
+        poll_fn(|cx| self.poll_read(cx)).await
+    }
+
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, UpstreamFailure>> {
         loop {
             match &mut self.answer {
                 Answer::Head { end, .. } => match end.find(&self.wire.input) {
-                    Some(length) if length <= HEAD_BYTES => return self.take_head(length),
+                    Some(length) if length <= HEAD_BYTES => return Poll::Ready(self.take_head(length)),
                     None if self.wire.input.len() < HEAD_BYTES => {}
-                    Some(_) | None => return Err(BadMessage::Syntax.into()),
+                    Some(_) | None => return Poll::Ready(Err(BadMessage::Syntax.into())),
                 },
                 Answer::Body(body) => match body.next(&mut self.wire.input)? {
-                    Piece::Data(bytes) => return Ok(Part::Body(bytes)),
-                    Piece::End(trailers) => return Ok(Part::End(trailers)),
+                    Piece::Data(bytes) => return Poll::Ready(Ok(Part::Body(bytes))),
+                    Piece::End(trailers) => return Poll::Ready(Ok(Part::End(trailers))),
                     Piece::Wanting => {}
                 },
             }
-            match self.wire.fill(self.read).await? {
-                0 => return self.at_end(),
+            match ready!(self.wire.poll_fill(cx, self.read))? {
+                0 => return Poll::Ready(self.at_end()),
                 read if read >= self.read => self.read = LARGEST_READ.min(self.read * 4),
                 _ => {}
             }

@@ -90,17 +90,17 @@ impl Session {
         }
     }
 
-    pub(in crate::proxy) async fn read(&mut self) -> Result<Part, UpstreamFailure> {
-        let outcome = poll_fn(|cx| self.poll_read(cx)).await;
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, UpstreamFailure>> {
+        let outcome = ready!(self.poll_part(cx));
         match &outcome {
             Ok(_) => self.slot.connection.has_news(),
             Err(error) if error.is_go_away() || error.is_io() => self.slot.connection.close(),
             Err(_) => {}
         }
-        outcome.map_err(failure)
+        Poll::Ready(outcome.map_err(failure))
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, h2::Error>> {
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, h2::Error>> {
         loop {
             match &mut self.answer {
                 Answer::Unasked => return Poll::Pending,
@@ -138,17 +138,24 @@ impl Session {
         }
     }
 
-    /// Sends bytes of the request's body, as far as the server has room for it.
-    pub(super) async fn send_body(&mut self, bytes: Bytes) -> Result<(), UpstreamFailure> {
+    /// Takes bytes of the request's body, once those before them are sent.
+    pub(super) fn put_body(&mut self, bytes: Bytes) {
+        if let Some(upload) = &mut self.upload {
+            upload.put(bytes);
+        }
+    }
+
+    /// Done once the server had room for all that was put.
+    pub(super) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamFailure>> {
         match &mut self.upload {
             // Why it fails is told by the answer.
-            Some(upload) => upload.send(bytes).await.map_err(failure),
-            None => Ok(()),
+            Some(upload) => upload.poll_sent(cx).map_err(failure),
+            None => Poll::Ready(Ok(())),
         }
     }
 
     /// Ends the request's body, once all of it is sent.
-    pub(super) fn finish_body(&mut self, trailers: Option<HeaderMap>) -> Result<(), UpstreamFailure> {
+    pub(super) fn put_end(&mut self, trailers: Option<HeaderMap>) -> Result<(), UpstreamFailure> {
         self.upload.as_mut().map_or(Ok(()), |upload| upload.finish(trailers)).map_err(failure)
     }
 }
