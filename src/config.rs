@@ -7,6 +7,7 @@
 mod convert;
 mod file;
 pub mod filings;
+mod findings;
 mod plain;
 pub mod problem;
 mod reader;
@@ -50,7 +51,7 @@ pub fn load(path: &Path) -> Result<Loaded<Config>, Unreadable> {
 
 /// Converts the bytes of the configuration `path`; relative paths in it begin at its folder.
 pub fn parse(path: &Path, bytes: &[u8]) -> Loaded<Config> {
-    let findings = reader::Findings::new(path);
+    let findings = findings::Findings::new(path);
     match file::parse(bytes, MAX_BYTES) {
         Ok(node) => {
             let value = convert::config(&reader::Value::root(&node, &findings), path);
@@ -62,7 +63,7 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Loaded<Config> {
 
 /// The allowlist that the configuration `path` names, whatever else is wrong with it.
 pub fn allowlist_of(path: &Path) -> Option<PathBuf> {
-    let findings = reader::Findings::new(path);
+    let findings = findings::Findings::new(path);
     let bytes = file::read(path, MAX_BYTES).ok()?;
     let node = file::parse(&bytes, MAX_BYTES).ok()?;
     convert::allowlist(&reader::Value::root(&node, &findings), path)

@@ -11,6 +11,7 @@ mod context;
 mod deadline;
 mod downstream;
 mod exchange;
+mod grpc;
 mod http1;
 mod http2;
 pub mod links;

@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::reader::{Value, quote};
+use super::findings::quote;
+use super::reader::Value;
 use super::schema;
 use super::suggest::did_you_mean;
 use super::{AccessLog, Config, Limits, Log, LogFormat, WhenFull, units};

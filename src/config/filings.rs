@@ -12,7 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::convert::{filed_name, host_pattern, ip_address};
 use super::file::{self, Malformed, Unreadable};
-use super::reader::{Fields, Findings, Value, quote};
+use super::findings::{Findings, quote};
+use super::reader::{Fields, Value};
 use super::{Loaded, schema};
 use crate::clock::{day_of, end_of_day, start_of_day};
 use crate::gate::filing::FiledHosts;

@@ -11,8 +11,8 @@ use ipnet::IpNet;
 use maxminddb::{MaxMindDbError, Reader};
 use serde::Deserialize;
 
+use super::findings::{Findings, Place, quote};
 use super::problem::Severity;
-use super::reader::{Findings, Place, quote};
 use super::{Loaded, file};
 use crate::route::ClientRegions;
 use crate::route::region::is_internal;

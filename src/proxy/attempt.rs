@@ -5,6 +5,7 @@
 
 mod hedge;
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -192,9 +193,14 @@ impl<'a, 'd> Attempt<'a, 'd> {
                 () = self.down.is_reset() => return Ok(Asked::Over(After::Abort)),
                 way = self.proxy.upstreams.reach(&self.proxy.edge, target, purpose, kept) => way,
             };
-            let Ok(way) = way else {
-                self.candidates.unreached(candidate);
-                return Ok(Asked::Unreached);
+            let way = match way {
+                Ok(way) => way,
+                // It is there, and does not do what is asked of it.
+                Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(Asked::Unreached),
+                Err(_) => {
+                    self.candidates.unreached(candidate);
+                    return Ok(Asked::Unreached);
+                }
             };
             // What fails once more is no matter of luck.
             let came_from = if kept { way.origin() } else { ConnectionOrigin::New };

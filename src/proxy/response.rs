@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::context::RequestContext;
 use super::downstream::{ClientFailure, Downstream};
+use super::grpc;
 use super::request::{self, X_REQUEST_ID};
 use crate::hostname::Hostname;
 use crate::message::{ResponseHead, fields};
@@ -23,7 +24,26 @@ pub(super) async fn answer(
     context: &mut RequestContext,
     status: StatusCode,
 ) -> Result<(), ClientFailure> {
-    send(down, context, status, None).await
+    match grpc::answer(down.head(), status, &context.request_id) {
+        Some(head) => send_head(down, context, status, head),
+        None => send(down, context, status, None).await,
+    }
+}
+
+/// Answers a gRPC call with a head alone, and notes the status that it stands for.
+fn send_head(
+    down: &mut Downstream<'_>,
+    context: &mut RequestContext,
+    status: StatusCode,
+    mut head: ResponseHead,
+) -> Result<(), ClientFailure> {
+    let id = HeaderValue::from_str(&context.request_id).map_err(|_| ClientFailure::Gone)?;
+    head.headers.insert(X_REQUEST_ID, id);
+    if let Downstream::Http1(_) = down {
+        head.headers.insert(header::CONTENT_LENGTH, 0.into());
+    }
+    context.facts.status = Some(status.as_u16());
+    down.write_head(head, true)
 }
 
 /// Sends the client to the same URL over TLS.

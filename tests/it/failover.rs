@@ -4,6 +4,7 @@ mod circuit;
 mod flapping;
 mod hedging;
 mod links;
+mod network;
 mod paths;
 
 use std::collections::HashSet;

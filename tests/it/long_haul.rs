@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::client::Target;
 use crate::support::edge::{Edge, Folder, run};
-use crate::support::netns::{Network, cut, network};
+use crate::support::netns::{Network, Trouble, network};
 use crate::support::origin::{Gate, Origin, Step, ok};
 use crate::support::pki::Authority;
 use crate::support::relay::Relay;
@@ -278,7 +278,7 @@ async fn a_path_that_has_died_is_noticed_within_seconds() {
         assert_eq!(client.answer("GET").await.text(), "late");
         return;
     }
-    cut(far.address.port()).await;
+    Trouble::Cut.befalls(far.address.port()).await;
     let cut = Instant::now();
     assert_eq!(client.answer("GET").await.status, 502);
     let took = cut.elapsed();

@@ -10,7 +10,7 @@ use crate::support::client::{Answer as Reply, Http1, Target};
 use crate::support::edge::{Builder, Edge, Folder};
 use crate::support::hello::client_hello;
 use crate::support::origin::Origin;
-use crate::support::peer::Peer;
+use crate::support::peer::{Peer, nginx};
 use crate::support::probe::{Answer, Ending, connect, probe, read_to_end, send_split};
 
 const HOST: &str = "www.example.cn";
@@ -262,21 +262,12 @@ async fn nginx_behind_is_told_who_the_client_is() {
                  routes: [{match: {path: /tls}, origins: [tls]}, {origins: [main]}]\n";
     let edge = Edge::builder().sites(sites).origins(origins).start().await;
     let (plain, tls) = (edge.beside(7001), edge.beside(7002));
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|kind| format!("  {kind}_temp_path {kind};\n"))
-        .concat();
-    edge.replace(
-        "nginx.conf",
-        format!(
-            "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n{temporary}  access_log off;\n\
-             server {{\n    listen {plain} proxy_protocol;\n    listen {tls} ssl proxy_protocol;\n    \
-             ssl_certificate site.pem;\n    ssl_certificate_key site.key;\n    \
-             location / {{ return 200 \"$proxy_protocol_addr:$proxy_protocol_port to $proxy_protocol_server_addr:$proxy_protocol_server_port over $connection\"; }}\n  }}\n}}\n"
-        ),
+    let http = format!(
+        "  server {{\n    listen {plain} proxy_protocol;\n    listen {tls} ssl proxy_protocol;\n    \
+         ssl_certificate site.pem;\n    ssl_certificate_key site.key;\n    \
+         location / {{ return 200 \"$proxy_protocol_addr:$proxy_protocol_port to $proxy_protocol_server_addr:$proxy_protocol_server_port over $connection\"; }}\n  }}\n"
     );
-    let folder = format!("{}/", edge.path("").display());
-    let words = ["-p", &folder, "-c", "nginx.conf", "-e", "stderr"];
-    let _nginx = Peer::start("/usr/sbin/nginx", words, plain).await;
+    let _nginx = nginx(&edge, &http, plain).await;
     for path in ["/", "/tls"] {
         let mut clients = Vec::new();
         for ip in [[127, 0, 0, 33], [127, 0, 0, 34], [127, 0, 0, 33]] {

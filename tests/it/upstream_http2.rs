@@ -3,6 +3,7 @@
 mod connections;
 mod exchanges;
 mod negotiation;
+mod peers;
 
 use crate::support::edge::{Builder, Edge};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Value, or};
-use crate::config::reader::quote;
+use crate::config::findings::quote;
 use crate::config::schema;
 use crate::origin::Origin;
 use crate::origin::metered::{Hours, Metered};

@@ -9,7 +9,8 @@ use http::{HeaderName, HeaderValue, Method};
 
 use super::listeners::path;
 use super::{Names, Value, or};
-use crate::config::reader::{Fields, quote};
+use crate::config::findings::quote;
+use crate::config::reader::Fields;
 use crate::config::{CertificateFiles, Listener, Protocol, Redirect, Site, schema};
 use crate::gate::ListenerId;
 use crate::hostname::{HostPattern, Hostname, InvalidHostname};

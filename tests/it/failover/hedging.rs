@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::{HOST, SITES};
 use crate::support::client::Target;
 use crate::support::edge::Edge;
+use crate::support::http2_origin::{Exchange, Http2Origin};
 use crate::support::origin::{Gate, Origin, Step, ok};
 use crate::support::relay::Relay;
 use crate::support::{PATIENCE, eventually};
@@ -196,4 +197,43 @@ async fn hedging_ends_with_the_budget() {
     let sent = hedges(&edge, "first").await + hedges(&edge, "second").await;
     println!("of 200 requests, all slow, {sent} were sent twice");
     assert!((10.0..=20.0).contains(&sent), "{sent}: ten, and one in twenty");
+}
+
+#[tokio::test]
+async fn over_http2_the_loser_is_reset_and_its_connection_goes_on() {
+    let resets = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&resets);
+    let slow = Http2Origin::start(move |mut exchange: Exchange| {
+        let counted = Arc::clone(&counted);
+        async move {
+            if exchange.path() != "/slow" {
+                return exchange.text("slow");
+            }
+            let reset = std::future::poll_fn(|cx| exchange.respond.poll_reset(cx)).await;
+            assert_eq!(reset.expect("a reset"), h2::Reason::CANCEL);
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    })
+    .await;
+    let fast = Http2Origin::start(|mut exchange: Exchange| async move { exchange.text("fast") }).await;
+    let origins = format!(
+        "  - {{name: first, region: offshore, scheme: h2c, servers: [\"{}\", \"{}\"], hedge_after: 100ms}}\n",
+        slow.address, fast.address
+    );
+    let sites = SITES.replace("[first, second]", "[first]");
+    let edge = Edge::builder().sites(&sites).origins(&origins).start().await;
+    let (mut http1, mut http2) =
+        (Target::https(&edge).http1(HOST).await, Target::https(&edge).http2(HOST).await);
+    for _ in 0..6 {
+        assert_eq!(http1.get(HOST, "/slow").await.text(), "fast");
+        assert_eq!(http2.get(HOST, "/slow").await.text(), "fast");
+    }
+    let lost = hedges(&edge, "second").await;
+    assert!(lost >= 1.0, "the slow one was asked");
+    let told = || ((resets.load(Ordering::Relaxed) as f64 - lost).abs() < 0.1).then_some(());
+    eventually("every loser is reset", PATIENCE, async || told()).await;
+    for _ in 0..6 {
+        assert!(["slow", "fast"].contains(&&*http2.get(HOST, "/").await.text()));
+    }
+    assert_eq!((slow.connections(), fast.connections()), (1, 1), "streams end, connections do not");
 }

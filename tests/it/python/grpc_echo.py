@@ -107,5 +107,28 @@ def client(address, ca, host):
     print("all is well")
 
 
+def failing(address, ca, host):
+    """Calls services that the proxy cannot reach."""
+    with open(ca, "rb") as file:
+        credentials = grpc.ssl_channel_credentials(root_certificates=file.read())
+    channel = grpc.secure_channel(address, credentials, (("grpc.ssl_target_name_override", host),))
+    for service, status, says in [
+        ("down", grpc.StatusCode.UNAVAILABLE, "502 Bad Gateway, request id "),
+        ("slow", grpc.StatusCode.DEADLINE_EXCEEDED, "504 Gateway Timeout, request id "),
+        ("none", grpc.StatusCode.UNIMPLEMENTED, "404 Not Found, request id "),
+    ]:
+        for kind, request in [("unary_unary", b"hello"), ("stream_stream", iter([b"hello"] * 3))]:
+            try:
+                answer = getattr(channel, kind)(f"/{service}.Echo/Call")(request, timeout=20)
+                list(answer)
+                raise AssertionError(f"{service} does not fail")
+            except grpc.RpcError as error:
+                assert error.code() == status, (service, kind, error)
+                assert error.details().startswith(says), (service, kind, error.details())
+                given = dict(error.trailing_metadata())["x-request-id"]
+                assert error.details().endswith(given), (given, error.details())
+    print("all is well")
+
+
 if __name__ == "__main__":
-    {"server": server, "client": client}[sys.argv[1]](*sys.argv[2:])
+    {"server": server, "client": client, "failing": failing}[sys.argv[1]](*sys.argv[2:])

@@ -49,12 +49,40 @@ pub(crate) async fn network(name: &str) -> Network {
     Network::Passed
 }
 
-/// Nothing that is sent to `port` arrives from now on, nor what is sent from there. In a network of the
-/// test's own alone.
-pub(crate) async fn cut(port: u16) {
-    let rules = format!(
-        "table inet cut {{\n chain input {{\n  type filter hook input priority 0;\n  tcp dport {port} drop\n  tcp sport {port} drop\n }}\n}}\n"
-    );
-    let done = run("sh", ["-c", "printf '%s' \"$1\" | nft -f -", "sh", &rules]).await;
+/// What happens to segments on their way to a port, and back. In a network of the test's own alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Trouble {
+    /// None arrives.
+    Cut,
+    /// So many of a hundred do not arrive.
+    Loses(u32),
+    /// Whoever sends one is reset.
+    Resets,
+}
+
+impl Trouble {
+    /// From now on, in place of what was before.
+    pub(crate) async fn befalls(self, port: u16) {
+        let verdict = match self {
+            Self::Cut => "drop".to_owned(),
+            Self::Loses(percent) => format!("numgen random mod 100 < {percent} drop"),
+            Self::Resets => "reject with tcp reset".to_owned(),
+        };
+        rules(&format!(
+            "table inet trouble {{\n chain input {{\n  type filter hook input priority 0;\n  \
+             tcp dport {port} {verdict}\n  tcp sport {port} {verdict}\n }}\n}}\n"
+        ))
+        .await;
+    }
+}
+
+/// Everything arrives again.
+pub(crate) async fn heals() {
+    rules("").await;
+}
+
+async fn rules(rules: &str) {
+    let script = "printf 'flush ruleset\n%s' \"$1\" | nft -f -";
+    let done = run("sh", ["-c", script, "sh", rules]).await;
     assert_eq!(done.code, 0, "{done:?}");
 }

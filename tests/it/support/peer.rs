@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use tokio::net::TcpStream;
 
+use super::edge::Edge;
 use super::{PATIENCE, eventually};
 
 /// A program that serves an address. It is killed when this is dropped.
@@ -30,6 +31,17 @@ impl Peer {
         .await;
         peer
     }
+}
+
+/// nginx beside an edge, with `http` for its `http` block, once it accepts connections at `address`.
+pub(crate) async fn nginx(edge: &Edge, http: &str, address: SocketAddr) -> Peer {
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("  {kind}_temp_path {kind};\n"))
+        .concat();
+    let main = "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr;\nevents {}\n";
+    edge.replace("nginx.conf", format!("{main}http {{\n{temporary}  access_log off;\n{http}}}\n"));
+    let folder = format!("{}/", edge.path("").display());
+    Peer::start("/usr/sbin/nginx", ["-p", &folder, "-c", "nginx.conf", "-e", "stderr"], address).await
 }
 
 impl Drop for Peer {

@@ -47,7 +47,13 @@ impl PythonServer {
 /// Runs `NAME client` with `words`, and expects it to say that all is well.
 #[track_caller]
 pub(crate) fn client(name: &str, words: &[&str]) -> impl Future<Output = ()> {
-    let mut all = vec![script(name).display().to_string(), "client".to_owned()];
+    part(name, "client", words)
+}
+
+/// The same for another part of it.
+#[track_caller]
+pub(crate) fn part(name: &str, part: &str, words: &[&str]) -> impl Future<Output = ()> {
+    let mut all = vec![script(name).display().to_string(), part.to_owned()];
     all.extend(words.iter().map(|word| (*word).to_owned()));
     async move {
         let python = interpreter().display().to_string();

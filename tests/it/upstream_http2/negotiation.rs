@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::HOST;
 use crate::support::client::Target;
 use crate::support::edge::{Builder, Edge, icpgate};
-use crate::support::http2_origin::{Exchange, Http2Origin};
+use crate::support::http2_origin::{Exchange, Http2Origin, send_all};
 use crate::support::origin::{Origin, ok};
 use crate::support::pki::{Authority, Pair, provider};
 use crate::support::{PATIENCE, eventually};
@@ -79,4 +79,55 @@ async fn http1_is_spoken_with_a_server_that_has_nothing_else() {
         }
         assert_eq!((origin.connections(), origin.nonsense()), (1, 0), "what was negotiated is used");
     }
+}
+
+const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nHost: www.example.cn\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+#[tokio::test]
+async fn a_websocket_over_tls_reaches_a_server_that_has_http2_alone() {
+    let private = Authority::new();
+    let tls = serving(&private.pair(&["app.example.com"]), &["h2"]);
+    let mut builder = h2::server::Builder::new();
+    builder.enable_connect_protocol();
+    let origin = Http2Origin::configured(builder, Some(tls), |mut exchange: Exchange| async move {
+        assert_eq!(exchange.head.method, http::Method::CONNECT);
+        let mut answer = exchange.head(http::StatusCode::OK, &[], false);
+        while let Some(Ok(bytes)) = exchange.data().await {
+            if send_all(&mut answer, bytes).await.is_err() {
+                return;
+            }
+        }
+    })
+    .await;
+    let edge = start(Edge::builder().origin(origin.address), &private).await;
+    for _ in 0..2 {
+        let mut client = Target::https(&edge).http1(HOST).await;
+        client.send(HANDSHAKE).await;
+        assert_eq!(client.head().await.start, "HTTP/1.1 101 Switching Protocols");
+        client.send("frames").await;
+        assert_eq!(client.read(6).await, b"frames");
+    }
+    assert_eq!(origin.requests(), 2);
+}
+
+#[tokio::test]
+async fn a_websocket_to_a_server_that_takes_none_is_502_and_no_fault_of_it() {
+    let private = Authority::new();
+    let tls = serving(&private.pair(&["app.example.com"]), &["h2"]);
+    let origin =
+        Http2Origin::configured(h2::server::Builder::new(), Some(tls), |mut exchange: Exchange| async move {
+            exchange.text("no sockets here");
+        })
+        .await;
+    let edge = start(Edge::builder().origin(origin.address), &private).await;
+    for _ in 0..4 {
+        let mut client = Target::https(&edge).http1(HOST).await;
+        client.send(HANDSHAKE).await;
+        assert_eq!(client.answer("GET").await.status, 502);
+        assert_eq!(Target::https(&edge).get(HOST, "/").await.text(), "no sockets here");
+    }
+    assert_eq!(origin.requests(), 4, "nothing of a WebSocket came");
+    let server = format!("icpgate_origin_up{{origin=\"main\",server=\"{}\"}}", origin.address);
+    assert!((edge.metric(&server).await - 1.0).abs() < 1e-9, "it is well");
 }
