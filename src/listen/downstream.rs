@@ -1,7 +1,7 @@
 //! The stream that HTTP/2 is spoken over with a client.
 //!
 //! It keeps what was read ahead, and bounds what the framing does not bound by itself: the time of a
-//! header block.
+//! header block. What is flushed leaves with what other streams have to say by the connection's next turn.
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -21,6 +21,8 @@ pub struct EdgeStream {
     transport: Transport,
     ahead: BytesMut,
     header_blocks: Option<TimedBlocks>,
+    /// Bytes were written since the last flush.
+    written: bool,
 }
 
 /// The header blocks of an HTTP/2 connection, and the deadline of the one that is open.
@@ -49,12 +51,19 @@ impl TimedBlocks {
 impl EdgeStream {
     /// A stream on which `ahead` has already been read.
     pub fn new(transport: Transport, ahead: BytesMut) -> Self {
-        Self { transport, ahead, header_blocks: None }
+        Self { transport, ahead, header_blocks: None, written: false }
     }
 
     /// What carries the bytes, and what was read ahead.
     pub fn into_parts(self) -> (Transport, BytesMut) {
         (self.transport, self.ahead)
+    }
+
+    /// Lets up to `bytes` of TLS wait for the next turn of whoever flushes.
+    pub fn gather(&mut self, bytes: usize) {
+        if let Transport::Server(tls) = &mut self.transport {
+            tls.gather(bytes);
+        }
     }
 
     /// Each header block may take `limit` from its first byte to its last.
@@ -90,6 +99,7 @@ impl AsyncRead for EdgeStream {
 
 impl AsyncWrite for EdgeStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.written = true;
         Pin::new(&mut self.transport).poll_write(cx, bytes)
     }
 
@@ -98,6 +108,7 @@ impl AsyncWrite for EdgeStream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.written = true;
         Pin::new(&mut self.transport).poll_write_vectored(cx, slices)
     }
 
@@ -105,7 +116,13 @@ impl AsyncWrite for EdgeStream {
         self.transport.is_write_vectored()
     }
 
+    /// The first after a write asks for another turn instead, and leaves it to that: the framing flushes after
+    /// each frame, and at the end of each of its turns.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if std::mem::take(&mut self.written) {
+            cx.waker().wake_by_ref();
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.transport).poll_flush(cx)
     }
 

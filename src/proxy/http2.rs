@@ -6,12 +6,13 @@ mod session;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use h2::server::Builder;
 use http::StatusCode;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::context::RequestContext;
+use super::deadline::Deadline;
 use super::downstream::Downstream;
 use super::exchange::{self, After};
 use super::{Changes, FIRST_REQUEST, Proxy};
@@ -31,6 +32,8 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What is held of an answer for a client that does not take it, in bytes: one read of the origin's.
 const SEND_BUFFER: usize = 64 * 1024;
+/// What is gathered of all answers before it is sent, in bytes.
+const GATHERED: usize = 64 * 1024;
 
 /// How a connection stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,6 +52,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
     let limits = edge.snapshots.load().config.limits;
     let mut changes = Changes::of(&edge);
     stream.bound_header_blocks(limits.request_head_timeout);
+    stream.gather(GATHERED);
     let handshake = Builder::new()
         .max_header_list_size(u32::try_from(limits.request_head_bytes).unwrap_or(u32::MAX))
         .max_concurrent_streams(STREAMS)
@@ -58,7 +62,9 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
         .enable_connect_protocol()
         .handshake(stream);
     let Ok(Ok(mut http2)) = timeout(limits.request_head_timeout, handshake).await else { return };
-    let mut streams = JoinSet::new();
+    // In the connection's own task: what several streams have to say by one turn leaves in one write.
+    let mut streams = FuturesUnordered::new();
+    let mut idle = Deadline::default();
     let mut rejected = 0;
     let mut stage = Stage::New;
     let mut idle_since = Instant::now();
@@ -69,6 +75,12 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
             Stage::New | Stage::Open => edge.snapshots.load().config.limits.idle_timeout,
         };
         tokio::select! {
+            biased;
+            Some(()) = streams.next() => {
+                if streams.is_empty() {
+                    idle_since = Instant::now();
+                }
+            }
             accepted = http2.accept() => {
                 let Some(Ok((request, respond))) = accepted else { break };
                 match Session::accept(request, respond) {
@@ -76,7 +88,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
                         if stage == Stage::New {
                             stage = Stage::Open;
                         }
-                        streams.spawn(exchange(Arc::clone(&proxy), Arc::clone(&opened), session));
+                        streams.push(exchange(Arc::clone(&proxy), Arc::clone(&opened), session));
                         if edge.is_draining() {
                             http2.graceful_shutdown();
                             stage = Stage::Closing;
@@ -93,12 +105,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
                     }
                 }
             }
-            Some(_) = streams.join_next() => {
-                if streams.is_empty() {
-                    idle_since = Instant::now();
-                }
-            }
-            () = sleep_until(idle_since + idle_for), if streams.is_empty() => {
+            () = idle.reached(idle_since + idle_for), if streams.is_empty() => {
                 if stage == Stage::Closing {
                     break;
                 }

@@ -20,6 +20,8 @@ pub struct ServerStream {
     session: ServerConnection,
     /// Nothing more is sent but what is left.
     closing: bool,
+    /// What is written waits for a flush, as far as there is room.
+    gathers: bool,
 }
 
 impl ServerStream {
@@ -41,7 +43,7 @@ impl ServerStream {
                 return Err(io::Error::new(ErrorKind::InvalidData, error));
             }
         };
-        let mut stream = Self { socket, session, closing: false };
+        let mut stream = Self { socket, session, closing: false, gathers: false };
         std::future::poll_fn(|cx| stream.poll_handshake(cx)).await?;
         Ok(stream)
     }
@@ -64,6 +66,12 @@ impl ServerStream {
     /// Lets up to `bytes` be encrypted before they are written to the socket.
     pub fn gather_records(&mut self, bytes: usize) {
         self.session.set_buffer_limit(Some(bytes));
+    }
+
+    /// Lets what is written wait for a flush, up to `bytes` of it.
+    pub fn gather(&mut self, bytes: usize) {
+        self.gather_records(bytes);
+        self.gathers = true;
     }
 
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -107,7 +115,8 @@ impl ServerStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Gives bytes to the session by `write`, and sends: as many as were taken, once some were.
+    /// Gives bytes to the session by `write`, and sends, unless it gathers and had room: as many as were taken, once
+    /// some were.
     fn poll_give(
         &mut self,
         cx: &mut Context<'_>,
@@ -115,6 +124,9 @@ impl ServerStream {
     ) -> Poll<io::Result<usize>> {
         loop {
             let given = write(&mut self.session.writer())?;
+            if self.gathers && given > 0 {
+                return Poll::Ready(Ok(given));
+            }
             match self.poll_send(cx) {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(())) | Poll::Pending if given > 0 => return Poll::Ready(Ok(given)),
