@@ -41,13 +41,14 @@ class Http1:
     """A kept connection of HTTP/1.1."""
 
     tls = context("http/1.1")
+    headers = HEADERS
 
     def __init__(self, port, tls=None, session=None):
         self.stream = connect(port, tls or self.tls, HOST, session)
 
     def get(self, path):
         """The body of the answer."""
-        lines = [f"GET {path} HTTP/1.1", f"host: {HOST}", *(f"{name}: {value}" for name, value in HEADERS.items())]
+        lines = [f"GET {path} HTTP/1.1", f"host: {HOST}", *(f"{name}: {value}" for name, value in self.headers.items())]
         self.stream.sendall("\r\n".join([*lines, "", ""]).encode())
         received = bytearray()
         while (end := received.find(b"\r\n\r\n")) < 0:
