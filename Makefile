@@ -12,8 +12,9 @@ help:
 setup:
 	@scripts/setup
 
-build: setup
-	cargo build --locked --profile dist
+build:
+	@scripts/setup dist
+	@scripts/dist
 
 # Set DEMO for other addresses: make demo DEMO='--listen 127.0.0.1:9443 --http 127.0.0.1:9080'
 demo: setup

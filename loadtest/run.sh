@@ -21,14 +21,14 @@ target=${CARGO_TARGET_DIR:-target}
 given=(--program "$target/dist/icpgate")
 case " $* " in
     *' --program'*) ;;
-    *' --quick '* | *' --cases '*) cargo build --locked --profile dist ;;
+    *' --quick '* | *' --cases '*) scripts/dist ;;
     *)
         # The same program without records, to tell what they cost; the one that is shipped is built last.
         mkdir -p "$target/loadtest"
-        cargo build --locked --profile dist --features unrecorded
+        scripts/dist --features unrecorded
         cp "$target/dist/icpgate" "$target/loadtest/icpgate-unrecorded"
         given+=(--without-records "$target/loadtest/icpgate-unrecorded")
-        cargo build --locked --profile dist
+        scripts/dist
         ;;
 esac
 exec python3 loadtest/run.py "${given[@]}" "$@"
