@@ -130,7 +130,8 @@ impl<'s> Candidates<'s> {
         Some(Candidate { id, origin, place, server, since, anew: false, _in_flight: in_flight })
     }
 
-    /// A server of the same origin that may be asked besides: another one, else the same once more.
+    /// A server of the same origin that may be asked besides: another one, else the same once more, over
+    /// another connection that is ready if there is one.
     pub(super) fn beside(&mut self, candidate: &Candidate<'s>) -> Option<Candidate<'s>> {
         let Candidate { id, origin, place, server, .. } = *candidate;
         let now = self.proxy.upstreams.now();
@@ -143,7 +144,7 @@ impl<'s> Candidates<'s> {
         {
             Some(other) => self.take(id, origin, other, now),
             None if server.health.is_ejected() => None,
-            None => self.take(id, origin, place, now).map(Candidate::anew),
+            None => self.take(id, origin, place, now),
         }
     }
 

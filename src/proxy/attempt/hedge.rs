@@ -192,9 +192,9 @@ impl<'a> Attempt<'a, '_> {
             return;
         }
         self.in_vain += 1;
-        let (proxy, place, anew) = (self.proxy, rival.place, rival.anew);
+        let (proxy, place) = (self.proxy, rival.place);
         let target = Target { origin, place, told: self.told(origin) };
-        race.connecting = Some(Box::pin(proxy.upstreams.reach(&proxy.edge, target, Purpose::Answer, !anew)));
+        race.connecting = Some(Box::pin(proxy.upstreams.reach(&proxy.edge, target, Purpose::Answer, true)));
         race.rival = Some(rival);
     }
 

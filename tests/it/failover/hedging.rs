@@ -112,6 +112,29 @@ async fn a_server_that_breaks_off_leaves_the_race_to_the_other() {
 }
 
 #[tokio::test]
+async fn a_server_without_another_is_asked_over_a_connection_that_is_ready() {
+    let gate = Gate::default();
+    let server = gated("fine", &gate).await;
+    let edge = edge_of(&[server.address], "hedge_after: 100ms").await;
+    let (mut one, mut two) = (Target::https(&edge).http1(HOST).await, Target::https(&edge).http1(HOST).await);
+    for client in [&mut one, &mut two] {
+        client.ask("GET", HOST, "/slow").await;
+    }
+    server.until("both are asked twice", |seen| seen.len() == 4).await;
+    gate.open();
+    for client in [&mut one, &mut two] {
+        assert_eq!(client.answer("GET").await.text(), "fine");
+    }
+    eventually("the losers are let go", PATIENCE, async || (server.open() == 2).then_some(())).await;
+    gate.close();
+    one.ask("GET", HOST, "/slow").await;
+    server.until("it is asked twice", |seen| seen.len() == 6).await;
+    gate.open();
+    assert_eq!(one.answer("GET").await.text(), "fine");
+    assert_eq!(server.connections(), 4, "no connection was made for it");
+}
+
+#[tokio::test]
 async fn slower_than_usual_is_what_nineteen_in_twenty_were_not() {
     let (stuck, open) = (Gate::default(), Gate::default());
     open.open();
