@@ -90,9 +90,9 @@ impl Connection {
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let window = windows::of_connection(count.0.fetch_add(1, Ordering::Relaxed) + 1);
+        let shared = windows::shared(count.0.fetch_add(1, Ordering::Relaxed) + 1);
         let counted = Counted(count.clone());
-        let stream_window = windows::of_stream(window, 1);
+        let stream_window = windows::of_stream(shared, 1);
         let connection = Arc::new(Self {
             slots: Mutex::new(Slots { send: None, taken: 0, limit: None }),
             heard: AtomicBool::new(false),
@@ -103,7 +103,7 @@ impl Connection {
         let handshake = Builder::new()
             .enable_push(false)
             .initial_window_size(stream_window)
-            .initial_connection_window_size(window)
+            .initial_connection_window_size(windows::CONNECTION)
             .max_header_list_size(HEAD_BYTES)
             .max_send_buffer_size(SEND_BUFFER)
             .initial_max_send_streams(UNSETTLED)
@@ -119,7 +119,7 @@ impl Connection {
             liveness: Liveness::new(Duration::ZERO),
             timer: Box::pin(tokio::time::sleep(idle)),
             idle,
-            window,
+            shared,
             stream_window,
             closing: None,
             _counted: counted,
@@ -199,7 +199,7 @@ struct Driver<T> {
     liveness: Liveness,
     timer: Pin<Box<Sleep>>,
     idle: Duration,
-    window: u32,
+    shared: u32,
     stream_window: u32,
     /// When a connection that says goodbye is dropped all the same.
     closing: Option<Instant>,
@@ -283,7 +283,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 
     fn share_window(&mut self, streams: usize) {
-        let share = windows::of_stream(self.window, streams);
+        let share = windows::of_stream(self.shared, streams);
         // It is refused while the server has not confirmed the change before.
         if share != self.stream_window && self.driven.set_initial_window_size(share).is_ok() {
             self.stream_window = share;
