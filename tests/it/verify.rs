@@ -2,9 +2,13 @@
 //! language that was written from the document.
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::support::client::Target;
 use crate::support::edge::{Edge, HOSTS, Run, icpgate, run};
+use crate::support::hello::client_hello;
+use crate::support::origin::{Origin, answer, html};
+use crate::support::probe::probe;
 
 /// A program that was asked `count` times and ended, twice.
 async fn served(count: usize) -> Edge {
@@ -76,28 +80,89 @@ async fn a_changed_byte_is_a_no_and_named() {
     assert_eq!(nowhere.code, 2, "{nowhere:?}");
 }
 
+/// A store with every kind of record that a stop and a start leave: pages and bodies over both versions of
+/// HTTP from several connections in turn, clients told by a proxy, refusals one by one and by the hundred, a
+/// kill, a stop in good order.
+async fn of_all_kinds() -> Edge {
+    let origin = Origin::start(|request| match request.target() {
+        "/missing" => answer("404 Not Found", &[], "none"),
+        _ => html("<html><body>hello</body></html>"),
+    })
+    .await;
+    let listeners = r#"  - {name: https, addresses: ["$HTTPS"], protocol: https, trusted_proxies: [127.0.0.0/8]}
+  - {name: http, addresses: ["$HTTP"], protocol: http}
+"#;
+    let mut edge = Edge::builder().origin(origin.address).listeners(listeners).start().await;
+    let mut first = Target::https(&edge).http1(HOSTS[0]).await;
+    let mut second = Target::https(&edge).http1(HOSTS[1]).await;
+    let mut third = Target::https(&edge).http2(HOSTS[0]).await;
+    for number in 0..20 {
+        let (host, path) = (HOSTS[number % 2], ["/", "/missing", "/page?a=b&token=c"][number % 3]);
+        let told = [
+            "referer: https://www.example.cn/from?token=secret\r\nuser-agent: curl/8\r\n",
+            "x-forwarded-for: 2001:db8::7\r\nx-request-id: given-by-a-proxy\r\n",
+            "x-forwarded-for: 192.0.2.7\r\nuser-agent: \"猫\"\r\n",
+        ][number / 2 % 3];
+        for client in [&mut first, &mut second] {
+            client.send(format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n{told}\r\n")).await;
+            client.answer("GET").await;
+        }
+        third.get(HOSTS[0], path).await;
+    }
+    second.send(format!("POST / HTTP/1.1\r\nhost: {}\r\ncontent-length: 4\r\n\r\nbody", HOSTS[0])).await;
+    assert_eq!(second.answer("POST").await.status, 200);
+    probe(edge.http(), b"GET / HTTP/1.1\r\nHost: www.example.org\r\n\r\n").await;
+    for _ in 0..120 {
+        probe(edge.https(), &client_hello("www.example.net")).await;
+    }
+    edge.records_where(1, |record| record["count"].is_u64()).await;
+    edge.signal(Signal::KILL);
+    edge.wait_exit().await;
+    edge.restart().await;
+    Target::http(&edge).get(HOSTS[0], "/after").await;
+    edge.signal(Signal::TERM);
+    assert_eq!(edge.wait_exit().await, 0);
+    edge
+}
+
 #[tokio::test]
-async fn the_reference_implementation_agrees() {
+async fn the_reference_implementation_agrees_and_a_stranger_reads_every_record() {
     const MODULES: &str = "/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog";
-    if !std::path::Path::new(MODULES).exists() || run("go", ["version"]).await.code != 0 {
+    const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/reader");
+    const DICTIONARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/retention/dictionary.txt");
+    let is_there = async |program, version| run(program, [version]).await.code == 0;
+    let modules = std::path::Path::new(MODULES).exists();
+    if !modules || !is_there("go", "version").await || !is_there("zstd", "--version").await {
         println!(
-            "NOT CHECKED against Go's own tlog and note: golang-go and golang-golang-x-mod-dev are not installed"
+            "NOT CHECKED against Go's own tlog and note: golang-go, golang-golang-x-mod-dev and zstd are not all \
+             installed"
         );
         return;
     }
-    let edge = served(20).await;
+    let edge = of_all_kinds().await;
     let binary = edge.path("reader").display().to_string();
     let cache = edge.path("go-cache").display().to_string();
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/reader/main.go");
     let environment =
         [format!("GOCACHE={cache}"), "GO111MODULE=off".to_owned(), "GOPATH=/usr/share/gocode".to_owned()];
-    let command = ["go", "build", "-o", &binary, source].map(str::to_owned);
-    let built = run("env", environment.iter().chain(&command)).await;
+    let files = ["main.go", "rows.go"].map(|file| format!("{SOURCE}/{file}"));
+    let command = ["go", "build", "-o", &binary].map(str::to_owned).into_iter().chain(files);
+    let built = run("env", environment.into_iter().chain(command)).await;
     assert_eq!(built.code, 0, "{built:?}");
     let directory = edge.path("access").display().to_string();
-    let read = run(&binary, [&directory]).await;
+    let read = run(&binary, [&*directory, DICTIONARY]).await;
     assert_eq!(read.code, 0, "{read:?}");
-    assert!(read.stdout.starts_with("40 records in "), "{read:?}");
+    let lines = |run: &Run| -> Vec<Value> {
+        run.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let exported = icpgate(["logs", "export", &directory]).await;
+    let (strangers, ours) = (lines(&read), lines(&exported));
+    for (stranger, own) in strangers.iter().zip(&ours) {
+        assert_eq!(stranger, own);
+    }
+    assert_eq!(strangers.len(), ours.len());
+    for (field, value) in [("event", "request"), ("event", "refused"), ("event", "gap"), ("protocol", "h2")] {
+        assert!(ours.iter().any(|record| record[field] == value), "no record of {field} {value}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 // A second reader of a record store, written from docs/retention-format.md alone. It checks every
-// checkpoint with the reference implementation of signed notes and transparent logs, and proves each
-// block's place in the newest one.
+// checkpoint with the reference implementation of signed notes and transparent logs, proves each
+// block's place in the newest one, and writes every record as a line of JSON.
+//
+// usage: reader DIRECTORY DICTIONARY
 package main
 
 import (
@@ -8,8 +10,11 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 	"sort"
@@ -23,8 +28,12 @@ import (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func main() {
-	if err := verify(os.Args[1]); err != nil {
-		fmt.Println(err)
+	s, err := verify(os.Args[1])
+	if err == nil {
+		err = s.export(os.Args[2], os.Stdout)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
@@ -34,6 +43,8 @@ type store struct {
 	hashes    []tlog.Hash
 	leaves    []tlog.Hash
 	records   uint64
+	payloads  []byte
+	rows      []rows
 	signed    int64
 	root      tlog.Hash
 }
@@ -46,52 +57,80 @@ func (s *store) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	return found, nil
 }
 
-func verify(directory string) error {
+func verify(directory string) (*store, error) {
 	keys, err := os.ReadFile(filepath.Join(directory, "verifier.key"))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var s store
 	var verifiers []note.Verifier
 	for _, key := range strings.Fields(string(keys)) {
 		verifier, err := note.NewVerifier(key)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		verifiers = append(verifiers, verifier)
 	}
 	s.verifiers = note.VerifierList(verifiers...)
 	segments, err := filepath.Glob(filepath.Join(directory, "access-*-*.seg"))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	sort.Slice(segments, func(a, b int) bool { return first(segments[a]) < first(segments[b]) })
 	for _, segment := range segments {
 		content, err := os.ReadFile(segment)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if err := s.segment(content); err != nil {
-			return fmt.Errorf("%s: %w", segment, err)
+			return nil, fmt.Errorf("%s: %w", segment, err)
 		}
 	}
 	shown, err := os.ReadFile(filepath.Join(directory, "checkpoint"))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := s.checkpoint(shown); err != nil {
-		return err
+		return nil, err
 	}
 	for number, leaf := range s.leaves {
 		proof, err := tlog.ProveRecord(s.signed, int64(number), &s)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if err := tlog.CheckRecord(proof, s.signed, s.root, int64(number), leaf); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	fmt.Printf("%d records in %d blocks, %d signed\n", s.records, len(s.leaves), s.signed)
+	fmt.Fprintf(os.Stderr, "%d records in %d blocks, %d signed\n", s.records, len(s.leaves), s.signed)
+	return &s, nil
+}
+
+// Writes every record to out.
+func (s *store) export(dictionary string, out io.Writer) error {
+	content, err := decompress(s.payloads, dictionary)
+	if err != nil {
+		return fmt.Errorf("zstd: %w", err)
+	}
+	lines := json.NewEncoder(out)
+	for _, block := range s.rows {
+		if int(block.length) > len(content) {
+			return errShort
+		}
+		records, err := block.read(content[:block.length])
+		if err != nil {
+			return fmt.Errorf("the block of record %d: %w", block.firstSeq, err)
+		}
+		for _, record := range records {
+			if err := lines.Encode(record); err != nil {
+				return err
+			}
+		}
+		content = content[block.length:]
+	}
+	if len(content) > 0 {
+		return errors.New("blocks hold more than they say")
+	}
 	return nil
 }
 
@@ -146,7 +185,12 @@ func (s *store) block(head, payload []byte) error {
 	if number > 0 && !bytes.Equal(s.leaves[number-1][:], head[96:128]) {
 		return fmt.Errorf("block %d does not follow the one before it", number)
 	}
-	s.records += uint64(binary.LittleEndian.Uint32(head[20:]))
+	if count := binary.LittleEndian.Uint32(head[20:]); count > 0 {
+		firstSeq, length := binary.LittleEndian.Uint64(head[32:]), binary.LittleEndian.Uint32(head[16:])
+		s.rows = append(s.rows, rows{firstSeq, count, length})
+		s.payloads = append(s.payloads, payload...)
+		s.records += uint64(count)
+	}
 	s.leaves = append(s.leaves, tlog.RecordHash(head[8:]))
 	hashes, err := tlog.StoredHashes(number, head[8:], s)
 	s.hashes = append(s.hashes, hashes...)
