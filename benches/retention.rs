@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group};
+use criterion::{Criterion, Throughput, criterion_group};
 use icpgate::access::record::{BlockPlace, ConnectionFacts, RequestFacts, UpstreamFacts};
 use icpgate::access::request_id::RequestIds;
 use icpgate::access::texts::Sent;
@@ -26,6 +26,9 @@ use jiff::Timestamp;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const RECORDS: u64 = 400_000;
+/// Records a second of a busy thread, and how often some of them come.
+const RATE: u64 = 50_000;
+const EVERY: Duration = Duration::from_millis(10);
 const PATHS: [&str; 8] = [
     "/",
     "/product/10086",
@@ -220,23 +223,16 @@ fn requests(clients: usize, count: u64) -> Vec<Request> {
 /// What a record costs in all, at the rate of a busy edge: on the worker, from the texts of the
 /// request on, and on the writer.
 fn in_all(_: &mut Criterion) {
-    const RATE: u64 = 50_000;
-    const EVERY: Duration = Duration::from_millis(10);
     for (kind, clients) in [("64 kept connections", 64), ("a connection for each", 0)] {
         let (names, clock, folder) = (Names::new(), Clock::system(), tempfile::tempdir().expect("a folder"));
         let requests = requests(clients, RATE * 4);
         let store = open(folder.path());
         let recorder = store.recorder();
-        let (mut due, mut worker) = (Instant::now(), Duration::ZERO);
-        for batch in requests.chunks((RATE / 100) as usize) {
-            let before = own_time();
-            for request in batch {
-                recorder.reserve().expect("a slot").keep(record(request, &names, clock.now()));
-            }
-            worker += own_time().saturating_sub(before);
-            due += EVERY;
-            std::thread::park_timeout(due.saturating_duration_since(Instant::now()));
-        }
+        let before = own_time();
+        paced(&requests, |request| {
+            recorder.reserve().expect("a slot").keep(record(request, &names, clock.now()));
+        });
+        let worker = own_time().saturating_sub(before);
         while recorder.stats().synced_before() <= requests.len() as u64 {
             std::thread::park_timeout(EVERY);
         }
@@ -253,48 +249,50 @@ fn in_all(_: &mut Criterion) {
     }
 }
 
-fn hand_over(criterion: &mut Criterion) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (store, names, time) = (open(folder.path()), Names::new(), Clock::system().now());
-    let recorder = store.recorder();
+fn build(criterion: &mut Criterion) {
+    let (names, time) = (Names::new(), Clock::system().now());
     let requests = requests(64, 1);
-    let has_room = || {
-        while recorder.stats().slots_in_use() > 32_768 {
-            std::thread::yield_now();
-        }
-    };
     let mut group = criterion.benchmark_group("retention");
     group.throughput(Throughput::Elements(1));
     group.bench_function("build", |bencher| {
         bencher.iter(|| black_box(record(&requests[0], &names, time)));
     });
-    group.bench_function("hand_over", |bencher| {
-        bencher.iter_batched(
-            || {
-                has_room();
-                record(&requests[0], &names, time)
-            },
-            |record| recorder.reserve().expect("a slot").keep(black_box(record)),
-            BatchSize::SmallInput,
-        );
-    });
     group.finish();
-    let mut took: Vec<_> = (0..400_000)
-        .map(|_| {
-            has_room();
-            let record = record(&requests[0], &names, time);
-            let slot = recorder.reserve().expect("a slot");
-            let start = Instant::now();
-            slot.keep(record);
-            start.elapsed().as_nanos()
-        })
-        .collect();
-    took.sort_unstable();
-    let [p50, p99, p999] = [500, 990, 999].map(|of| took[took.len() * of / 1000]);
-    println!(
-        "handing over, one by one: p50 {p50} ns, p99 {p99} ns, p99.9 {p999} ns, the clock's own time in them"
-    );
+}
+
+/// How long handing a record over takes, each by itself, at the rate of a busy thread and with the writer
+/// at work beside it.
+fn hand_over(_: &mut Criterion) {
+    let (names, clock, folder) = (Names::new(), Clock::system(), tempfile::tempdir().expect("a folder"));
+    let requests = requests(64, RATE * 8);
+    let store = open(folder.path());
+    let recorder = store.recorder();
+    let mut took = Vec::with_capacity(requests.len());
+    paced(&requests, |request| {
+        let record = record(request, &names, clock.now());
+        let start = Instant::now();
+        recorder.reserve().expect("a slot").keep(record);
+        took.push(start.elapsed().as_nanos());
+    });
+    let mut nothing: Vec<_> = took.iter().map(|_| Instant::now().elapsed().as_nanos()).collect();
+    for (what, times) in
+        [("handing a record over", &mut took), ("the clock's own part of that", &mut nothing)]
+    {
+        times.sort_unstable();
+        let [p50, p99, p999] = [500, 990, 999].map(|of| times[times.len() * of / 1000]);
+        println!("{what}, one by one, {RATE}/s: p50 {p50} ns, p99 {p99} ns, p99.9 {p999} ns");
+    }
     store.close().expect("closed");
+}
+
+/// Calls `each` for every request at [`RATE`], some at once every [`EVERY`].
+fn paced(requests: &[Request], mut each: impl FnMut(&Request)) {
+    let mut due = Instant::now();
+    for batch in requests.chunks((RATE / 100) as usize) {
+        batch.iter().for_each(&mut each);
+        due += EVERY;
+        std::thread::park_timeout(due.saturating_duration_since(Instant::now()));
+    }
 }
 
 fn writer(criterion: &mut Criterion) {
@@ -367,7 +365,7 @@ fn large_store() -> bool {
     true
 }
 
-criterion_group!(benches, in_all, hand_over, writer, readers);
+criterion_group!(benches, in_all, build, hand_over, writer, readers);
 
 fn main() {
     if !large_store() {

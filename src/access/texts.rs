@@ -78,6 +78,11 @@ impl RequestTexts {
 }
 
 fn push_lossy(bytes: &[u8], out: &mut String) {
+    // Nearly always so, and told much faster than chunks are.
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        out.push_str(text);
+        return;
+    }
     for chunk in bytes.utf8_chunks() {
         out.push_str(chunk.valid());
         if !chunk.invalid().is_empty() {

@@ -1,9 +1,10 @@
-//! The lanes on which records go from the workers to the writer: one bounded ring for each thread.
+//! The lanes on which records go from the workers to the writer: a bounded ring for each thread.
 //!
 //! Putting a record on a lane waits for nobody and allocates nothing: its bytes are copied into one
 //! ring, and a fixed entry into another. A record takes its number before that, so that one that did
-//! not get through leaves a hole that the writer sees. Only where the ring of bytes is full, since
-//! the disk stalls, a record's bytes take memory of their own; there is an entry for every slot.
+//! not get through leaves a hole that the writer sees. A lane is small enough to stay in a core's
+//! cache. Where one is full, since the writer is late or the disk stalls, its thread leaves it for
+//! another, so that whoever has a slot has room; how much is full bounds who gets a slot.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -15,10 +16,13 @@ use thread_local::ThreadLocal;
 use crate::access::AccessRecord;
 use crate::access::packed::{Clients, Packed, Sections};
 use crate::access::record::ConnectionFacts;
-use crate::retention::recorder::SLOTS;
 
-/// Bytes of packed records that a lane holds without allocating.
-const BYTES: usize = 1024 * 1024;
+/// Records that a lane holds: what a busy thread makes in four of the writer's ticks.
+const ENTRIES: usize = 4 * 1024;
+/// Bytes of packed records that a lane holds.
+const BYTES: usize = 512 * 1024;
+/// The memory of a lane.
+pub(super) const LANE_BYTES: usize = ENTRIES * size_of::<Entry>() + BYTES;
 
 /// A record on its way.
 #[derive(Debug)]
@@ -30,30 +34,34 @@ struct Entry {
     /// In milliseconds.
     time: i64,
     connection: Arc<ConnectionFacts>,
-    /// Where the first two sections end, and the last.
+    /// Where its sections end.
     ends: [u32; 3],
-    /// Its bytes, where there was no room for them on the lane.
-    apart: Option<Box<[u8]>>,
 }
 
 /// The lanes of a store, at the workers' end.
 #[derive(Debug)]
 pub(super) struct Lanes {
-    own: ThreadLocal<RefCell<Lane>>,
+    own: ThreadLocal<RefCell<Own>>,
     /// Those that the writer has not taken yet.
     new: Mutex<Vec<LaneEnd>>,
-    /// Bytes of records that are not on a ring.
-    apart: Arc<AtomicUsize>,
+    /// Bytes of lanes that were full, and that the writer has not emptied yet.
+    full_bytes: Arc<AtomicUsize>,
     /// The turn of the next record, whichever lane it goes on.
     turns: AtomicU64,
 }
 
 /// One thread's.
 #[derive(Debug)]
+struct Own {
+    packed: Packed,
+    lane: Lane,
+}
+
+/// The worker's end of a lane.
+#[derive(Debug)]
 struct Lane {
     entries: Producer<Entry>,
     bytes: Producer<u8>,
-    packed: Packed,
     next: u64,
     /// Records with a lower number are on the lane, or lost.
     settled: Arc<AtomicU64>,
@@ -65,22 +73,33 @@ pub(super) struct LaneEnd {
     entries: Consumer<Entry>,
     bytes: Consumer<u8>,
     settled: Arc<AtomicU64>,
-    apart: Arc<AtomicUsize>,
     next: u64,
     /// A record's bytes, where they are in two pieces on the ring.
     joined: Vec<u8>,
 }
 
 impl Lanes {
-    /// `apart` counts the bytes of records that are not on a ring.
-    pub(super) fn new(apart: Arc<AtomicUsize>) -> Self {
-        Self { own: ThreadLocal::new(), new: Mutex::default(), apart, turns: AtomicU64::new(0) }
+    /// `full_bytes` counts the memory of lanes that were full and are not emptied yet.
+    pub(super) fn new(full_bytes: Arc<AtomicUsize>) -> Self {
+        Self { own: ThreadLocal::new(), new: Mutex::default(), full_bytes, turns: AtomicU64::new(0) }
     }
 
-    /// Sends a record on the lane of this thread. Where there is no entry for it, its number is missing.
-    pub(super) fn put(&self, record: &AccessRecord) {
-        let lane = self.own.get_or(|| RefCell::new(self.open()));
-        lane.borrow_mut().put(record, self.turns.fetch_add(1, Ordering::AcqRel), &self.apart);
+    /// Sends a record on the lane of this thread; whether that was full, and another had to be opened.
+    pub(super) fn put(&self, record: AccessRecord) -> bool {
+        let own = self.own.get_or(|| RefCell::new(Own { packed: Packed::default(), lane: self.open() }));
+        let Own { packed, lane } = &mut *own.borrow_mut();
+        let turn = self.turns.fetch_add(1, Ordering::AcqRel);
+        lane.next += 1;
+        packed.pack(&record, Clients::One);
+        let was_full = !lane.has_room(packed);
+        if was_full {
+            self.full_bytes.fetch_add(LANE_BYTES, Ordering::Relaxed);
+            // It never had the number that it just gave.
+            *lane = self.open();
+            lane.next = 1;
+        }
+        lane.push(turn, record, packed);
+        was_full
     }
 
     /// Records with a lower turn are on their lanes, or about to be.
@@ -93,46 +112,53 @@ impl Lanes {
         ends.append(&mut self.new.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// How many records did not get through at the end of a lane. Lanes that were full and are empty now
+    /// are forgotten.
+    pub(super) fn settle(&self, ends: &mut Vec<LaneEnd>) -> u64 {
+        let mut missing = 0;
+        ends.retain_mut(|end| {
+            let is_left = end.is_left();
+            missing += end.drain(0, |_| Enough::No).0;
+            if is_left {
+                self.full_bytes.fetch_sub(LANE_BYTES, Ordering::Relaxed);
+            }
+            !is_left
+        });
+        missing
+    }
+
     fn open(&self) -> Lane {
-        let (entries, entries_end) = RingBuffer::new(SLOTS);
+        let (entries, entries_end) = RingBuffer::new(ENTRIES);
         let (bytes, bytes_end) = RingBuffer::new(BYTES);
         let settled = Arc::new(AtomicU64::new(0));
         let end = LaneEnd {
             entries: entries_end,
             bytes: bytes_end,
             settled: Arc::clone(&settled),
-            apart: Arc::clone(&self.apart),
             next: 0,
             joined: Vec::new(),
         };
         self.new.lock().unwrap_or_else(PoisonError::into_inner).push(end);
-        Lane { entries, bytes, packed: Packed::default(), next: 0, settled }
+        Lane { entries, bytes, next: 0, settled }
     }
 }
 
 impl Lane {
-    fn put(&mut self, record: &AccessRecord, turn: u64, apart: &AtomicUsize) {
-        let number = self.next;
-        self.next += 1;
-        // Not so with a slot: there is an entry for each.
-        if !self.entries.is_full() {
-            self.send(number, turn, record, apart);
-        }
-        self.settled.store(self.next, Ordering::Release);
+    fn has_room(&self, packed: &Packed) -> bool {
+        let length = packed.bytes().len();
+        // What the writer freed meanwhile is looked at only where what is known does not suffice.
+        !self.entries.is_full() && (self.bytes.cached_slots() >= length || self.bytes.slots() >= length)
     }
 
-    fn send(&mut self, number: u64, turn: u64, record: &AccessRecord, apart: &AtomicUsize) {
-        self.packed.pack(record, Clients::One);
-        let (bytes, [own, referer]) = (self.packed.bytes(), self.packed.ends());
+    /// Sends the record that took the last number. There is room.
+    fn push(&mut self, turn: u64, record: AccessRecord, packed: &Packed) {
+        let (bytes, [own, referer]) = (packed.bytes(), packed.ends());
         let ends = [own as u32, referer as u32, bytes.len() as u32];
-        let elsewhere = self.bytes.push_entire_slice(bytes).is_err().then(|| {
-            apart.fetch_add(bytes.len(), Ordering::Relaxed);
-            Box::from(bytes)
-        });
-        let time = record.time.as_millisecond();
-        let connection = Arc::clone(&record.connection);
-        // There is room: nobody else puts.
-        let _ = self.entries.push(Entry { number, turn, time, connection, ends, apart: elsewhere });
+        if self.bytes.push_entire_slice(bytes).is_ok() {
+            let (number, time) = (self.next - 1, record.time.as_millisecond());
+            let _ = self.entries.push(Entry { number, turn, time, connection: record.connection, ends });
+        }
+        self.settled.store(self.next, Ordering::Release);
     }
 }
 
@@ -148,6 +174,11 @@ pub(super) struct Arrived<'l> {
 }
 
 impl LaneEnd {
+    /// Whether nothing is on it, and nothing will be.
+    fn is_left(&self) -> bool {
+        self.entries.is_abandoned() && self.entries.is_empty()
+    }
+
     /// The turn of the first record that has arrived.
     pub(super) fn next_turn(&self) -> Option<u64> {
         Some(self.entries.peek().ok()?.turn)
@@ -180,14 +211,10 @@ impl LaneEnd {
     }
 
     fn show(&mut self, entry: Entry, take: &mut impl FnMut(Arrived<'_>) -> Enough) -> Enough {
-        let Entry { time, connection, ends, apart, .. } = entry;
+        let Entry { time, connection, ends, .. } = entry;
         let [own, referer, length] = ends.map(|end| end as usize);
         let show =
             |bytes: &[u8]| take(Arrived { connection, time, sections: Sections::of(bytes, [own, referer]) });
-        if let Some(bytes) = apart {
-            self.apart.fetch_sub(bytes.len(), Ordering::Relaxed);
-            return show(&bytes);
-        }
         // Its bytes were put before it.
         let Ok(chunk) = self.bytes.read_chunk(length) else { return Enough::No };
         let enough = match chunk.as_slices() {

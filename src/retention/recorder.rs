@@ -20,7 +20,7 @@ use crate::retention::refusals::Refusals;
 /// Exchanges under way and records not yet written, together.
 pub const SLOTS: usize = 65_536;
 
-/// Bytes of records not yet written, beyond those on the lanes' rings, at which no slot is given.
+/// Bytes of lanes that are full of records, at which no slot is given.
 const QUEUE_BYTES: usize = 256 * 1024 * 1024;
 
 /// Whether this program is one that drops every record, to measure what they cost.
@@ -84,7 +84,7 @@ pub struct StoreStats {
     pub(super) synced_before: AtomicU64,
     pub(super) clock_synchronized: AtomicBool,
     in_use: AtomicUsize,
-    queued_bytes: Arc<AtomicUsize>,
+    full_bytes: Arc<AtomicUsize>,
     trouble: AtomicU8,
 }
 
@@ -151,7 +151,7 @@ impl StoreStats {
             4 => Some(StoreFull::Closed),
             5 => Some(StoreFull::ReadOnly),
             _ => {
-                let bytes = self.queued_bytes.load(Ordering::Relaxed);
+                let bytes = self.full_bytes.load(Ordering::Relaxed);
                 (self.slots_in_use() >= SLOTS || bytes >= QUEUE_BYTES).then_some(StoreFull::Queue)
             }
         }
@@ -266,7 +266,7 @@ impl Recorder {
     pub(super) fn new(log: &AccessLog) -> (Self, Arc<Shared>) {
         let stats = StoreStats::default();
         let shared = Arc::new(Shared {
-            lanes: Lanes::new(Arc::clone(&stats.queued_bytes)),
+            lanes: Lanes::new(Arc::clone(&stats.full_bytes)),
             stats,
             policy: ArcSwap::from_pointee(log.clone()),
             refusals: Mutex::default(),
@@ -349,9 +349,11 @@ impl Slot {
             self.shared.stats.lose(1);
             return;
         }
-        self.shared.lanes.put(&record);
         // The writer frees it.
         self.claimed = false;
+        if self.shared.lanes.put(record) {
+            self.shared.wake();
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The spool: the one writer, a thread that turns records into blocks and sees that they are kept.
 //!
-//! It decides when: rows become a block after 20 ms or at 256 KiB, blocks are synced at the latest
-//! 50 ms after their records came, and signed within a minute. After a failure it tries again every
-//! second.
+//! It decides when: what came within 20 ms is written, as a block or more of at most 256 KiB, blocks are
+//! synced at the latest 50 ms after their records came, and signed within a minute. After a failure it
+//! tries again every second.
 
 mod deletion;
 
@@ -24,13 +24,13 @@ use crate::retention::lanes::{Enough, LaneEnd};
 use crate::retention::recorder::{Shared, StoreFull};
 use crate::retention::{CloseError, kernel_clock};
 
-/// How often the writer looks for records.
-const TICK: Duration = Duration::from_millis(10);
+/// How often the writer looks for records, and writes those that there are: a killed process loses no more.
+const TICK: Duration = Duration::from_millis(20);
 /// How long the writer sleeps when nothing is under way and nobody wakes it.
 const IDLE: Duration = Duration::from_millis(250);
-/// The age of a row, or of a written block, at which it is written and synced; with a tick and what
-/// the disk takes, 50 ms.
-const SYNC_AFTER: Duration = Duration::from_millis(20);
+/// How long after it was written a block is synced, so that the disk is asked once in two ticks; with
+/// these and what the disk takes, 50 ms.
+const SYNC_AFTER: Duration = Duration::from_millis(15);
 /// Unsynced bytes at which the writer syncs at once.
 const SYNC_BYTES: usize = 4 * 1024 * 1024;
 /// Unsynced bytes at which the writer waits for the disk.
@@ -74,9 +74,6 @@ pub(super) struct Spool {
     /// Blocks before this one were there at the start.
     begun: u64,
     ended: bool,
-    rows_since: Option<Instant>,
-    /// When the lanes were last looked at.
-    looked: Instant,
     clock: ClockState,
     /// What the rows stand for that are in no block.
     loose: Load,
@@ -108,8 +105,6 @@ impl Spool {
             appender,
             gaps: Gaps::new(),
             ended: false,
-            rows_since: None,
-            looked: now,
             clock: kernel_clock::state(),
             loose: Load::default(),
             packed: Load::default(),
@@ -196,20 +191,15 @@ impl Spool {
             self.appender.rows.set_clock(self.clock);
         }
         let more = self.gather(now);
-        let old = |since: Option<Instant>, age| {
-            since.is_some_and(|since| monotonic.saturating_duration_since(since) >= age)
-        };
-        let rows_due = old(self.rows_since, SYNC_AFTER);
-        if rows_due || self.appender.rows.bytes().len() >= BLOCK_BYTES {
-            self.seal(now)?;
-        }
+        self.seal(now)?;
         self.write(now)?;
         if self.appender.sign_due(monotonic) {
             self.sync()?;
             self.appender.sign()?;
             self.write(now)?;
         }
-        let sync_due = rows_due || old(self.appender.unsynced_since(), SYNC_AFTER);
+        let since = self.appender.unsynced_since();
+        let sync_due = since.is_some_and(|since| monotonic.saturating_duration_since(since) >= SYNC_AFTER);
         if self.appender.unsynced_bytes() >= UNSYNCED_LIMIT {
             self.sync()?;
         } else if (sync_due || self.appender.unsynced_bytes() >= SYNC_BYTES) && self.appender.begin_sync()? {
@@ -225,7 +215,6 @@ impl Spool {
         self.packed.records += loose.records;
         self.packed.slots += loose.slots;
         self.packed.exchanges += loose.exchanges;
-        self.rows_since = None;
         Ok(())
     }
 
@@ -259,7 +248,6 @@ impl Spool {
 
     /// Turns waiting records into rows; whether they were enough for a block.
     fn gather(&mut self, now: Now) -> bool {
-        let looked = std::mem::replace(&mut self.looked, now.monotonic);
         let second_ended = now.monotonic >= self.second_ends;
         self.gather_refusals(second_ended && !self.below_reserve, !self.below_reserve);
         if second_ended {
@@ -269,13 +257,7 @@ impl Spool {
         for gap in self.gaps.due(&self.shared.stats, over, now) {
             self.encode_gap(&gap);
         }
-        self.shared.lanes.take_new(&mut self.lanes);
-        let full = self.gather_lanes();
-        if self.appender.rows.count() > 0 {
-            // A row is no older than the look before this one, however long a sync took in between.
-            self.rows_since.get_or_insert(looked);
-        }
-        full
+        self.gather_lanes()
     }
 
     /// Takes what is on the lanes, in the order in which it was put there, as much as makes a block;
@@ -284,6 +266,7 @@ impl Spool {
         let (rows, loose, stats) = (&mut self.appender.rows, &mut self.loose, &self.shared.stats);
         // What comes while one lane is looked at must not overtake what is on another.
         let now = self.shared.lanes.turn();
+        self.shared.lanes.take_new(&mut self.lanes);
         while let Some((place, others)) = first_lane(&self.lanes) {
             let (missing, enough) = self.lanes[place].drain(others.min(now), |arrived| {
                 loose.slots += 1;
@@ -300,8 +283,7 @@ impl Spool {
                 break;
             }
         }
-        // Those that did not get through at the end of a lane.
-        let missing: u64 = self.lanes.iter_mut().map(|lane| lane.drain(0, |_| Enough::No).0).sum();
+        let missing = self.shared.lanes.settle(&mut self.lanes);
         stats.lost.fetch_add(missing, Ordering::Relaxed);
         false
     }
