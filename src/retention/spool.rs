@@ -5,19 +5,20 @@
 //! tries again every second.
 
 mod deletion;
+mod gather;
+mod trouble;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::access::Gap;
 use crate::access::fields::ClockState;
-use crate::access::packed::{Clients, Packed};
-use crate::access::{AccessRecord, Gap};
+use crate::access::packed::Packed;
 use crate::clock::Clock;
 use crate::config::AccessLog;
 use crate::retention::appender::{Appender, Now};
-use crate::retention::emergency::is_full;
 use crate::retention::expiry::StoreTime;
 use crate::retention::gaps::Gaps;
 use crate::retention::lanes::{Enough, LaneEnd};
@@ -246,134 +247,6 @@ impl Spool {
         stats.synced_before.store(self.appender.synced_before(), Ordering::Relaxed);
     }
 
-    /// Turns waiting records into rows; whether they were enough for a block.
-    fn gather(&mut self, now: Now) -> bool {
-        let second_ended = now.monotonic >= self.second_ends;
-        self.gather_refusals(second_ended && !self.below_reserve, !self.below_reserve);
-        if second_ended {
-            self.second_ends = now.monotonic + SECOND;
-        }
-        let over = self.shared.stats.full().is_none();
-        for gap in self.gaps.due(&self.shared.stats, over, now) {
-            self.encode_gap(&gap);
-        }
-        self.gather_lanes()
-    }
-
-    /// Takes what is on the lanes, in the order in which it was put there, as much as makes a block;
-    /// whether it does.
-    fn gather_lanes(&mut self) -> bool {
-        let (rows, loose, stats) = (&mut self.appender.rows, &mut self.loose, &self.shared.stats);
-        // What comes while one lane is looked at must not overtake what is on another.
-        let now = self.shared.lanes.turn();
-        self.shared.lanes.take_new(&mut self.lanes);
-        while let Some((place, others)) = first_lane(&self.lanes) {
-            let (missing, enough) = self.lanes[place].drain(others.min(now), |arrived| {
-                loose.slots += 1;
-                loose.records += 1;
-                loose.exchanges += 1;
-                rows.push(&arrived.connection, arrived.time, arrived.sections);
-                if rows.bytes().len() >= BLOCK_BYTES { Enough::Yes } else { Enough::No }
-            });
-            stats.lost.fetch_add(missing, Ordering::Relaxed);
-            if enough == Enough::Yes {
-                return true;
-            }
-            if others >= now {
-                break;
-            }
-        }
-        let missing = self.shared.lanes.settle(&mut self.lanes);
-        stats.lost.fetch_add(missing, Ordering::Relaxed);
-        false
-    }
-
-    /// Below the reserve, refusals go on being counted in memory: what is left of the disk is for the
-    /// requests that were accepted.
-    fn gather_refusals(&mut self, second_ended: bool, singles: bool) {
-        let (singles, shared) = {
-            let mut refusals = self.shared.refusals();
-            let singles = if singles { refusals.take_singles() } else { Vec::new() };
-            (singles, second_ended.then(|| refusals.end_second()))
-        };
-        for record in &singles {
-            self.encode(record, Clients::One);
-        }
-        for (record, clients) in shared.into_iter().flatten() {
-            self.encode(&record, clients);
-        }
-    }
-
-    /// Adds the record of a refused connection.
-    fn encode(&mut self, record: &AccessRecord, clients: Clients) {
-        self.packed_refusal.pack(record, clients);
-        let (time, sections) = (record.time.as_millisecond(), self.packed_refusal.sections());
-        self.appender.rows.push(&record.connection, time, sections);
-        self.loose.records += 1;
-        self.loose.exchanges += record.count.unwrap_or(1);
-    }
-
-    fn encode_gap(&mut self, gap: &Gap) {
-        self.appender.rows.push_gap(gap);
-        self.loose.records += 1;
-        let (reason, count) = (gap.reason.label(), gap.count.unwrap_or_default());
-        tracing::warn!(reason, count, since = %gap.since, "access records are missing, and a record says so");
-    }
-
-    /// Gives the open segment up; what is not synced is written again.
-    fn abandon(&mut self, error: &io::Error, now: Instant) {
-        let shorter = self.appender.abandon(now);
-        self.shared.stats.bytes.fetch_sub(shorter, Ordering::Relaxed);
-        self.shared.stats.failures.fetch_add(1, Ordering::Relaxed);
-        let kind = match error.kind() {
-            _ if is_full(error) => StoreFull::NoSpace,
-            io::ErrorKind::ReadOnlyFilesystem => StoreFull::ReadOnly,
-            _ => StoreFull::Failing,
-        };
-        self.failing = Some((kind, now + RETRY_AFTER));
-        self.publish(Some(error));
-    }
-
-    fn look_at_disk(&mut self, now: Instant) {
-        self.disk_due = now + DISK_EVERY;
-        self.clock = kernel_clock::state();
-        self.shared.stats.clock_synchronized.store(self.clock.synchronized, Ordering::Relaxed);
-        if now >= self.emergency_due {
-            self.emergency_due = now + RETRY_AFTER;
-            self.no_emergency = !self.appender.prepare_emergency();
-        }
-        match rustix::fs::fstatvfs(self.appender.directory()) {
-            Ok(disk) => {
-                let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-                self.shared.stats.free_bytes.store(free, Ordering::Relaxed);
-                self.below_reserve = free < self.shared.policy.load().reserve;
-                self.publish(None);
-            }
-            Err(error) => {
-                self.below_reserve = true;
-                self.publish(Some(&error.into()));
-            }
-        }
-    }
-
-    /// Tells workers and the log, once for each change, whether records can be kept.
-    fn publish(&mut self, error: Option<&io::Error>) {
-        let reserve = self.below_reserve.then_some(StoreFull::Reserve);
-        let space = self.no_emergency.then_some(StoreFull::NoSpace);
-        let trouble = self.failing.map(|(kind, _)| kind).or(reserve).or(space);
-        self.shared.stats.set_trouble(trouble);
-        if trouble == self.trouble {
-            return;
-        }
-        self.trouble = trouble;
-        let directory = self.appender.directory().path().display();
-        match (trouble, error) {
-            (Some(full), Some(error)) => tracing::error!(%directory, "{full}: {error}"),
-            (Some(full), None) => tracing::error!(%directory, "{full}"),
-            (None, _) => tracing::info!(%directory, "access records can be kept again"),
-        }
-    }
-
     /// Takes no more, writes and syncs what is left; once more into a fresh segment if that fails.
     fn finish(mut self) -> Result<(), CloseError> {
         self.shared.stats.set_trouble(Some(StoreFull::Closed));
@@ -434,21 +307,4 @@ impl Drop for Spool {
         self.shared.stats.lost.fetch_add(dropped, Ordering::Relaxed);
         let _ = rustix::fs::flock(&self.setting.lock, rustix::fs::FlockOperation::Unlock);
     }
-}
-
-/// The lane whose first record has the lowest turn, and the lowest turn on any other.
-fn first_lane(lanes: &[LaneEnd]) -> Option<(usize, u64)> {
-    let mut turns: Option<(u64, usize)> = None;
-    let mut others = u64::MAX;
-    for (place, turn) in lanes.iter().enumerate().filter_map(|(place, lane)| Some((place, lane.next_turn()?)))
-    {
-        match turns {
-            Some((first, _)) if first < turn => others = others.min(turn),
-            known => {
-                others = known.map_or(others, |(first, _)| first);
-                turns = Some((turn, place));
-            }
-        }
-    }
-    turns.map(|(_, place)| (place, others))
 }
