@@ -7,7 +7,7 @@
 
 mod flight;
 
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -236,8 +236,8 @@ impl Appender {
             Err(error) if is_full(&error) && self.emergency == Emergency::Ready => {
                 self.emergency = Emergency::Used;
                 tracing::warn!("the disk is full: what was accepted goes into the room kept for that");
-                let mut file = Emergency::take(&self.directory, &segment::path(&self.directory, name))?;
-                file.write_all(&bytes)?;
+                let file = Emergency::take(&self.directory, &segment::path(&self.directory, name))?;
+                file.file().write_all_at(&bytes, 0)?;
                 (file, true)
             }
             created => (created?, false),
@@ -249,8 +249,8 @@ impl Appender {
     }
 
     fn create_segment(&self, name: SegmentName, head: &[u8]) -> io::Result<File> {
-        let mut file = segment::create(&self.directory, name)?;
-        file.write_all(head).inspect_err(|_| drop(fs_err::remove_file(file.path())))?;
+        let file = segment::create(&self.directory, name)?;
+        file.file().write_all_at(head, 0).inspect_err(|_| drop(fs_err::remove_file(file.path())))?;
         Ok(file)
     }
 
@@ -330,3 +330,6 @@ impl Appender {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,20 +42,24 @@ pub(super) struct Place {
 pub(super) struct Packer {
     small: bulk::Compressor<'static>,
     large: bulk::Compressor<'static>,
+    /// Room for a payload, used again and again.
+    payload: Vec<u8>,
 }
 
 impl Packer {
     pub(super) fn new() -> io::Result<Self> {
         let small = bulk::Compressor::with_dictionary(LEVEL, DICTIONARY)?;
-        Ok(Self { small, large: bulk::Compressor::new(LARGE_LEVEL)? })
+        Ok(Self { small, large: bulk::Compressor::new(LARGE_LEVEL)?, payload: Vec::new() })
     }
 
-    fn compress(&mut self, raw: &[u8]) -> io::Result<Vec<u8>> {
-        match raw.len() {
-            0 => Ok(Vec::new()),
-            1..LARGE => self.small.compress(raw),
-            _ => self.large.compress(raw),
+    fn compress(&mut self, raw: &[u8]) -> io::Result<&[u8]> {
+        self.payload.clear();
+        if !raw.is_empty() {
+            self.payload.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+            let compressor = if raw.len() < LARGE { &mut self.small } else { &mut self.large };
+            compressor.compress_to_buffer(raw, &mut self.payload)?;
         }
+        Ok(&self.payload)
     }
 
     /// Appends `rows` to `out` as a block, and forgets them.
@@ -64,8 +68,8 @@ impl Packer {
         let payload = self.compress(raw)?;
         let (earliest, latest) = rows.span().unwrap_or((place.sealed, place.sealed));
         let head = BlockHead {
-            length: length(&payload)?,
-            crc: crc32c::crc32c(&payload),
+            length: length(payload)?,
+            crc: crc32c::crc32c(payload),
             raw_length: length(raw)?,
             count: rows.count(),
             number: place.number,
@@ -73,12 +77,12 @@ impl Packer {
             earliest,
             latest,
             sealed: place.sealed,
-            digest: digest(&payload),
+            digest: digest(payload),
             previous: place.previous,
             signed: place.signed,
         };
         out.extend_from_slice(&head.to_bytes());
-        out.extend_from_slice(&payload);
+        out.extend_from_slice(payload);
         rows.clear();
         Ok(head)
     }

@@ -2,9 +2,10 @@
 //!
 //! Putting a record on a lane waits for nobody and allocates nothing: its bytes are copied into one
 //! ring, and a fixed entry into another. A record takes its number before that, so that one that did
-//! not get through leaves a hole that the writer sees. A lane is small enough to stay in a core's
-//! cache. Where one is full, since the writer is late or the disk stalls, its thread leaves it for
-//! another, so that whoever has a slot has room; how much is full bounds who gets a slot.
+//! not get through leaves a hole that the writer sees. A lane is small, so that its memory stays in a
+//! core's cache: that is most of what a record costs its thread. The writer is woken when one fills up.
+//! Where one is full, since the writer is late or the disk stalls, its thread leaves it for another, so
+//! that whoever has a slot has room; how much is full bounds who gets a slot.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,10 +18,10 @@ use crate::access::AccessRecord;
 use crate::access::packed::{Clients, Packed, Sections};
 use crate::access::record::ConnectionFacts;
 
-/// Records that a lane holds: what a busy thread makes in four of the writer's ticks.
-const ENTRIES: usize = 4 * 1024;
+/// Records that a lane holds.
+const ENTRIES: usize = 1024;
 /// Bytes of packed records that a lane holds.
-const BYTES: usize = 512 * 1024;
+const BYTES: usize = 192 * 1024;
 /// The memory of a lane.
 pub(super) const LANE_BYTES: usize = ENTRIES * size_of::<Entry>() + BYTES;
 
@@ -65,6 +66,8 @@ struct Lane {
     next: u64,
     /// Records with a lower number are on the lane, or lost.
     settled: Arc<AtomicU64>,
+    /// Bytes that were put since it was last looked how full it is.
+    unseen: usize,
 }
 
 /// The writer's end of a lane.
@@ -84,7 +87,7 @@ impl Lanes {
         Self { own: ThreadLocal::new(), new: Mutex::default(), full_bytes, turns: AtomicU64::new(0) }
     }
 
-    /// Sends a record on the lane of this thread; whether that was full, and another had to be opened.
+    /// Sends a record on the lane of this thread; whether the writer should look, since that fills up.
     pub(super) fn put(&self, record: AccessRecord) -> bool {
         let own = self.own.get_or(|| RefCell::new(Own { packed: Packed::default(), lane: self.open() }));
         let Own { packed, lane } = &mut *own.borrow_mut();
@@ -99,7 +102,7 @@ impl Lanes {
             lane.next = 1;
         }
         lane.push(turn, record, packed);
-        was_full
+        was_full || lane.fills_up(packed.bytes().len())
     }
 
     /// Records with a lower turn are on their lanes, or about to be.
@@ -139,7 +142,7 @@ impl Lanes {
             joined: Vec::new(),
         };
         self.new.lock().unwrap_or_else(PoisonError::into_inner).push(end);
-        Lane { entries, bytes, next: 0, settled }
+        Lane { entries, bytes, next: 0, settled, unseen: 0 }
     }
 }
 
@@ -148,6 +151,16 @@ impl Lane {
         let length = packed.bytes().len();
         // What the writer freed meanwhile is looked at only where what is known does not suffice.
         !self.entries.is_full() && (self.bytes.cached_slots() >= length || self.bytes.slots() >= length)
+    }
+
+    /// Whether it is half full, looked at now and then: the writer's end is another core's memory.
+    fn fills_up(&mut self, put: usize) -> bool {
+        self.unseen += put;
+        if self.unseen < BYTES / 4 && !self.next.is_multiple_of(ENTRIES as u64 / 4) {
+            return false;
+        }
+        self.unseen = 0;
+        self.entries.slots() < ENTRIES / 2 || self.bytes.slots() < BYTES / 2
     }
 
     /// Sends the record that took the last number. There is room.

@@ -1,6 +1,6 @@
 //! The spool: the one writer, a thread that turns records into blocks and sees that they are kept.
 //!
-//! It decides when: what came within 20 ms is written, as a block or more of at most 256 KiB, blocks are
+//! It decides when: what came within 24 ms is written, as a block or more of at most 256 KiB, blocks are
 //! synced at the latest 50 ms after their records came, and signed within a minute. After a failure it
 //! tries again every second.
 
@@ -25,13 +25,13 @@ use crate::retention::lanes::{Enough, LaneEnd};
 use crate::retention::recorder::{Shared, StoreFull};
 use crate::retention::{CloseError, kernel_clock};
 
-/// How often the writer looks for records, and writes those that there are: a killed process loses no more.
-const TICK: Duration = Duration::from_millis(20);
+/// How often the writer writes what came: a killed process loses no more.
+const TICK: Duration = Duration::from_millis(24);
 /// How long the writer sleeps when nothing is under way and nobody wakes it.
 const IDLE: Duration = Duration::from_millis(250);
 /// How long after it was written a block is synced, so that the disk is asked once in two ticks; with
 /// these and what the disk takes, 50 ms.
-const SYNC_AFTER: Duration = Duration::from_millis(15);
+const SYNC_AFTER: Duration = Duration::from_millis(20);
 /// Unsynced bytes at which the writer syncs at once.
 const SYNC_BYTES: usize = 4 * 1024 * 1024;
 /// Unsynced bytes at which the writer waits for the disk.
@@ -89,6 +89,8 @@ pub(super) struct Spool {
     no_emergency: bool,
     emergency_due: Instant,
     trouble: Option<StoreFull>,
+    /// When what came is written.
+    write_due: Instant,
     disk_due: Instant,
     second_ends: Instant,
     expiry_due: Instant,
@@ -115,6 +117,7 @@ impl Spool {
             no_emergency: false,
             emergency_due: now,
             trouble: None,
+            write_due: now,
             disk_due: now,
             second_ends: now + SECOND,
             expiry_due: now,
@@ -129,10 +132,11 @@ impl Spool {
     /// Writes until the store is closed, then what is left.
     pub(super) fn run(mut self) -> Result<(), CloseError> {
         while !self.shared.is_closing() {
-            let more = self.turn(Instant::now());
-            if !more {
-                let idle = if self.is_at_rest() { IDLE } else { TICK };
-                self.shared.rest(TICK, idle);
+            let now = Instant::now();
+            if !self.turn(now) {
+                let tick = self.write_due.checked_duration_since(now).filter(|wait| !wait.is_zero());
+                let tick = tick.unwrap_or(TICK);
+                self.shared.rest(tick, if self.is_at_rest() { IDLE } else { tick });
             }
         }
         self.finish()
@@ -192,6 +196,11 @@ impl Spool {
             self.appender.rows.set_clock(self.clock);
         }
         let more = self.gather(now);
+        if !more && monotonic < self.write_due {
+            // A lane filled up, and is empty now.
+            return Ok(false);
+        }
+        self.write_due = monotonic + TICK;
         self.seal(now)?;
         self.write(now)?;
         if self.appender.sign_due(monotonic) {

@@ -7,7 +7,8 @@ use crate::support::client::Target;
 use crate::support::edge::{Edge, HOSTS, icpgate, run};
 use crate::support::{PATIENCE, eventually};
 
-const BEFORE: u64 = 12;
+/// Exchanges while calls fail: enough for each to be written and synced by itself, and a few more.
+const BEFORE: u64 = 14;
 const AFTER: u64 = 3;
 
 /// The system call that fails, how, and what the store says is wrong.
@@ -18,8 +19,8 @@ const FAULTS: [(&str, &str, &str); 5] = [
     ("fdatasync", "ENOSPC", "the disk of the access records is full"),
     ("fdatasync", "EROFS", "the file system of the access records is read-only"),
 ];
-/// Which calls fail: one, or a few in a row, as `strace` has it.
-const WHEN: [&str; 5] = ["1", "2", "3", "5", "2..3"];
+/// Which calls of a run fail: each in its turn, or a few in a row, as `strace` has it.
+const WHEN: [&str; 11] = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "2..4"];
 
 #[tokio::test]
 async fn whichever_write_or_sync_fails_an_exchange_is_kept_or_refused_and_counted() {

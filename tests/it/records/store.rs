@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::client::{Http1, Target};
 use crate::support::edge::{Edge, Folder, run};
+use crate::support::faketime::Wall;
 use crate::support::hello::client_hello;
 use crate::support::origin::Origin;
 use crate::support::probe::{Answer, probe};
@@ -224,6 +226,29 @@ async fn without_room_requests_are_served_and_counted_where_that_is_wished() {
     let records = edge.records().await;
     assert!(!records.iter().any(|record| record["path"] == "/dropped"));
     assert_no_gap(&records);
+}
+
+#[tokio::test]
+async fn a_disk_that_holds_less_than_the_retention_is_warned_of() {
+    let origin = Origin::text("hello").await;
+    let began: Timestamp = "2026-03-02T10:00:00+08:00".parse().unwrap();
+    let wall = Wall::showing(began);
+    let edge = wall.of_folder(with_store(&origin, "reserve: 0")).start().await;
+    Wall::check(&edge, began).await;
+    assert_eq!(Target::http(&edge).get(HOST, "/").await.status, 308);
+    edge.records_where(1, |_| true).await;
+    let retention = edge.status().await["retention"].clone();
+    assert!(retention["warning"].is_null() && retention["days_held"].is_null(), "too early: {retention}");
+    // What is there was written in a day and a half, and there is room for no more.
+    wall.set(began + SignedDuration::from_hours(36));
+    edge.replace("icpgate.yaml", say(&edge, BEYOND));
+    let retention = eventually("a warning", PATIENCE, async || {
+        let retention = edge.status().await["retention"].clone();
+        retention["warning"].is_string().then_some(retention)
+    })
+    .await;
+    assert_eq!((&retention["days_held"], &retention["retention_days"]), (&2.0.into(), &190.into()));
+    assert_eq!(edge.metric("icpgate_access_store_days").await.round(), 2.0);
 }
 
 /// A disk of 16 MiB, mounted for as long as this lives.

@@ -1,0 +1,106 @@
+"""Writes a large store of access records, and measures what a start and a reader take of it.
+
+usage: python3 scripts/large.py [--mib 10240] [--export-mib 1024] [--program target/release/icpgate] [--folder FOLDER]
+
+It says how long a start takes on the whole store, then, while the program has it open for writing: how much memory
+`logs export` (of the oldest --export-mib of it) and `logs verify` (of all) take at the most, and how long. It needs as much room in
+FOLDER as the store has, and deletes it at the end. Nothing else should run meanwhile.
+"""
+
+import argparse
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CONFIGURATION = """
+node: bj-edge-1
+filings: filings.yaml
+listeners: [{{name: http, addresses: ["127.0.0.1:{port}"], protocol: http, redirect: none}}]
+sites: [{{hosts: [www.example.cn], listeners: [http], routes: [{{match: {{path: /}}, origins: [main]}}]}}]
+origins: [{{name: main, region: mainland, scheme: http, servers: ["127.0.0.1:{port}"]}}]
+access_log: {{directory: access, reserve: 64MiB}}
+admin: {{address: "127.0.0.1:{admin}"}}
+"""
+
+
+def options():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--mib", type=int, default=10 * 1024, help="the size of the store (10240)")
+    parser.add_argument("--export-mib", type=int, default=1024, help="how much of it is exported (1024)")
+    parser.add_argument("--program", type=pathlib.Path, default=ROOT / "target/release/icpgate")
+    parser.add_argument("--folder", type=pathlib.Path, help="where the store is made; default: the system's for temporary files")
+    return parser.parse_args()
+
+
+def free_ports(count):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def write(store, mib):
+    """A store of made-up records, as the bench writes it."""
+    environment = os.environ | {"STORE": str(store), "MIB": str(mib)}
+    subprocess.run(["cargo", "bench", "--quiet", "--locked", "--bench", "retention"], cwd=ROOT, env=environment, check=True)
+
+
+def start(program, folder, admin):
+    """The program, and the seconds that it took until it answered."""
+    began = time.monotonic()
+    process = subprocess.Popen([program, "run", "--config", folder / "icpgate.yaml"], stderr=subprocess.DEVNULL)
+    while True:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{admin}/livez").read()
+            return process, time.monotonic() - began
+        except OSError:
+            if process.poll() is not None:
+                sys.exit(f"{program} ended with {process.returncode}")
+            time.sleep(0.005)
+
+
+def measured(what, size, *command):
+    """Runs a command to its end, and says what it took."""
+    began = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    took = time.monotonic() - began
+    code = os.waitstatus_to_exitcode(status)
+    print(f"{what}: {took:.1f} s, {size / took:.0f} MiB/s, {used.ru_maxrss / 1024:.1f} MiB of memory at the most, exit code {code}")
+
+
+def main():
+    given = options()
+    with tempfile.TemporaryDirectory(dir=given.folder) as name:
+        folder = pathlib.Path(name)
+        store = folder / "access"
+        write(store, given.mib)
+        segments = sorted(store.glob("access-*.seg"), key=lambda path: path.name[-24:])
+        sizes = [path.stat().st_size / 2**20 for path in segments]
+        print(f"{sum(sizes):.0f} MiB in {len(segments)} segments")
+        port, admin = free_ports(2)
+        (folder / "icpgate.yaml").write_text(CONFIGURATION.format(port=port, admin=admin))
+        (folder / "filings.yaml").write_text("filings: []\n")
+        process, seconds = start(given.program, folder, admin)
+        print(f"from the start until it answers: {seconds:.2f} s")
+        chosen, oldest = pathlib.Path(name, "oldest"), 0
+        chosen.mkdir()
+        for path, size in zip(segments, sizes):
+            if oldest < given.export_mib:
+                (chosen / path.name).hardlink_to(path)
+                oldest += size
+        measured(f"logs export of {oldest:.0f} MiB", oldest, given.program, "logs", "export", chosen)
+        measured(f"logs verify of {sum(sizes):.0f} MiB", sum(sizes), given.program, "logs", "verify", store)
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+main()

@@ -1,0 +1,82 @@
+use super::*;
+use crate::access::texts::Sent;
+use crate::access::{AccessRecord, RequestTexts};
+use crate::retention::tests::{push, request};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn appender(directory: &std::path::Path) -> Appender {
+    let notary = Notary::open(directory, "edge-1").expect("a key");
+    let file = File::open(directory).expect("opened");
+    Appender::new(file, notary, "edge-1".into(), Position::default()).expect("an appender")
+}
+
+fn now() -> Now {
+    Now { monotonic: Instant::now(), wall: "2026-03-02T00:00:00Z".parse().expect("a time") }
+}
+
+fn later(now: Now, by: Duration) -> Now {
+    Now { monotonic: now.monotonic + by, wall: now.wall }
+}
+
+/// Writes a block of one record; its length.
+fn write(appender: &mut Appender, record: &AccessRecord, now: Now) -> u64 {
+    push(&mut appender.rows, record);
+    appender.seal(now).expect("sealed");
+    appender.write(now).expect("written")
+}
+
+#[test]
+fn a_segment_ends_after_an_hour_signed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut appender, now) = (appender(folder.path()), now());
+    write(&mut appender, &request("/"), now);
+    assert!(!appender.roll_due(later(now, SEGMENT_AGE - SECOND)));
+    assert!(appender.roll_due(later(now, SEGMENT_AGE)));
+    appender.roll(now).expect("rolled");
+    let checkpoint = fs_err::read_to_string(folder.path().join("checkpoint")).expect("a checkpoint");
+    assert!(checkpoint.starts_with("icpgate/edge-1\n1\n"), "{checkpoint}");
+    write(&mut appender, &request("/"), now);
+    assert_eq!(segment::list(folder.path()).expect("listed").len(), 2);
+}
+
+#[test]
+fn a_segment_ends_at_64_mib() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut appender, now) = (appender(folder.path()), now());
+    let mut random = fastrand::Rng::with_seed(1);
+    let noise: Vec<u8> = (0..8 * 1024).map(|_| random.alphanumeric() as u8).collect();
+    let mut long = request("/");
+    let all = Sent {
+        path: &noise,
+        query: &noise[1..],
+        referer: &noise[2..],
+        user_agent: &noise[3..],
+        method: b"GET",
+    };
+    long.request.as_mut().expect("a request").texts = RequestTexts::new(all);
+    let mut written = 0;
+    while !appender.roll_due(now) {
+        assert!(written < 64 << 20, "{written}");
+        written += write(&mut appender, &long, now);
+    }
+    assert!(written >= 64 << 20, "{written}");
+    appender.roll(now).expect("rolled");
+    let segments = segment::list(folder.path()).expect("listed");
+    let length = fs_err::metadata(&segments[0].path).expect("there").len();
+    assert!(length < (64 << 20) + 64 * 1024, "{length}");
+}
+
+#[test]
+fn blocks_are_signed_after_half_a_minute_and_soon_after_even_where_a_sync_must_be_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut appender, now) = (appender(folder.path()), now());
+    let due = |appender: &Appender, seconds| appender.sign_due(now.monotonic + seconds * SECOND);
+    assert!(!due(&appender, 3_600), "there is nothing to sign");
+    write(&mut appender, &request("/"), now);
+    assert!(!due(&appender, 44) && due(&appender, 45), "it is not synced");
+    appender.sync().expect("synced");
+    assert!(!due(&appender, 29) && due(&appender, 30));
+    appender.sign().expect("signed");
+    assert!(!due(&appender, 3_600), "all is signed");
+}
