@@ -233,14 +233,15 @@ impl Appender {
         let mut bytes = Vec::new();
         head.write(&mut bytes);
         let (file, emergency) = match self.create_segment(name, &bytes) {
-            Err(error) if is_full(&error) && self.emergency == Emergency::Ready => {
-                self.emergency = Emergency::Used;
-                tracing::warn!("the disk is full: what was accepted goes into the room kept for that");
-                let file = Emergency::take(&self.directory, &segment::path(&self.directory, name))?;
-                file.file().write_all_at(&bytes, 0)?;
-                (file, true)
+            Ok(created) => created,
+            Err(error) => {
+                // What there may be of it goes before another is begun.
+                if error.kind() != io::ErrorKind::AlreadyExists {
+                    self.uncut.push((segment::path(&self.directory, name), 0));
+                    self.cut_abandoned();
+                }
+                return Err(error);
             }
-            created => (created?, false),
         };
         let (written, day) = (bytes.len() as u64, day_of(opened));
         let file = Arc::new(file);
@@ -248,10 +249,18 @@ impl Appender {
         Ok(written)
     }
 
-    fn create_segment(&self, name: SegmentName, head: &[u8]) -> io::Result<File> {
-        let file = segment::create(&self.directory, name)?;
-        file.file().write_all_at(head, 0).inspect_err(|_| drop(fs_err::remove_file(file.path())))?;
-        Ok(file)
+    /// A segment with its head; whether it is in the room that is kept for when the disk is full.
+    fn create_segment(&mut self, name: SegmentName, head: &[u8]) -> io::Result<(File, bool)> {
+        let begin = |file: File| file.file().write_all_at(head, 0).map(|()| file);
+        match segment::create(&self.directory, name).and_then(begin) {
+            Err(error) if is_full(&error) && self.emergency == Emergency::Ready => {
+                self.emergency = Emergency::Used;
+                tracing::warn!("the disk is full: what was accepted goes into the room kept for that");
+                let path = segment::path(&self.directory, name);
+                Ok((Emergency::take(&self.directory, &path).and_then(begin)?, true))
+            }
+            created => Ok((created?, false)),
+        }
     }
 
     /// Sees that there is room for when the disk is full; whether there is.

@@ -91,11 +91,12 @@ pub(super) fn path(directory: &File, name: SegmentName) -> PathBuf {
     directory.path().join(name.to_string())
 }
 
-/// Creates an empty segment (mode 0640); its name is on disk when this returns.
+/// Creates an empty segment (mode 0640); its name is on disk when this returns. After an error it may
+/// be there.
 pub(super) fn create(directory: &File, name: SegmentName) -> io::Result<File> {
     let path = path(directory, name);
-    let file = OpenOptions::new().append(true).create_new(true).mode(0o640).open(&path)?;
-    directory.sync_all().inspect_err(|_| drop(fs_err::remove_file(&path)))?;
+    let file = OpenOptions::new().append(true).create_new(true).mode(0o640).open(path)?;
+    directory.sync_all()?;
     Ok(file)
 }
 
