@@ -1,10 +1,10 @@
 """Writes a large store of access records, and measures what a start and a reader take of it.
 
-usage: python3 scripts/large.py [--mib 10240] [--export-mib 1024] [--program target/release/icpgate] [--folder FOLDER]
+usage: python3 scripts/large.py [--mib 10240] [--export-mib 1024] [--program target/release/icpgate] [--store DIRECTORY]
 
 It says how long a start takes on the whole store, then, while the program has it open for writing: how much memory
-`logs export` (of the oldest --export-mib of it) and `logs verify` (of all) take at the most, and how long. It needs as much room in
-FOLDER as the store has, and deletes it at the end. Nothing else should run meanwhile.
+`logs export` (of the oldest --export-mib of it) and `logs verify` (of all) take at the most, and how long. Where DIRECTORY holds a store
+already, that is taken; else it is made there, or in a folder for temporary files that is deleted at the end. Nothing else should run meanwhile.
 """
 
 import argparse
@@ -25,7 +25,7 @@ filings: filings.yaml
 listeners: [{{name: http, addresses: ["127.0.0.1:{port}"], protocol: http, redirect: none}}]
 sites: [{{hosts: [www.example.cn], listeners: [http], routes: [{{match: {{path: /}}, origins: [main]}}]}}]
 origins: [{{name: main, region: mainland, scheme: http, servers: ["127.0.0.1:{port}"]}}]
-access_log: {{directory: access, reserve: 64MiB}}
+access_log: {{directory: "{store}", reserve: 64MiB}}
 admin: {{address: "127.0.0.1:{admin}"}}
 """
 
@@ -35,7 +35,7 @@ def options():
     parser.add_argument("--mib", type=int, default=10 * 1024, help="the size of the store (10240)")
     parser.add_argument("--export-mib", type=int, default=1024, help="how much of it is exported (1024)")
     parser.add_argument("--program", type=pathlib.Path, default=ROOT / "target/release/icpgate")
-    parser.add_argument("--folder", type=pathlib.Path, help="where the store is made; default: the system's for temporary files")
+    parser.add_argument("--store", type=pathlib.Path, help="where the store is, or is made; default: a folder for temporary files")
     return parser.parse_args()
 
 
@@ -79,15 +79,16 @@ def measured(what, size, *command):
 
 def main():
     given = options()
-    with tempfile.TemporaryDirectory(dir=given.folder) as name:
+    with tempfile.TemporaryDirectory(dir=given.store and given.store.parent) as name:
         folder = pathlib.Path(name)
-        store = folder / "access"
-        write(store, given.mib)
+        store = (given.store or folder / "access").resolve()
+        if not any(store.glob("access-*.seg")):
+            write(store, given.mib)
         segments = sorted(store.glob("access-*.seg"), key=lambda path: path.name[-24:])
         sizes = [path.stat().st_size / 2**20 for path in segments]
         print(f"{sum(sizes):.0f} MiB in {len(segments)} segments")
         port, admin = free_ports(2)
-        (folder / "icpgate.yaml").write_text(CONFIGURATION.format(port=port, admin=admin))
+        (folder / "icpgate.yaml").write_text(CONFIGURATION.format(port=port, admin=admin, store=store))
         (folder / "filings.yaml").write_text("filings: []\n")
         process, seconds = start(given.program, folder, admin)
         print(f"from the start until it answers: {seconds:.2f} s")

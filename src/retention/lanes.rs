@@ -23,7 +23,7 @@ const ENTRIES: usize = 1024;
 /// Bytes of packed records that a lane holds.
 const BYTES: usize = 192 * 1024;
 /// The memory of a lane.
-pub(super) const LANE_BYTES: usize = ENTRIES * size_of::<Entry>() + BYTES;
+const LANE_BYTES: usize = ENTRIES * size_of::<Entry>() + BYTES;
 
 /// A record on its way.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! The spool: the one writer, a thread that turns records into blocks and sees that they are kept.
 //!
-//! It decides when: what came within 24 ms is written, as a block or more of at most 256 KiB, blocks are
-//! synced at the latest 50 ms after their records came, and signed within a minute. After a failure it
-//! tries again every second.
+//! It decides when: what came within 24 ms is written, as a block or more of some 256 KiB; a sync of it
+//! begins within 48 ms, and it is signed within a minute. After a failure the writer tries again every
+//! second.
 
 mod deletion;
 mod gather;
@@ -29,8 +29,7 @@ use crate::retention::{CloseError, kernel_clock};
 const TICK: Duration = Duration::from_millis(24);
 /// How long the writer sleeps when nothing is under way and nobody wakes it.
 const IDLE: Duration = Duration::from_millis(250);
-/// How long after it was written a block is synced, so that the disk is asked once in two ticks; with
-/// these and what the disk takes, 50 ms.
+/// How long after it was written a block is synced at the least: the disk is asked at every second tick.
 const SYNC_AFTER: Duration = Duration::from_millis(20);
 /// Unsynced bytes at which the writer syncs at once.
 const SYNC_BYTES: usize = 4 * 1024 * 1024;

@@ -222,6 +222,27 @@ fn a_killed_writer_leaves_a_gap_on_record() {
 }
 
 #[test]
+fn nothing_but_the_segments_is_needed_to_go_on() {
+    let folder = Folder::new();
+    let store = folder.open();
+    keep(&store, "/before");
+    store.close().expect("closed");
+    let segments = folder.segments();
+    for entry in fs_err::read_dir(folder.log().directory).expect("listed") {
+        let path = entry.expect("listed").path();
+        if !segments.contains(&path) {
+            fs_err::remove_file(path).expect("removed");
+        }
+    }
+    let store = folder.open();
+    keep(&store, "/after");
+    store.close().expect("closed");
+    let records = folder.records();
+    let paths: Vec<_> = records.iter().filter_map(|record| record["path"].as_str()).collect();
+    assert_eq!((seqs(&records), paths), (vec![1, 2], vec!["/before", "/after"]));
+}
+
+#[test]
 fn a_store_that_is_shorter_than_its_checkpoint_says_so() {
     let folder = Folder::new();
     let store = folder.open();

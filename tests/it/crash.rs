@@ -16,7 +16,7 @@ const CLIENTS: usize = 4;
 /// So often one store is killed, before a new one takes its turn: all of it is read in each round.
 const OF_A_STORE: u64 = 25;
 /// For how long before a kill exchanges may be missing, on a machine that is busy with other tests.
-const MISSING: u64 = 250;
+const MISSING: u64 = 100;
 
 /// What the clients of one life of the program know.
 #[derive(Default)]
