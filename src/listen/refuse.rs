@@ -36,7 +36,7 @@ pub fn reset(socket: &impl AsFd) {
 }
 
 /// Sends `bytes` and FIN, and waits a moment for the client's, since a close with unread bytes would
-/// turn into RST and could overtake what was sent.
+/// turn into RST and could overtake what was sent. Of what the client sends no more than a bound is read.
 pub async fn finish(mut socket: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) {
     let polite = async {
         socket.write_all(bytes).await?;
@@ -48,6 +48,10 @@ pub async fn finish(mut socket: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8
                 0 => break,
                 read => left = left.saturating_sub(read),
             }
+        }
+        if left == 0 {
+            // It may not have read what was sent, and a close would take that from it.
+            std::future::pending::<()>().await;
         }
         std::io::Result::Ok(())
     };

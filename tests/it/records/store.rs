@@ -328,7 +328,13 @@ async fn a_file_system_that_becomes_read_only_is_told_and_what_was_kept_stays() 
     let mut edge = folder.start().await;
     let mut client = Target::https(&edge).http1(HOST).await;
     assert_eq!(status(&mut client, "/before").await, 200);
-    edge.records_where(1, |record| record["path"] == "/before").await;
+    let before = edge.records_where(1, |record| record["path"] == "/before").await;
+    // What is written and not synced is lost with the file system.
+    let synced = async || {
+        let synced_before = edge.status().await["retention"]["synced_before"].as_u64();
+        (synced_before > before[0]["seq"].as_u64()).then_some(())
+    };
+    eventually("the record is synced", PATIENCE, synced).await;
     assert_eq!(run("mount", ["-o", "remount,abort", access.to_str().unwrap()]).await.code, 0);
     eventually("503", PATIENCE, async || (status(&mut client, "/during").await == 503).then_some(())).await;
     edge.logged("the file system of the access records is read-only").await;
