@@ -255,9 +255,6 @@ fn footer(criterion: &mut Criterion) {
         ("shop/1MB", page(1_000_000, &shop)),
     ] {
         group.throughput(Throughput::Bytes(page.len() as u64));
-        group.bench_function(BenchmarkId::new("whole", label), |bencher| {
-            bencher.iter(|| Injector::whole(&footer, charset, black_box(page.clone())));
-        });
         group.bench_function(BenchmarkId::new("inject", label), |bencher| {
             bencher.iter(|| {
                 let mut injector = Injector::new(footer.clone(), charset);

@@ -13,7 +13,7 @@ mod tags;
 
 pub use charset::Charset;
 pub use footer::{Footer, Footers};
-pub use inject::{Injector, Splice};
+pub use inject::Injector;
 pub use plan::{Ask, Rewrite, apply_to_head, ask, plan};
 pub use scan::Scanner;
 

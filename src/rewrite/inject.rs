@@ -28,29 +28,6 @@ enum State {
     Passing(FooterResult),
 }
 
-/// A page that is there whole, with the footer between its two parts; empty is what is not there.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Splice {
-    /// The page up to the footer.
-    pub before: Bytes,
-    /// The footer.
-    pub footer: Bytes,
-    /// The rest of the page.
-    pub after: Bytes,
-}
-
-impl Splice {
-    /// In bytes.
-    pub fn len(&self) -> usize {
-        self.before.len() + self.footer.len() + self.after.len()
-    }
-
-    /// Whether there is nothing to send.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
 impl Injector {
     /// For a page whose head was judged [`Rewrite::Inject`](super::Rewrite::Inject) with this charset.
     pub fn new(footer: Footer, charset: Charset) -> Self {
@@ -76,15 +53,6 @@ impl Injector {
     /// finished by nobody: drop the injector.
     pub fn finish(mut self, out: &mut impl FnMut(Bytes)) -> FooterResult {
         self.settle(out)
-    }
-
-    /// The same for a page that is there whole.
-    pub fn whole(footer: &Footer, charset: Charset, page: Bytes) -> (Splice, FooterResult) {
-        let mut reading = Reading::new(charset);
-        let place = reading.whole(&page, footer).unwrap_or(page.len());
-        let (result, footer) = reading.verdict(footer);
-        let splice = Splice { before: page.slice(..place), footer, after: page.slice(place..) };
-        (splice, result)
     }
 
     fn settle(&mut self, out: &mut impl FnMut(Bytes)) -> FooterResult {

@@ -93,13 +93,6 @@ impl Reading {
         self.held.hold(chunk.slice(passed..));
     }
 
-    /// Reads a page that is there whole: where the body's end tag begins, if it has one.
-    pub(super) fn whole(&mut self, page: &[u8], footer: &Footer) -> Option<usize> {
-        self.read(page, footer);
-        self.judge(page, footer, true);
-        self.body_end
-    }
-
     /// Whether nothing that follows can change the verdict.
     pub(super) fn is_decided(&self) -> bool {
         self.shown == Some(Shown::Own) || self.body_end.is_some_and(|end| self.read >= end + TAIL + AFTER)
