@@ -3,11 +3,9 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use super::block::{Packer, Place};
-use super::format::{Frame, SegmentHead};
-use super::frames::{Frames, Step};
-use super::lanes::Enough;
+use super::format::SegmentHead;
 use super::reader::{Item, Reader, Selection};
-use super::recovery::{Ended, Position};
+use super::recovery::Position;
 use super::rows::Rows;
 use super::segment::SegmentName;
 use super::*;
@@ -18,6 +16,9 @@ use crate::access::record::{BlockPlace, ConnectionFacts, Event, RequestFacts};
 use crate::access::request_id::RequestIds;
 use crate::access::texts::Sent;
 use crate::config::WhenFull;
+
+mod going_on;
+mod trouble;
 
 fn record(event: Event, client: &str) -> AccessRecord {
     let client = SocketAddr::new(client.parse().expect("an address"), 40_000);
@@ -132,160 +133,6 @@ fn seqs(records: &[serde_json::Value]) -> Vec<u64> {
 }
 
 #[test]
-fn numbers_go_on_after_a_restart() {
-    let folder = Folder::new();
-    for _ in 0..3 {
-        let store = folder.open();
-        keep(&store, "/a");
-        keep(&store, "/b");
-        store.close().expect("closed");
-    }
-    // A start without a record leaves nothing behind.
-    folder.open().close().expect("closed");
-    assert_eq!(seqs(&folder.records()), [1, 2, 3, 4, 5, 6]);
-    assert_eq!(folder.segments().len(), 3);
-    assert_eq!(folder.records()[0]["node"], "bj-edge-1");
-}
-
-#[test]
-fn wherever_the_end_is_torn_only_whole_blocks_are_left_and_a_record_says_so() {
-    let folder = Folder::new();
-    let store = folder.open();
-    for seq in 1..=3 {
-        keep(&store, "/");
-        eventually(|| folder.records().len() == seq);
-    }
-    store.close().expect("closed");
-    let segment = folder.segments().remove(0);
-    let whole = fs_err::read(&segment).expect("read");
-    let ends = ends_of_frames(&segment);
-    for cut in 0..whole.len() as u64 {
-        fs_err::write(&segment, &whole[..cut as usize]).expect("torn");
-        let read = seqs(&folder.records());
-        let left = recovery::resume(&folder.log().directory).expect("resumed");
-        let kept = ends.iter().filter(|(end, _)| *end <= cut).map(|(_, seq)| *seq).max().unwrap_or(1);
-        assert_eq!(left.position.next_seq, kept, "cut at {cut}");
-        assert!(read.into_iter().eq(1..kept), "a reader takes what is whole, cut at {cut}");
-        let torn = !ends.iter().any(|(end, _)| *end == cut);
-        match left.ended {
-            Ended::Killed { cut, .. } => assert_eq!(cut > 0, torn),
-            Ended::Never => assert_eq!(kept, 1),
-            // The checkpoint after the end is all that is missing.
-            Ended::InOrder { .. } => assert!(!torn && kept == 4),
-        }
-        if kept > 1 {
-            let end = ends.iter().map(|(end, _)| *end).filter(|end| *end <= cut).max();
-            assert_eq!(fs_err::metadata(&segment).ok().map(|file| file.len()), end);
-        }
-    }
-    fs_err::write(&segment, &whole[..whole.len() - 200]).expect("torn");
-    fs_err::remove_file(folder.log().directory.join(CHECKPOINT_FILE)).expect("removed");
-    let store = folder.open();
-    keep(&store, "/after");
-    store.close().expect("closed");
-    let records = folder.records();
-    assert_eq!(seqs(&records), [1, 2, 3, 4, 5]);
-    assert_eq!((&records[3]["event"], &records[3]["reason"]), (&"gap".into(), &"torn_tail".into()));
-    assert_eq!(records[4]["path"], "/after");
-}
-
-/// Where frames of a segment end, and the number of the record that would come next.
-fn ends_of_frames(segment: &Path) -> Vec<(u64, u64)> {
-    let mut frames = Frames::open(segment).expect("opened");
-    let (mut ends, mut next_seq) = (Vec::new(), 1);
-    while let Step::Frame(frame, _) = frames.next_step().expect("read") {
-        if let Frame::Block(head) = frame {
-            next_seq = head.next_seq();
-        }
-        ends.push((frames.at(), next_seq));
-    }
-    ends
-}
-
-#[test]
-fn a_killed_writer_leaves_a_gap_on_record() {
-    let folder = Folder::new();
-    let store = folder.open();
-    keep(&store, "/a");
-    eventually(|| folder.records().len() == 1);
-    // What is on the disk now is what a kill would leave.
-    let segment = folder.segments().remove(0);
-    let left = fs_err::read(&segment).expect("read");
-    store.close().expect("closed");
-    fs_err::write(&segment, left).expect("written");
-    fs_err::remove_file(folder.log().directory.join(CHECKPOINT_FILE)).expect("removed");
-    folder.open().close().expect("closed");
-    let records = folder.records();
-    assert_eq!(seqs(&records), [1, 2]);
-    assert_eq!((&records[1]["event"], &records[1]["reason"]), (&"gap".into(), &"unclean_stop".into()));
-    assert!(records[1]["since"].is_string());
-}
-
-#[test]
-fn nothing_but_the_segments_is_needed_to_go_on() {
-    let folder = Folder::new();
-    let store = folder.open();
-    keep(&store, "/before");
-    store.close().expect("closed");
-    let segments = folder.segments();
-    for entry in fs_err::read_dir(folder.log().directory).expect("listed") {
-        let path = entry.expect("listed").path();
-        if !segments.contains(&path) {
-            fs_err::remove_file(path).expect("removed");
-        }
-    }
-    let store = folder.open();
-    keep(&store, "/after");
-    store.close().expect("closed");
-    let records = folder.records();
-    let paths: Vec<_> = records.iter().filter_map(|record| record["path"].as_str()).collect();
-    assert_eq!((seqs(&records), paths), (vec![1, 2], vec!["/before", "/after"]));
-}
-
-#[test]
-fn a_store_that_is_shorter_than_its_checkpoint_says_so() {
-    let folder = Folder::new();
-    let store = folder.open();
-    keep(&store, "/a");
-    store.close().expect("closed");
-    fs_err::remove_file(folder.segments().remove(0)).expect("removed");
-    folder.open().close().expect("closed");
-    let records = folder.records();
-    assert_eq!((&records[0]["event"], &records[0]["reason"]), (&"gap".into(), &"shortened".into()));
-}
-
-#[test]
-fn a_damaged_block_costs_its_records_and_no_others() {
-    let folder = Folder::new();
-    let store = folder.open();
-    for seq in 1..=3 {
-        keep(&store, "/");
-        eventually(|| folder.records().len() == seq);
-    }
-    store.close().expect("closed");
-    let segment = folder.segments().remove(0);
-    let whole = fs_err::read(&segment).expect("read");
-    let ends = ends_of_frames(&segment);
-    // The second block: its head first, then its payload.
-    for at in (ends[1].0..ends[2].0).step_by(7) {
-        let mut bytes = whole.clone();
-        bytes[at as usize] ^= 1;
-        fs_err::write(&segment, bytes).expect("damaged");
-        let mut reader = Reader::open(&folder.log().directory, Selection::default()).expect("readable");
-        let mut seen = Vec::new();
-        while let Some(item) = reader.next_item().expect("readable") {
-            seen.push(match item {
-                Item::Record(_) => (0, 0),
-                Item::Damage { from, to, .. } => (from, to),
-            });
-        }
-        assert_eq!(seen, [(0, 0), (ends[1].0, ends[2].0), (0, 0)], "byte {at}");
-        let left = recovery::resume(&folder.log().directory).expect("resumed");
-        assert_eq!(left.position.next_seq, 4);
-    }
-}
-
-#[test]
 fn a_record_is_in_the_file_within_100_ms() {
     let folder = Folder::new();
     let store = folder.open();
@@ -342,137 +189,6 @@ fn files_and_directory_are_not_for_others() {
     let others = |path: &Path| fs_err::metadata(path).expect("there").permissions().mode() & 0o027;
     assert_eq!(others(&folder.log().directory), 0);
     assert_eq!(others(&folder.segments()[0]), 0);
-}
-
-#[test]
-fn a_directory_that_cannot_be_used_is_named() {
-    let folder = Folder::new();
-    fs_err::write(folder.log().directory, "a file").expect("written");
-    let error = Store::open(&folder.log(), "n".into(), Clock::system()).expect_err("a file");
-    assert!(error.to_string().contains("access"), "{error}");
-}
-
-#[test]
-fn below_the_reserve_requests_are_refused_and_refusals_wait() {
-    let folder = Folder::new();
-    let store = folder.open_with(&AccessLog { reserve: u64::MAX, ..folder.log() });
-    let recorder = store.recorder();
-    assert_eq!(recorder.reserve().expect_err("full"), StoreFull::Reserve);
-    assert_eq!(recorder.stats().full(), Some(StoreFull::Reserve));
-    recorder.refused(refusal("198.51.100.7", "not_filed"));
-    store.close().expect("closed");
-    let events: Vec<_> = folder.records().iter().map(|record| record["event"].clone()).collect();
-    assert_eq!(events, ["refused", "gap"], "nothing counted is lost");
-    assert_eq!(
-        (&folder.records()[1]["reason"], &folder.records()[1]["count"]),
-        (&"refused".into(), &1.into())
-    );
-}
-
-#[test]
-fn below_the_reserve_requests_are_served_and_counted_when_told_to_drop() {
-    let folder = Folder::new();
-    let log = AccessLog { reserve: u64::MAX, when_full: WhenFull::Drop, ..folder.log() };
-    let store = folder.open_with(&log);
-    for _ in 0..3 {
-        keep(&store, "/");
-    }
-    assert_eq!(store.recorder().stats().lost(), 3);
-    store.close().expect("closed");
-    let records = folder.records();
-    assert_eq!(records.len(), 1);
-    assert_eq!((&records[0]["reason"], &records[0]["count"]), (&"dropped".into(), &3.into()));
-}
-
-#[test]
-fn every_slot_taken_refuses_until_one_is_free() {
-    let folder = Folder::new();
-    let store = folder.open();
-    let recorder = store.recorder();
-    let mut slots: Vec<Slot> = (0..SLOTS).map(|_| recorder.reserve().expect("a slot")).collect();
-    assert_eq!(recorder.reserve().expect_err("full"), StoreFull::Queue);
-    for _ in 0..1_000 {
-        recorder.refused(refusal("198.51.100.7", "not_filed"));
-    }
-    drop(slots.pop());
-    slots.push(recorder.reserve().expect("free again"));
-    for slot in slots {
-        slot.keep(request("/"));
-    }
-    assert_eq!(recorder.stats().lost(), 0, "who has a slot has a place");
-    store.close().expect("closed");
-    let count: u64 = folder
-        .records()
-        .iter()
-        .filter(|record| record["event"] == "refused")
-        .map(|record| record["count"].as_u64().unwrap_or(1))
-        .sum();
-    assert_eq!(count, 1_000);
-    assert!(folder.records().len() < SLOTS + 500, "the flood shares a record");
-}
-
-#[test]
-fn records_that_wait_are_bounded_in_bytes_and_those_with_a_slot_have_room() {
-    let (recorder, shared) = Recorder::new(&Folder::new().log());
-    let path = "x".repeat(8_000);
-    let slot = recorder.reserve().expect("a slot");
-    let mut kept = 0;
-    while let Ok(slot) = recorder.reserve() {
-        slot.keep(request(&format!("{path}{kept}")));
-        kept += 1;
-    }
-    assert_eq!(recorder.reserve().expect_err("full"), StoreFull::Queue);
-    assert!((180..=256).contains(&((kept * path.len()) >> 20)), "{kept}");
-    slot.keep(request(&format!("{path}{kept}")));
-    let (mut lanes, mut arrived) = (Vec::new(), 0);
-    shared.lanes.take_new(&mut lanes);
-    for lane in &mut lanes {
-        let (missing, _) = lane.drain(u64::MAX, |one| {
-            let own = String::from_utf8_lossy(one.sections.own);
-            assert!(own.contains(&format!("x{arrived}\u{fffd}")), "{arrived}: {own}");
-            arrived += 1;
-            Enough::No
-        });
-        assert_eq!(missing, 0);
-    }
-    assert_eq!((arrived, lanes.len() > 100), (kept + 1, true));
-    assert_eq!(shared.lanes.settle(&mut lanes), 0);
-    assert_eq!((lanes.len(), recorder.stats().full()), (1, None), "one lane is in use, and there is room");
-}
-
-#[test]
-fn a_write_that_fails_is_made_again_in_a_fresh_segment_when_the_directory_is_back() {
-    let folder = Folder::new();
-    let store = folder.open();
-    let recorder = store.recorder();
-    let (directory, away) = (folder.log().directory, folder.0.path().join("away"));
-    fs_err::rename(&directory, &away).expect("moved");
-    keep(&store, "/during");
-    eventually(|| recorder.stats().full() == Some(StoreFull::Failing));
-    assert_eq!(recorder.reserve().expect_err("refused"), StoreFull::Failing);
-    fs_err::rename(&away, &directory).expect("moved back");
-    eventually(|| recorder.stats().full().is_none());
-    eventually(|| folder.records().len() == 2);
-    keep(&store, "/after");
-    store.close().expect("closed");
-    let records = folder.records();
-    let paths: Vec<_> = records.iter().map(|record| record["path"].as_str()).collect();
-    assert_eq!(paths, [Some("/during"), None, Some("/after")], "a refusal in between is on record");
-    assert_eq!(recorder.stats().records(), 3);
-}
-
-#[test]
-fn a_store_that_cannot_be_written_to_the_end_says_how_many_are_lost() {
-    let folder = Folder::new();
-    let store = folder.open();
-    let recorder = store.recorder();
-    fs_err::rename(folder.log().directory, folder.0.path().join("away")).expect("moved");
-    keep(&store, "/a");
-    keep(&store, "/b");
-    recorder.refused(refusal("198.51.100.7", "not_filed"));
-    let error = store.close().expect_err("nowhere to write");
-    assert_eq!((error.lost, recorder.stats().lost()), (3, 3));
-    assert_eq!(recorder.reserve().expect_err("closed"), StoreFull::Closed);
 }
 
 #[test]

@@ -121,6 +121,7 @@ fn sources() -> Vec<Source> {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs")
                 && !path.ends_with("tests.rs")
+                && !path.parent().is_some_and(|folder| folder.ends_with("tests"))
             {
                 let text = fs_err::read_to_string(&path).expect("UTF-8");
                 let code = text.split("#[cfg(test)]\nmod tests {").next().expect("a beginning");

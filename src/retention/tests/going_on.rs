@@ -1,0 +1,160 @@
+//! What an earlier writer left, and how the next one goes on.
+
+use super::super::format::Frame;
+use super::super::frames::{Frames, Step};
+use super::super::recovery::Ended;
+use super::*;
+
+#[test]
+fn numbers_go_on_after_a_restart() {
+    let folder = Folder::new();
+    for _ in 0..3 {
+        let store = folder.open();
+        keep(&store, "/a");
+        keep(&store, "/b");
+        store.close().expect("closed");
+    }
+    // A start without a record leaves nothing behind.
+    folder.open().close().expect("closed");
+    assert_eq!(seqs(&folder.records()), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(folder.segments().len(), 3);
+    assert_eq!(folder.records()[0]["node"], "bj-edge-1");
+}
+
+#[test]
+fn wherever_the_end_is_torn_only_whole_blocks_are_left_and_a_record_says_so() {
+    let folder = Folder::new();
+    let store = folder.open();
+    for seq in 1..=3 {
+        keep(&store, "/");
+        eventually(|| folder.records().len() == seq);
+    }
+    store.close().expect("closed");
+    let segment = folder.segments().remove(0);
+    let whole = fs_err::read(&segment).expect("read");
+    let ends = ends_of_frames(&segment);
+    for cut in 0..whole.len() as u64 {
+        fs_err::write(&segment, &whole[..cut as usize]).expect("torn");
+        let read = seqs(&folder.records());
+        let left = recovery::resume(&folder.log().directory).expect("resumed");
+        let kept = ends.iter().filter(|(end, _)| *end <= cut).map(|(_, seq)| *seq).max().unwrap_or(1);
+        assert_eq!(left.position.next_seq, kept, "cut at {cut}");
+        assert!(read.into_iter().eq(1..kept), "a reader takes what is whole, cut at {cut}");
+        let torn = !ends.iter().any(|(end, _)| *end == cut);
+        match left.ended {
+            Ended::Killed { cut, .. } => assert_eq!(cut > 0, torn),
+            Ended::Never => assert_eq!(kept, 1),
+            // The checkpoint after the end is all that is missing.
+            Ended::InOrder { .. } => assert!(!torn && kept == 4),
+        }
+        if kept > 1 {
+            let end = ends.iter().map(|(end, _)| *end).filter(|end| *end <= cut).max();
+            assert_eq!(fs_err::metadata(&segment).ok().map(|file| file.len()), end);
+        }
+    }
+    fs_err::write(&segment, &whole[..whole.len() - 200]).expect("torn");
+    fs_err::remove_file(folder.log().directory.join(CHECKPOINT_FILE)).expect("removed");
+    let store = folder.open();
+    keep(&store, "/after");
+    store.close().expect("closed");
+    let records = folder.records();
+    assert_eq!(seqs(&records), [1, 2, 3, 4, 5]);
+    assert_eq!((&records[3]["event"], &records[3]["reason"]), (&"gap".into(), &"torn_tail".into()));
+    assert_eq!(records[4]["path"], "/after");
+}
+
+/// Where frames of a segment end, and the number of the record that would come next.
+fn ends_of_frames(segment: &Path) -> Vec<(u64, u64)> {
+    let mut frames = Frames::open(segment).expect("opened");
+    let (mut ends, mut next_seq) = (Vec::new(), 1);
+    while let Step::Frame(frame, _) = frames.next_step().expect("read") {
+        if let Frame::Block(head) = frame {
+            next_seq = head.next_seq();
+        }
+        ends.push((frames.at(), next_seq));
+    }
+    ends
+}
+
+#[test]
+fn a_killed_writer_leaves_a_gap_on_record() {
+    let folder = Folder::new();
+    let store = folder.open();
+    keep(&store, "/a");
+    eventually(|| folder.records().len() == 1);
+    // What is on the disk now is what a kill would leave.
+    let segment = folder.segments().remove(0);
+    let left = fs_err::read(&segment).expect("read");
+    store.close().expect("closed");
+    fs_err::write(&segment, left).expect("written");
+    fs_err::remove_file(folder.log().directory.join(CHECKPOINT_FILE)).expect("removed");
+    folder.open().close().expect("closed");
+    let records = folder.records();
+    assert_eq!(seqs(&records), [1, 2]);
+    assert_eq!((&records[1]["event"], &records[1]["reason"]), (&"gap".into(), &"unclean_stop".into()));
+    assert!(records[1]["since"].is_string());
+}
+
+#[test]
+fn nothing_but_the_segments_is_needed_to_go_on() {
+    let folder = Folder::new();
+    let store = folder.open();
+    keep(&store, "/before");
+    store.close().expect("closed");
+    let segments = folder.segments();
+    for entry in fs_err::read_dir(folder.log().directory).expect("listed") {
+        let path = entry.expect("listed").path();
+        if !segments.contains(&path) {
+            fs_err::remove_file(path).expect("removed");
+        }
+    }
+    let store = folder.open();
+    keep(&store, "/after");
+    store.close().expect("closed");
+    let records = folder.records();
+    let paths: Vec<_> = records.iter().filter_map(|record| record["path"].as_str()).collect();
+    assert_eq!((seqs(&records), paths), (vec![1, 2], vec!["/before", "/after"]));
+}
+
+#[test]
+fn a_store_that_is_shorter_than_its_checkpoint_says_so() {
+    let folder = Folder::new();
+    let store = folder.open();
+    keep(&store, "/a");
+    store.close().expect("closed");
+    fs_err::remove_file(folder.segments().remove(0)).expect("removed");
+    folder.open().close().expect("closed");
+    let records = folder.records();
+    assert_eq!((&records[0]["event"], &records[0]["reason"]), (&"gap".into(), &"shortened".into()));
+}
+
+#[test]
+fn a_damaged_block_costs_its_records_and_no_others() {
+    let folder = Folder::new();
+    let store = folder.open();
+    for seq in 1..=3 {
+        keep(&store, "/");
+        eventually(|| folder.records().len() == seq);
+    }
+    store.close().expect("closed");
+    let segment = folder.segments().remove(0);
+    let whole = fs_err::read(&segment).expect("read");
+    let ends = ends_of_frames(&segment);
+    // The second block: its head first, then its payload.
+    for at in (ends[1].0..ends[2].0).step_by(7) {
+        let mut bytes = whole.clone();
+        bytes[at as usize] ^= 1;
+        fs_err::write(&segment, bytes).expect("damaged");
+        let mut reader = Reader::open(&folder.log().directory, Selection::default()).expect("readable");
+        let mut seen = Vec::new();
+        while let Some(item) = reader.next_item().expect("readable") {
+            seen.push(match item {
+                Item::Record(_) => (0, 0),
+                Item::Damage { from, to, .. } => (from, to),
+            });
+        }
+        assert_eq!(seen, [(0, 0), (ends[1].0, ends[2].0), (0, 0)], "byte {at}");
+        let left = recovery::resume(&folder.log().directory).expect("resumed");
+        assert_eq!(left.position.next_seq, 4);
+    }
+}
