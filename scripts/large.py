@@ -11,7 +11,6 @@ import argparse
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,10 @@ import time
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "loadtest"))
+
+import fixture  # noqa: E402: found by the line above
+
 CONFIGURATION = """
 node: bj-edge-1
 filings: filings.yaml
@@ -37,14 +40,6 @@ def options():
     parser.add_argument("--program", type=pathlib.Path, default=ROOT / "target/release/icpgate")
     parser.add_argument("--store", type=pathlib.Path, help="where the store is, or is made; default: a folder for temporary files")
     return parser.parse_args()
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def write(store, mib):
@@ -87,7 +82,7 @@ def main():
         segments = sorted(store.glob("access-*.seg"), key=lambda path: path.name[-24:])
         sizes = [path.stat().st_size / 2**20 for path in segments]
         print(f"{sum(sizes):.0f} MiB in {len(segments)} segments")
-        port, admin = free_ports(2)
+        port, admin = fixture.free_ports(2)
         (folder / "icpgate.yaml").write_text(CONFIGURATION.format(port=port, admin=admin, store=store))
         (folder / "filings.yaml").write_text("filings: []\n")
         process, seconds = start(given.program, folder, admin)

@@ -147,8 +147,8 @@ async fn an_idle_http2_connection_ends_and_one_without_a_preface_too() {
 fn processor_time(edge: &Edge) -> Duration {
     let stat = fs_err::read_to_string(format!("/proc/{}/stat", edge.pid())).expect("it runs");
     let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
-    let ticks: u64 =
-        fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
+    let fields: Vec<&str> = fields.split(' ').collect();
+    let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
     // The kernel shows hundredths of a second, whatever it counts in (proc(5), sysconf(3)).
     Duration::from_millis(ticks * 10)
 }

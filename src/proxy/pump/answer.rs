@@ -110,7 +110,7 @@ impl Pump<'_, '_> {
             Answer::Injecting(injector) => injector.push(bytes, &mut |part| self.leaving.push_back(part)),
             // Mostly nothing is done to it.
             Answer::Awaited | Answer::Passing | Answer::Tunnel if !bytes.is_empty() => {
-                return self.put(bytes);
+                return self.put(bytes, Instant::now());
             }
             Answer::Awaited | Answer::Passing | Answer::Tunnel => {}
         }
@@ -121,17 +121,15 @@ impl Pump<'_, '_> {
     pub(super) fn leave(&mut self) -> Result<(), ClientFailure> {
         self.answered = Instant::now();
         self.down_since = None;
-        while let Some(part) = self.leaving.pop_front() {
-            if !part.is_empty() {
-                return self.put(part);
-            }
+        match self.leaving.pop_front() {
+            Some(part) => self.put(part, self.answered),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    fn put(&mut self, bytes: Bytes) -> Result<(), ClientFailure> {
+    fn put(&mut self, bytes: Bytes, now: Instant) -> Result<(), ClientFailure> {
         self.context.facts.bytes_out += bytes.len() as u64;
-        self.down_since = Some(Instant::now());
+        self.down_since = Some(now);
         self.down.put_body(bytes)
     }
 
