@@ -5,10 +5,11 @@
 //! ([`Hostname::from_unicode`]).
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 /// A DNS host name in A-label form: at most 253 bytes, labels of 1 to 63 bytes (RFC 1123).
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

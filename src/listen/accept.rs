@@ -10,9 +10,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SocketFlags, acceptfrom_with};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -75,16 +75,24 @@ impl Acceptor {
         let mut pause = SHORTEST_PAUSE;
         let mut bytes = vec![0; READ_BYTES];
         loop {
-            let accepted = tokio::select! {
+            let mut ready = tokio::select! {
                 biased;
                 () = unbind.cancelled() => return,
-                accepted = socket.async_io(Interest::READABLE, accept) => accepted,
+                ready = socket.readable() => match ready {
+                    Ok(ready) => ready,
+                    // The runtime has ended.
+                    Err(_) => return,
+                },
             };
-            match accepted {
-                Ok((socket, peer)) => {
+            match accept(socket.get_ref()) {
+                Ok((accepted, peer)) => {
                     pause = SHORTEST_PAUSE;
-                    self.take(socket, peer, &port, &mut bytes);
+                    self.take(accepted, peer, &port, &mut bytes);
+                    if !is_one_waiting(socket.get_ref()) {
+                        ready.clear_ready();
+                    }
                 }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     self.edge.metrics.accept_pauses.inc();
@@ -225,6 +233,14 @@ fn accept(socket: &std::net::TcpListener) -> io::Result<(StdStream, SocketAddr)>
     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
     // A peer that is gone already has no address.
     Ok((accepted.into(), peer.ok_or(io::ErrorKind::ConnectionAborted)?))
+}
+
+/// Whether a connection waits to be accepted. To ask costs a tenth of an attempt to accept that finds none, for
+/// which the kernel makes a socket and a file first.
+fn is_one_waiting(socket: &std::net::TcpListener) -> bool {
+    let mut asked = [PollFd::new(socket, PollFlags::IN)];
+    // Where the system does not say, an attempt will.
+    rustix::event::poll(&mut asked, Some(&Timespec::default())).map_or(true, |ready| ready > 0)
 }
 
 /// Between whom a connection is; `None` when it is gone.

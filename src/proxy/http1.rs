@@ -59,7 +59,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
         // Boxed: what an exchange needs is given back while the connection waits for the next one.
         let mut down = Downstream::Http1(&mut session);
         let after = Box::pin(exchange::run(&proxy, &opened, &mut down, &mut changes)).await;
-        let flushed = after == After::Continue && session.flush().await.is_ok();
+        let flushed = after == After::Continue && session.flush_in_turn().await.is_ok();
         let persistence;
         (wire, deadline, persistence) = session.into_parts();
         if !flushed {

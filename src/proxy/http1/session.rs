@@ -228,6 +228,22 @@ impl Session {
         Ok(())
     }
 
+    /// Writes out what is gathered once others have had their turn. Answers that are ready together leave one
+    /// right after the other, and the first of them wakes who reads them for all: to wake somebody on another core
+    /// is the dearest part of a small write.
+    pub(super) async fn flush_in_turn(&mut self) -> Result<(), ClientFailure> {
+        let mut waited = false;
+        let others = poll_fn(|cx| {
+            if std::mem::replace(&mut waited, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        });
+        others.await;
+        self.flush().await
+    }
+
     /// Writes out what is gathered.
     pub(in crate::proxy) async fn flush(&mut self) -> Result<(), ClientFailure> {
         within(self.write_limit, self.wire.flush()).await
