@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SocketFlags, acceptfrom_with};
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
+use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -75,6 +76,8 @@ impl Acceptor {
         let mut pause = SHORTEST_PAUSE;
         let mut bytes = vec![0; READ_BYTES];
         loop {
+            // Where one connection comes after the other, those that are open have their turn all the same.
+            consume_budget().await;
             let mut ready = tokio::select! {
                 biased;
                 () = unbind.cancelled() => return,

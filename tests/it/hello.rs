@@ -3,13 +3,16 @@
 
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustls::ClientConnection;
 use tokio::io::AsyncWriteExt as _;
 
+use crate::support::client::Target;
 use crate::support::edge::Edge;
 use crate::support::hello::{ECH, ESNI, Handmade, client_hello, message, records};
+use crate::support::origin::Origin;
 use crate::support::probe::{Answer, Ending, Split, connect, probe, read_to_end, send_split, taken};
 use crate::support::{PATIENCE, eventually};
 
@@ -326,6 +329,44 @@ async fn a_connection_without_a_byte_is_only_counted() {
     probe(edge.https(), &client_hello(UNFILED)).await;
     let records = edge.records_where(1, |_| true).await;
     assert_eq!(records.len(), 1, "{records:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_one_after_the_other_do_not_keep_clients_waiting() {
+    // One thread serves, so that accepting takes turns with everything else.
+    let origin = Origin::html("a page").await;
+    let edge = Edge::builder().origin(origin.address).env("TOKIO_WORKER_THREADS", "1").start().await;
+    let mut client = Target::https(&edge).http1(FILED).await;
+    let (address, over) = (edge.https(), Arc::new(AtomicBool::new(false)));
+    let strangers: Vec<_> = (0..16)
+        .map(|_| {
+            let (hello, over) = (client_hello(UNFILED), Arc::clone(&over));
+            std::thread::spawn(move || {
+                let mut count = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let mut socket = std::net::TcpStream::connect(address).expect("connected");
+                    // It may have been reset by now.
+                    let _ = socket.write_all(&hello);
+                    let _ = socket.read(&mut [0]);
+                    count += 1;
+                }
+                count
+            })
+        })
+        .collect();
+    let mut waits = Vec::new();
+    for _ in 0..100 {
+        let began = Instant::now();
+        assert_eq!(client.get(FILED, "/").await.status, 200);
+        waits.push(began.elapsed());
+    }
+    over.store(true, Ordering::Relaxed);
+    let strangers: u32 = strangers.into_iter().map(|stranger| stranger.join().expect("ended")).sum();
+    waits.sort();
+    println!("{strangers} strangers; a client waited {:?} at the median, {:?} at most", waits[50], waits[99]);
+    // 2 s on two cores; 14 s where accepting does not take turns.
+    let all: Duration = waits.iter().sum();
+    assert!(all < Duration::from_secs(7), "{all:?}");
 }
 
 #[tokio::test]

@@ -23,15 +23,7 @@ fn numbers_go_on_after_a_restart() {
 
 #[test]
 fn wherever_the_end_is_torn_only_whole_blocks_are_left_and_a_record_says_so() {
-    let folder = Folder::new();
-    let store = folder.open();
-    for seq in 1..=3 {
-        keep(&store, "/");
-        eventually(|| folder.records().len() == seq);
-    }
-    store.close().expect("closed");
-    let segment = folder.segments().remove(0);
-    let whole = fs_err::read(&segment).expect("read");
+    let (folder, segment, whole) = three_blocks();
     let ends = ends_of_frames(&segment);
     for cut in 0..whole.len() as u64 {
         fs_err::write(&segment, &whole[..cut as usize]).expect("torn");
@@ -61,6 +53,20 @@ fn wherever_the_end_is_torn_only_whole_blocks_are_left_and_a_record_says_so() {
     assert_eq!(seqs(&records), [1, 2, 3, 4, 5]);
     assert_eq!((&records[3]["event"], &records[3]["reason"]), (&"gap".into(), &"torn_tail".into()));
     assert_eq!(records[4]["path"], "/after");
+}
+
+/// A closed store of three records in three blocks of one segment, and the bytes of that.
+fn three_blocks() -> (Folder, PathBuf, Vec<u8>) {
+    let folder = Folder::new();
+    let store = folder.open();
+    for seq in 1..=3 {
+        keep(&store, "/");
+        eventually(|| folder.records().len() == seq);
+    }
+    store.close().expect("closed");
+    let segment = folder.segments().remove(0);
+    let whole = fs_err::read(&segment).expect("read");
+    (folder, segment, whole)
 }
 
 /// Where frames of a segment end, and the number of the record that would come next.
@@ -130,15 +136,7 @@ fn a_store_that_is_shorter_than_its_checkpoint_says_so() {
 
 #[test]
 fn a_damaged_block_costs_its_records_and_no_others() {
-    let folder = Folder::new();
-    let store = folder.open();
-    for seq in 1..=3 {
-        keep(&store, "/");
-        eventually(|| folder.records().len() == seq);
-    }
-    store.close().expect("closed");
-    let segment = folder.segments().remove(0);
-    let whole = fs_err::read(&segment).expect("read");
+    let (folder, segment, whole) = three_blocks();
     let ends = ends_of_frames(&segment);
     // The second block: its head first, then its payload.
     for at in (ends[1].0..ends[2].0).step_by(7) {
