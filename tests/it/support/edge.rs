@@ -1,12 +1,14 @@
 //! The real program in a folder of its own, on a loopback address of its own.
 
-use std::collections::BTreeMap;
+mod builder;
+mod command;
+
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,23 +22,15 @@ use tokio::net::TcpStream;
 use super::pki::Authority;
 use super::{PATIENCE, eventually};
 
+pub(crate) use builder::Builder;
+pub(crate) use command::{Run, icpgate, run};
+
 /// The hosts that the site of the default configuration serves.
 pub(crate) const HOSTS: [&str; 2] = ["www.example.cn", "example.cn"];
 /// The filing of these hosts, approved.
 pub(crate) const APPROVED: &str = "filings:\n  - {domain: example.cn, number: 京ICP备2024012345号-1, status: approved, approved_on: 2020-01-02}\n";
 /// The same, taken back.
 pub(crate) const SUSPENDED: &str = "filings:\n  - {domain: example.cn, number: 京ICP备2024012345号-1, status: suspended, approved_on: 2020-01-02}\n";
-
-const LISTENERS: &str = r#"  - {name: https, addresses: ["$HTTPS"], protocol: https}
-  - {name: http, addresses: ["$HTTP"], protocol: http}
-"#;
-const SITES: &str = r#"  - name: shop
-    hosts: [www.example.cn, example.cn]
-    certificate: {chain: site.pem, key: site.key}
-    routes: [{match: {path: /}, origins: [main]}]
-"#;
-const ORIGINS: &str = r#"  - {name: main, region: mainland, scheme: http, servers: ["$ORIGIN"]}
-"#;
 
 /// A loopback address that nobody else uses, in this process or another, for as long as this lives.
 #[derive(Debug)]
@@ -62,108 +56,6 @@ impl Loopback {
 
     pub(crate) fn at(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.ip, port)
-    }
-}
-
-/// What the program is started with: plain YAML, in which `$IP`, `$HTTPS`, `$HTTP`, `$ADMIN` and
-/// `$ORIGIN` stand for the addresses.
-#[derive(Debug)]
-pub(crate) struct Builder {
-    listeners: String,
-    sites: String,
-    origins: String,
-    limits: BTreeMap<&'static str, String>,
-    access_log: String,
-    more: String,
-    config: Option<String>,
-    filings: String,
-    origin: SocketAddr,
-    wrapper: Vec<String>,
-    environment: Vec<(String, String)>,
-}
-
-impl Builder {
-    /// The items of `listeners`, in place of one for https and one for http.
-    pub(crate) fn listeners(mut self, yaml: &str) -> Self {
-        self.listeners = yaml.to_owned();
-        self
-    }
-
-    /// The items of `sites`, in place of [`HOSTS`] with the pair `site.pem` and `site.key`.
-    pub(crate) fn sites(mut self, yaml: &str) -> Self {
-        self.sites = yaml.to_owned();
-        self
-    }
-
-    /// The items of `origins`, in place of `main`, in clear text at `$ORIGIN`.
-    pub(crate) fn origins(mut self, yaml: &str) -> Self {
-        self.origins = yaml.to_owned();
-        self
-    }
-
-    /// One of `limits`.
-    pub(crate) fn limit(mut self, key: &'static str, value: &str) -> Self {
-        self.limits.insert(key, value.to_owned());
-        self
-    }
-
-    /// The mapping `access_log`; the records are read from the folder `access`.
-    pub(crate) fn access_log(mut self, yaml: &str) -> Self {
-        self.access_log = yaml.to_owned();
-        self
-    }
-
-    /// More keys of the top level.
-    pub(crate) fn more(mut self, yaml: &str) -> Self {
-        self.more.push_str(yaml);
-        self
-    }
-
-    /// The whole configuration, in place of all sections.
-    pub(crate) fn config(mut self, yaml: &str) -> Self {
-        self.config = Some(yaml.to_owned());
-        self
-    }
-
-    /// The whole allowlist, in place of [`APPROVED`].
-    pub(crate) fn filings(mut self, yaml: &str) -> Self {
-        self.filings = yaml.to_owned();
-        self
-    }
-
-    /// What `$ORIGIN` stands for; nobody listens there by default.
-    pub(crate) fn origin(mut self, address: SocketAddr) -> Self {
-        self.origin = address;
-        self
-    }
-
-    /// A command that the program is started by, such as `prlimit --nofile=64`.
-    pub(crate) fn wrapper(mut self, command: &[&str]) -> Self {
-        self.wrapper = command.iter().map(|word| (*word).to_owned()).collect();
-        self
-    }
-
-    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
-        self.environment.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Writes the files, and starts nothing.
-    pub(crate) fn write(self) -> Folder {
-        let loopback = Loopback::claim();
-        let directory = tempfile::tempdir().expect("a folder");
-        let authority = Authority::new();
-        authority.pair(&HOSTS).write(directory.path(), "site");
-        let folder = Folder { directory, loopback, authority, builder: self };
-        fs_err::write(folder.path("ca.pem"), &folder.authority.pem).expect("written");
-        folder.replace("filings.yaml", &folder.builder.filings);
-        folder.replace("icpgate.yaml", folder.configuration());
-        folder
-    }
-
-    /// Starts the program, and waits until it has bound what it may.
-    pub(crate) async fn start(self) -> Edge {
-        self.write().start().await
     }
 }
 
@@ -225,13 +117,7 @@ impl Folder {
 
     /// The configuration as it was built, with the addresses filled in.
     pub(crate) fn configuration(&self) -> String {
-        let Builder { listeners, sites, origins, limits, access_log, more, config, .. } = &self.builder;
-        let limits: String = limits.iter().map(|(key, value)| format!("  {key}: {value}\n")).collect();
-        let sections = format!(
-            "node: test\nfilings: filings.yaml\nlisteners:\n{listeners}sites:\n{sites}origins:\n{origins}limits:\n{limits}\
-             access_log: {access_log}\nadmin: {{address: \"$ADMIN\"}}\n{more}"
-        );
-        self.filled(config.as_ref().unwrap_or(&sections))
+        self.filled(&self.builder.yaml())
     }
 
     /// Replaces a file by a rename.
@@ -361,27 +247,7 @@ impl std::ops::Deref for Edge {
 
 impl Edge {
     pub(crate) fn builder() -> Builder {
-        let limits = [
-            ("client_hello_timeout", "10s"),
-            ("request_head_timeout", "10s"),
-            ("drain_timeout", "10s"),
-            ("revocation_grace", "1s"),
-        ];
-        Builder {
-            listeners: LISTENERS.to_owned(),
-            sites: SITES.to_owned(),
-            origins: ORIGINS.to_owned(),
-            limits: limits.map(|(key, value)| (key, value.to_owned())).into(),
-            // The machine that tests run on may have less space left than an edge should.
-            access_log: "{directory: access, reserve: 1MiB}".to_owned(),
-            more: String::new(),
-            config: None,
-            filings: APPROVED.to_owned(),
-            // The discard port: nobody listens there.
-            origin: SocketAddr::from((Ipv4Addr::LOCALHOST, 9)),
-            wrapper: Vec::new(),
-            environment: Vec::new(),
-        }
+        Builder::new()
     }
 
     /// Waits until the program has bound what it may.
@@ -519,41 +385,5 @@ impl Metrics {
     pub(crate) fn get(&self, series: &str) -> Option<f64> {
         let value = self.0.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
         Some(value.parse().expect("a number"))
-    }
-}
-
-/// How a command of the program ended.
-#[derive(Clone, Debug)]
-pub(crate) struct Run {
-    pub(crate) code: i32,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
-impl Run {
-    /// What was printed, as one JSON document.
-    #[track_caller]
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-}
-
-/// Runs the program to its end.
-pub(crate) async fn icpgate<W: AsRef<OsStr>>(words: impl IntoIterator<Item = W>) -> Run {
-    run(env!("CARGO_BIN_EXE_icpgate"), words).await
-}
-
-/// Runs a program to its end.
-pub(crate) async fn run<W: AsRef<OsStr>>(program: &str, words: impl IntoIterator<Item = W>) -> Run {
-    let mut command = tokio::process::Command::new(program);
-    command.args(words).stdin(Stdio::null()).kill_on_drop(true);
-    let Output { status, stdout, stderr } = tokio::time::timeout(PATIENCE, command.output())
-        .await
-        .unwrap_or_else(|_| panic!("{program} does not end"))
-        .unwrap_or_else(|error| panic!("{program} cannot be run: {error}"));
-    Run {
-        code: status.code().unwrap_or(-1),
-        stdout: String::from_utf8(stdout).expect("UTF-8"),
-        stderr: String::from_utf8(stderr).expect("UTF-8"),
     }
 }

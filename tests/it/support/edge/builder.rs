@@ -1,0 +1,158 @@
+//! What the program is started with, as a test asks for it.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::{APPROVED, Edge, Folder, HOSTS, Loopback};
+use crate::support::pki::Authority;
+
+const LISTENERS: &str = r#"  - {name: https, addresses: ["$HTTPS"], protocol: https}
+  - {name: http, addresses: ["$HTTP"], protocol: http}
+"#;
+const SITES: &str = r#"  - name: shop
+    hosts: [www.example.cn, example.cn]
+    certificate: {chain: site.pem, key: site.key}
+    routes: [{match: {path: /}, origins: [main]}]
+"#;
+const ORIGINS: &str = r#"  - {name: main, region: mainland, scheme: http, servers: ["$ORIGIN"]}
+"#;
+
+/// What the program is started with: plain YAML, in which `$IP`, `$HTTPS`, `$HTTP`, `$ADMIN` and
+/// `$ORIGIN` stand for the addresses.
+#[derive(Debug)]
+pub(crate) struct Builder {
+    listeners: String,
+    sites: String,
+    origins: String,
+    limits: BTreeMap<&'static str, String>,
+    access_log: String,
+    more: String,
+    config: Option<String>,
+    pub(super) filings: String,
+    pub(super) origin: SocketAddr,
+    pub(super) wrapper: Vec<String>,
+    pub(super) environment: Vec<(String, String)>,
+}
+
+impl Builder {
+    /// What most tests start with.
+    pub(super) fn new() -> Self {
+        let limits = [
+            ("client_hello_timeout", "10s"),
+            ("request_head_timeout", "10s"),
+            ("drain_timeout", "10s"),
+            ("revocation_grace", "1s"),
+        ];
+        Self {
+            listeners: LISTENERS.to_owned(),
+            sites: SITES.to_owned(),
+            origins: ORIGINS.to_owned(),
+            limits: limits.map(|(key, value)| (key, value.to_owned())).into(),
+            // The machine that tests run on may have less space left than an edge should.
+            access_log: "{directory: access, reserve: 1MiB}".to_owned(),
+            more: String::new(),
+            config: None,
+            filings: APPROVED.to_owned(),
+            // The discard port: nobody listens there.
+            origin: SocketAddr::from((Ipv4Addr::LOCALHOST, 9)),
+            wrapper: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    /// The items of `listeners`, in place of one for https and one for http.
+    pub(crate) fn listeners(mut self, yaml: &str) -> Self {
+        self.listeners = yaml.to_owned();
+        self
+    }
+
+    /// The items of `sites`, in place of [`HOSTS`] with the pair `site.pem` and `site.key`.
+    pub(crate) fn sites(mut self, yaml: &str) -> Self {
+        self.sites = yaml.to_owned();
+        self
+    }
+
+    /// The items of `origins`, in place of `main`, in clear text at `$ORIGIN`.
+    pub(crate) fn origins(mut self, yaml: &str) -> Self {
+        self.origins = yaml.to_owned();
+        self
+    }
+
+    /// One of `limits`.
+    pub(crate) fn limit(mut self, key: &'static str, value: &str) -> Self {
+        self.limits.insert(key, value.to_owned());
+        self
+    }
+
+    /// The mapping `access_log`; the records are read from the folder `access`.
+    pub(crate) fn access_log(mut self, yaml: &str) -> Self {
+        self.access_log = yaml.to_owned();
+        self
+    }
+
+    /// More keys of the top level.
+    pub(crate) fn more(mut self, yaml: &str) -> Self {
+        self.more.push_str(yaml);
+        self
+    }
+
+    /// The whole configuration, in place of all sections.
+    pub(crate) fn config(mut self, yaml: &str) -> Self {
+        self.config = Some(yaml.to_owned());
+        self
+    }
+
+    /// The whole allowlist, in place of [`APPROVED`].
+    pub(crate) fn filings(mut self, yaml: &str) -> Self {
+        self.filings = yaml.to_owned();
+        self
+    }
+
+    /// What `$ORIGIN` stands for; nobody listens there by default.
+    pub(crate) fn origin(mut self, address: SocketAddr) -> Self {
+        self.origin = address;
+        self
+    }
+
+    /// A command that the program is started by, such as `prlimit --nofile=64`.
+    pub(crate) fn wrapper(mut self, command: &[&str]) -> Self {
+        self.wrapper = command.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The configuration, with names in place of addresses.
+    pub(super) fn yaml(&self) -> String {
+        let Self { listeners, sites, origins, limits, access_log, more, config, .. } = self;
+        let limits: String = limits.iter().map(|(key, value)| format!("  {key}: {value}\n")).collect();
+        let sections = || {
+            format!(
+                "node: test\nfilings: filings.yaml\nlisteners:\n{listeners}sites:\n{sites}origins:\n{origins}limits:\n{limits}\
+             access_log: {access_log}\nadmin: {{address: \"$ADMIN\"}}\n{more}"
+            )
+        };
+        config.clone().unwrap_or_else(sections)
+    }
+
+    /// Writes the files, and starts nothing.
+    pub(crate) fn write(self) -> Folder {
+        let loopback = Loopback::claim();
+        let directory = tempfile::tempdir().expect("a folder");
+        let authority = Authority::new();
+        authority.pair(&HOSTS).write(directory.path(), "site");
+        let folder = Folder { directory, loopback, authority, builder: self };
+        fs_err::write(folder.path("ca.pem"), &folder.authority.pem).expect("written");
+        folder.replace("filings.yaml", &folder.builder.filings);
+        folder.replace("icpgate.yaml", folder.configuration());
+        folder
+    }
+
+    /// Starts the program, and waits until it has bound what it may.
+    pub(crate) async fn start(self) -> Edge {
+        self.write().start().await
+    }
+}
