@@ -113,11 +113,6 @@ def large(folder, cores):
     return generators.Wrk(folder, cores, connections=16)
 
 
-def ours_alone(clients):
-    """Clients of our own run in this process, on its core."""
-    return lambda folder, cores: clients()
-
-
 CASES = [
     Load("json", "1 KB JSON, HTTP/1.1 kept alive (wrk)", "/data.json", generators.Wrk, ALL,
          [ratio(0.9), ratio(0.8, "haproxy")]),
@@ -126,11 +121,11 @@ CASES = [
     Load("html_h2", "10 KB HTML with footer, HTTP/2 (h2load)", "/index.html", generators.H2load, WITH_FOOTER,
          [ratio(0.7)], "h2load"),
     Load("large", "1 MB bodies, HTTP/1.1 (wrk)", "/large.bin", large, ALL, [ratio(0.8)]),
-    Load("handshake", "full handshake for each request", "/data.json",
-         ours_alone(generators.FreshHandshakes), ALL, [ratio(0.5)]),
-    Load("resumed", "resumed handshake for each request", "/data.json",
-         ours_alone(generators.ResumedHandshakes), ALL, [ratio(0.65)]),
-    Load("refused", "a name that is not filed", "/", ours_alone(generators.RefusedNames), ALL, [ratio(0.5)]),
+    Load("handshake", "full handshake for each request", "/data.json", generators.FreshHandshakes, ALL, [ratio(0.5)],
+         generators.Clients.program),
+    Load("resumed", "resumed handshake for each request", "/data.json", generators.ResumedHandshakes, ALL, [ratio(0.65)],
+         generators.Clients.program),
+    Load("refused", "a name that is not filed", "/", generators.RefusedNames, ALL, [ratio(0.5)], generators.Clients.program),
     Load("json_oha", "1 KB JSON, HTTP/1.1 kept alive (oha)", "/data.json", generators.Oha, ALL, [], "oha"),
     Load("html_oha", "10 KB HTML with footer, HTTP/1.1 (oha)", "/index.html", generators.Oha, WITH_FOOTER, [], "oha"),
     Idle(),

@@ -26,12 +26,12 @@ def context(*protocols):
     return made
 
 
-def connect(port, tls, name=HOST, session=None):
+def connect(port, tls, name=HOST):
     """A connection over which a handshake is done."""
     stream = socket.create_connection(("127.0.0.1", port), timeout=60)
     stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
-        return tls.wrap_socket(stream, server_hostname=name, session=session)
+        return tls.wrap_socket(stream, server_hostname=name)
     except BaseException:
         stream.close()
         raise
@@ -43,8 +43,8 @@ class Http1:
     tls = context("http/1.1")
     headers = HEADERS
 
-    def __init__(self, port, tls=None, session=None):
-        self.stream = connect(port, tls or self.tls, HOST, session)
+    def __init__(self, port, tls=None):
+        self.stream = connect(port, tls or self.tls)
 
     def get(self, path):
         """The body of the answer."""

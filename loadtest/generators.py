@@ -1,23 +1,24 @@
-"""What makes the load: wrk, oha and h2load as processes, and clients of our own where none of them will do.
+"""What makes the load, each a process: wrk, oha and h2load, and clients of our own where none of them will do.
 
 A generator is started, runs until it is over, and then says how many answers it had; any that was not right voids
 the run. How many there were in a span of time is not asked of it: the origin counts (`bench`), so that the
-beginning of a tool, its handshakes and its connections, is in no figure.
+beginning of a tool, its handshakes and its connections, is in no figure. What does not reach the origin is counted
+by who asks.
 """
 
 import json
 import os
 import pathlib
 import re
-import socket
 import subprocess
-import threading
 
 import client
 import fixture
 from fixture import HOST
 
-RESOLVE = pathlib.Path(__file__).resolve().with_name("loopback.lua")
+HERE = pathlib.Path(__file__).resolve().parent
+RESOLVE = HERE / "loopback.lua"
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or HERE.parent / "target").resolve()
 
 
 class Failed(Exception):
@@ -25,7 +26,7 @@ class Failed(Exception):
 
 
 class Tool:
-    """A load generator of somebody else's."""
+    """A load generator that is a program of its own, on `cores`."""
 
     reaches_origin = True
 
@@ -36,10 +37,13 @@ class Tool:
     def start(self, port, path, seconds):
         self.child = subprocess.Popen(
             [str(word) for word in self.command(port, path, seconds)],
-            stdout=self.out,
-            stderr=subprocess.STDOUT,
+            **self.streams(),
             preexec_fn=lambda: os.sched_setaffinity(0, self.cores),
         )
+
+    def streams(self):
+        """Where it reads and writes."""
+        return {"stdout": self.out, "stderr": subprocess.STDOUT}
 
     def finish(self):
         """Waits for its end; what it says of its answers is checked."""
@@ -123,102 +127,75 @@ class H2load(Tool):
         return int(counts[1])
 
 
-class Clients:
-    """Clients of our own, in threads of this process, each doing one thing after the other until stopped."""
+class Clients(Tool):
+    """Clients of our own (`clients/`): eight at once, each doing one thing after the other."""
 
-    reaches_origin = True
+    program = TARGET / "release" / "icpgate-clients"
 
-    def __init__(self, threads=8):
-        self.threads = threads
-        self.counts = [0] * threads
+    def __init__(self, folder, cores):
+        super().__init__(folder, cores)
+        self.folder, self.child, self.count = folder, None, 0
 
-    def start(self, port, path, _):
-        self.port, self.path = port, path
-        self.over = False
-        self.failures = []
-        self.running = [threading.Thread(target=self._run, args=(index,)) for index in range(self.threads)]
-        for thread in self.running:
-            thread.start()
+    @classmethod
+    def build(cls):
+        """Builds the program, unless it is there and current."""
+        command = ["cargo", "build", "--release", "--locked", "--manifest-path", HERE / "clients" / "Cargo.toml"]
+        subprocess.run([*command, "--target-dir", TARGET], check=True)
+
+    def streams(self):
+        return {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.out}
 
     def done(self):
-        """How often it was done so far."""
-        return sum(self.counts)
+        """How often it was done so far: each line that is sent is answered by that."""
+        if self.child and self.child.poll() is None:
+            self.child.stdin.write(b"\n")
+            self.child.stdin.flush()
+            self._count(self.child.stdout.readline())
+        return self.count
 
-    def finish(self):
-        self.stop()
-        if self.failures:
-            raise Failed(f"{type(self).__name__}: {self.failures[0]!r}, and {len(self.failures) - 1} more")
-        return self.done()
+    def check(self, _):
+        self._count(self.child.stdout.read())
+        return self.count
 
     def stop(self):
-        self.over = True
-        for thread in self.running:
-            thread.join()
+        super().stop()
+        self.child.stdin.close()
+        self.child.stdout.close()
 
-    def _run(self, index):
-        act = self.begin()
-        while not self.over:
-            try:
-                act()
-                self.counts[index] += 1
-            except Exception as failure:  # Whatever it is, the run is void.
-                self.failures.append(failure)
-                return
+    def _count(self, said):
+        # Nothing is said where the program failed; its status tells.
+        self.count = int(said or self.count)
+
+    def _written(self, name, content):
+        file = self.folder / name
+        file.write_bytes(content)
+        return file
 
 
-class FreshHandshakes(Clients):
+class Handshakes(Clients):
+    """A request on a connection of its own."""
+
+    def command(self, port, path, seconds):
+        body = self._written("expected", fixture.BODIES[path][1])
+        return [self.program, self.kind, port, seconds, HOST, path, self.folder / "chain.pem", body]
+
+
+class FreshHandshakes(Handshakes):
     """A full handshake for each request, from a client that remembers nothing."""
 
-    def begin(self):
-        def act():
-            connection = client.Http1(self.port, client.context("http/1.1"))
-            if connection.stream.session_reused:
-                raise Failed("a session was resumed")
-            connection.get(self.path)
-            connection.close()
-
-        return act
+    kind = "fresh"
 
 
-class ResumedHandshakes(Clients):
+class ResumedHandshakes(Handshakes):
     """A resumed handshake for each request, each with the ticket that came over the connection before."""
 
-    def begin(self):
-        tls = client.context("http/1.1")
-        first = client.Http1(self.port, tls)
-        first.get(self.path)
-        session = first.stream.session
-        first.close()
-
-        def act():
-            nonlocal session
-            connection = client.Http1(self.port, tls, session)
-            if not connection.stream.session_reused:
-                raise Failed("a session was not resumed")
-            connection.get(self.path)
-            session = connection.stream.session
-            connection.close()
-
-        return act
+    kind = "resumed"
 
 
 class RefusedNames(Clients):
-    """A ClientHello with a name that is not filed, as a browser would send it, and whatever comes back."""
+    """A ClientHello with a name that is not filed, as OpenSSL sends it, and whatever comes back."""
 
     reaches_origin = False
 
-    def begin(self):
-        hello = client.hello(fixture.UNFILED)
-
-        def act():
-            with socket.create_connection(("127.0.0.1", self.port)) as stream:
-                stream.sendall(hello)
-                try:
-                    while some := stream.recv(4096):
-                        # Of TLS's records, an alert alone says no.
-                        if some[0] != 21:
-                            raise Failed(f"an unfiled name is answered: {some.hex()}")
-                except ConnectionResetError:
-                    pass
-
-        return act
+    def command(self, port, _, seconds):
+        return [self.program, "refused", port, seconds, self._written("hello", client.hello(fixture.UNFILED))]

@@ -60,6 +60,8 @@ def chosen(given):
     """The cases to measure; and why some of those that were asked for cannot be."""
     wanted = [case for case in CASES if (not given.cases or case.name in given.cases)]
     results = report.Results(wanted)
+    if any(case.tool == generators.Clients.program for case in wanted):
+        generators.Clients.build()
     for case in wanted:
         if case.tool and not shutil.which(case.tool):
             results.skipped[case.name] = f"there is no {case.tool} here"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # icpgate beside nginx and HAProxy: installs what is missing, builds the program as it is shipped, measures.
+# Clients of our own are built by run.py, where a case needs them.
 #
 #   loadtest/run.sh                         everything: about twelve minutes, and the build
 #   loadtest/run.sh --quick                 a first impression: about three
