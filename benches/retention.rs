@@ -178,7 +178,7 @@ fn write(directory: &Path, requests: &[Request]) -> (Duration, Duration) {
                 Err(_) => std::thread::yield_now(),
             }
         };
-        slot.keep(record(request, &names, clock.now()));
+        slot.keep(&record(request, &names, clock.now()));
     }
     while recorder.stats().synced_before() <= requests.len() as u64 {
         std::thread::yield_now();
@@ -230,7 +230,7 @@ fn in_all(_: &mut Criterion) {
         let recorder = store.recorder();
         let before = own_time();
         paced(&requests, |request| {
-            recorder.reserve().expect("a slot").keep(record(request, &names, clock.now()));
+            recorder.reserve().expect("a slot").keep(&record(request, &names, clock.now()));
         });
         let worker = own_time().saturating_sub(before);
         while recorder.stats().synced_before() <= requests.len() as u64 {
@@ -271,7 +271,7 @@ fn hand_over(_: &mut Criterion) {
     paced(&requests, |request| {
         let record = record(request, &names, clock.now());
         let start = Instant::now();
-        recorder.reserve().expect("a slot").keep(record);
+        recorder.reserve().expect("a slot").keep(&record);
         took.push(start.elapsed().as_nanos());
     });
     let mut nothing: Vec<_> = took.iter().map(|_| Instant::now().elapsed().as_nanos()).collect();
@@ -357,7 +357,7 @@ fn large_store() -> bool {
     while recorder.stats().bytes() < mib << 20 {
         let request = request(client(&names, &mut random), &mut random);
         match recorder.reserve() {
-            Ok(slot) => slot.keep(record(&request, &names, clock.now())),
+            Ok(slot) => slot.keep(&record(&request, &names, clock.now())),
             Err(_) => std::thread::park_timeout(Duration::from_millis(1)),
         }
     }

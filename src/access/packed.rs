@@ -63,35 +63,38 @@ pub struct Sections<'p> {
     pub setting: &'p [u8],
 }
 
+/// Where the first two sections of a packed record end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ends {
+    own: u32,
+    referer: u32,
+}
+
 /// Room for a packed record, used again and again.
 #[derive(Debug, Default)]
 pub struct Packed {
     bytes: Vec<u8>,
-    /// Where `own` and `referer` end.
-    ends: [usize; 2],
+    ends: Ends,
 }
 
 impl Packed {
-    /// Packs `record` in place of what was packed before.
-    pub fn pack(&mut self, record: &AccessRecord, clients: Clients) {
+    /// Packs `record` in place of what was packed before; where its sections end.
+    pub fn pack(&mut self, record: &AccessRecord, clients: Clients) -> Ends {
         self.bytes.clear();
         pack_own(record, clients, &mut self.bytes);
-        self.ends[0] = self.bytes.len();
+        let own = self.bytes.len() as u32;
         if let Some(request) = &record.request {
             self.bytes.extend_from_slice(request.texts.referer().as_bytes());
         }
-        self.ends[1] = self.bytes.len();
+        let referer = self.bytes.len() as u32;
         pack_setting(record, &mut self.bytes);
+        self.ends = Ends { own, referer };
+        self.ends
     }
 
     /// The sections, one after the other.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
-    }
-
-    /// Where the first two sections end.
-    pub fn ends(&self) -> [usize; 2] {
-        self.ends
     }
 
     /// The sections.
@@ -102,7 +105,8 @@ impl Packed {
 
 impl<'p> Sections<'p> {
     /// The sections in `bytes`, of which the first two end at `ends`.
-    pub fn of(bytes: &'p [u8], [own, referer]: [usize; 2]) -> Self {
+    pub fn of(bytes: &'p [u8], ends: Ends) -> Self {
+        let (own, referer) = (ends.own as usize, ends.referer as usize);
         Self { own: &bytes[..own], referer: &bytes[own..referer], setting: &bytes[referer..] }
     }
 }

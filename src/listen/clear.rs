@@ -123,7 +123,7 @@ async fn answer_probe(accepted: Accepted, head: &Head) {
     };
     // Kept first: a client may take its time to close, and the program may end meanwhile.
     if let Some(slot) = slot {
-        slot.keep(record);
+        slot.keep(&record);
     }
     refuse::finish(accepted.socket, refuse::last_answer(status, "", "").as_bytes()).await;
 }

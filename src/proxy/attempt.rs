@@ -237,7 +237,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
         match origin.origin.proxy_protocol {
             ProxyProtocol::None => None,
             ProxyProtocol::V2 => {
-                Some(Told::Client { client: self.context.client, destination: self.context.local() })
+                Some(Told::Client { client: self.context.record.client, destination: self.context.local() })
             }
         }
     }
@@ -319,7 +319,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
 
     /// What an answer, if one has begun, tells of its server.
     fn observe(&self, candidate: &Candidate<'_>) {
-        let upstream = self.context.upstream.as_ref();
+        let upstream = self.context.record.upstream.as_ref();
         if let Some((status, first_byte)) = upstream.and_then(|facts| facts.status.zip(facts.first_byte)) {
             self.candidates.answered(candidate, status, first_byte);
         }

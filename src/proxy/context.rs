@@ -33,25 +33,17 @@ pub(super) struct RequestContext {
     began: Instant,
     /// When its head was there.
     pub(super) moment: Moment,
-    generation: u64,
     slot: Option<Slot>,
     region: Option<Region>,
     site: Option<SiteId>,
-    /// Who the client is.
-    pub(super) client: SocketAddr,
     /// Whether whoever opened the connection is a trusted proxy.
     pub(super) proxy_is_trusted: bool,
-    /// The id of the exchange.
-    pub(super) request_id: RequestId,
     /// The refusal, if it is refused.
     pub(super) reason: Option<Refusal>,
-    /// The host; as it was sent when it is none.
-    pub(super) host: Option<Arc<str>>,
-    pub(super) protocol: &'static str,
-    pub(super) facts: RequestFacts,
-    pub(super) upstream: Option<UpstreamFacts>,
     /// What became of the footer, if the answer is a page that is chosen for it.
     pub(super) footer: Option<FooterResult>,
+    /// Its record, as far as that is known.
+    pub(super) record: AccessRecord,
 }
 
 impl RequestContext {
@@ -71,17 +63,17 @@ impl RequestContext {
             if let Some(client) =
                 forwarded_client(&head.headers, |ip| trusted.iter().any(|net| net.contains(&ip)))
             {
-                context.client = SocketAddr::new(client, 0);
+                context.record.client = SocketAddr::new(client, 0);
             }
             if let Some(id) = believable_id(&head.headers) {
-                context.request_id = id;
+                context.record.request_id = Some(id);
             }
         }
         let target = super::request::target(head);
         let (path, query) =
             target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query)));
         let sent = |name| head.headers.get(name).map_or(&[][..], HeaderValue::as_bytes);
-        context.facts.texts = RequestTexts::new(Sent {
+        context.facts().texts = RequestTexts::new(Sent {
             method: head.method.as_str().as_bytes(),
             path: path.as_bytes(),
             query: snapshot.redaction.redact(query.unwrap_or_default()).as_bytes(),
@@ -98,25 +90,44 @@ impl RequestContext {
         snapshot: &Snapshot,
         protocol: &'static str,
     ) -> Self {
+        let moment = edge.moment();
         Self {
             edge: Arc::clone(edge),
             opened: Arc::clone(opened),
             began: Instant::now(),
-            moment: edge.moment(),
-            generation: snapshot.generation,
+            moment,
             slot: edge.recorder.reserve().ok(),
             region: None,
             site: None,
-            client: opened.client,
             proxy_is_trusted: false,
-            request_id: opened.facts.ids.next(),
             reason: None,
-            host: None,
-            protocol,
-            facts: RequestFacts::default(),
-            upstream: None,
             footer: None,
+            record: AccessRecord {
+                time: moment.now,
+                event: Event::Request,
+                reason: None,
+                count: None,
+                connection: Arc::clone(&opened.facts),
+                generation: snapshot.generation,
+                request_id: Some(opened.facts.ids.next()),
+                client: opened.client,
+                server_name: opened.coverage.as_ref().map(|_| opened.host.shared()),
+                host: None,
+                protocol: Some(protocol),
+                request: Some(RequestFacts::default()),
+                upstream: None,
+            },
         }
+    }
+
+    /// What the record says of the exchange itself.
+    pub(super) fn facts(&mut self) -> &mut RequestFacts {
+        self.record.request.get_or_insert_default()
+    }
+
+    /// The id of the exchange.
+    pub(super) fn request_id(&self) -> &str {
+        self.record.request_id.as_deref().unwrap_or_default()
     }
 
     /// Who opened the connection, as far as the connection itself tells.
@@ -142,51 +153,43 @@ impl RequestContext {
     /// The gate has permitted it.
     pub(super) fn permitted(&mut self, snapshot: &Snapshot, permit: &Permit) {
         self.site = Some(permit.site());
-        self.facts.site = snapshot.site(permit.site()).map(|site| Arc::clone(&site.name));
-        self.facts.icp_number = permit.filing().number.as_ref().map(|number| number.shared());
+        let facts = self.facts();
+        facts.site = snapshot.site(permit.site()).map(|site| Arc::clone(&site.name));
+        facts.icp_number = permit.filing().number.as_ref().map(|number| number.shared());
     }
 
     /// It is sent to a server of that region.
     pub(super) fn sent_to(&mut self, region: Region, facts: UpstreamFacts) {
         self.region = Some(region);
-        self.upstream = Some(facts);
+        self.record.upstream = Some(facts);
     }
 }
 
 impl Drop for RequestContext {
     fn drop(&mut self) {
-        let metrics = &self.edge.metrics;
-        self.facts.duration = self.began.elapsed();
-        self.facts.footer = self.footer.map(FooterResult::label);
-        if let (Some(id), Some(site)) = (self.site, &self.facts.site) {
+        let (duration, footer) = (self.began.elapsed(), self.footer.map(FooterResult::label));
+        let facts = self.facts();
+        (facts.duration, facts.footer) = (duration, footer);
+        self.record.reason = self.reason.map(Refusal::label);
+        let (metrics, record) = (&self.edge.metrics, &self.record);
+        if let (Some(id), Some(facts)) = (self.site, &record.request)
+            && let Some(site) = &facts.site
+        {
             let counted = Counted {
-                class: status_class(self.facts.status),
-                egress: self.region.map(|region| (region, self.facts.bytes_out)),
+                class: status_class(facts.status),
+                egress: self.region.map(|region| (region, facts.bytes_out)),
                 footer: self.footer,
                 site,
             };
-            metrics.exchanged(self.generation, id, counted);
-            metrics.request_duration.observe(self.facts.duration.as_secs_f64());
+            metrics.exchanged(record.generation, id, counted);
+            metrics.request_duration.observe(duration.as_secs_f64());
         }
         if let Some(reason) = self.reason {
-            metrics.refused(&self.opened.facts.listener, reason);
+            metrics.refused(&record.connection.listener, reason);
         }
-        let Some(slot) = self.slot.take() else { return };
-        slot.keep(AccessRecord {
-            time: self.moment.now,
-            event: Event::Request,
-            reason: self.reason.map(Refusal::label),
-            count: None,
-            connection: Arc::clone(&self.opened.facts),
-            generation: self.generation,
-            request_id: Some(self.request_id.clone()),
-            client: self.client,
-            server_name: self.opened.coverage.as_ref().map(|_| self.opened.host.shared()),
-            host: self.host.take(),
-            protocol: Some(self.protocol),
-            request: Some(std::mem::take(&mut self.facts)),
-            upstream: self.upstream.take(),
-        });
+        if let Some(slot) = self.slot.take() {
+            slot.keep(record);
+        }
     }
 }
 

@@ -72,7 +72,7 @@ fn judge(
     context: &mut RequestContext,
 ) -> Result<Permit, Refusal> {
     let host = request::host(down.head(), &opened.host);
-    context.host = match &host {
+    context.record.host = match &host {
         Ok(host) => Some(host.shared()),
         Err(_) => request::authority(down.head()).map(context::text),
     };
@@ -143,7 +143,8 @@ async fn send(
     let target = head.target.clone();
     let target = String::from_utf8_lossy(&target);
     let path = target.split('?').next().unwrap_or_default();
-    let region = snapshot.regions.as_ref().and_then(|regions| regions.table.region(context.client.ip()));
+    let region =
+        snapshot.regions.as_ref().and_then(|regions| regions.table.region(context.record.client.ip()));
     let asked = Asked { method: &head.method, path, headers: &head.headers, region };
     let route = site.routes.resolve(&asked).ok_or(StatusCode::NOT_FOUND)?;
     let scheme = if opened.coverage.is_some() { "https" } else { "http" };

@@ -97,7 +97,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
                     Err(Rejected) => {
                         let snapshot = edge.snapshots.load_full();
                         let mut context = RequestContext::of_nothing(&edge, &opened, &snapshot, "h2");
-                        context.facts.status = Some(StatusCode::BAD_REQUEST.as_u16());
+                        context.facts().status = Some(StatusCode::BAD_REQUEST.as_u16());
                         rejected += 1;
                         if rejected > REJECTED_STREAMS {
                             break;

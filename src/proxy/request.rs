@@ -159,7 +159,7 @@ impl<'r> UpstreamRequest<'r> {
             head,
             changes,
             proxy_is_trusted: context.proxy_is_trusted,
-            request_id: &context.request_id,
+            request_id: context.request_id(),
             opened_by: context.opened_by().ip().to_canonical(),
         }
     }

@@ -15,7 +15,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use thread_local::ThreadLocal;
 
 use crate::access::AccessRecord;
-use crate::access::packed::{Clients, Packed, Sections};
+use crate::access::packed::{Clients, Ends, Packed, Sections};
 use crate::access::record::ConnectionFacts;
 
 /// Records that a lane holds.
@@ -35,8 +35,9 @@ struct Entry {
     /// In milliseconds.
     time: i64,
     connection: Arc<ConnectionFacts>,
-    /// Where its sections end.
-    ends: [u32; 3],
+    /// Of its packed form.
+    length: u32,
+    ends: Ends,
 }
 
 /// The lanes of a store, at the workers' end.
@@ -88,12 +89,12 @@ impl Lanes {
     }
 
     /// Sends a record on the lane of this thread; whether the writer should look, since that fills up.
-    pub(super) fn put(&self, record: AccessRecord) -> bool {
+    pub(super) fn put(&self, record: &AccessRecord) -> bool {
         let own = self.own.get_or(|| RefCell::new(Own { packed: Packed::default(), lane: self.open() }));
         let Own { packed, lane } = &mut *own.borrow_mut();
         let turn = self.turns.fetch_add(1, Ordering::AcqRel);
         lane.next += 1;
-        packed.pack(&record, Clients::One);
+        let ends = packed.pack(record, Clients::One);
         let was_full = !lane.has_room(packed);
         if was_full {
             self.full_bytes.fetch_add(LANE_BYTES, Ordering::Relaxed);
@@ -101,7 +102,7 @@ impl Lanes {
             *lane = self.open();
             lane.next = 1;
         }
-        lane.push(turn, record, packed);
+        lane.push(turn, record, packed.bytes(), ends);
         was_full || lane.fills_up(packed.bytes().len())
     }
 
@@ -164,12 +165,13 @@ impl Lane {
     }
 
     /// Sends the record that took the last number. There is room.
-    fn push(&mut self, turn: u64, record: AccessRecord, packed: &Packed) {
-        let (bytes, [own, referer]) = (packed.bytes(), packed.ends());
-        let ends = [own as u32, referer as u32, bytes.len() as u32];
+    fn push(&mut self, turn: u64, record: &AccessRecord, bytes: &[u8], ends: Ends) {
+        // Before the rings, whose memory may be far away: counting waits for all that was written before.
+        let connection = Arc::clone(&record.connection);
         if self.bytes.push_entire_slice(bytes).is_ok() {
             let (number, time) = (self.next - 1, record.time.as_millisecond());
-            let _ = self.entries.push(Entry { number, turn, time, connection: record.connection, ends });
+            let length = bytes.len() as u32;
+            let _ = self.entries.push(Entry { number, turn, time, connection, length, ends });
         }
         self.settled.store(self.next, Ordering::Release);
     }
@@ -224,12 +226,10 @@ impl LaneEnd {
     }
 
     fn show(&mut self, entry: Entry, take: &mut impl FnMut(Arrived<'_>) -> Enough) -> Enough {
-        let Entry { time, connection, ends, .. } = entry;
-        let [own, referer, length] = ends.map(|end| end as usize);
-        let show =
-            |bytes: &[u8]| take(Arrived { connection, time, sections: Sections::of(bytes, [own, referer]) });
+        let Entry { time, connection, length, ends, .. } = entry;
+        let show = |bytes: &[u8]| take(Arrived { connection, time, sections: Sections::of(bytes, ends) });
         // Its bytes were put before it.
-        let Ok(chunk) = self.bytes.read_chunk(length) else { return Enough::No };
+        let Ok(chunk) = self.bytes.read_chunk(length as usize) else { return Enough::No };
         let enough = match chunk.as_slices() {
             (whole, []) => show(whole),
             (front, back) => {

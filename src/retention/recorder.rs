@@ -340,7 +340,7 @@ pub struct Slot {
 
 impl Slot {
     /// Hands the record over; it is in the store within 100 ms.
-    pub fn keep(mut self, record: AccessRecord) {
+    pub fn keep(mut self, record: &AccessRecord) {
         if UNRECORDED {
             return;
         }

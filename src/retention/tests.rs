@@ -114,7 +114,7 @@ impl Folder {
 }
 
 fn keep(store: &Store, path: &str) {
-    store.recorder().reserve().expect("a slot").keep(request(path));
+    store.recorder().reserve().expect("a slot").keep(&request(path));
 }
 
 /// Waits until `holds`, 10 s at most; for how long it took.
@@ -208,7 +208,7 @@ fn four_workers_lose_nothing_and_numbers_have_no_gap() {
                         }
                         std::thread::yield_now();
                     };
-                    slot.keep(request(&format!("/{worker}/{number}")));
+                    slot.keep(&request(&format!("/{worker}/{number}")));
                 }
             });
         }
@@ -382,5 +382,5 @@ fn what_is_left_after_a_deletion_is_proved_and_a_deletion_by_others_is_found() {
 
 fn keep_at(store: &Store, time: jiff::Timestamp) {
     let record = AccessRecord { time, ..request("/") };
-    store.recorder().reserve().expect("a slot").keep(record);
+    store.recorder().reserve().expect("a slot").keep(&record);
 }

@@ -41,11 +41,11 @@ impl Pump<'_, '_> {
             }
             return Ok(false);
         }
-        if let Some(upstream) = &mut self.context.upstream {
+        if let Some(upstream) = &mut self.context.record.upstream {
             upstream.status = Some(status.as_u16());
             upstream.first_byte = Some(self.answered.duration_since(self.sent));
         }
-        self.context.facts.status = Some(status.as_u16());
+        self.context.facts().status = Some(status.as_u16());
         if status == StatusCode::SWITCHING_PROTOCOLS {
             if self.exchange.framing != Framing::Tunnel {
                 // Nobody asked for it: what follows is no answer.
@@ -128,7 +128,7 @@ impl Pump<'_, '_> {
     }
 
     fn put(&mut self, bytes: Bytes, now: Instant) -> Result<(), ClientFailure> {
-        self.context.facts.bytes_out += bytes.len() as u64;
+        self.context.facts().bytes_out += bytes.len() as u64;
         self.down_since = Some(now);
         self.down.put_body(bytes)
     }
