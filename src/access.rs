@@ -10,6 +10,7 @@ pub mod packed;
 pub mod record;
 pub mod redact;
 pub mod request_id;
+pub mod setting;
 pub mod texts;
 pub mod wire;
 
