@@ -121,6 +121,8 @@ pub struct ServerState {
     pub load: Load,
     /// What the way there does.
     pub measured: Measured,
+    /// How many connections to it are kept for the next requests.
+    pub kept: AtomicUsize,
 }
 
 /// One in so many requests goes over a link that is not preferred now, to see how it does.

@@ -285,7 +285,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
             let Reached { address, local } = sent_over.reached;
             let origin = sent_over.came_from;
             let connection = UpstreamConnection { wire, speaks, address, local, origin, told };
-            self.proxy.upstreams.keep(candidate.server, connection, &candidate.origin.origin);
+            self.proxy.upstreams.kept.keep(candidate.server, connection, &candidate.origin.origin);
         }
         ended
     }

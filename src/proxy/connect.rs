@@ -5,6 +5,7 @@
 //! belongs to that client too.
 
 mod establish;
+mod kept;
 mod kernel;
 pub mod measure;
 mod names;
@@ -13,10 +14,9 @@ mod reach;
 mod samples;
 mod socket;
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -27,10 +27,11 @@ use crate::config::Config;
 use crate::listen::transport::Transport;
 use crate::listen::wire::Wire;
 use crate::metrics::Metrics;
-use crate::origin::{Origin, Scheme, ServerHost};
-use crate::snapshot::{OriginState, ServerState};
+use crate::origin::{Scheme, ServerHost};
+use crate::snapshot::OriginState;
 use crate::tls::roots;
 use establish::Established;
+use kept::KeptConnections;
 use kernel::Kernel;
 use names::Names;
 use samples::Samples;
@@ -41,23 +42,12 @@ pub(super) use reach::{Purpose, Target, Way};
 #[derive(Debug)]
 pub struct Upstreams {
     started: Instant,
-    kept: Mutex<HashMap<usize, Kept>>,
+    /// Those that no request has now.
+    pub(super) kept: KeptConnections,
     names: Names,
     http2: Arc<Http2Connections>,
     samples: Samples,
     kernel: Option<Kernel>,
-}
-
-#[derive(Debug)]
-struct Kept {
-    server: Weak<ServerState>,
-    idle: Vec<Idle>,
-}
-
-#[derive(Debug)]
-struct Idle {
-    connection: UpstreamConnection,
-    until: Instant,
 }
 
 /// A connection to an upstream server.
@@ -124,7 +114,7 @@ impl Upstreams {
     pub fn new(config: &Config, metrics: &Metrics) -> Self {
         let upstreams = Self {
             started: Instant::now(),
-            kept: Mutex::default(),
+            kept: KeptConnections::default(),
             names: Names::new(&config.name_servers, metrics.clone()),
             http2: Arc::default(),
             samples: Samples::default(),
@@ -151,74 +141,10 @@ impl Upstreams {
         self.started.elapsed()
     }
 
-    /// Closes kept connections whose time is over, or whose server is no longer named.
+    /// Closes connections whose time is over, or whose server is no longer named.
     pub fn sweep(&self) {
         self.http2.sweep();
-        let now = Instant::now();
-        let mut closed = Vec::new();
-        self.kept().retain(|_, kept| {
-            let (stays, goes) = std::mem::take(&mut kept.idle)
-                .into_iter()
-                .partition(|idle| idle.until > now && kept.server.strong_count() > 0);
-            kept.idle = stays;
-            // Closed outside of the lock.
-            closed.extend::<Vec<Idle>>(goes);
-            !kept.idle.is_empty()
-        });
-    }
-
-    /// A kept connection to a server, still as it was left, that was told the same of the client.
-    pub(super) fn take(&self, server: &Arc<ServerState>, told: Option<Told>) -> Option<UpstreamConnection> {
-        let now = Instant::now();
-        loop {
-            let mut idle = {
-                let mut kept = self.kept();
-                let idle = &mut kept.get_mut(&key(server))?.idle;
-                let place = idle.iter().rposition(|idle| idle.connection.told == told)?;
-                idle.remove(place)
-            };
-            if idle.until > now && idle.connection.wire.is_quiet() {
-                return Some(UpstreamConnection { origin: ConnectionOrigin::Kept, ..idle.connection });
-            }
-        }
-    }
-
-    /// Keeps a connection to a server of `origin` that has nothing to do.
-    pub(super) fn keep(&self, server: &Arc<ServerState>, connection: UpstreamConnection, origin: &Origin) {
-        if origin.pool.max_idle == 0 {
-            return;
-        }
-        let mut guard = self.kept();
-        let kept = guard
-            .entry(key(server))
-            .or_insert_with(|| Kept { server: Arc::downgrade(server), idle: Vec::new() });
-        if kept.server.as_ptr() != Arc::as_ptr(server) || kept.server.strong_count() == 0 {
-            *kept = Kept { server: Arc::downgrade(server), idle: Vec::new() };
-        }
-        // The oldest makes room: it may be of a client that is gone.
-        let oldest = (kept.idle.len() >= origin.pool.max_idle).then(|| kept.idle.remove(0));
-        kept.idle.push(Idle { connection, until: Instant::now() + origin.timeouts.idle });
-        drop(guard);
-        drop(oldest);
-    }
-
-    /// How many kept connections to a server are as they were left. Those that are not are closed.
-    pub(super) fn ready(&self, server: &Arc<ServerState>) -> usize {
-        let now = Instant::now();
-        let mut kept = self.kept();
-        let Some(known) = kept.get_mut(&key(server)).filter(|known| known.server.strong_count() > 0) else {
-            return 0;
-        };
-        let (mut stays, mut goes) = (Vec::with_capacity(known.idle.len()), Vec::new());
-        for mut idle in known.idle.drain(..) {
-            let is_ready = idle.until > now && idle.connection.wire.is_quiet();
-            if is_ready { stays.push(idle) } else { goes.push(idle) }
-        }
-        known.idle = stays;
-        let ready = known.idle.len();
-        drop(kept);
-        drop(goes);
-        ready
+        self.kept.sweep();
     }
 
     /// A new connection to the server at `place` of an origin, TLS included, within the origin's limit.
@@ -277,12 +203,4 @@ impl Upstreams {
     pub(super) fn refresh_names(&self) {
         self.names.refresh();
     }
-
-    fn kept(&self) -> MutexGuard<'_, HashMap<usize, Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn key(server: &Arc<ServerState>) -> usize {
-    Arc::as_ptr(server).addr()
 }

@@ -69,7 +69,7 @@ async fn keep_warm(
     let mut pause = SHORTEST;
     loop {
         // One that is shared has room for many requests.
-        let (ready, shared) = (upstreams.ready(server), upstreams.shared_with(server));
+        let (ready, shared) = (upstreams.kept.ready(server), upstreams.shared_with(server));
         warm.set(i64::try_from(ready + shared).unwrap_or(i64::MAX));
         if ready >= state.origin.pool.preconnect || shared > 0 || server.health.is_ejected() {
             sleep(jittered(LOOKING)).await;

@@ -282,6 +282,7 @@ fn origin_state(
                         health: Default::default(),
                         load: Default::default(),
                         measured: Default::default(),
+                        kept: Default::default(),
                     })
                 },
                 |known| Arc::clone(known),

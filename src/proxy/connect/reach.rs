@@ -94,7 +94,7 @@ impl Upstreams {
         }
         let connection = self.connect(origin, place, told, Offer::Http1, &edge.metrics).await?;
         if let Some(server) = origin.servers.get(place) {
-            self.keep(server, connection, &origin.origin);
+            self.kept.keep(server, connection, &origin.origin);
         }
         Ok(())
     }
@@ -108,7 +108,7 @@ impl Upstreams {
     async fn own(self: &Arc<Self>, edge: &Edge, target: Target<'_>, kept: bool) -> io::Result<Way> {
         let Target { origin, place, told } = target;
         let server = origin.servers.get(place).ok_or(io::ErrorKind::NotFound)?;
-        let connection = match kept.then(|| self.take(server, told)).flatten() {
+        let connection = match kept.then(|| self.kept.take(server, told)).flatten() {
             Some(connection) => connection,
             None => self.connect(origin, place, told, Offer::Http1, &edge.metrics).await?,
         };
@@ -130,7 +130,7 @@ impl Upstreams {
                     return Ok(Made::Http2(connection.wire.into_transport(), reached));
                 }
                 if let Some(server) = origin.servers.get(place) {
-                    upstreams.keep(server, connection, &origin.origin);
+                    upstreams.kept.keep(server, connection, &origin.origin);
                 }
                 Ok(Made::Http1)
             }
