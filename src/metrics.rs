@@ -6,10 +6,10 @@
 mod paths;
 mod prepared;
 mod render;
+mod tallies;
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use prometheus::{Histogram, IntCounter, IntGauge};
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
@@ -18,9 +18,10 @@ use crate::origin::Region;
 use crate::rewrite::{FooterResult, SkipReason};
 use crate::snapshot::Snapshot;
 use prepared::Prepared;
+use tallies::Tallies;
 
-pub use prepared::Counted;
 pub use render::StoreFigures;
+pub use tallies::Counted;
 
 /// Of requests: from a small page to a report that takes a minute, in seconds.
 const REQUEST_BUCKETS: &[f64] =
@@ -33,7 +34,8 @@ const UPSTREAM_BUCKETS: &[f64] =
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
-    prepared: Arc<ArcSwap<Prepared>>,
+    /// What is not yet in the families that are not public.
+    tallies: Arc<Tallies>,
     /// 1 while all of a listener's addresses are bound.
     pub listener_bound: IntGaugeVec,
     /// By listener and reason.
@@ -43,15 +45,15 @@ pub struct Metrics {
     /// By listener.
     pub connections_empty: IntCounterVec,
     /// By site and class of status.
-    pub requests: IntCounterVec,
+    requests: IntCounterVec,
     /// From the head to the end of the exchange.
-    pub request_duration: Histogram,
+    request_duration: Histogram,
     /// By origin and link, TLS included.
     pub upstream_connect: HistogramVec,
     /// By origin and link: the handshake alone.
     pub upstream_tls: HistogramVec,
     /// By origin and link.
-    pub upstream_first_byte: HistogramVec,
+    upstream_first_byte: HistogramVec,
     /// By result.
     pub name_lookups: IntCounterVec,
     /// By origin and server, of those that connections are kept ready to.
@@ -75,11 +77,11 @@ pub struct Metrics {
     /// Of the snapshot in use.
     pub snapshot_generation: IntGauge,
     /// By site and result.
-    pub footer: IntCounterVec,
+    footer: IntCounterVec,
     /// By site and reason.
     pub footer_skipped: IntCounterVec,
     /// By site and region.
-    pub egress_bytes: IntCounterVec,
+    egress_bytes: IntCounterVec,
     /// Times that accepting paused for want of descriptors or memory.
     pub accept_pauses: IntCounter,
 }
@@ -246,7 +248,7 @@ impl Metrics {
                 register.register(Box::new(counter.clone()))?;
                 counter
             },
-            prepared: Arc::default(),
+            tallies: Arc::default(),
             registry,
         })
     }
@@ -309,7 +311,7 @@ impl Metrics {
                 self.origin_up.with_label_values(&[&*state.origin.name, &server.label]).set(i64::from(up));
             }
         }
-        self.prepared.store(Arc::new(Prepared::of(self, snapshot)));
+        self.tallies.replace(Prepared::of(self, snapshot));
     }
 
     /// The values of the listener of that name.

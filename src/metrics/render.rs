@@ -38,6 +38,7 @@ impl Metrics {
     pub fn render(&self, snapshot: &Snapshot, store: StoreFigures, at: Moment, uptime: Duration) -> String {
         let mut text = String::new();
         self.snapshot_generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
+        self.tallies.flush();
         if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "the metrics cannot be written");
         }

@@ -179,10 +179,10 @@ impl Drop for RequestContext {
                 class: status_class(facts.status),
                 egress: self.region.map(|region| (region, facts.bytes_out)),
                 footer: self.footer,
+                duration,
                 site,
             };
             metrics.exchanged(record.generation, id, counted);
-            metrics.request_duration.observe(duration.as_secs_f64());
         }
         if let Some(reason) = self.reason {
             metrics.refused(&record.connection.listener, reason);
