@@ -37,11 +37,11 @@ class Tool:
     def start(self, port, path, seconds):
         self.child = subprocess.Popen(
             [str(word) for word in self.command(port, path, seconds)],
-            **self.streams(),
+            **self.pipes(),
             preexec_fn=lambda: os.sched_setaffinity(0, self.cores),
         )
 
-    def streams(self):
+    def pipes(self):
         """Where it reads and writes."""
         return {"stdout": self.out, "stderr": subprocess.STDOUT}
 
@@ -142,7 +142,7 @@ class Clients(Tool):
         command = ["cargo", "build", "--release", "--locked", "--manifest-path", HERE / "clients" / "Cargo.toml"]
         subprocess.run([*command, "--target-dir", TARGET], check=True)
 
-    def streams(self):
+    def pipes(self):
         return {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.out}
 
     def done(self):

@@ -173,6 +173,32 @@ async fn no_more_connections_are_kept_than_configured() {
     }
 }
 
+/// Requests come on connections of their own, so that any thread may serve them.
+#[tokio::test]
+async fn threads_share_the_connections_that_they_keep() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let far = Origin::start(move |_| [vec![Step::Wait(held.clone())], ok("fine")].concat()).await;
+    let origins = format!(
+        "  - {{name: main, region: mainland, scheme: http, servers: [\"{}\"], pool: {{max_idle: 3}}}}\n",
+        far.address
+    );
+    let edge = Edge::builder().origins(&origins).start().await;
+    let target = Target::https(&edge);
+    let ask = || target.get(HOST, "/");
+    let (asked, _) = tokio::join!(futures_util::future::join_all((0..8).map(|_| ask())), async {
+        far.until("all are there", |seen| seen.len() == 8).await;
+        gate.open();
+    });
+    assert!(asked.iter().all(|answer| answer.text() == "fine"));
+    let rest = async || (far.open() == 3).then_some(());
+    eventually("more than configured are closed", PATIENCE, rest).await;
+    for _ in 0..100 {
+        assert_eq!(ask().await.text(), "fine");
+    }
+    assert_eq!((far.connections(), far.open()), (8, 3), "none is made while any is kept");
+}
+
 #[tokio::test]
 async fn a_connection_has_the_congestion_control_of_its_origin() {
     let known = fs_err::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").unwrap();
