@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput, criterion_group};
 use icpgate::access::record::{BlockPlace, ConnectionFacts, RequestFacts, UpstreamFacts};
 use icpgate::access::request_id::RequestIds;
-use icpgate::access::setting::LastSetting;
 use icpgate::access::texts::Sent;
 use icpgate::access::{AccessRecord, Event, RequestTexts};
 use icpgate::clock::Clock;
@@ -85,7 +84,6 @@ fn client(names: &Names, random: &mut fastrand::Rng) -> Client {
         tls_cipher: Some("TLS13_AES_128_GCM_SHA256"),
         ids: RequestIds::new(),
         place: BlockPlace::default(),
-        setting: LastSetting::default(),
     };
     Client { facts: Arc::new(facts), agent: AGENTS[random.usize(..AGENTS.len())] }
 }

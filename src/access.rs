@@ -10,7 +10,6 @@ pub mod packed;
 pub mod record;
 pub mod redact;
 pub mod request_id;
-pub mod setting;
 pub mod texts;
 pub mod wire;
 

@@ -28,7 +28,6 @@ use tokio::time::Instant;
 
 use crate::access::record::{BlockPlace, ConnectionFacts};
 use crate::access::request_id::RequestIds;
-use crate::access::setting::LastSetting;
 use crate::access::{AccessRecord, Event};
 use crate::clock::{Clock, Moment};
 use crate::gate::{Coverage, Refusal};
@@ -196,7 +195,6 @@ impl Edge {
             tls_cipher: None,
             ids: RequestIds::new(),
             place: BlockPlace::default(),
-            setting: LastSetting::default(),
         }
     }
 }

@@ -1,11 +1,10 @@
-//! What handing a record over asks of the allocator: nothing, once its connection has had a few.
+//! What handing a record over asks of the allocator: nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use icpgate::access::record::{AccessRecord, BlockPlace, ConnectionFacts, Event, RequestFacts};
 use icpgate::access::request_id::RequestIds;
-use icpgate::access::setting::LastSetting;
 use icpgate::access::texts::{RequestTexts, Sent};
 use icpgate::clock::Clock;
 use icpgate::config::{AccessLog, WhenFull};
@@ -60,12 +59,9 @@ fn handing_a_record_over_allocates_nothing() {
         tls_cipher: None,
         ids: RequestIds::new(),
         place: BlockPlace::default(),
-        setting: LastSetting::default(),
     });
-    // The first record of a thread makes its lane, the first few of a connection what they share.
-    for _ in 0..8 {
-        recorder.reserve().expect("a slot").keep(&record(&connection, clock.now()));
-    }
+    // The first record of a thread makes its lane.
+    recorder.reserve().expect("a slot").keep(&record(&connection, clock.now()));
     let records: Vec<_> = (0..RECORDS).map(|_| record(&connection, clock.now())).collect();
     let allocated = allocation_counter::measure(|| {
         for record in records {

@@ -80,13 +80,6 @@ pub struct Packed {
 impl Packed {
     /// Packs `record` in place of what was packed before; where its sections end.
     pub fn pack(&mut self, record: &AccessRecord, clients: Clients) -> Ends {
-        let ends = self.pack_without_setting(record, clients);
-        pack_setting(record, &mut self.bytes);
-        ends
-    }
-
-    /// The same, but leaves out the setting.
-    pub fn pack_without_setting(&mut self, record: &AccessRecord, clients: Clients) -> Ends {
         self.bytes.clear();
         pack_own(record, clients, &mut self.bytes);
         let own = self.bytes.len() as u32;
@@ -94,6 +87,7 @@ impl Packed {
             self.bytes.extend_from_slice(request.texts.referer().as_bytes());
         }
         let referer = self.bytes.len() as u32;
+        pack_setting(record, &mut self.bytes);
         self.ends = Ends { own, referer };
         self.ends
     }
@@ -198,8 +192,7 @@ fn pack_request(request: &RequestFacts, set: &mut impl FnMut(u16, bool) -> bool,
     }
 }
 
-/// Appends the setting of a record.
-pub(super) fn pack_setting(record: &AccessRecord, out: &mut Vec<u8>) {
+fn pack_setting(record: &AccessRecord, out: &mut Vec<u8>) {
     let start = out.len();
     out.push(0);
     let mut flags = 0;
@@ -336,4 +329,4 @@ fn unpack_own<'p>(
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

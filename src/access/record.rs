@@ -11,7 +11,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::access::request_id::{RequestId, RequestIds};
-use crate::access::setting::LastSetting;
 use crate::access::texts::RequestTexts;
 
 /// What the record is about.
@@ -124,8 +123,6 @@ pub struct ConnectionFacts {
     pub ids: RequestIds,
     /// Where the store has it in the block that it writes.
     pub place: BlockPlace,
-    /// What its records so far have in common.
-    pub setting: LastSetting,
 }
 
 /// Where a connection stands among those of a block: a guess, which spares a search.

@@ -1,8 +1,7 @@
 //! The lanes on which records go from the workers to the writer: a bounded ring for each thread.
 //!
 //! Putting a record on a lane waits for nobody and allocates nothing: its bytes are copied into one
-//! ring, and a fixed entry into another; a setting that its connection's records share is no part of
-//! those bytes, and is allocated once for many of them. A record takes its number before that, so that one that did
+//! ring, and a fixed entry into another. A record takes its number before that, so that one that did
 //! not get through leaves a hole that the writer sees. A lane is small, so that its memory stays in a
 //! core's cache: that is most of what a record costs its thread. The writer is woken when one fills up.
 //! Where one is full, since the writer is late or the disk stalls, its thread leaves it for another, so
@@ -18,15 +17,13 @@ use thread_local::ThreadLocal;
 use crate::access::AccessRecord;
 use crate::access::packed::{Clients, Ends, Packed, Sections};
 use crate::access::record::ConnectionFacts;
-use crate::access::setting::{SETTING_BYTES, Setting, UNLIKE};
 
 /// Records that a lane holds.
 const ENTRIES: usize = 1024;
 /// Bytes of packed records that a lane holds.
 const BYTES: usize = 192 * 1024;
-/// The memory of a lane, and of the settings that its records may keep.
-const LANE_BYTES: usize =
-    ENTRIES * size_of::<Entry>() + BYTES + ENTRIES / UNLIKE as usize * (size_of::<Setting>() + SETTING_BYTES);
+/// The memory of a lane.
+const LANE_BYTES: usize = ENTRIES * size_of::<Entry>() + BYTES;
 
 /// A record on its way.
 #[derive(Debug)]
@@ -38,8 +35,6 @@ struct Entry {
     /// In milliseconds.
     time: i64,
     connection: Arc<ConnectionFacts>,
-    /// Its setting, where that is not in its packed form.
-    setting: Option<Arc<Setting>>,
     /// Of its packed form.
     length: u32,
     ends: Ends,
@@ -99,11 +94,7 @@ impl Lanes {
         let Own { packed, lane } = &mut *own.borrow_mut();
         let turn = self.turns.fetch_add(1, Ordering::AcqRel);
         lane.next += 1;
-        let setting = record.connection.setting.of(record);
-        let ends = match setting {
-            Some(_) => packed.pack_without_setting(record, Clients::One),
-            None => packed.pack(record, Clients::One),
-        };
+        let ends = packed.pack(record, Clients::One);
         let was_full = !lane.has_room(packed);
         if was_full {
             self.full_bytes.fetch_add(LANE_BYTES, Ordering::Relaxed);
@@ -111,7 +102,7 @@ impl Lanes {
             *lane = self.open();
             lane.next = 1;
         }
-        lane.push(turn, record, setting, packed.bytes(), ends);
+        lane.push(turn, record, packed.bytes(), ends);
         was_full || lane.fills_up(packed.bytes().len())
     }
 
@@ -174,20 +165,13 @@ impl Lane {
     }
 
     /// Sends the record that took the last number. There is room.
-    fn push(
-        &mut self,
-        turn: u64,
-        record: &AccessRecord,
-        setting: Option<Arc<Setting>>,
-        bytes: &[u8],
-        ends: Ends,
-    ) {
+    fn push(&mut self, turn: u64, record: &AccessRecord, bytes: &[u8], ends: Ends) {
         // Before the rings, whose memory may be far away: counting waits for all that was written before.
         let connection = Arc::clone(&record.connection);
         if self.bytes.push_entire_slice(bytes).is_ok() {
             let (number, time) = (self.next - 1, record.time.as_millisecond());
             let length = bytes.len() as u32;
-            let _ = self.entries.push(Entry { number, turn, time, connection, setting, length, ends });
+            let _ = self.entries.push(Entry { number, turn, time, connection, length, ends });
         }
         self.settled.store(self.next, Ordering::Release);
     }
@@ -242,14 +226,8 @@ impl LaneEnd {
     }
 
     fn show(&mut self, entry: Entry, take: &mut impl FnMut(Arrived<'_>) -> Enough) -> Enough {
-        let Entry { time, connection, setting, length, ends, .. } = entry;
-        let show = |bytes: &[u8]| {
-            let mut sections = Sections::of(bytes, ends);
-            if let Some(setting) = &setting {
-                sections.setting = setting.packed();
-            }
-            take(Arrived { connection, time, sections })
-        };
+        let Entry { time, connection, length, ends, .. } = entry;
+        let show = |bytes: &[u8]| take(Arrived { connection, time, sections: Sections::of(bytes, ends) });
         // Its bytes were put before it.
         let Ok(chunk) = self.bytes.read_chunk(length as usize) else { return Enough::No };
         let enough = match chunk.as_slices() {

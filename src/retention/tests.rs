@@ -14,7 +14,6 @@ use crate::access::RequestTexts;
 use crate::access::packed::{Clients, Packed};
 use crate::access::record::{BlockPlace, ConnectionFacts, Event, RequestFacts};
 use crate::access::request_id::RequestIds;
-use crate::access::setting::LastSetting;
 use crate::access::texts::Sent;
 use crate::config::WhenFull;
 
@@ -37,7 +36,6 @@ fn record(event: Event, client: &str) -> AccessRecord {
             tls_cipher: None,
             ids: RequestIds::new(),
             place: BlockPlace::default(),
-            setting: LastSetting::default(),
         }),
         generation: 1,
         request_id: None,
@@ -128,33 +126,6 @@ fn eventually(mut holds: impl FnMut() -> bool) -> Duration {
         std::thread::park_timeout(Duration::from_millis(1));
     }
     start.elapsed()
-}
-
-#[test]
-fn records_of_a_connection_read_back_as_they_were_alike_or_not() {
-    let folder = Folder::new();
-    let store = folder.open();
-    let first = request("/");
-    // The same for long, two in turn, all different, and the first again.
-    let hosts = |number: usize| match number {
-        0..20 => 0,
-        20..40 => number % 2,
-        40..60 => number,
-        _ => 0,
-    };
-    for number in 0..80 {
-        let host = Some(format!("{}.example.cn", hosts(number)).into());
-        let connection = Arc::clone(&first.connection);
-        let record = AccessRecord { host, connection, ..request(&format!("/{number}")) };
-        store.recorder().reserve().expect("a slot").keep(&record);
-    }
-    store.close().expect("closed");
-    let read = folder.records();
-    assert_eq!(read.len(), 80);
-    for (number, record) in read.iter().enumerate() {
-        assert_eq!(record["path"], format!("/{number}"));
-        assert_eq!(record["host"], format!("{}.example.cn", hosts(number)));
-    }
 }
 
 fn seqs(records: &[serde_json::Value]) -> Vec<u64> {

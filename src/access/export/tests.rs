@@ -7,7 +7,6 @@ use crate::access::fields::ClockState;
 use crate::access::packed::{Clients, Packed, pack_connection, unpack};
 use crate::access::record::{BlockPlace, ConnectionFacts, RequestFacts, UpstreamFacts};
 use crate::access::request_id::RequestIds;
-use crate::access::setting::LastSetting;
 use crate::access::texts::Sent;
 use crate::access::{AccessRecord, Event, RequestId, RequestTexts};
 
@@ -26,7 +25,6 @@ fn request() -> AccessRecord {
             tls_cipher: Some("TLS_AES_128_GCM_SHA256"),
             ids: RequestIds::new(),
             place: BlockPlace::default(),
-            setting: LastSetting::default(),
         }),
         generation: 3,
         request_id: Some(RequestId::Given("0c1d".into())),
@@ -113,7 +111,6 @@ fn a_refused_connection_has_only_what_is_known_of_it() {
         tls_cipher: None,
         ids: RequestIds::new(),
         place: BlockPlace::default(),
-        setting: LastSetting::default(),
         listener: Arc::clone(&record.connection.listener),
         ..*record.connection
     });

@@ -6,7 +6,6 @@ use super::*;
 use crate::access::RequestTexts;
 use crate::access::record::{BlockPlace, UpstreamFacts};
 use crate::access::request_id::RequestIds;
-use crate::access::setting::LastSetting;
 use crate::access::texts::Sent;
 
 fn connection() -> ConnectionFacts {
@@ -19,12 +18,11 @@ fn connection() -> ConnectionFacts {
         tls_cipher: None,
         ids: RequestIds::new(),
         place: BlockPlace::default(),
-        setting: LastSetting::default(),
     }
 }
 
 /// Every part of a record, there or not.
-pub(in crate::access) fn records() -> impl Strategy<Value = AccessRecord> {
+fn records() -> impl Strategy<Value = AccessRecord> {
     let id = prop_oneof![
         Just(None),
         Just(Some(RequestId::Given("given".into()))),
