@@ -22,6 +22,11 @@ fn origin(server: SocketAddr, more: &str) -> String {
     )
 }
 
+/// An origin over clear text, found at `server`.
+fn clear(server: SocketAddr, more: &str) -> String {
+    format!("  - {{name: main, region: mainland, scheme: http, servers: [\"{server}\"]{more}}}\n")
+}
+
 async fn start(private: &Authority, origins: &str) -> Edge {
     let folder = Edge::builder().origins(origins).write();
     folder.replace("private.pem", &private.pem);
@@ -156,10 +161,7 @@ async fn what_is_known_of_a_server_outlives_a_reload_that_leaves_its_verificatio
 #[tokio::test]
 async fn no_more_connections_are_kept_than_configured() {
     let far = Origin::text("fine").await;
-    let origins = format!(
-        "  - {{name: main, region: mainland, scheme: http, servers: [\"{}\"], pool: {{max_idle: 0}}}}\n",
-        far.address
-    );
+    let origins = clear(far.address, ", pool: {max_idle: 0}");
     let edge = Edge::builder().origins(&origins).start().await;
     let mut client = Target::https(&edge).http1(HOST).await;
     for round in 1..=3 {
@@ -179,10 +181,7 @@ async fn threads_share_the_connections_that_they_keep() {
     let gate = Gate::default();
     let held = gate.clone();
     let far = Origin::start(move |_| [vec![Step::Wait(held.clone())], ok("fine")].concat()).await;
-    let origins = format!(
-        "  - {{name: main, region: mainland, scheme: http, servers: [\"{}\"], pool: {{max_idle: 3}}}}\n",
-        far.address
-    );
+    let origins = clear(far.address, ", pool: {max_idle: 3}");
     let edge = Edge::builder().origins(&origins).start().await;
     let target = Target::https(&edge);
     let ask = || target.get(HOST, "/");
@@ -204,12 +203,7 @@ async fn a_connection_has_the_congestion_control_of_its_origin() {
     let known = fs_err::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").unwrap();
     let system = fs_err::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap();
     let far = Origin::text("fine").await;
-    let origins = |congestion: &str| {
-        format!(
-            "  - {{name: main, region: mainland, scheme: http, servers: [\"{}\"], congestion: {congestion}}}\n",
-            far.address
-        )
-    };
+    let origins = |congestion: &str| clear(far.address, &format!(", congestion: {congestion}"));
     let words = known.split_whitespace().filter(|word| *word != system.trim());
     for (word, has) in words.map(|word| (word, word)).chain([("unknown", system.trim())]) {
         let edge = Edge::builder().origins(&origins(word)).start().await;
