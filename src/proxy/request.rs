@@ -71,6 +71,9 @@ pub(super) fn host(head: &RequestHead, usual: &Hostname) -> Result<Hostname, Ref
         return Ok(usual.clone());
     }
     let (host, _) = split_port(authority)?;
+    if host == usual.as_str() {
+        return Ok(usual.clone());
+    }
     Ok(Hostname::parse(host)?)
 }
 
@@ -309,6 +312,8 @@ impl AddressText {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use http::Version;
 
     use super::*;
@@ -332,6 +337,8 @@ mod tests {
         let usual = Hostname::parse("usual.example.cn").expect("a host");
         let of = |value| host(&head(&[("host", value)]), &usual).map(|host| host.to_string());
         assert_eq!(of("usual.example.cn").as_deref(), Ok("usual.example.cn"));
+        let with_port = host(&head(&[("host", "usual.example.cn:8443")]), &usual).expect("a host");
+        assert!(Arc::ptr_eq(&with_port.shared(), &usual.shared()), "the usual one costs no memory");
         assert_eq!(of("WWW.example.cn:8443").as_deref(), Ok("www.example.cn"));
         assert_eq!(of("192.0.2.1"), Err(Refusal::IpLiteral));
         assert_eq!(of("a..b"), Err(Refusal::BadServerName));
