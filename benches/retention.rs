@@ -13,7 +13,7 @@ use criterion::{Criterion, Throughput, criterion_group};
 use icpgate::access::record::{BlockPlace, ConnectionFacts, RequestFacts, UpstreamFacts};
 use icpgate::access::request_id::RequestIds;
 use icpgate::access::texts::Sent;
-use icpgate::access::{AccessRecord, Event, RequestTexts};
+use icpgate::access::{AccessRecord, Event};
 use icpgate::clock::Clock;
 use icpgate::config::{AccessLog, WhenFull};
 use icpgate::retention::Store;
@@ -98,6 +98,18 @@ struct Request {
     port: u16,
 }
 
+impl Request {
+    fn sent(&self) -> Sent<'_> {
+        Sent {
+            method: b"",
+            path: self.path.as_bytes(),
+            query: self.query.as_bytes(),
+            referer: b"https://www.example.cn/",
+            user_agent: self.client.agent.as_bytes(),
+        }
+    }
+}
+
 fn request(client: Client, random: &mut fastrand::Rng) -> Request {
     let query = if random.u8(..3) == 0 { format!("id={}", random.u32(..)) } else { String::new() };
     Request {
@@ -112,13 +124,6 @@ fn request(client: Client, random: &mut fastrand::Rng) -> Request {
 
 /// A record, built as the proxy builds it.
 fn record(request: &Request, names: &Names, time: Timestamp) -> AccessRecord {
-    let texts = RequestTexts::new(Sent {
-        method: b"GET",
-        path: request.path.as_bytes(),
-        query: request.query.as_bytes(),
-        referer: b"https://www.example.cn/",
-        user_agent: request.client.agent.as_bytes(),
-    });
     let facts = &request.client.facts;
     AccessRecord {
         time,
@@ -133,7 +138,6 @@ fn record(request: &Request, names: &Names, time: Timestamp) -> AccessRecord {
         host: Some(Arc::clone(&names.host)),
         protocol: Some("h2"),
         request: Some(RequestFacts {
-            texts,
             status: Some(200),
             bytes_in: 0,
             bytes_out: request.bytes_out,
@@ -178,7 +182,7 @@ fn write(directory: &Path, requests: &[Request]) -> (Duration, Duration) {
                 Err(_) => std::thread::yield_now(),
             }
         };
-        slot.keep(&record(request, &names, clock.now()));
+        slot.keep(&mut record(request, &names, clock.now()), &request.sent());
     }
     while recorder.stats().synced_before() <= requests.len() as u64 {
         std::thread::yield_now();
@@ -230,7 +234,10 @@ fn in_all(_: &mut Criterion) {
         let recorder = store.recorder();
         let before = own_time();
         paced(&requests, |request| {
-            recorder.reserve().expect("a slot").keep(&record(request, &names, clock.now()));
+            recorder
+                .reserve()
+                .expect("a slot")
+                .keep(&mut record(request, &names, clock.now()), &request.sent());
         });
         let worker = own_time().saturating_sub(before);
         while recorder.stats().synced_before() <= requests.len() as u64 {
@@ -269,9 +276,9 @@ fn hand_over(_: &mut Criterion) {
     let recorder = store.recorder();
     let mut took = Vec::with_capacity(requests.len());
     paced(&requests, |request| {
-        let record = record(request, &names, clock.now());
+        let mut record = record(request, &names, clock.now());
         let start = Instant::now();
-        recorder.reserve().expect("a slot").keep(&record);
+        recorder.reserve().expect("a slot").keep(&mut record, &request.sent());
         took.push(start.elapsed().as_nanos());
     });
     let mut nothing: Vec<_> = took.iter().map(|_| Instant::now().elapsed().as_nanos()).collect();
@@ -357,7 +364,7 @@ fn large_store() -> bool {
     while recorder.stats().bytes() < mib << 20 {
         let request = request(client(&names, &mut random), &mut random);
         match recorder.reserve() {
-            Ok(slot) => slot.keep(&record(&request, &names, clock.now())),
+            Ok(slot) => slot.keep(&mut record(&request, &names, clock.now()), &request.sent()),
             Err(_) => std::thread::park_timeout(Duration::from_millis(1)),
         }
     }

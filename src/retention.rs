@@ -55,7 +55,7 @@ use crate::retention::recovery::{Left, resume};
 use crate::retention::spool::{Setting, Spool};
 
 pub use capacity::Capacity;
-pub use recorder::{Recorder, SLOTS, Slot, StoreFull, StoreStats};
+pub use recorder::{Recorder, SLOTS, Slot, StoreFull, StoreStats, UNRECORDED};
 
 const LOCK_FILE: &str = ".lock";
 const LOCK_ATTEMPTS: u32 = 5;
@@ -111,7 +111,7 @@ impl Store {
     /// A block that was never finished is cut off; numbering goes on after the last record. The node's
     /// key is made when there is none.
     pub fn open(log: &AccessLog, node: Arc<str>, clock: Clock) -> Result<Self, OpenError> {
-        if recorder::UNRECORDED {
+        if UNRECORDED {
             tracing::error!(
                 "THIS PROGRAM KEEPS NO ACCESS RECORDS: it was built with the feature `unrecorded`, which is \
                  for load tests alone; do not serve anybody with it"

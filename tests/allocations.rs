@@ -5,19 +5,20 @@ use std::time::Duration;
 
 use icpgate::access::record::{AccessRecord, BlockPlace, ConnectionFacts, Event, RequestFacts};
 use icpgate::access::request_id::RequestIds;
-use icpgate::access::texts::{RequestTexts, Sent};
+use icpgate::access::texts::Sent;
 use icpgate::clock::Clock;
 use icpgate::config::{AccessLog, WhenFull};
 use icpgate::retention::Store;
 
+const SENT: Sent<'_> = Sent {
+    method: b"",
+    path: b"/product/10086",
+    query: b"from=list",
+    referer: b"https://www.example.cn/",
+    user_agent: b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+};
+
 fn record(connection: &Arc<ConnectionFacts>, time: jiff::Timestamp) -> AccessRecord {
-    let texts = RequestTexts::new(Sent {
-        method: b"GET",
-        path: b"/product/10086",
-        query: b"from=list",
-        referer: b"https://www.example.cn/",
-        user_agent: b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-    });
     AccessRecord {
         time,
         event: Event::Request,
@@ -30,7 +31,7 @@ fn record(connection: &Arc<ConnectionFacts>, time: jiff::Timestamp) -> AccessRec
         server_name: Some("www.example.cn".into()),
         host: Some("www.example.cn".into()),
         protocol: Some("h2"),
-        request: Some(RequestFacts { texts, status: Some(200), ..RequestFacts::default() }),
+        request: Some(RequestFacts { status: Some(200), ..RequestFacts::default() }),
         upstream: None,
     }
 }
@@ -61,11 +62,11 @@ fn handing_a_record_over_allocates_nothing() {
         place: BlockPlace::default(),
     });
     // The first record of a thread makes its lane.
-    recorder.reserve().expect("a slot").keep(&record(&connection, clock.now()));
+    recorder.reserve().expect("a slot").keep(&mut record(&connection, clock.now()), &SENT);
     let records: Vec<_> = (0..RECORDS).map(|_| record(&connection, clock.now())).collect();
     let allocated = allocation_counter::measure(|| {
-        for record in records {
-            recorder.reserve().expect("a slot").keep(&record);
+        for mut record in records {
+            recorder.reserve().expect("a slot").keep(&mut record, &SENT);
         }
     });
     println!("{} allocations for {RECORDS} records handed over", allocated.count_total);

@@ -4,13 +4,14 @@
 //! on a connection: whoever writes blocks leaves out a section that is the one before it again.
 //! docs/retention-format.md specifies the sections.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::fields::{Client, Exchange, Request, ShownId, Upstream};
 use crate::access::record::{AccessRecord, ConnectionFacts, Event, RequestFacts};
 use crate::access::request_id::{RequestId, own};
-use crate::access::texts::TEXT_BYTES;
+use crate::access::texts::{Sent, TEXT_BYTES, shown};
 use crate::access::wire::{Wire, write_address, write_bytes, write_ip, write_number};
 
 /// Whose exchanges a record stands for.
@@ -63,55 +64,44 @@ pub struct Sections<'p> {
     pub setting: &'p [u8],
 }
 
-/// Where the first two sections of a packed record end.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Ends {
-    own: u32,
-    referer: u32,
-}
-
 /// Room for a packed record, used again and again.
 #[derive(Debug, Default)]
 pub struct Packed {
     bytes: Vec<u8>,
-    ends: Ends,
+    /// Where the first two sections end.
+    ends: (usize, usize),
 }
 
 impl Packed {
-    /// Packs `record` in place of what was packed before; where its sections end.
-    pub fn pack(&mut self, record: &AccessRecord, clients: Clients) -> Ends {
-        self.bytes.clear();
-        pack_own(record, clients, &mut self.bytes);
-        let own = self.bytes.len() as u32;
-        if let Some(request) = &record.request {
-            self.bytes.extend_from_slice(request.texts.referer().as_bytes());
-        }
-        let referer = self.bytes.len() as u32;
-        pack_setting(record, &mut self.bytes);
-        self.ends = Ends { own, referer };
-        self.ends
+    /// Packs `record`, with the texts of its request if it has one, in place of what was packed before.
+    pub fn pack(&mut self, record: &AccessRecord, sent: &Sent<'_>, clients: Clients) {
+        self.pack_but_setting(record, sent, clients);
+        pack_setting(record, sent, &mut self.bytes);
     }
 
-    /// The sections, one after the other.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// Packs `record` with an empty section in place of its setting, for those who have that already.
+    pub fn pack_but_setting(&mut self, record: &AccessRecord, sent: &Sent<'_>, clients: Clients) {
+        self.bytes.clear();
+        pack_own(record, sent, clients, &mut self.bytes);
+        self.ends.0 = self.bytes.len();
+        if record.request.is_some() {
+            self.bytes.extend_from_slice(shown(sent.referer).as_bytes());
+        }
+        self.ends.1 = self.bytes.len();
     }
 
     /// The sections.
     pub fn sections(&self) -> Sections<'_> {
-        Sections::of(&self.bytes, self.ends)
+        let (own, referer) = self.ends;
+        Sections {
+            own: &self.bytes[..own],
+            referer: &self.bytes[own..referer],
+            setting: &self.bytes[referer..],
+        }
     }
 }
 
-impl<'p> Sections<'p> {
-    /// The sections in `bytes`, of which the first two end at `ends`.
-    pub fn of(bytes: &'p [u8], ends: Ends) -> Self {
-        let (own, referer) = (ends.own as usize, ends.referer as usize);
-        Self { own: &bytes[..own], referer: &bytes[own..referer], setting: &bytes[referer..] }
-    }
-}
-
-fn pack_own(record: &AccessRecord, clients: Clients, out: &mut Vec<u8>) {
+fn pack_own(record: &AccessRecord, sent: &Sent<'_>, clients: Clients, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; 2]);
     let mut flags = 0;
@@ -144,7 +134,7 @@ fn pack_own(record: &AccessRecord, clients: Clients, out: &mut Vec<u8>) {
     }
     if let Some(request) = &record.request {
         set(flag::REQUEST, true);
-        pack_request(request, &mut set, out);
+        pack_request(request, sent, &mut set, out);
     }
     if let Some(upstream) = &record.upstream {
         set(flag::UPSTREAM, true);
@@ -166,14 +156,18 @@ fn pack_own(record: &AccessRecord, clients: Clients, out: &mut Vec<u8>) {
     out[start..start + 2].copy_from_slice(&flags.to_le_bytes());
 }
 
-fn pack_request(request: &RequestFacts, set: &mut impl FnMut(u16, bool) -> bool, out: &mut Vec<u8>) {
-    let texts = &request.texts;
-    if set(flag::METHOD, texts.method() != "GET") {
-        write_bytes(texts.method().as_bytes(), out);
+fn pack_request(
+    request: &RequestFacts,
+    sent: &Sent<'_>,
+    set: &mut impl FnMut(u16, bool) -> bool,
+    out: &mut Vec<u8>,
+) {
+    if set(flag::METHOD, !sent.method.is_empty()) {
+        write_bytes(shown(sent.method).as_bytes(), out);
     }
-    write_bytes(texts.path().as_bytes(), out);
-    if set(flag::QUERY, !texts.query().is_empty()) {
-        write_bytes(texts.query().as_bytes(), out);
+    write_bytes(shown(sent.path).as_bytes(), out);
+    if set(flag::QUERY, !sent.query.is_empty()) {
+        write_bytes(shown(sent.query).as_bytes(), out);
     }
     if let Some(status) = request.status
         && set(flag::STATUS, true)
@@ -192,7 +186,7 @@ fn pack_request(request: &RequestFacts, set: &mut impl FnMut(u16, bool) -> bool,
     }
 }
 
-fn pack_setting(record: &AccessRecord, out: &mut Vec<u8>) {
+fn pack_setting(record: &AccessRecord, sent: &Sent<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     out.push(0);
     let mut flags = 0;
@@ -202,11 +196,12 @@ fn pack_setting(record: &AccessRecord, out: &mut Vec<u8>) {
         write_address(record.client, out);
     }
     let request = record.request.as_ref();
+    let user_agent = shown(user_agent(record, sent));
     for text in [
         kept(record.server_name.as_deref()),
         kept(record.host.as_deref()),
         record.protocol.unwrap_or_default(),
-        request.map_or("", |request| request.texts.user_agent()),
+        &user_agent,
         request.and_then(|request| request.site.as_deref()).unwrap_or_default(),
         request.and_then(|request| request.icp_number.as_deref()).unwrap_or_default(),
     ] {
@@ -224,6 +219,72 @@ fn pack_setting(record: &AccessRecord, out: &mut Vec<u8>) {
         }
     }
     out[start] = flags;
+}
+
+fn user_agent<'s>(record: &AccessRecord, sent: &Sent<'s>) -> &'s [u8] {
+    if record.request.is_some() { sent.user_agent } else { &[] }
+}
+
+/// What a setting was packed of. Whether another record's would be the same is told without packing it, and
+/// without a look at its names: mostly they are not only alike but the same ones.
+#[derive(Debug)]
+pub struct SettingOf {
+    generation: u64,
+    client: SocketAddr,
+    protocol: Option<&'static str>,
+    names: [Option<Arc<str>>; NAMES],
+    user_agent: Box<[u8]>,
+    upstream: Option<Way>,
+}
+
+const NAMES: usize = 6;
+
+/// The region that a request was sent to, the address there, and the one here.
+type Way = (&'static str, SocketAddr, Option<IpAddr>);
+
+impl SettingOf {
+    /// That of `record`.
+    pub fn new(record: &AccessRecord, sent: &Sent<'_>) -> Self {
+        Self {
+            generation: record.generation,
+            client: record.client,
+            protocol: record.protocol,
+            names: names(record).map(Option::<&Arc<str>>::cloned),
+            user_agent: user_agent(record, sent).into(),
+            upstream: way(record),
+        }
+    }
+
+    /// Whether that of `record` is surely the same.
+    pub fn is_of(&self, record: &AccessRecord, sent: &Sent<'_>) -> bool {
+        self.generation == record.generation
+            && self.client == record.client
+            && self.protocol == record.protocol
+            && self.names.iter().zip(names(record)).all(|(own, other)| match (own, other) {
+                (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+                (own, other) => own.is_none() && other.is_none(),
+            })
+            && *self.user_agent == *user_agent(record, sent)
+            && self.upstream == way(record)
+    }
+}
+
+/// The names in a setting that are shared.
+fn names(record: &AccessRecord) -> [Option<&Arc<str>>; NAMES] {
+    let (request, upstream) = (record.request.as_ref(), record.upstream.as_ref());
+    [
+        record.server_name.as_ref(),
+        record.host.as_ref(),
+        request.and_then(|request| request.site.as_ref()),
+        request.and_then(|request| request.icp_number.as_ref()),
+        upstream.map(|upstream| &upstream.origin),
+        upstream.map(|upstream| &upstream.link),
+    ]
+}
+
+fn way(record: &AccessRecord) -> Option<Way> {
+    let upstream = record.upstream.as_ref()?;
+    Some((upstream.region, upstream.address, upstream.local.map(|local| local.ip())))
 }
 
 /// As much of a name that a client chose as a record keeps.

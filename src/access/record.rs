@@ -1,7 +1,7 @@
 //! The access record: one value per request or refused connection.
 //!
-//! A record owns or shares everything it names; query parameters are redacted before they get here.
-//! It never leaves the worker that made it: what leaves are the bytes that it is packed into.
+//! A record owns or shares everything that it names, but for the texts of its request: those go with it,
+//! and query parameters are redacted before.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::access::request_id::{RequestId, RequestIds};
-use crate::access::texts::RequestTexts;
 
 /// What the record is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -51,6 +50,27 @@ pub struct AccessRecord {
     pub request: Option<RequestFacts>,
     /// Where the request was sent, if it was.
     pub upstream: Option<UpstreamFacts>,
+}
+
+impl AccessRecord {
+    /// The record; what is left is one of nothing, on the same connection.
+    pub fn take(&mut self) -> Self {
+        Self {
+            time: self.time,
+            event: self.event,
+            reason: self.reason,
+            count: self.count,
+            connection: Arc::clone(&self.connection),
+            generation: self.generation,
+            request_id: self.request_id.take(),
+            client: self.client,
+            server_name: self.server_name.take(),
+            host: self.host.take(),
+            protocol: self.protocol,
+            request: self.request.take(),
+            upstream: self.upstream.take(),
+        }
+    }
 }
 
 /// Records that are missing: kept among the others, in their order, so that it can be proved.
@@ -129,11 +149,9 @@ pub struct ConnectionFacts {
 #[derive(Debug, Default)]
 pub struct BlockPlace(pub(crate) AtomicU32);
 
-/// What is known of an HTTP exchange.
+/// What is known of an HTTP exchange, besides what the client sent.
 #[derive(Clone, Debug, Default)]
 pub struct RequestFacts {
-    /// What the client sent, as far as it is kept.
-    pub texts: RequestTexts,
     /// The status answered; absent when the exchange was cut before an answer.
     pub status: Option<u16>,
     /// Request body bytes read.

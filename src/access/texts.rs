@@ -1,94 +1,148 @@
-//! The texts that a client chose, in one piece of memory.
+//! The texts that a client chose, as it sent them.
 //!
-//! Each is cut at a length, and what is no UTF-8 in it is replaced, so that a record is bounded and
-//! can be written out as it is.
+//! An exchange shares them with the head of its request; its record takes copies along, each cut at a
+//! length. Whoever packs it replaces what is no UTF-8, so that a record is bounded and can be written
+//! out as it is.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method};
 
 /// As much of a text as a record keeps, in bytes.
 pub const TEXT_BYTES: usize = 8 * 1024;
 
 const TEXTS: usize = 5;
 
-/// What a client sent with a request, as a record keeps it. What was not sent is empty.
+/// What a client sent with a request, for as long as its head is there.
 #[derive(Clone, Debug, Default)]
 pub struct RequestTexts {
-    all: String,
-    ends: [u32; TEXTS],
+    /// The method.
+    pub method: Method,
+    /// The path, without the query.
+    pub path: Text,
+    /// The query, redacted.
+    pub query: Text,
+    /// The `referer` header, its query redacted.
+    pub referer: Text,
+    /// The `user-agent` header.
+    pub user_agent: Text,
 }
 
-/// What a client sent with a request. What was not sent is empty.
+/// A text that a client chose.
+#[derive(Clone, Debug, Default)]
+pub enum Text {
+    /// It was not sent.
+    #[default]
+    Absent,
+    /// The value of a header.
+    Field(HeaderValue),
+    /// Another text.
+    Bytes(Bytes),
+}
+
+/// What a client sent with a request; what it did not send is empty.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sent<'r> {
-    /// The method.
+    /// The method, unless it is GET.
     pub method: &'r [u8],
     /// The path, without the query.
     pub path: &'r [u8],
-    /// The query, already redacted.
+    /// The query, redacted.
     pub query: &'r [u8],
-    /// The `referer` header, already redacted.
+    /// The `referer` header, its query redacted.
     pub referer: &'r [u8],
     /// The `user-agent` header.
     pub user_agent: &'r [u8],
 }
 
+/// How long the texts are that a record takes along.
+#[derive(Clone, Copy, Debug)]
+pub struct Lengths([u16; TEXTS]);
+
 impl RequestTexts {
-    /// Copies what is kept of `sent`.
-    pub fn new(sent: Sent<'_>) -> Self {
-        if cfg!(feature = "unrecorded") {
-            return Self::default();
+    /// They themselves.
+    pub fn sent(&self) -> Sent<'_> {
+        Sent {
+            method: method_sent(&self.method),
+            path: self.path.as_bytes(),
+            query: self.query.as_bytes(),
+            referer: self.referer.as_bytes(),
+            user_agent: self.user_agent.as_bytes(),
         }
-        let parts = [sent.method, sent.path, sent.query, sent.referer, sent.user_agent]
-            .map(|part| &part[..part.len().min(TEXT_BYTES)]);
-        let mut all = String::with_capacity(parts.iter().map(|part| part.len()).sum());
-        let ends = parts.map(|part| {
-            push_lossy(part, &mut all);
-            all.len() as u32
-        });
-        Self { all, ends }
-    }
-
-    /// The method.
-    pub fn method(&self) -> &str {
-        self.part(0)
-    }
-
-    /// The path, without the query.
-    pub fn path(&self) -> &str {
-        self.part(1)
-    }
-
-    /// The query, redacted.
-    pub fn query(&self) -> &str {
-        self.part(2)
-    }
-
-    /// The `referer` header.
-    pub fn referer(&self) -> &str {
-        self.part(3)
-    }
-
-    /// The `user-agent` header.
-    pub fn user_agent(&self) -> &str {
-        self.part(4)
-    }
-
-    fn part(&self, place: usize) -> &str {
-        let start = if place == 0 { 0 } else { self.ends[place - 1] };
-        self.all.get(start as usize..self.ends[place] as usize).unwrap_or_default()
     }
 }
 
-fn push_lossy(bytes: &[u8], out: &mut String) {
-    // Nearly always so, and told much faster than chunks are.
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        out.push_str(text);
-        return;
-    }
-    for chunk in bytes.utf8_chunks() {
-        out.push_str(chunk.valid());
-        if !chunk.invalid().is_empty() {
-            out.push(char::REPLACEMENT_CHARACTER);
+/// The method as [`Sent`] has it.
+pub fn method_sent(method: &Method) -> &[u8] {
+    if method == Method::GET { &[] } else { method.as_str().as_bytes() }
+}
+
+impl Text {
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Absent => &[],
+            Self::Field(value) => value.as_bytes(),
+            Self::Bytes(bytes) => bytes,
         }
     }
+}
+
+impl From<Option<&HeaderValue>> for Text {
+    fn from(value: Option<&HeaderValue>) -> Self {
+        value.map_or(Self::Absent, |value| Self::Field(value.clone()))
+    }
+}
+
+impl From<Bytes> for Text {
+    fn from(bytes: Bytes) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl<'r> Sent<'r> {
+    /// As much of each as a record keeps; one after the other, they are what [`Sent::of`] takes apart.
+    pub fn kept(&self) -> [&'r [u8]; TEXTS] {
+        [cut(self.method), cut(self.path), cut(self.query), cut(self.referer), cut(self.user_agent)]
+    }
+
+    /// The texts in `all`, one after the other; what is missing there is empty.
+    pub fn of(mut all: &'r [u8], lengths: Lengths) -> Self {
+        let [method, path, query, referer, user_agent] = lengths.0.map(|length| {
+            let (text, rest) = all.split_at(all.len().min(length.into()));
+            all = rest;
+            text
+        });
+        Self { method, path, query, referer, user_agent }
+    }
+}
+
+impl Lengths {
+    /// Those of texts as they are kept.
+    pub fn of(texts: [&[u8]; TEXTS]) -> Self {
+        const { assert!(TEXT_BYTES <= u16::MAX as usize) }
+        let mut lengths = [0; TEXTS];
+        for (length, text) in lengths.iter_mut().zip(texts) {
+            *length = text.len() as u16;
+        }
+        Self(lengths)
+    }
+
+    /// Of all texts together, in bytes.
+    pub fn sum(self) -> usize {
+        self.0.into_iter().map(usize::from).sum()
+    }
+}
+
+/// A text as it is written out: cut, and with a replacement for what is no UTF-8.
+pub fn shown(text: &[u8]) -> Cow<'_, str> {
+    let text = cut(text);
+    // Nearly always so, and told much faster than what is no UTF-8 is found.
+    std::str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text), Cow::Borrowed)
+}
+
+fn cut(text: &[u8]) -> &[u8] {
+    &text[..text.len().min(TEXT_BYTES)]
 }
 
 #[cfg(test)]
@@ -96,13 +150,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_text_is_its_own_however_long_or_broken_the_others_are() {
+    fn each_text_is_its_own_however_long_the_others_are() {
         let long = [b'x'; TEXT_BYTES + 1];
         let sent =
-            Sent { path: b"/a\xff\xc2b", query: &long, referer: b"", user_agent: b"curl/8", method: b"GET" };
-        let texts = RequestTexts::new(sent);
-        assert_eq!((texts.method(), texts.path()), ("GET", "/a\u{fffd}\u{fffd}b"));
-        assert_eq!((texts.query().len(), texts.referer(), texts.user_agent()), (TEXT_BYTES, "", "curl/8"));
-        assert_eq!(RequestTexts::default().user_agent(), "");
+            Sent { path: b"/a", query: &long, user_agent: b"curl/8", method: b"PUT", ..Sent::default() };
+        let (all, lengths) = (sent.kept().concat(), Lengths::of(sent.kept()));
+        assert_eq!(lengths.sum(), all.len());
+        let read = Sent::of(&all, lengths);
+        assert_eq!((read.method, read.path, read.query), (&b"PUT"[..], &b"/a"[..], &long[1..]));
+        assert_eq!((read.referer, read.user_agent), (&b""[..], &b"curl/8"[..]));
+        for cut in 0..all.len() {
+            Sent::of(&all[..cut], lengths);
+        }
+    }
+
+    #[test]
+    fn what_is_shown_is_cut_and_utf_8() {
+        assert_eq!(shown(b"curl/8"), "curl/8");
+        assert_eq!(shown(b"/a\xff\xc2b"), "/a\u{fffd}\u{fffd}b");
+        assert_eq!(shown(&[b'x'; TEXT_BYTES + 1]).len(), TEXT_BYTES);
+    }
+
+    #[test]
+    fn the_texts_of_a_head_are_what_was_sent() {
+        let value = HeaderValue::from_bytes(b"caf\xe9").expect("a value");
+        let texts = RequestTexts {
+            referer: Some(&value).into(),
+            path: Bytes::from("/").into(),
+            ..RequestTexts::default()
+        };
+        let sent = texts.sent();
+        assert_eq!((sent.method, sent.path, sent.referer), (&b""[..], &b"/"[..], &b"caf\xe9"[..]));
+        assert_eq!((sent.query, sent.user_agent), (&b""[..], &b""[..]));
     }
 }

@@ -15,8 +15,8 @@ use super::head::{self, Head};
 use super::transport::Transport;
 use super::{Accepted, Connection, HttpVersion, Named, Opened, refuse};
 use crate::access::record::RequestFacts;
-use crate::access::texts::Sent;
-use crate::access::{AccessRecord, Event, RequestTexts};
+use crate::access::texts::{Sent, method_sent};
+use crate::access::{AccessRecord, Event};
 use crate::config::{HealthCheck, Limits};
 use crate::gate::Refusal;
 use crate::message::fields::EndOfHead;
@@ -96,7 +96,7 @@ async fn answer_probe(accepted: Accepted, head: &Head) {
     let edge = Arc::clone(&accepted.edge);
     let connection = Arc::new(accepted.facts());
     let (client, began) = (accepted.ends.client, accepted.began);
-    let record = AccessRecord {
+    let mut record = AccessRecord {
         time: edge.clock.now(),
         event: Event::Request,
         reason: None,
@@ -109,12 +109,6 @@ async fn answer_probe(accepted: Accepted, head: &Head) {
         host: head.shown.as_deref().map(Arc::from),
         protocol: Some(head.protocol),
         request: Some(RequestFacts {
-            texts: RequestTexts::new(Sent {
-                method: head.method.as_str().as_bytes(),
-                path: head.path().as_bytes(),
-                user_agent: head.user_agent.as_deref().unwrap_or_default().as_bytes(),
-                ..Sent::default()
-            }),
             status: Some(status.as_u16()),
             duration: began.elapsed(),
             ..RequestFacts::default()
@@ -123,7 +117,13 @@ async fn answer_probe(accepted: Accepted, head: &Head) {
     };
     // Kept first: a client may take its time to close, and the program may end meanwhile.
     if let Some(slot) = slot {
-        slot.keep(&record);
+        let sent = Sent {
+            method: method_sent(&head.method),
+            path: head.path().as_bytes(),
+            user_agent: head.user_agent.as_deref().unwrap_or_default().as_bytes(),
+            ..Sent::default()
+        };
+        slot.keep(&mut record, &sent);
     }
     refuse::finish(accepted.socket, refuse::last_answer(status, "", "").as_bytes()).await;
 }

@@ -1,30 +1,35 @@
 //! What is known of an exchange while it goes on, and the record that it leaves.
 //!
-//! The record is made when the value is dropped: exactly once, however the exchange ends.
+//! The record is handed over when the value is dropped: exactly once, however the exchange ends.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use tokio::time::Instant;
 
 use super::downstream::Downstream;
 use crate::access::record::{RequestFacts, UpstreamFacts};
-use crate::access::texts::{Sent, TEXT_BYTES};
+use crate::access::texts::Text;
 use crate::access::{AccessRecord, Event, QueryRedaction, RequestId, RequestTexts};
 use crate::clock::Moment;
 use crate::config::Listener;
 use crate::gate::{Permit, Refusal, SiteId};
 use crate::listen::{Edge, Opened};
+use crate::message::RequestHead;
 use crate::metrics::{Counted, status_class};
 use crate::origin::Region;
-use crate::retention::Slot;
+use crate::retention::{Slot, UNRECORDED};
 use crate::rewrite::FooterResult;
 use crate::snapshot::Snapshot;
 
 /// The longest request id that is believed, in bytes.
 const REQUEST_ID_BYTES: usize = 128;
+
+/// As much of a host as a record keeps that cannot be one, in bytes: no host is longer (RFC 1035, 2.3.4).
+const HOST_BYTES: usize = 255;
 
 /// An exchange, as far as it has come.
 pub(super) struct RequestContext {
@@ -44,6 +49,8 @@ pub(super) struct RequestContext {
     pub(super) footer: Option<FooterResult>,
     /// Its record, as far as that is known.
     pub(super) record: AccessRecord,
+    /// What goes with that.
+    texts: RequestTexts,
 }
 
 impl RequestContext {
@@ -69,17 +76,9 @@ impl RequestContext {
                 context.record.request_id = Some(id);
             }
         }
-        let target = super::request::target(head);
-        let (path, query) =
-            target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query)));
-        let sent = |name| head.headers.get(name).map_or(&[][..], HeaderValue::as_bytes);
-        context.facts().texts = RequestTexts::new(Sent {
-            method: head.method.as_str().as_bytes(),
-            path: path.as_bytes(),
-            query: snapshot.redaction.redact(query.unwrap_or_default()).as_bytes(),
-            referer: &referer(sent(header::REFERER), &snapshot.redaction),
-            user_agent: sent(header::USER_AGENT),
-        });
+        if !UNRECORDED {
+            context.texts = texts(head, &snapshot.redaction);
+        }
         context
     }
 
@@ -117,6 +116,7 @@ impl RequestContext {
                 request: Some(RequestFacts::default()),
                 upstream: None,
             },
+            texts: RequestTexts::default(),
         }
     }
 
@@ -188,7 +188,7 @@ impl Drop for RequestContext {
             metrics.refused(&record.connection.listener, reason);
         }
         if let Some(slot) = self.slot.take() {
-            slot.keep(record);
+            slot.keep(&mut self.record, &self.texts.sent());
         }
     }
 }
@@ -221,18 +221,41 @@ fn believable_id(headers: &HeaderMap) -> Option<RequestId> {
     fits.then(|| RequestId::Given(Arc::from(id)))
 }
 
-/// The page that a request comes from: its query is as private as a request's own.
-fn referer<'u>(url: &'u [u8], redaction: &QueryRedaction) -> Cow<'u, [u8]> {
-    let Some(at) = memchr::memchr(b'?', url) else { return Cow::Borrowed(url) };
-    let (page, query) = url.split_at(at + 1);
-    let query = String::from_utf8_lossy(query);
-    Cow::Owned([page, redaction.redact(&query).as_bytes()].concat())
+fn texts(head: &RequestHead, redaction: &QueryRedaction) -> RequestTexts {
+    let (path, query) = path_and_query(&head.target, redaction);
+    RequestTexts {
+        method: head.method.clone(),
+        path,
+        query,
+        referer: referer(head.headers.get(header::REFERER), redaction),
+        user_agent: head.headers.get(header::USER_AGENT).into(),
+    }
 }
 
-/// A text that a client chose, as a record keeps it.
-pub(super) fn text(bytes: impl AsRef<[u8]>) -> Arc<str> {
+fn path_and_query(target: &Bytes, redaction: &QueryRedaction) -> (Text, Text) {
+    let Some(at) = memchr::memchr(b'?', target) else { return (target.clone().into(), Text::Absent) };
+    let query = match redaction.redact(&String::from_utf8_lossy(&target[at + 1..])) {
+        Cow::Borrowed(_) => target.slice(at + 1..),
+        Cow::Owned(redacted) => redacted.into(),
+    };
+    (target.slice(..at).into(), query.into())
+}
+
+/// The page that a request comes from: its query is as private as a request's own.
+fn referer(url: Option<&HeaderValue>, redaction: &QueryRedaction) -> Text {
+    let bytes = url.map_or(&[][..], HeaderValue::as_bytes);
+    let Some(at) = memchr::memchr(b'?', bytes) else { return url.into() };
+    let (page, query) = bytes.split_at(at + 1);
+    match redaction.redact(&String::from_utf8_lossy(query)) {
+        Cow::Borrowed(_) => url.into(),
+        Cow::Owned(redacted) => Bytes::from([page, redacted.as_bytes()].concat()).into(),
+    }
+}
+
+/// A host that is none, as a record keeps it.
+pub(super) fn host_shown(bytes: impl AsRef<[u8]>) -> Arc<str> {
     let bytes = bytes.as_ref();
-    Arc::from(String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_BYTES)]))
+    Arc::from(String::from_utf8_lossy(&bytes[..bytes.len().min(HOST_BYTES)]))
 }
 
 #[cfg(test)]
@@ -240,6 +263,29 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn a_host_that_is_none_is_cut_and_made_utf_8() {
+        assert_eq!(&*host_shown("exa mple"), "exa mple");
+        assert_eq!(&*host_shown(b"caf\xe9"), "caf\u{fffd}");
+        assert_eq!(host_shown([b'x'; 9_000]).len(), HOST_BYTES);
+    }
+
+    #[test]
+    fn values_are_redacted_in_queries_of_targets_and_of_pages() {
+        let redaction = QueryRedaction::new(["token"]);
+        let of = |target: &'static str, from: Option<&'static str>| {
+            let (path, query) = path_and_query(&Bytes::from_static(target.as_bytes()), &redaction);
+            let referer = referer(from.map(HeaderValue::from_static).as_ref(), &redaction);
+            let texts = RequestTexts { path, query, referer, ..RequestTexts::default() };
+            let sent = texts.sent();
+            [sent.path, sent.query, sent.referer].map(|text| String::from_utf8_lossy(text).into_owned())
+        };
+        assert_eq!(of("/a?token=1&b=2", Some("/b?token=3")), ["/a", "token=***&b=2", "/b?token=***"]);
+        assert_eq!(of("/a?b=2", Some("/b?c=3")), ["/a", "b=2", "/b?c=3"]);
+        assert_eq!(of("/a?", Some("/b?")), ["/a", "", "/b?"]);
+        assert_eq!(of("/a", None), ["/a", "", ""]);
+    }
 
     #[test]
     fn the_client_is_the_last_address_that_is_no_trusted_proxy() {

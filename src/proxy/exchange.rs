@@ -74,7 +74,7 @@ fn judge(
     let host = request::host(down.head(), &opened.host);
     context.record.host = match &host {
         Ok(host) => Some(host.shared()),
-        Err(_) => request::authority(down.head()).map(context::text),
+        Err(_) => request::authority(down.head()).map(context::host_shown),
     };
     let host = host.map_err(|_| Refusal::HostNotPermitted)?;
     let permit = snapshot

@@ -3,7 +3,6 @@
 //! Framing is made anew, and nothing that concerns one hop alone is passed on (RFC 9110, 7.6.1); what
 //! a client says about itself in forwarded headers is replaced unless a trusted proxy said it.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::header::{self, HeaderName};
@@ -49,11 +48,6 @@ pub(super) fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
         .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
         .filter(|name| *name != "close" && *name != "keep-alive" && *name != "upgrade")
         .collect()
-}
-
-/// The path and the query; bytes that are no UTF-8 are shown as far as they can be.
-pub(super) fn target(head: &RequestHead) -> Cow<'_, str> {
-    String::from_utf8_lossy(&head.target)
 }
 
 /// The authority as it was sent: of the target, or of the `host` field. The two do not differ.

@@ -130,7 +130,7 @@ mod tests {
             let time = today() - DAY * record;
             let path = folder.path().join(SegmentName::new(time, number).to_string());
             let mut rows = Rows::new("n".into());
-            push(&mut rows, &AccessRecord { time, ..request("/") });
+            push(&mut rows, &AccessRecord { time, ..request() }, "/");
             let (previous, sealed) = (Hash([0; 32]), time.as_millisecond());
             let place = Place { number, first_seq: number + 1, previous, signed: 0, sealed };
             let mut bytes = Vec::new();

@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use crate::access::AccessRecord;
+use crate::access::texts::Sent;
 use crate::config::{AccessLog, WhenFull};
 use crate::retention::lanes::Lanes;
 use crate::retention::refusals::Refusals;
@@ -24,7 +25,7 @@ pub const SLOTS: usize = 65_536;
 const QUEUE_BYTES: usize = 256 * 1024 * 1024;
 
 /// Whether this program is one that drops every record, to measure what they cost.
-pub(super) const UNRECORDED: bool = cfg!(feature = "unrecorded");
+pub const UNRECORDED: bool = cfg!(feature = "unrecorded");
 
 /// In milliseconds.
 const HOUR: i64 = 60 * 60 * 1000;
@@ -339,8 +340,8 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Hands the record over; it is in the store within 100 ms.
-    pub fn keep(mut self, record: &AccessRecord) {
+    /// Takes the record, with the texts of its request; it is in the store within 100 ms.
+    pub fn keep(mut self, record: &mut AccessRecord, sent: &Sent<'_>) {
         if UNRECORDED {
             return;
         }
@@ -351,7 +352,7 @@ impl Slot {
         }
         // The writer frees it.
         self.claimed = false;
-        if self.shared.lanes.put(record) {
+        if self.shared.lanes.put(record, sent) {
             self.shared.wake();
         }
     }

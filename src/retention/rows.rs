@@ -11,8 +11,9 @@ use std::sync::atomic::Ordering;
 use jiff::Timestamp;
 
 use crate::access::fields::{ClockState, Detail, Fields};
-use crate::access::packed::{Sections, pack_connection, unpack};
-use crate::access::record::ConnectionFacts;
+use crate::access::packed::{Clients, Packed, Sections, SettingOf, pack_connection, unpack};
+use crate::access::record::{AccessRecord, ConnectionFacts};
+use crate::access::texts::Sent;
 use crate::access::wire::{Wire, write_bytes, write_number, write_signed};
 use crate::access::{Expired, Gap};
 
@@ -38,6 +39,8 @@ pub(super) struct Rows {
     /// The time of the last one.
     time: i64,
     connections: Vec<Written>,
+    /// The record that is added.
+    packed: Packed,
 }
 
 /// A connection that the block knows, and what its last row said.
@@ -45,7 +48,19 @@ pub(super) struct Rows {
 struct Written {
     facts: Arc<ConnectionFacts>,
     setting: Range<usize>,
+    /// What that was packed of, where that is known.
+    of: Option<SettingOf>,
     referer: Range<usize>,
+}
+
+impl Written {
+    /// Describes a connection that has no row yet.
+    fn describe(connection: &Arc<ConnectionFacts>, out: &mut Vec<u8>) -> Self {
+        let mut description = Vec::with_capacity(128);
+        pack_connection(connection, &mut description);
+        write_bytes(&description, out);
+        Self { facts: Arc::clone(connection), setting: 0..0, of: None, referer: 0..0 }
+    }
 }
 
 impl Rows {
@@ -59,6 +74,7 @@ impl Rows {
             span: (0, 0),
             time: 0,
             connections: Vec::new(),
+            packed: Packed::default(),
         }
     }
 
@@ -95,23 +111,41 @@ impl Rows {
         self.connections.clear();
     }
 
-    /// Adds a record of `connection`.
-    pub(super) fn push(&mut self, connection: &Arc<ConnectionFacts>, time: i64, sections: Sections<'_>) {
-        let since = self.begin_row(time);
+    /// Adds a record, with the texts of its request.
+    pub(super) fn push(&mut self, record: &AccessRecord, sent: &Sent<'_>, clients: Clients) {
+        let connection = &record.connection;
+        let since = self.begin_row(record.time.as_millisecond());
         let place = connection.place.0.load(Ordering::Relaxed) as usize;
-        let known = self.connections.get(place).filter(|known| Arc::ptr_eq(&known.facts, connection));
-        let (setting, referer) = match known {
+        let known = self.connections.get_mut(place).filter(|known| Arc::ptr_eq(&known.facts, connection));
+        let is_same =
+            known.as_ref().and_then(|known| known.of.as_ref()).is_some_and(|of| of.is_of(record, sent));
+        if is_same {
+            self.packed.pack_but_setting(record, sent, clients);
+        } else {
+            self.packed.pack(record, sent, clients);
+        }
+        let sections = self.packed.sections();
+        let (setting, referer) = match &known {
             Some(known) => (
-                self.bytes[known.setting.clone()] != *sections.setting,
+                !is_same && self.bytes[known.setting.clone()] != *sections.setting,
                 self.bytes[known.referer.clone()] != *sections.referer,
             ),
             None => (true, !sections.referer.is_empty()),
         };
-        let place = if known.is_some() { place } else { self.connections.len() };
+        let place = if let Some(known) = known {
+            if !is_same {
+                // From its second record on: of most connections there is no more than one.
+                known.of = Some(SettingOf::new(record, sent));
+            }
+            place
+        } else {
+            self.connections.len()
+        };
         let bits = if setting { SETTING } else { 0 } | if referer { REFERER } else { 0 };
         write_number((place as u64 + 1) << CONNECTION_SHIFT | bits, &mut self.bytes);
         if place == self.connections.len() {
-            self.describe(connection, place);
+            connection.place.0.store(place as u32, Ordering::Relaxed);
+            self.connections.push(Written::describe(connection, &mut self.bytes));
         }
         write_signed(since, &mut self.bytes);
         write_bytes(sections.own, &mut self.bytes);
@@ -121,15 +155,6 @@ impl Rows {
         if referer {
             self.connections[place].referer = append(sections.referer, &mut self.bytes);
         }
-    }
-
-    fn describe(&mut self, connection: &Arc<ConnectionFacts>, place: usize) {
-        connection.place.0.store(place as u32, Ordering::Relaxed);
-        let mut description = Vec::with_capacity(128);
-        pack_connection(connection, &mut description);
-        write_bytes(&description, &mut self.bytes);
-        let facts = Arc::clone(connection);
-        self.connections.push(Written { facts, setting: 0..0, referer: 0..0 });
     }
 
     /// Adds that records are missing.

@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use crate::access::Gap;
 use crate::access::fields::ClockState;
-use crate::access::packed::Packed;
 use crate::clock::Clock;
 use crate::config::AccessLog;
 use crate::retention::appender::{Appender, Now};
@@ -66,8 +65,6 @@ struct Load {
 pub(super) struct Spool {
     shared: Arc<Shared>,
     lanes: Vec<LaneEnd>,
-    /// For refused connections.
-    packed_refusal: Packed,
     setting: Setting,
     appender: Appender,
     gaps: Gaps,
@@ -101,7 +98,6 @@ impl Spool {
         let mut spool = Self {
             shared,
             lanes: Vec::new(),
-            packed_refusal: Packed::default(),
             setting,
             begun: appender.blocks(),
             appender,
@@ -278,7 +274,7 @@ impl Spool {
         self.shared.lanes.take_new(&mut self.lanes);
         let mut dropped = 0;
         for lane in &mut self.lanes {
-            let (missing, _) = lane.drain(u64::MAX, |_| {
+            let (missing, _) = lane.drain(u64::MAX, |_, _| {
                 dropped += 1;
                 Enough::No
             });

@@ -10,8 +10,7 @@ use super::rows::Rows;
 use super::segment::SegmentName;
 use super::*;
 use crate::access::AccessRecord;
-use crate::access::RequestTexts;
-use crate::access::packed::{Clients, Packed};
+use crate::access::packed::Clients;
 use crate::access::record::{BlockPlace, ConnectionFacts, Event, RequestFacts};
 use crate::access::request_id::RequestIds;
 use crate::access::texts::Sent;
@@ -52,20 +51,22 @@ pub(super) fn refusal(client: &str, reason: &'static str) -> AccessRecord {
     AccessRecord { reason: Some(reason), ..record(Event::Refused, client) }
 }
 
-pub(super) fn request(path: &str) -> AccessRecord {
-    let texts = RequestTexts::new(Sent { method: b"GET", path: path.as_bytes(), ..Sent::default() });
+pub(super) fn request() -> AccessRecord {
     AccessRecord {
         host: Some("www.example.cn".into()),
-        request: Some(RequestFacts { texts, status: Some(200), ..RequestFacts::default() }),
+        request: Some(RequestFacts { status: Some(200), ..RequestFacts::default() }),
         ..record(Event::Request, "198.51.100.7")
     }
 }
 
-/// Adds `record` to `rows`.
-pub(super) fn push(rows: &mut Rows, record: &AccessRecord) {
-    let mut packed = Packed::default();
-    packed.pack(record, Clients::One);
-    rows.push(&record.connection, record.time.as_millisecond(), packed.sections());
+/// What a client sent that wants `path`.
+pub(super) fn sent(path: &str) -> Sent<'_> {
+    Sent { path: path.as_bytes(), ..Sent::default() }
+}
+
+/// Adds a request for `path` to `rows`.
+pub(super) fn push(rows: &mut Rows, record: &AccessRecord, path: &str) {
+    rows.push(record, &sent(path), Clients::One);
 }
 
 struct Folder(tempfile::TempDir);
@@ -114,7 +115,7 @@ impl Folder {
 }
 
 fn keep(store: &Store, path: &str) {
-    store.recorder().reserve().expect("a slot").keep(&request(path));
+    store.recorder().reserve().expect("a slot").keep(&mut request(), &sent(path));
 }
 
 /// Waits until `holds`, 10 s at most; for how long it took.
@@ -208,7 +209,7 @@ fn four_workers_lose_nothing_and_numbers_have_no_gap() {
                         }
                         std::thread::yield_now();
                     };
-                    slot.keep(&request(&format!("/{worker}/{number}")));
+                    slot.keep(&mut request(), &sent(&format!("/{worker}/{number}")));
                 }
             });
         }
@@ -283,7 +284,7 @@ pub(crate) fn written(directory: &Path, segments: &[Written<'_>]) {
                 Some(name) => kept.server_name = Some(name.into()),
                 None => kept.host = Some(name.into()),
             }
-            push(&mut block, &kept);
+            push(&mut block, &kept, "/");
         }
         let place = Place {
             number: position.tree.size(),
@@ -381,6 +382,6 @@ fn what_is_left_after_a_deletion_is_proved_and_a_deletion_by_others_is_found() {
 }
 
 fn keep_at(store: &Store, time: jiff::Timestamp) {
-    let record = AccessRecord { time, ..request("/") };
-    store.recorder().reserve().expect("a slot").keep(&record);
+    let mut record = AccessRecord { time, ..request() };
+    store.recorder().reserve().expect("a slot").keep(&mut record, &sent("/"));
 }

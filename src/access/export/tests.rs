@@ -8,7 +8,7 @@ use crate::access::packed::{Clients, Packed, pack_connection, unpack};
 use crate::access::record::{BlockPlace, ConnectionFacts, RequestFacts, UpstreamFacts};
 use crate::access::request_id::RequestIds;
 use crate::access::texts::Sent;
-use crate::access::{AccessRecord, Event, RequestId, RequestTexts};
+use crate::access::{AccessRecord, Event, RequestId};
 
 fn request() -> AccessRecord {
     AccessRecord {
@@ -33,13 +33,6 @@ fn request() -> AccessRecord {
         host: Some("www.example.cn".into()),
         protocol: Some("h2"),
         request: Some(RequestFacts {
-            texts: RequestTexts::new(Sent {
-                method: b"GET",
-                path: b"/a",
-                query: b"x=1&token=***",
-                referer: b"",
-                user_agent: b"curl/8",
-            }),
             status: Some(200),
             bytes_in: 0,
             bytes_out: 5120,
@@ -63,7 +56,8 @@ fn request() -> AccessRecord {
 /// What is exported of a record that was packed.
 fn line(record: &AccessRecord, clients: Clients) -> String {
     let (mut packed, mut connection, mut out) = (Packed::default(), Vec::new(), Vec::new());
-    packed.pack(record, clients);
+    let sent = Sent { path: b"/a", query: b"x=1&token=***", user_agent: b"curl/8", ..Sent::default() };
+    packed.pack(record, &sent, clients);
     pack_connection(&record.connection, &mut connection);
     let exchange = unpack(&connection, packed.sections()).expect("a record");
     let fields = Fields {

@@ -1,12 +1,11 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::access::RequestTexts;
 use crate::access::record::{BlockPlace, UpstreamFacts};
 use crate::access::request_id::RequestIds;
-use crate::access::texts::Sent;
 
 fn connection() -> ConnectionFacts {
     ConnectionFacts {
@@ -28,20 +27,8 @@ fn records() -> impl Strategy<Value = AccessRecord> {
         Just(Some(RequestId::Given("given".into()))),
         any::<u32>().prop_map(|number| Some(RequestId::Own { number, text: [b'0'; 32] })),
     ];
-    let texts = (".{0,9}", ".{0,9}", ".{0,9}", ".{0,9}", ".{0,9}").prop_map(
-        |(method, path, query, referer, agent)| {
-            RequestTexts::new(Sent {
-                method: method.as_bytes(),
-                path: path.as_bytes(),
-                query: query.as_bytes(),
-                referer: referer.as_bytes(),
-                user_agent: agent.as_bytes(),
-            })
-        },
-    );
-    let request = (texts, any::<Option<u16>>(), any::<(u64, u64, u32)>(), any::<(bool, bool)>()).prop_map(
-        |(texts, status, (bytes_in, bytes_out, micros), (site, footer))| RequestFacts {
-            texts,
+    let request = (any::<Option<u16>>(), any::<(u64, u64, u32)>(), any::<(bool, bool)>()).prop_map(
+        |(status, (bytes_in, bytes_out, micros), (site, footer))| RequestFacts {
             status,
             bytes_in,
             bytes_out,
@@ -83,11 +70,26 @@ fn records() -> impl Strategy<Value = AccessRecord> {
     )
 }
 
+/// What a client sent with a request.
+type Texts = (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>);
+
+fn texts() -> impl Strategy<Value = Texts> {
+    let text =
+        || prop_oneof![".{0,9}".prop_map(String::into_bytes), prop::collection::vec(any::<u8>(), 0..9)];
+    let method = prop_oneof![Just(""), Just("PROPFIND")].prop_map(|method| method.as_bytes().to_vec());
+    (method, text(), text(), text(), text())
+}
+
+fn sent((method, path, query, referer, user_agent): &Texts) -> Sent<'_> {
+    Sent { method, path, query, referer, user_agent }
+}
+
 proptest! {
     #[test]
-    fn what_is_packed_is_what_is_unpacked(record in records()) {
+    fn what_is_packed_is_what_is_unpacked(record in records(), texts in texts()) {
+        let sent = sent(&texts);
         let (mut packed, mut connection) = (Packed::default(), Vec::new());
-        packed.pack(&record, Clients::One);
+        packed.pack(&record, &sent, Clients::One);
         pack_connection(&record.connection, &mut connection);
         let read = unpack(&connection, packed.sections()).expect("a record");
         let client = read.client.expect("one");
@@ -104,9 +106,10 @@ proptest! {
         }
         prop_assert_eq!(read.request.is_some(), record.request.is_some());
         if let (Some(read), Some(request)) = (&read.request, &record.request) {
-            let texts = &request.texts;
-            prop_assert_eq!((read.method, read.path, read.query), (texts.method(), texts.path(), texts.query()));
-            prop_assert_eq!((read.referer, read.user_agent), (texts.referer(), texts.user_agent()));
+            let method = if sent.method.is_empty() { b"GET" } else { sent.method };
+            let Sent { path, query, referer, user_agent, .. } = sent;
+            let read_texts = [read.method, read.path, read.query, read.referer, read.user_agent];
+            prop_assert_eq!(read_texts.map(Cow::Borrowed), [method, path, query, referer, user_agent].map(shown));
             prop_assert_eq!((read.status, read.bytes_in, read.bytes_out), (request.status, request.bytes_in, request.bytes_out));
             prop_assert_eq!(u128::from(read.duration_us), request.duration.as_micros());
             prop_assert_eq!((read.site, read.footer), (request.site.as_deref().unwrap_or(""), request.footer.unwrap_or("")));
@@ -121,10 +124,11 @@ proptest! {
 
     #[test]
     fn a_part_of_a_record_is_none_and_arbitrary_bytes_never_panic(
-        record in records(), part in 0.0..1.0_f64, noise in prop::collection::vec(any::<u8>(), 0..60),
+        record in records(), texts in texts(), part in 0.0..1.0_f64, noise in prop::collection::vec(any::<u8>(), 0..60),
     ) {
+        let sent = sent(&texts);
         let (mut packed, mut connection) = (Packed::default(), Vec::new());
-        packed.pack(&record, Clients::One);
+        packed.pack(&record, &sent, Clients::One);
         pack_connection(&record.connection, &mut connection);
         let sections = packed.sections();
         let cut = |bytes: &[u8]| (bytes.len() as f64 * part) as usize;

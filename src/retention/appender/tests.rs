@@ -1,7 +1,7 @@
 use super::*;
+use crate::access::packed::Clients;
 use crate::access::texts::Sent;
-use crate::access::{AccessRecord, RequestTexts};
-use crate::retention::tests::{push, request};
+use crate::retention::tests::{request, sent};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -20,8 +20,8 @@ fn later(now: Now, by: Duration) -> Now {
 }
 
 /// Writes a block of one record; its length.
-fn write(appender: &mut Appender, record: &AccessRecord, now: Now) -> u64 {
-    push(&mut appender.rows, record);
+fn write(appender: &mut Appender, sent: &Sent<'_>, now: Now) -> u64 {
+    appender.rows.push(&request(), sent, Clients::One);
     appender.seal(now).expect("sealed");
     appender.write(now).expect("written")
 }
@@ -30,13 +30,13 @@ fn write(appender: &mut Appender, record: &AccessRecord, now: Now) -> u64 {
 fn a_segment_ends_after_an_hour_signed() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut appender, now) = (appender(folder.path()), now());
-    write(&mut appender, &request("/"), now);
+    write(&mut appender, &sent("/"), now);
     assert!(!appender.roll_due(later(now, SEGMENT_AGE - SECOND)));
     assert!(appender.roll_due(later(now, SEGMENT_AGE)));
     appender.roll(now).expect("rolled");
     let checkpoint = fs_err::read_to_string(folder.path().join("checkpoint")).expect("a checkpoint");
     assert!(checkpoint.starts_with("icpgate/edge-1\n1\n"), "{checkpoint}");
-    write(&mut appender, &request("/"), now);
+    write(&mut appender, &sent("/"), now);
     assert_eq!(segment::list(folder.path()).expect("listed").len(), 2);
 }
 
@@ -46,15 +46,13 @@ fn a_segment_ends_at_64_mib() {
     let (mut appender, now) = (appender(folder.path()), now());
     let mut random = fastrand::Rng::with_seed(1);
     let noise: Vec<u8> = (0..8 * 1024).map(|_| random.alphanumeric() as u8).collect();
-    let mut long = request("/");
-    let all = Sent {
+    let long = Sent {
         path: &noise,
         query: &noise[1..],
         referer: &noise[2..],
         user_agent: &noise[3..],
         method: b"GET",
     };
-    long.request.as_mut().expect("a request").texts = RequestTexts::new(all);
     let mut written = 0;
     while !appender.roll_due(now) {
         assert!(written < 64 << 20, "{written}");
@@ -73,7 +71,7 @@ fn blocks_are_signed_after_half_a_minute_and_soon_after_even_where_a_sync_must_b
     let (mut appender, now) = (appender(folder.path()), now());
     let due = |appender: &Appender, seconds| appender.sign_due(now.monotonic + seconds * SECOND);
     assert!(!due(&appender, 3_600), "there is nothing to sign");
-    write(&mut appender, &request("/"), now);
+    write(&mut appender, &sent("/"), now);
     assert!(!due(&appender, 44) && due(&appender, 45), "it is not synced");
     appender.sync().expect("synced");
     assert!(!due(&appender, 29) && due(&appender, 30));

@@ -1,11 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::access::GapReason;
 use crate::access::export::write_line;
-use crate::access::record::RequestFacts;
-use crate::access::texts::Sent;
-use crate::access::{AccessRecord, GapReason, RequestTexts};
-use crate::retention::tests::{push, request};
+use crate::access::record::{RequestFacts, UpstreamFacts};
+use crate::retention::tests::{push, request, sent};
 
 fn lines(rows: &[u8], first_seq: u64) -> Vec<String> {
     let mut reader = RowReader::new(first_seq);
@@ -18,33 +17,28 @@ fn lines(rows: &[u8], first_seq: u64) -> Vec<String> {
     lines
 }
 
-/// A request on a connection, from a page.
-fn asked(connection: &AccessRecord, path: &str, referer: &str) -> AccessRecord {
-    let sent = Sent { path: path.as_bytes(), referer: referer.as_bytes(), ..Sent::default() };
-    AccessRecord {
-        connection: Arc::clone(&connection.connection),
-        request: Some(RequestFacts { texts: RequestTexts::new(sent), ..RequestFacts::default() }),
-        ..request("/")
-    }
+/// What a client sent that came from a page.
+fn from<'s>(path: &'s str, referer: &'s str) -> Sent<'s> {
+    Sent { referer: referer.as_bytes(), ..sent(path) }
 }
 
 #[test]
 fn records_of_connections_that_take_turns_read_as_if_each_stood_alone() {
-    let (one, two) = (request("/"), request("/"));
+    let (one, two) = (request(), request());
     let records = [
-        asked(&one, "/a", ""),
-        asked(&two, "/b", "/from"),
-        asked(&one, "/c", "/from"),
-        AccessRecord { host: Some("other.example.cn".into()), ..asked(&two, "/d", "/from") },
-        asked(&one, "/e", "/from"),
-        asked(&two, "/f", ""),
+        (&one, from("/a", "")),
+        (&two, from("/b", "/from")),
+        (&one, from("/c", "/from")),
+        (&AccessRecord { host: Some("other.example.cn".into()), ..two.clone() }, from("/d", "/from")),
+        (&one, from("/e", "/from")),
+        (&two, from("/f", "")),
     ];
     let mut together = Rows::new("n".into());
     let mut alone = Vec::new();
-    for (seq, record) in (1..).zip(&records) {
-        push(&mut together, record);
+    for (seq, (record, sent)) in (1..).zip(&records) {
+        together.push(record, sent, Clients::One);
         let mut rows = Rows::new("n".into());
-        push(&mut rows, record);
+        rows.push(record, sent, Clients::One);
         alone.extend(lines(rows.bytes(), seq));
     }
     assert_eq!(lines(together.bytes(), 1), alone);
@@ -53,20 +47,20 @@ fn records_of_connections_that_take_turns_read_as_if_each_stood_alone() {
 
 #[test]
 fn a_block_knows_nothing_of_the_one_before() {
-    let record = request("/");
+    let record = request();
     let mut rows = Rows::new("n".into());
-    push(&mut rows, &record);
+    push(&mut rows, &record, "/");
     let first = rows.bytes().to_vec();
-    push(&mut rows, &record);
+    push(&mut rows, &record, "/");
     assert!(rows.bytes().len() < first.len() + 20, "a row after another of the same connection is short");
     rows.clear();
     assert_eq!(rows.span(), None);
-    push(&mut rows, &record);
+    push(&mut rows, &record, "/");
     assert_eq!(rows.bytes(), first);
     // A place that another block gave is only a guess.
     let mut other = Rows::new("n".into());
-    push(&mut other, &request("/other"));
-    push(&mut other, &record);
+    push(&mut other, &request(), "/other");
+    push(&mut other, &record, "/");
     assert_eq!(lines(other.bytes(), 1).len(), 2);
 }
 
@@ -77,7 +71,7 @@ fn what_is_missing_or_deleted_stands_among_the_records() {
     rows.set_clock(ClockState { synchronized: true, offset_us: 1_500 });
     let gap = |count| Gap { time, since: Timestamp::UNIX_EPOCH, reason: GapReason::TornTail, count };
     rows.push_gap(&gap(None));
-    push(&mut rows, &request("/"));
+    push(&mut rows, &request(), "/");
     rows.push_gap(&gap(Some(0)));
     rows.push_expired(&Expired { time, before_seq: 9 });
     let lines = lines(rows.bytes(), 10);
@@ -91,15 +85,68 @@ fn what_is_missing_or_deleted_stands_among_the_records() {
     assert!(lines.iter().all(|line| line.trim_end().ends_with(clock)), "{lines:?}");
 }
 
+/// A record that has one of a few values for each part of a setting, which are shared with others or only alike.
+fn varied(connection: &Arc<ConnectionFacts>, shared: &[Arc<str>; 2], choice: [u8; 12]) -> AccessRecord {
+    let name = |place: usize| match choice[place] {
+        0 => None,
+        1 => Some(Arc::clone(&shared[0])),
+        2 => Some(Arc::from(&*shared[0])),
+        _ => Some(Arc::clone(&shared[1])),
+    };
+    let upstream = || UpstreamFacts {
+        origin: name(4).unwrap_or_else(|| Arc::clone(&shared[1])),
+        region: if choice[6] < 2 { "mainland" } else { "offshore" },
+        link: name(5).unwrap_or_else(|| Arc::clone(&shared[1])),
+        address: ([10, 0, 1, choice[7]], 8080).into(),
+        local: (choice[8] < 3).then(|| ([10, 0, 0, choice[8]], 50_000).into()),
+        status: Some(200),
+        first_byte: None,
+    };
+    let facts = RequestFacts { site: name(2), icp_number: name(3), ..RequestFacts::default() };
+    AccessRecord {
+        connection: Arc::clone(connection),
+        server_name: name(0),
+        host: name(1),
+        generation: choice[9].into(),
+        client: ([192, 0, 2, choice[10]], 0).into(),
+        protocol: (choice[11] < 2).then_some("h2"),
+        request: (choice[11] != 2).then_some(facts),
+        upstream: (choice[6] != 3).then(upstream),
+        ..request()
+    }
+}
+
 proptest! {
+    #[test]
+    fn whatever_part_of_a_setting_changes_records_read_as_if_each_stood_alone(
+        choices in prop::collection::vec(
+            // Most parts are the first value mostly, so that settings do repeat.
+            (any::<bool>(), prop::array::uniform12(prop_oneof![20 => Just(1_u8), 1 => 0..4_u8]), 0..2_usize),
+            1..24,
+        ),
+    ) {
+        let connections = [request().connection, request().connection];
+        let shared = ["www.example.cn".into(), "shop".into()];
+        let (mut together, mut alone) = (Rows::new("n".into()), Vec::new());
+        for (seq, (connection, choice, agent)) in (1..).zip(choices) {
+            let record = varied(&connections[usize::from(connection)], &shared, choice);
+            let sent = Sent { user_agent: ["curl/8", "wrk"][agent].as_bytes(), ..sent("/") };
+            together.push(&record, &sent, Clients::One);
+            let mut rows = Rows::new("n".into());
+            rows.push(&record, &sent, Clients::One);
+            alone.extend(lines(rows.bytes(), seq));
+        }
+        prop_assert_eq!(lines(together.bytes(), 1), alone);
+    }
+
     #[test]
     fn whatever_stands_where_rows_should_be_nothing_panics(
         noise in prop::collection::vec(any::<u8>(), 0..300), at in any::<prop::sample::Index>(), byte in any::<u8>(),
     ) {
         let mut rows = Rows::new("n".into());
-        let record = request("/");
+        let record = request();
         for path in ["/a", "/b"] {
-            push(&mut rows, &asked(&record, path, path));
+            rows.push(&record, &from(path, path), Clients::One);
         }
         let mut changed = rows.bytes().to_vec();
         let at = at.index(changed.len());

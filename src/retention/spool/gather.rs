@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::{BLOCK_BYTES, SECOND, Spool};
 use crate::access::packed::Clients;
+use crate::access::texts::Sent;
 use crate::access::{AccessRecord, Gap};
 use crate::retention::appender::Now;
 use crate::retention::lanes::{Enough, LaneEnd};
@@ -33,11 +34,11 @@ impl Spool {
         let now = self.shared.lanes.turn();
         self.shared.lanes.take_new(&mut self.lanes);
         while let Some((place, others)) = first_lane(&self.lanes) {
-            let (missing, enough) = self.lanes[place].drain(others.min(now), |arrived| {
+            let (missing, enough) = self.lanes[place].drain(others.min(now), |record, sent| {
                 loose.slots += 1;
                 loose.records += 1;
                 loose.exchanges += 1;
-                rows.push(&arrived.connection, arrived.time, arrived.sections);
+                rows.push(record, sent, Clients::One);
                 if rows.bytes().len() >= BLOCK_BYTES { Enough::Yes } else { Enough::No }
             });
             stats.lost.fetch_add(missing, Ordering::Relaxed);
@@ -71,9 +72,7 @@ impl Spool {
 
     /// Adds the record of a refused connection.
     fn encode(&mut self, record: &AccessRecord, clients: Clients) {
-        self.packed_refusal.pack(record, clients);
-        let (time, sections) = (record.time.as_millisecond(), self.packed_refusal.sections());
-        self.appender.rows.push(&record.connection, time, sections);
+        self.appender.rows.push(record, &Sent::default(), clients);
         self.loose.records += 1;
         self.loose.exchanges += record.count.unwrap_or(1);
     }

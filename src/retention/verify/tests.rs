@@ -32,7 +32,7 @@ fn write_store(directory: &Path, word: &str) -> Vec<Vec<u8>> {
             let now = Now { monotonic: Instant::now(), wall: time(at) };
             for record in 0..RECORDS {
                 let path = format!("/{word}/{record}");
-                push(&mut appender.rows, &AccessRecord { time: now.wall, ..request(&path) });
+                push(&mut appender.rows, &AccessRecord { time: now.wall, ..request() }, &path);
             }
             appender.seal(now).expect("sealed");
             if (segment, block) == (SEGMENTS - 1, BLOCKS - 1) {
@@ -399,7 +399,7 @@ fn a_tail_may_be_unsigned_for_a_minute() {
     let mut appender =
         Appender::new(file, notary, "edge-1".into(), Position::default()).expect("an appender");
     let now = Now { monotonic: Instant::now(), wall: time(0) };
-    push(&mut appender.rows, &request("/"));
+    push(&mut appender.rows, &request(), "/");
     appender.seal(now).expect("sealed");
     appender.write(now).expect("written");
     appender.sync().expect("synced");
