@@ -3,8 +3,8 @@
 //! Putting a record on a lane waits for nobody and allocates nothing: it is moved into one ring as it is,
 //! and the texts of its request are copied into another. Packing it is the writer's: who packs one record
 //! after the other needs a third of the time of who has served a request in between. A record takes its
-//! number before it is put, so that one that did not get through leaves a hole that the writer sees. A lane
-//! is small, so that its memory stays in a core's cache. The writer is woken when one fills up.
+//! number before it is put, so that one that did not get through leaves a hole that the writer sees. The
+//! writer is woken when a lane fills up.
 //! Where one is full, since the writer is late or the disk stalls, its thread leaves it for another, so
 //! that whoever has a slot has room; how much is full bounds who gets a slot.
 
