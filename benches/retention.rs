@@ -10,12 +10,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group};
-use icpgate::access::record::{BlockPlace, ConnectionFacts, RequestFacts, UpstreamFacts};
+use http::Version;
+use icpgate::access::record::{BlockPlace, ConnectionFacts, Reached, RequestFacts, UpstreamFacts};
 use icpgate::access::request_id::RequestIds;
 use icpgate::access::texts::Sent;
 use icpgate::access::{AccessRecord, Event};
 use icpgate::clock::Clock;
 use icpgate::config::{AccessLog, WhenFull};
+use icpgate::origin::Region;
 use icpgate::retention::Store;
 use icpgate::retention::reader::{Reader, Selection, summarize};
 use icpgate::retention::verify::{Against, verify};
@@ -46,23 +48,32 @@ const AGENTS: [&str; 4] = [
     "curl/8.5.0",
 ];
 
+/// Connections to servers.
+const REACHED: usize = 64;
+
 /// What an edge has of its own.
 struct Names {
     host: Arc<str>,
     number: Arc<str>,
-    origin: Arc<str>,
-    link: Arc<str>,
     listener: Arc<str>,
+    /// Its connections to servers.
+    reached: Vec<Arc<Reached>>,
 }
 
 impl Names {
     fn new() -> Self {
+        let reached = |port| Reached {
+            origin: "mainland".into(),
+            region: Region::Mainland,
+            link: "default".into(),
+            address: SocketAddr::from(([10, 0, 1, 10], 8080)),
+            local: Some(SocketAddr::from(([10, 0, 0, 5], port))),
+        };
         Self {
             host: "www.example.cn".into(),
             number: "京ICP备2024012345号-1".into(),
-            origin: "mainland".into(),
-            link: "default".into(),
             listener: "https".into(),
+            reached: (50_000..).take(REACHED).map(|port| Arc::new(reached(port))).collect(),
         }
     }
 }
@@ -80,6 +91,7 @@ fn client(names: &Names, random: &mut fastrand::Rng) -> Client {
         peer: SocketAddr::from((Ipv4Addr::from(random.u32(..)), random.u16(1024..))),
         local: SocketAddr::from(([10, 0, 0, 5], 443)),
         listener: Arc::clone(&names.listener),
+        server_name: Some(Arc::clone(&names.host)),
         tls_version: Some("TLSv1.3"),
         tls_cipher: Some("TLS13_AES_128_GCM_SHA256"),
         ids: RequestIds::new(),
@@ -95,7 +107,8 @@ struct Request {
     query: String,
     bytes_out: u64,
     duration: Duration,
-    port: u16,
+    /// Which connection to a server it is sent over.
+    over: usize,
 }
 
 impl Request {
@@ -118,7 +131,7 @@ fn request(client: Client, random: &mut fastrand::Rng) -> Request {
         query,
         bytes_out: random.u64(200..100_000),
         duration: Duration::from_micros(random.u64(500..200_000)),
-        port: random.u16(50_000..50_064),
+        over: random.usize(..REACHED),
     }
 }
 
@@ -129,14 +142,13 @@ fn record(request: &Request, names: &Names, time: Timestamp) -> AccessRecord {
         time,
         event: Event::Request,
         reason: None,
-        count: None,
+        count: 1,
         connection: Arc::clone(facts),
         generation: 3,
         request_id: Some(facts.ids.next()),
         client: facts.peer,
-        server_name: Some(Arc::clone(&names.host)),
         host: Some(Arc::clone(&names.host)),
-        protocol: Some("h2"),
+        protocol: Some(Version::HTTP_2),
         request: Some(RequestFacts {
             status: Some(200),
             bytes_in: 0,
@@ -147,11 +159,7 @@ fn record(request: &Request, names: &Names, time: Timestamp) -> AccessRecord {
             footer: None,
         }),
         upstream: Some(UpstreamFacts {
-            origin: Arc::clone(&names.origin),
-            region: "mainland",
-            link: Arc::clone(&names.link),
-            address: SocketAddr::from(([10, 0, 1, 10], 8080)),
-            local: Some(SocketAddr::from(([10, 0, 0, 5], request.port))),
+            reached: Arc::clone(&names.reached[request.over]),
             status: Some(200),
             first_byte: Some(request.duration / 2),
         }),

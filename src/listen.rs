@@ -170,13 +170,15 @@ impl Edge {
         self.recorder.refused(AccessRecord {
             time: self.clock.now(),
             event: Event::Refused,
-            reason: Some(refusal.label()),
-            count: None,
-            connection: Arc::new(self.facts(ends, port)),
+            reason: Some(refusal),
+            count: 1,
+            connection: Arc::new(ConnectionFacts {
+                server_name: named.server_name,
+                ..self.facts(ends, port)
+            }),
             generation: self.snapshots.load().generation,
             request_id: None,
             client: ends.client,
-            server_name: named.server_name,
             host: named.host,
             protocol: None,
             request: None,
@@ -191,6 +193,7 @@ impl Edge {
             peer: ends.peer,
             local: ends.local,
             listener: Arc::clone(&port.listener),
+            server_name: None,
             tls_version: None,
             tls_cipher: None,
             ids: RequestIds::new(),

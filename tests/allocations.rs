@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Version;
 use icpgate::access::record::{AccessRecord, BlockPlace, ConnectionFacts, Event, RequestFacts};
 use icpgate::access::request_id::RequestIds;
 use icpgate::access::texts::Sent;
@@ -23,14 +24,13 @@ fn record(connection: &Arc<ConnectionFacts>, time: jiff::Timestamp) -> AccessRec
         time,
         event: Event::Request,
         reason: None,
-        count: None,
+        count: 1,
         connection: Arc::clone(connection),
         generation: 1,
         request_id: Some(connection.ids.next()),
         client: connection.peer,
-        server_name: Some("www.example.cn".into()),
         host: Some("www.example.cn".into()),
-        protocol: Some("h2"),
+        protocol: Some(Version::HTTP_2),
         request: Some(RequestFacts { status: Some(200), ..RequestFacts::default() }),
         upstream: None,
     }
@@ -56,6 +56,7 @@ fn handing_a_record_over_allocates_nothing() {
         peer: address("198.51.100.7:40000"),
         local: address("203.0.113.10:443"),
         listener: "https".into(),
+        server_name: Some("www.example.cn".into()),
         tls_version: Some("TLSv1.3"),
         tls_cipher: None,
         ids: RequestIds::new(),

@@ -1,6 +1,7 @@
 //! The fields of a kept record, as they are read back: borrowed from the bytes that hold them.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 
 use jiff::Timestamp;
 
@@ -102,7 +103,7 @@ pub struct Client {
     pub client: SocketAddr,
 }
 
-/// The id of an exchange.
+/// The id of an exchange, as a text.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum ShownId<'r> {
     /// It has none.
@@ -160,6 +161,18 @@ pub struct Upstream<'r> {
     pub status: Option<u16>,
     /// How long its first byte took, in microseconds.
     pub first_byte_us: Option<u64>,
+}
+
+impl Deref for ShownId<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::None => "",
+            Self::Own(id) => std::str::from_utf8(id).unwrap_or_default(),
+            Self::Given(id) => id,
+        }
+    }
 }
 
 impl<'r> Fields<'r> {

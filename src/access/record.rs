@@ -8,9 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+use http::Version;
 use jiff::Timestamp;
 
 use crate::access::request_id::{RequestId, RequestIds};
+use crate::gate::Refusal;
+use crate::origin::Region;
+use crate::rewrite::FooterResult;
 
 /// What the record is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,10 +32,10 @@ pub struct AccessRecord {
     pub time: Timestamp,
     /// A request, or a refused connection.
     pub event: Event,
-    /// The refusal's label, as in the gate's vocabulary.
-    pub reason: Option<&'static str>,
-    /// How many alike this record stands for, where that is not one.
-    pub count: Option<u64>,
+    /// Why it was refused, if it was.
+    pub reason: Option<Refusal>,
+    /// How many alike it stands for: one, but for refusals in a flood.
+    pub count: u64,
     /// Facts of the connection.
     pub connection: Arc<ConnectionFacts>,
     /// The generation of the snapshot that judged it.
@@ -40,12 +44,10 @@ pub struct AccessRecord {
     pub request_id: Option<RequestId>,
     /// Who the client is: the peer, or what a trusted proxy said.
     pub client: SocketAddr,
-    /// The TLS server name, or what could be read of it.
-    pub server_name: Option<Arc<str>>,
     /// The host of the request.
     pub host: Option<Arc<str>>,
-    /// `http/1.0`, `http/1.1`, `h2`; absent where no protocol was spoken.
-    pub protocol: Option<&'static str>,
+    /// The HTTP spoken; absent where none was.
+    pub protocol: Option<Version>,
     /// Facts of the HTTP exchange; absent for a refused connection.
     pub request: Option<RequestFacts>,
     /// Where the request was sent, if it was.
@@ -64,7 +66,6 @@ impl AccessRecord {
             generation: self.generation,
             request_id: self.request_id.take(),
             client: self.client,
-            server_name: self.server_name.take(),
             host: self.host.take(),
             protocol: self.protocol,
             request: self.request.take(),
@@ -135,6 +136,8 @@ pub struct ConnectionFacts {
     pub local: SocketAddr,
     /// The listener's name.
     pub listener: Arc<str>,
+    /// The TLS server name, or what could be read of it.
+    pub server_name: Option<Arc<str>>,
     /// `TLSv1.2` or `TLSv1.3`.
     pub tls_version: Option<&'static str>,
     /// The cipher suite's IANA name.
@@ -164,25 +167,41 @@ pub struct RequestFacts {
     pub site: Option<Arc<str>>,
     /// The filing's number.
     pub icp_number: Option<Arc<str>>,
-    /// What became of the footer: the label of `icpgate_footer_total`.
-    pub footer: Option<&'static str>,
+    /// What became of the footer, if it is a page that was chosen for it.
+    pub footer: Option<FooterResult>,
 }
 
 /// Where a request went.
 #[derive(Clone, Debug)]
 pub struct UpstreamFacts {
-    /// The origin's name.
-    pub origin: Arc<str>,
-    /// `mainland` or `offshore`.
-    pub region: &'static str,
-    /// The link's label.
-    pub link: Arc<str>,
-    /// The server's address.
-    pub address: SocketAddr,
-    /// This end of the connection to it.
-    pub local: Option<SocketAddr>,
+    /// The server, and the connection to it.
+    pub reached: Arc<Reached>,
     /// The status that it answered.
     pub status: Option<u16>,
     /// From the first byte sent to the first byte of its answer.
     pub first_byte: Option<Duration>,
+}
+
+/// What is the same for every request over a connection to a server.
+#[derive(Clone, Debug)]
+pub struct Reached {
+    /// The origin's name.
+    pub origin: Arc<str>,
+    /// Where the origin is.
+    pub region: Region,
+    /// The link's label.
+    pub link: Arc<str>,
+    /// The server's address.
+    pub address: SocketAddr,
+    /// This end of the connection.
+    pub local: Option<SocketAddr>,
+}
+
+/// The word for an HTTP version in records: that of ALPN.
+pub fn protocol_label(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "http/1.0",
+        Version::HTTP_2 => "h2",
+        _ => "http/1.1",
+    }
 }

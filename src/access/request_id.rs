@@ -3,9 +3,10 @@
 //! An id need not be secret, only its own. 96 random bits are the connection's, the last 32 count
 //! its exchanges, so that an exchange costs no randomness and its record a few bits.
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::access::fields::ShownId;
 
 /// Hexadecimal digits that all ids of a connection begin with.
 const SHARED: usize = 24;
@@ -21,13 +22,8 @@ pub struct RequestIds {
 /// The id of an exchange.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum RequestId {
-    /// Of our own.
-    Own {
-        /// The exchange's number on its connection.
-        number: u32,
-        /// The whole id.
-        text: [u8; DIGITS],
-    },
+    /// Of our own: the exchange's number on its connection.
+    Own(u32),
     /// A trusted proxy's.
     Given(Arc<str>),
 }
@@ -43,8 +39,15 @@ impl RequestIds {
 
     /// The id of the next exchange.
     pub fn next(&self) -> RequestId {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        RequestId::Own { number, text: text(&self.shared, number) }
+        RequestId::Own(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// An id of an exchange on the connection, whole.
+    pub fn shown<'i>(&self, id: &'i RequestId) -> ShownId<'i> {
+        match id {
+            RequestId::Own(number) => ShownId::Own(text(&self.shared, *number)),
+            RequestId::Given(id) => ShownId::Given(id),
+        }
     }
 
     /// The random bits that all ids begin with.
@@ -86,23 +89,6 @@ fn hex(nibble: u8) -> u8 {
     nibble + if nibble < 10 { b'0' } else { b'a' - 10 }
 }
 
-impl Deref for RequestId {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        match self {
-            Self::Own { text, .. } => std::str::from_utf8(text).unwrap_or_default(),
-            Self::Given(id) => id,
-        }
-    }
-}
-
-impl std::fmt::Display for RequestId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,10 +97,12 @@ mod tests {
     fn ids_differ_and_are_told_by_the_connection_s_bits_and_a_number() {
         let (ids, others) = (RequestIds::new(), RequestIds::new());
         let (first, second) = (ids.next(), ids.next());
-        assert_eq!((first.len(), &first[..SHARED]), (DIGITS, &second[..SHARED]));
-        assert!(first != second && first != others.next());
-        assert!(first.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit)));
-        let RequestId::Own { number, text } = second else { panic!("one of our own") };
-        assert_eq!((own(ids.bits(), number), &text[SHARED..]), (text, &b"00000001"[..]));
+        let (shown, next) = (ids.shown(&first), ids.shown(&second));
+        assert_eq!((shown.len(), &shown[..SHARED]), (DIGITS, &next[..SHARED]));
+        assert!(*shown != *next && *shown != *others.shown(&others.next()));
+        assert!(shown.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit)));
+        assert_eq!((&second, &next[SHARED..]), (&RequestId::Own(1), "00000001"));
+        assert_eq!(own(ids.bits(), 1), next.as_bytes());
+        assert_eq!(&*ids.shown(&RequestId::Given("0c1d".into())), "0c1d");
     }
 }

@@ -3,7 +3,7 @@
 //! Reading is incremental and parsing happens once, at the end of the head, so that a head of single
 //! bytes costs what a whole one does.
 
-use http::Method;
+use http::{Method, Version};
 
 use crate::gate::Refusal;
 use crate::hostname::{Hostname, split_port};
@@ -22,8 +22,8 @@ pub struct Head {
     pub method: Method,
     /// The path and the query, as sent; `/` for `*` and for an absolute form without a path.
     pub target: String,
-    /// `http/1.0` or `http/1.1`.
-    pub protocol: &'static str,
+    /// HTTP/1.0 or HTTP/1.1.
+    pub version: Version,
     /// The `user-agent` header.
     pub user_agent: Option<String>,
 }
@@ -64,7 +64,7 @@ pub fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
         shown: authority.map(|authority| String::from_utf8_lossy(authority).into_owned()),
         method,
         target: target.to_owned(),
-        protocol: if version == 0 { "http/1.0" } else { "http/1.1" },
+        version: if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 },
         user_agent: text("user-agent"),
     })
 }

@@ -147,6 +147,7 @@ pub(super) async fn handshake(accepted: Accepted, limits: &Limits, greeting: Gre
     let protocol =
         if session.alpn_protocol() == Some(b"h2") { HttpVersion::Http2 } else { HttpVersion::Http1 };
     let facts = crate::access::record::ConnectionFacts {
+        server_name: Some(permit.host().shared()),
         tls_version: session.protocol_version().and_then(version_name),
         tls_cipher: session.negotiated_cipher_suite().and_then(|suite| cipher_name(suite.suite())),
         ..facts

@@ -19,12 +19,11 @@ use super::downstream::Downstream;
 use super::exchange::After;
 use super::pump::{self, Ended, Page};
 use super::request::{Changes, Framing};
-use super::upstream::http2::Reached;
 use super::upstream::{Upstream, http1, http2};
-use crate::access::record::UpstreamFacts;
+use crate::access::record::Reached;
 use crate::config::Limits;
 use crate::origin::health::Fault;
-use crate::origin::{DEFAULT_LINK, Origin, ProxyProtocol, Timeouts};
+use crate::origin::{Origin, ProxyProtocol, Timeouts};
 use crate::rewrite::{self, Ask};
 use crate::route::{Residency, Route};
 use crate::snapshot::{OriginState, Snapshot};
@@ -65,7 +64,7 @@ pub(super) struct Attempt<'a, 'd> {
 
 /// What is known of the way that a request is sent over.
 struct SentOver {
-    reached: Reached,
+    reached: Arc<Reached>,
     came_from: ConnectionOrigin,
     /// How it is kept, for one that is not shared.
     keeps: Option<Keeps>,
@@ -78,17 +77,16 @@ struct Keeps {
 
 /// Makes a way to a server of `origin` ready for a request.
 fn open(origin: &Origin, way: Way) -> (Upstream, SentOver) {
-    let (reached, came_from) = (way.reached(), way.origin());
-    let (up, keeps) = match way {
-        Way::Http1(UpstreamConnection { wire, speaks, told, .. }) => {
-            (Upstream::Http1(http1::Session::new(wire)), Some(Keeps { speaks, told }))
+    match way {
+        Way::Http1(UpstreamConnection { wire, speaks, reached, origin: came_from, told }) => {
+            let keeps = Some(Keeps { speaks, told });
+            (Upstream::Http1(http1::Session::new(wire)), SentOver { reached, came_from, keeps })
         }
-        Way::Http2(slot, _, _) => {
+        Way::Http2(slot, reached, came_from) => {
             let session = http2::Session::new(slot, origin.scheme.uri(), origin.timeouts.connect);
-            (Upstream::Http2(Box::new(session)), None)
+            (Upstream::Http2(Box::new(session)), SentOver { reached, came_from, keeps: None })
         }
-    };
-    (up, SentOver { reached, came_from, keeps })
+    }
 }
 
 /// What came of asking one server.
@@ -244,8 +242,8 @@ impl<'a, 'd> Attempt<'a, 'd> {
 
     /// Sends the request over one connection, and brings back what is answered.
     async fn exchange(&mut self, candidate: &Candidate<'a>, way: Way) -> Ended {
-        self.note(candidate, way.reached());
-        let (up, sent_over) = open(&candidate.origin.origin, way);
+        let (up, mut sent_over) = open(&candidate.origin.origin, way);
+        self.note(candidate, &mut sent_over);
         if let Some(after) = self.hedge_after(candidate) {
             // Seldom, and larger than the rest.
             return Box::pin(self.hedged(candidate, up, sent_over, after)).await;
@@ -282,9 +280,8 @@ impl<'a, 'd> Attempt<'a, 'd> {
             && let Some((wire, keeps)) = wire.take().zip(sent_over.keeps)
         {
             let Keeps { speaks, told } = keeps;
-            let Reached { address, local } = sent_over.reached;
-            let origin = sent_over.came_from;
-            let connection = UpstreamConnection { wire, speaks, address, local, origin, told };
+            let SentOver { reached, came_from: origin, .. } = sent_over;
+            let connection = UpstreamConnection { wire, speaks, reached, origin, told };
             self.proxy.upstreams.kept.keep(candidate.server, connection, &candidate.origin.origin);
         }
         ended
@@ -302,19 +299,16 @@ impl<'a, 'd> Attempt<'a, 'd> {
     }
 
     /// What the record says of where the request went.
-    fn note(&mut self, candidate: &Candidate<'_>, reached: Reached) {
-        let origin = &candidate.origin.origin;
-        let link = origin.servers.get(candidate.place).map(|server| Arc::clone(&server.link));
-        let facts = UpstreamFacts {
-            origin: Arc::clone(&origin.name),
-            region: origin.region.label(),
-            link: link.unwrap_or_else(|| Arc::from(DEFAULT_LINK)),
-            address: reached.address,
-            local: reached.local,
-            status: None,
-            first_byte: None,
-        };
-        self.context.sent_to(origin.region, facts);
+    fn note(&mut self, candidate: &Candidate<'_>, over: &mut SentOver) {
+        let Origin { region, servers, .. } = &candidate.origin.origin;
+        // A connection outlives a reload, after which link and region may be called otherwise.
+        if let Some(server) = servers.get(candidate.place)
+            && (over.reached.link != server.link || over.reached.region != *region)
+        {
+            let link = Arc::clone(&server.link);
+            over.reached = Arc::new(Reached { region: *region, link, ..Reached::clone(&over.reached) });
+        }
+        self.context.sent_over(Arc::clone(&over.reached));
     }
 
     /// What an answer, if one has begun, tells of its server.

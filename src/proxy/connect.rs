@@ -23,11 +23,12 @@ use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::upstream::http2::Http2Connections;
+use crate::access::record::Reached;
 use crate::config::Config;
 use crate::listen::transport::Transport;
 use crate::listen::wire::Wire;
 use crate::metrics::Metrics;
-use crate::origin::{Scheme, ServerHost};
+use crate::origin::{Origin, Scheme, ServerHost};
 use crate::snapshot::OriginState;
 use crate::tls::roots;
 use establish::Established;
@@ -55,8 +56,7 @@ pub struct Upstreams {
 pub(super) struct UpstreamConnection {
     pub(super) wire: Box<Wire>,
     pub(super) speaks: Speaks,
-    pub(super) address: SocketAddr,
-    pub(super) local: Option<SocketAddr>,
+    pub(super) reached: Arc<Reached>,
     pub(super) origin: ConnectionOrigin,
     pub(super) told: Option<Told>,
 }
@@ -189,7 +189,10 @@ impl Upstreams {
         }
         let speaks = Speaks::of(&state.origin.scheme, &transport);
         let wire = Box::new(Wire::new(transport, BytesMut::new()));
-        Ok(UpstreamConnection { wire, speaks, address, local, origin: ConnectionOrigin::New, told })
+        let Origin { name, region, .. } = &state.origin;
+        let (origin, link) = (Arc::clone(name), Arc::clone(&server.link));
+        let reached = Arc::new(Reached { origin, region: *region, link, address, local });
+        Ok(UpstreamConnection { wire, speaks, reached, origin: ConnectionOrigin::New, told })
     }
 
     /// Looks at what the kernel knows of connections.

@@ -7,22 +7,21 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, Version, header};
 use tokio::time::Instant;
 
 use super::downstream::Downstream;
-use crate::access::record::{RequestFacts, UpstreamFacts};
+use crate::access::fields::ShownId;
+use crate::access::record::{Reached, RequestFacts, UpstreamFacts};
 use crate::access::texts::Text;
 use crate::access::{AccessRecord, Event, QueryRedaction, RequestId, RequestTexts};
 use crate::clock::Moment;
 use crate::config::Listener;
-use crate::gate::{Permit, Refusal, SiteId};
+use crate::gate::{Permit, SiteId};
 use crate::listen::{Edge, Opened};
 use crate::message::RequestHead;
 use crate::metrics::{Counted, status_class};
-use crate::origin::Region;
 use crate::retention::{Slot, UNRECORDED};
-use crate::rewrite::FooterResult;
 use crate::snapshot::Snapshot;
 
 /// The longest request id that is believed, in bytes.
@@ -39,14 +38,9 @@ pub(super) struct RequestContext {
     /// When its head was there.
     pub(super) moment: Moment,
     slot: Option<Slot>,
-    region: Option<Region>,
     site: Option<SiteId>,
     /// Whether whoever opened the connection is a trusted proxy.
     pub(super) proxy_is_trusted: bool,
-    /// The refusal, if it is refused.
-    pub(super) reason: Option<Refusal>,
-    /// What became of the footer, if the answer is a page that is chosen for it.
-    pub(super) footer: Option<FooterResult>,
     /// Its record, as far as that is known.
     pub(super) record: AccessRecord,
     /// What goes with that.
@@ -62,7 +56,7 @@ impl RequestContext {
         down: &Downstream<'_>,
     ) -> Self {
         let head = down.head();
-        let mut context = Self::of_nothing(edge, opened, snapshot, down.protocol());
+        let mut context = Self::of_nothing(edge, opened, snapshot, head.version);
         let listener = snapshot.listener(&opened.facts.listener).and_then(|id| snapshot.listener_config(id));
         context.proxy_is_trusted = listener.is_some_and(|listener| is_trusted(listener, opened.client.ip()));
         if context.proxy_is_trusted {
@@ -87,7 +81,7 @@ impl RequestContext {
         edge: &Arc<Edge>,
         opened: &Arc<Opened>,
         snapshot: &Snapshot,
-        protocol: &'static str,
+        version: Version,
     ) -> Self {
         let moment = edge.moment();
         Self {
@@ -96,23 +90,19 @@ impl RequestContext {
             began: Instant::now(),
             moment,
             slot: edge.recorder.reserve().ok(),
-            region: None,
             site: None,
             proxy_is_trusted: false,
-            reason: None,
-            footer: None,
             record: AccessRecord {
                 time: moment.now,
                 event: Event::Request,
                 reason: None,
-                count: None,
+                count: 1,
                 connection: Arc::clone(&opened.facts),
                 generation: snapshot.generation,
                 request_id: Some(opened.facts.ids.next()),
                 client: opened.client,
-                server_name: opened.coverage.as_ref().map(|_| opened.host.shared()),
                 host: None,
-                protocol: Some(protocol),
+                protocol: Some(version),
                 request: Some(RequestFacts::default()),
                 upstream: None,
             },
@@ -126,8 +116,9 @@ impl RequestContext {
     }
 
     /// The id of the exchange.
-    pub(super) fn request_id(&self) -> &str {
-        self.record.request_id.as_deref().unwrap_or_default()
+    pub(super) fn request_id(&self) -> ShownId<'_> {
+        let id = self.record.request_id.as_ref();
+        id.map(|id| self.opened.facts.ids.shown(id)).unwrap_or_default()
     }
 
     /// Who opened the connection, as far as the connection itself tells.
@@ -158,33 +149,30 @@ impl RequestContext {
         facts.icp_number = permit.filing().number.as_ref().map(|number| number.shared());
     }
 
-    /// It is sent to a server of that region.
-    pub(super) fn sent_to(&mut self, region: Region, facts: UpstreamFacts) {
-        self.region = Some(region);
-        self.record.upstream = Some(facts);
+    /// It is sent over that connection.
+    pub(super) fn sent_over(&mut self, reached: Arc<Reached>) {
+        self.record.upstream = Some(UpstreamFacts { reached, status: None, first_byte: None });
     }
 }
 
 impl Drop for RequestContext {
     fn drop(&mut self) {
-        let (duration, footer) = (self.began.elapsed(), self.footer.map(FooterResult::label));
-        let facts = self.facts();
-        (facts.duration, facts.footer) = (duration, footer);
-        self.record.reason = self.reason.map(Refusal::label);
+        let duration = self.began.elapsed();
+        self.facts().duration = duration;
         let (metrics, record) = (&self.edge.metrics, &self.record);
         if let (Some(id), Some(facts)) = (self.site, &record.request)
             && let Some(site) = &facts.site
         {
             let counted = Counted {
                 class: status_class(facts.status),
-                egress: self.region.map(|region| (region, facts.bytes_out)),
-                footer: self.footer,
+                egress: record.upstream.as_ref().map(|upstream| (upstream.reached.region, facts.bytes_out)),
+                footer: facts.footer,
                 duration,
                 site,
             };
             metrics.exchanged(record.generation, id, counted);
         }
-        if let Some(reason) = self.reason {
+        if let Some(reason) = record.reason {
             metrics.refused(&record.connection.listener, reason);
         }
         if let Some(slot) = self.slot.take() {
@@ -223,11 +211,12 @@ fn believable_id(headers: &HeaderMap) -> Option<RequestId> {
 
 fn texts(head: &RequestHead, redaction: &QueryRedaction) -> RequestTexts {
     let (path, query) = path_and_query(&head.target, redaction);
+    let from = head.headers.get(header::REFERER);
     RequestTexts {
         method: head.method.clone(),
         path,
         query,
-        referer: referer(head.headers.get(header::REFERER), redaction),
+        referer: from.map_or(Text::Absent, |from| referer(from, redaction)),
         user_agent: head.headers.get(header::USER_AGENT).into(),
     }
 }
@@ -242,12 +231,11 @@ fn path_and_query(target: &Bytes, redaction: &QueryRedaction) -> (Text, Text) {
 }
 
 /// The page that a request comes from: its query is as private as a request's own.
-fn referer(url: Option<&HeaderValue>, redaction: &QueryRedaction) -> Text {
-    let bytes = url.map_or(&[][..], HeaderValue::as_bytes);
-    let Some(at) = memchr::memchr(b'?', bytes) else { return url.into() };
-    let (page, query) = bytes.split_at(at + 1);
+fn referer(url: &HeaderValue, redaction: &QueryRedaction) -> Text {
+    let Some(at) = memchr::memchr(b'?', url.as_bytes()) else { return Some(url).into() };
+    let (page, query) = url.as_bytes().split_at(at + 1);
     match redaction.redact(&String::from_utf8_lossy(query)) {
-        Cow::Borrowed(_) => url.into(),
+        Cow::Borrowed(_) => Some(url).into(),
         Cow::Owned(redacted) => Bytes::from([page, redacted.as_bytes()].concat()).into(),
     }
 }
@@ -276,7 +264,8 @@ mod tests {
         let redaction = QueryRedaction::new(["token"]);
         let of = |target: &'static str, from: Option<&'static str>| {
             let (path, query) = path_and_query(&Bytes::from_static(target.as_bytes()), &redaction);
-            let referer = referer(from.map(HeaderValue::from_static).as_ref(), &redaction);
+            let referer =
+                from.map_or(Text::Absent, |from| referer(&HeaderValue::from_static(from), &redaction));
             let texts = RequestTexts { path, query, referer, ..RequestTexts::default() };
             let sent = texts.sent();
             [sent.path, sent.query, sent.referer].map(|text| String::from_utf8_lossy(text).into_owned())

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Version};
+use http::HeaderMap;
 use tokio::time::timeout;
 
 use super::deadline::Deadline;
@@ -53,15 +53,6 @@ impl Downstream<'_> {
         match self {
             Self::Http1(session) => &mut session.deadline,
             Self::Http2(session) => &mut session.deadline,
-        }
-    }
-
-    /// The word for the protocol in records.
-    pub(super) fn protocol(&self) -> &'static str {
-        match self {
-            Self::Http1(session) if session.head().version == Version::HTTP_10 => "http/1.0",
-            Self::Http1(_) => "http/1.1",
-            Self::Http2(_) => "h2",
         }
     }
 

@@ -45,7 +45,7 @@ pub(super) async fn run(
     let permit = match judge(&snapshot, opened, down, &mut context) {
         Ok(permit) => permit,
         Err(refusal) => {
-            context.reason = Some(refusal);
+            context.record.reason = Some(refusal);
             down.close_after();
             return answered(response::answer(down, &mut context, StatusCode::MISDIRECTED_REQUEST).await);
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{StatusCode, Version};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::context::RequestContext;
@@ -161,11 +161,11 @@ async fn is_requested(
 
 /// Answers what is no request, and ends the connection.
 async fn reject(edge: &Arc<Edge>, opened: &Arc<Opened>, mut wire: Box<Wire>, status: StatusCode) {
-    let mut context = RequestContext::of_nothing(edge, opened, &edge.snapshots.load_full(), "http/1.1");
-    let body = response::body(status, context.request_id());
+    let mut context = RequestContext::of_nothing(edge, opened, &edge.snapshots.load_full(), Version::HTTP_11);
+    let body = response::body(status, &context.request_id());
     context.facts().status = Some(status.as_u16());
     context.facts().bytes_out = body.len() as u64;
-    let fields = format!("x-request-id: {}\r\n", context.request_id());
+    let fields = format!("x-request-id: {}\r\n", &*context.request_id());
     // Recorded first: a client may take its time to close.
     drop(context);
     let answer = refuse::last_answer(status, &fields, &body);

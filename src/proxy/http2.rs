@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use h2::server::Builder;
-use http::StatusCode;
+use http::{StatusCode, Version};
 use tokio::time::{Instant, timeout};
 
 use super::context::RequestContext;
@@ -96,7 +96,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
                     }
                     Err(Rejected) => {
                         let snapshot = edge.snapshots.load_full();
-                        let mut context = RequestContext::of_nothing(&edge, &opened, &snapshot, "h2");
+                        let mut context = RequestContext::of_nothing(&edge, &opened, &snapshot, Version::HTTP_2);
                         context.facts().status = Some(StatusCode::BAD_REQUEST.as_u16());
                         rejected += 1;
                         if rejected > REJECTED_STREAMS {

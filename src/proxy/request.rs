@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use super::context::RequestContext;
 use super::websocket;
+use crate::access::fields::ShownId;
 use crate::gate::Refusal;
 use crate::hostname::{Hostname, split_port};
 use crate::message::RequestHead;
@@ -145,7 +146,7 @@ pub(super) struct UpstreamRequest<'r> {
     head: &'r RequestHead,
     changes: Changes<'r>,
     proxy_is_trusted: bool,
-    request_id: &'r str,
+    request_id: ShownId<'r>,
     /// Who opened the connection.
     opened_by: IpAddr,
 }

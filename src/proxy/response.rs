@@ -24,7 +24,7 @@ pub(super) async fn answer(
     context: &mut RequestContext,
     status: StatusCode,
 ) -> Result<(), ClientFailure> {
-    match grpc::answer(down.head(), status, context.request_id()) {
+    match grpc::answer(down.head(), status, &context.request_id()) {
         Some(head) => send_head(down, context, status, head),
         None => send(down, context, status, None).await,
     }
@@ -37,7 +37,7 @@ fn send_head(
     status: StatusCode,
     mut head: ResponseHead,
 ) -> Result<(), ClientFailure> {
-    let id = HeaderValue::from_str(context.request_id()).map_err(|_| ClientFailure::Gone)?;
+    let id = HeaderValue::from_str(&context.request_id()).map_err(|_| ClientFailure::Gone)?;
     head.headers.insert(X_REQUEST_ID, id);
     if let Downstream::Http1(_) = down {
         head.headers.insert(header::CONTENT_LENGTH, 0.into());
@@ -66,14 +66,14 @@ async fn send(
     status: StatusCode,
     location: Option<HeaderValue>,
 ) -> Result<(), ClientFailure> {
-    let body = body(status, context.request_id());
+    let body = body(status, &context.request_id());
     let is_head = down.head().method == Method::HEAD;
     let value = |text: &str| HeaderValue::from_str(text).map_err(|_| ClientFailure::Gone);
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_REQUEST_ID, value(context.request_id())?);
+    headers.insert(X_REQUEST_ID, value(&context.request_id())?);
     if let Some(location) = location {
         headers.insert(header::LOCATION, location);
     }

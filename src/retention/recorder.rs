@@ -307,7 +307,7 @@ impl Recorder {
             return;
         }
         if self.shared.stats.full() == Some(StoreFull::Closed) {
-            self.shared.stats.lose(record.count.unwrap_or(1));
+            self.shared.stats.lose(record.count);
         } else {
             self.shared.refusals().add(record);
             self.shared.wake_if_idle();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::access::AccessRecord;
 use crate::access::packed::Clients;
+use crate::gate::Refusal;
 
 /// So many alike within a second have a record each; the others share one.
 pub(super) const ALIKE: u32 = 100;
@@ -17,14 +18,14 @@ const SINGLES: usize = 4096;
 /// So many kinds are told apart within a second; the others share one for all clients.
 const KINDS: usize = 4096;
 
-/// The longest server name or host that a refusal keeps.
+/// The longest host that a refusal keeps, in bytes. Server names are bounded where they are read.
 const NAME_BYTES: usize = 255;
 
 /// What refusals have in common to be alike.
 #[derive(Eq, Hash, PartialEq)]
 struct Kind {
     listener: Arc<str>,
-    reason: Option<&'static str>,
+    reason: Option<Refusal>,
     /// `None`: clients beyond [`KINDS`].
     client: Option<IpAddr>,
 }
@@ -48,7 +49,6 @@ pub(super) struct Refusals {
 impl Refusals {
     /// Takes one refusal.
     pub(super) fn add(&mut self, mut record: AccessRecord) {
-        shorten(&mut record.server_name);
         shorten(&mut record.host);
         let mut kind = Kind {
             listener: Arc::clone(&record.connection.listener),
@@ -64,7 +64,7 @@ impl Refusals {
             self.singles_this_second += 1;
             self.singles.push(record);
         } else {
-            alike.shared += record.count.unwrap_or(1);
+            alike.shared += record.count;
             alike.first.get_or_insert(record);
         }
     }
@@ -79,7 +79,7 @@ impl Refusals {
         self.singles_this_second = self.singles.len();
         std::mem::take(&mut self.kinds).into_iter().filter_map(|(kind, alike)| {
             let mut record = alike.first?;
-            record.count = (alike.shared > 1).then_some(alike.shared);
+            record.count = alike.shared;
             let clients = if kind.client.is_some() { Clients::One } else { Clients::Many };
             Some((record, clients))
         })
@@ -92,7 +92,7 @@ impl Refusals {
 
     /// How many refusals are waiting.
     pub(super) fn waiting(&self) -> u64 {
-        let singles: u64 = self.singles.iter().map(|record| record.count.unwrap_or(1)).sum();
+        let singles: u64 = self.singles.iter().map(|record| record.count).sum();
         singles + self.kinds.values().map(|alike| alike.shared).sum::<u64>()
     }
 }
@@ -110,22 +110,22 @@ mod tests {
     use crate::retention::tests::refusal;
 
     fn counted<'r>(records: impl IntoIterator<Item = &'r AccessRecord>) -> u64 {
-        records.into_iter().map(|record| record.count.unwrap_or(1)).sum()
+        records.into_iter().map(|record| record.count).sum()
     }
 
     #[test]
     fn a_flood_from_one_client_becomes_one_record_with_a_count() {
         let mut refusals = Refusals::default();
         for _ in 0..1_000 {
-            refusals.add(refusal("198.51.100.7", "not_filed"));
+            refusals.add(refusal("198.51.100.7", Refusal::NotFiled));
         }
-        refusals.add(refusal("198.51.100.7", "not_tls"));
-        refusals.add(refusal("198.51.100.8", "not_filed"));
+        refusals.add(refusal("198.51.100.7", Refusal::NotTls));
+        refusals.add(refusal("198.51.100.8", Refusal::NotFiled));
         assert_eq!(refusals.waiting(), 1_002);
         assert_eq!(refusals.take_singles().len(), 102);
         let shared: Vec<_> = refusals.end_second().collect();
         assert_eq!(shared.len(), 1);
-        assert_eq!((shared[0].0.count, shared[0].1), (Some(900), Clients::One));
+        assert_eq!((shared[0].0.count, shared[0].1), (900, Clients::One));
         assert_eq!(refusals.waiting(), 0);
     }
 
@@ -133,7 +133,7 @@ mod tests {
     fn a_flood_from_everywhere_is_bounded_and_counted() {
         let mut refusals = Refusals::default();
         for client in 0..100_000_u32 {
-            refusals.add(refusal(&std::net::Ipv4Addr::from(client).to_string(), "not_filed"));
+            refusals.add(refusal(&std::net::Ipv4Addr::from(client).to_string(), Refusal::NotFiled));
         }
         let singles = refusals.take_singles();
         assert!(singles.len() <= SINGLES && refusals.kinds.len() <= KINDS + 1);
@@ -146,7 +146,7 @@ mod tests {
     fn a_name_that_is_no_name_is_cut() {
         let mut refusals = Refusals::default();
         let host = "名".repeat(1_000);
-        refusals.add(AccessRecord { host: Some(host.into()), ..refusal("198.51.100.7", "bad_head") });
+        refusals.add(AccessRecord { host: Some(host.into()), ..refusal("198.51.100.7", Refusal::BadHead) });
         let kept = refusals.take_singles().remove(0);
         assert_eq!(kept.host.as_deref(), Some("名".repeat(85).as_str()));
     }
@@ -157,7 +157,7 @@ mod tests {
         let mut shared = 0;
         for _ in 0..20 {
             for client in 0..10_000_u32 {
-                refusals.add(refusal(&std::net::Ipv4Addr::from(client).to_string(), "not_filed"));
+                refusals.add(refusal(&std::net::Ipv4Addr::from(client).to_string(), Refusal::NotFiled));
             }
             shared += refusals.end_second().map(|(record, _)| counted([&record])).sum::<u64>();
         }

@@ -15,6 +15,7 @@ use crate::access::record::{BlockPlace, ConnectionFacts, Event, RequestFacts};
 use crate::access::request_id::RequestIds;
 use crate::access::texts::Sent;
 use crate::config::WhenFull;
+use crate::gate::Refusal;
 
 mod going_on;
 mod trouble;
@@ -25,12 +26,13 @@ fn record(event: Event, client: &str) -> AccessRecord {
         time: "2026-03-02T00:00:00Z".parse().expect("a time"),
         event,
         reason: None,
-        count: None,
+        count: 1,
         connection: Arc::new(ConnectionFacts {
             id: 1,
             peer: client,
             local: "203.0.113.10:443".parse().expect("an address"),
             listener: "https".into(),
+            server_name: None,
             tls_version: None,
             tls_cipher: None,
             ids: RequestIds::new(),
@@ -39,7 +41,6 @@ fn record(event: Event, client: &str) -> AccessRecord {
         generation: 1,
         request_id: None,
         client,
-        server_name: Some("www.example.cn".into()),
         host: None,
         protocol: None,
         request: None,
@@ -47,7 +48,7 @@ fn record(event: Event, client: &str) -> AccessRecord {
     }
 }
 
-pub(super) fn refusal(client: &str, reason: &'static str) -> AccessRecord {
+pub(super) fn refusal(client: &str, reason: Refusal) -> AccessRecord {
     AccessRecord { reason: Some(reason), ..record(Event::Refused, client) }
 }
 
@@ -278,10 +279,12 @@ pub(crate) fn written(directory: &Path, segments: &[Written<'_>]) {
         let name = SegmentName::new(time(opened), position.tree.size());
         let mut block = Rows::new("bj-edge-1".into());
         for &(at, name, client) in *records {
-            let mut kept =
-                AccessRecord { time: time(at), server_name: None, ..record(Event::Request, client) };
+            let mut kept = AccessRecord { time: time(at), ..record(Event::Request, client) };
             match name.strip_prefix(':') {
-                Some(name) => kept.server_name = Some(name.into()),
+                Some(name) => {
+                    let facts = Arc::get_mut(&mut kept.connection).expect("its own connection");
+                    facts.server_name = Some(name.into());
+                }
                 None => kept.host = Some(name.into()),
             }
             push(&mut block, &kept, "/");

@@ -1,26 +1,31 @@
 use std::sync::Arc;
-
-use super::*;
 use std::time::Duration;
 
+use http::Version;
+
+use super::*;
 use crate::access::fields::ClockState;
 use crate::access::packed::{Clients, Packed, pack_connection, unpack};
-use crate::access::record::{BlockPlace, ConnectionFacts, RequestFacts, UpstreamFacts};
+use crate::access::record::{BlockPlace, ConnectionFacts, Reached, RequestFacts, UpstreamFacts};
 use crate::access::request_id::RequestIds;
 use crate::access::texts::Sent;
 use crate::access::{AccessRecord, Event, RequestId};
+use crate::gate::Refusal;
+use crate::origin::Region;
+use crate::rewrite::FooterResult;
 
 fn request() -> AccessRecord {
     AccessRecord {
         time: "2026-03-01T16:00:00.0075Z".parse().expect("a time"),
         event: Event::Request,
         reason: None,
-        count: None,
+        count: 1,
         connection: Arc::new(ConnectionFacts {
             id: 7,
             peer: "[::ffff:198.51.100.7]:40000".parse().expect("an address"),
             local: "[2001:db8::1]:443".parse().expect("an address"),
             listener: "https".into(),
+            server_name: Some("www.example.cn".into()),
             tls_version: Some("TLSv1.3"),
             tls_cipher: Some("TLS_AES_128_GCM_SHA256"),
             ids: RequestIds::new(),
@@ -29,9 +34,8 @@ fn request() -> AccessRecord {
         generation: 3,
         request_id: Some(RequestId::Given("0c1d".into())),
         client: "192.0.2.9:0".parse().expect("an address"),
-        server_name: Some("www.example.cn".into()),
         host: Some("www.example.cn".into()),
-        protocol: Some("h2"),
+        protocol: Some(Version::HTTP_2),
         request: Some(RequestFacts {
             status: Some(200),
             bytes_in: 0,
@@ -39,14 +43,16 @@ fn request() -> AccessRecord {
             duration: Duration::from_micros(12_034),
             site: Some("shop".into()),
             icp_number: Some("京ICP备2024012345号-1".into()),
-            footer: Some("injected"),
+            footer: Some(FooterResult::Injected),
         }),
         upstream: Some(UpstreamFacts {
-            origin: "mainland".into(),
-            region: "mainland",
-            link: "default".into(),
-            address: "10.0.1.10:8080".parse().expect("an address"),
-            local: Some("10.0.0.2:50000".parse().expect("an address")),
+            reached: Arc::new(Reached {
+                origin: "mainland".into(),
+                region: Region::Mainland,
+                link: "default".into(),
+                address: "10.0.1.10:8080".parse().expect("an address"),
+                local: Some("10.0.0.2:50000".parse().expect("an address")),
+            }),
             status: Some(200),
             first_byte: Some(Duration::from_micros(11_000)),
         }),
@@ -92,15 +98,15 @@ fn a_request_has_every_field_in_its_place() {
 fn a_refused_connection_has_only_what_is_known_of_it() {
     let mut record = request();
     record.event = Event::Refused;
-    record.reason = Some("not_filed");
+    record.reason = Some(Refusal::NotFiled);
     record.request_id = None;
-    record.server_name = None;
     record.host = Some("".into());
     record.protocol = None;
     record.request = None;
     record.upstream = None;
-    record.count = Some(1_000);
+    record.count = 1_000;
     record.connection = Arc::new(ConnectionFacts {
+        server_name: None,
         tls_version: None,
         tls_cipher: None,
         ids: RequestIds::new(),

@@ -4,8 +4,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::access::record::{BlockPlace, UpstreamFacts};
+use crate::access::record::BlockPlace;
 use crate::access::request_id::RequestIds;
+use crate::gate::Refusal;
+use crate::origin::Region;
+use crate::rewrite::FooterResult;
 
 fn connection() -> ConnectionFacts {
     ConnectionFacts {
@@ -13,6 +16,7 @@ fn connection() -> ConnectionFacts {
         peer: "198.51.100.7:40000".parse().expect("an address"),
         local: "[2001:db8::1]:443".parse().expect("an address"),
         listener: "https".into(),
+        server_name: Some("www.example.cn".into()),
         tls_version: Some("TLSv1.3"),
         tls_cipher: None,
         ids: RequestIds::new(),
@@ -25,7 +29,7 @@ fn records() -> impl Strategy<Value = AccessRecord> {
     let id = prop_oneof![
         Just(None),
         Just(Some(RequestId::Given("given".into()))),
-        any::<u32>().prop_map(|number| Some(RequestId::Own { number, text: [b'0'; 32] })),
+        any::<u32>().prop_map(|number| Some(RequestId::Own(number))),
     ];
     let request = (any::<Option<u16>>(), any::<(u64, u64, u32)>(), any::<(bool, bool)>()).prop_map(
         |(status, (bytes_in, bytes_out, micros), (site, footer))| RequestFacts {
@@ -35,35 +39,36 @@ fn records() -> impl Strategy<Value = AccessRecord> {
             duration: Duration::from_micros(micros.into()),
             site: site.then(|| "shop".into()),
             icp_number: site.then(|| "京ICP备1号-1".into()),
-            footer: footer.then_some("injected"),
+            footer: footer.then_some(FooterResult::Injected),
         },
     );
     let upstream = (any::<Option<u16>>(), any::<Option<u16>>(), any::<Option<u32>>()).prop_map(
         |(port, status, first_byte)| UpstreamFacts {
-            origin: "mainland".into(),
-            region: "mainland",
-            link: "default".into(),
-            address: "[2001:db8::2]:8080".parse().expect("an address"),
-            local: port.map(|port| SocketAddr::from(([10, 0, 0, 2], port))),
+            reached: Arc::new(Reached {
+                origin: "main".into(),
+                region: Region::Mainland,
+                link: "default".into(),
+                address: "[2001:db8::2]:8080".parse().expect("an address"),
+                local: port.map(|port| SocketAddr::from(([10, 0, 0, 2], port))),
+            }),
             // Zero is no status.
             status: status.filter(|status| *status != 0),
             first_byte: first_byte.map(|micros| Duration::from_micros(micros.into())),
         },
     );
-    let head = (any::<bool>(), any::<Option<u64>>(), any::<u64>(), any::<bool>(), ".{0,9}");
+    let head = (any::<bool>(), prop_oneof![Just(1), any::<u64>()], any::<u64>(), any::<bool>(), ".{0,9}");
     (head, id, prop::option::of(request), prop::option::of(upstream)).prop_map(
         |((refused, count, generation, other_client, host), request_id, request, upstream)| AccessRecord {
             time: jiff::Timestamp::UNIX_EPOCH,
             event: if refused { Event::Refused } else { Event::Request },
-            reason: refused.then_some("not_filed"),
+            reason: refused.then_some(Refusal::NotFiled),
             count,
             connection: Arc::new(connection()),
             generation,
             request_id,
             client: if other_client { ([192, 0, 2, 9], 0).into() } else { connection().peer },
-            server_name: Some("www.example.cn".into()),
             host: Some(host.into()),
-            protocol: Some("h2"),
+            protocol: Some(Version::HTTP_2),
             request,
             upstream,
         },
@@ -94,14 +99,15 @@ proptest! {
         let read = unpack(&connection, packed.sections()).expect("a record");
         let client = read.client.expect("one");
         prop_assert_eq!((client.connection, client.peer, client.client), (7, record.connection.peer, record.client));
-        prop_assert_eq!((read.refused, read.count), (record.event == Event::Refused, record.count));
-        prop_assert_eq!((read.reason, read.host), (record.reason.unwrap_or(""), record.host.as_deref().unwrap_or("")));
+        prop_assert_eq!((read.refused, read.count), (record.event == Event::Refused, (record.count != 1).then_some(record.count)));
+        prop_assert_eq!((read.reason, read.host), (record.reason.map_or("", Refusal::label), record.host.as_deref().unwrap_or("")));
         prop_assert_eq!((read.generation, read.listener, read.tls_version), (record.generation, "https", "TLSv1.3"));
+        prop_assert_eq!((read.server_name, read.protocol), ("www.example.cn", "h2"));
         let bits = record.connection.ids.bits();
         match (read.request_id, &record.request_id) {
             (ShownId::None, None) => {}
             (ShownId::Given(read), Some(RequestId::Given(id))) => prop_assert_eq!(read, &**id),
-            (ShownId::Own(read), Some(RequestId::Own { number, .. })) => prop_assert_eq!(read, own(bits, *number)),
+            (ShownId::Own(read), Some(RequestId::Own(number))) => prop_assert_eq!(read, own(bits, *number)),
             other => prop_assert!(false, "{:?}", other),
         }
         prop_assert_eq!(read.request.is_some(), record.request.is_some());
@@ -112,11 +118,12 @@ proptest! {
             prop_assert_eq!(read_texts.map(Cow::Borrowed), [method, path, query, referer, user_agent].map(shown));
             prop_assert_eq!((read.status, read.bytes_in, read.bytes_out), (request.status, request.bytes_in, request.bytes_out));
             prop_assert_eq!(u128::from(read.duration_us), request.duration.as_micros());
-            prop_assert_eq!((read.site, read.footer), (request.site.as_deref().unwrap_or(""), request.footer.unwrap_or("")));
+            prop_assert_eq!((read.site, read.footer), (request.site.as_deref().unwrap_or(""), request.footer.map_or("", FooterResult::label)));
         }
         prop_assert_eq!(read.upstream.is_some(), record.upstream.is_some());
         if let (Some(read), Some(upstream)) = (&read.upstream, &record.upstream) {
-            prop_assert_eq!((read.origin, read.address, read.local), (&*upstream.origin, upstream.address, upstream.local));
+            let Reached { origin, region, address, local, .. } = &*upstream.reached;
+            prop_assert_eq!((read.origin, read.region, read.address, read.local), (&**origin, region.label(), *address, *local));
             prop_assert_eq!(read.status, upstream.status);
             prop_assert_eq!(read.first_byte_us.map(u128::from), upstream.first_byte.map(|time| time.as_micros()));
         }

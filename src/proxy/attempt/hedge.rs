@@ -110,8 +110,8 @@ impl<'a> Attempt<'a, '_> {
         }
         let (winner, runner, part) = match (won, &race.rival) {
             (Won::Nobody(ended), _) => return ended,
-            (Won::Second(runner, part), Some(rival)) => {
-                self.note(rival, runner.over.reached);
+            (Won::Second(mut runner, part), Some(rival)) => {
+                self.note(rival, &mut runner.over);
                 (rival, runner, part)
             }
             (Won::First(runner, part) | Won::Second(runner, part), _) => (candidate, runner, part),

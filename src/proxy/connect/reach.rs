@@ -7,9 +7,10 @@ use std::io;
 use std::sync::Arc;
 
 use super::{ConnectionOrigin, Offer, Speaks, Told, UpstreamConnection, Upstreams};
+use crate::access::record::Reached;
 use crate::listen::Edge;
 use crate::origin::Scheme;
-use crate::proxy::upstream::http2::{Made, Reached, Room, Slot, Waits};
+use crate::proxy::upstream::http2::{Made, Room, Slot, Waits};
 use crate::snapshot::{OriginState, ServerState};
 use crate::tls::roots::is_no_protocol_in_common;
 
@@ -19,17 +20,10 @@ pub(in crate::proxy) enum Way {
     /// Over a connection of its own.
     Http1(UpstreamConnection),
     /// Over a connection that others share.
-    Http2(Slot, Reached, ConnectionOrigin),
+    Http2(Slot, Arc<Reached>, ConnectionOrigin),
 }
 
 impl Way {
-    pub(in crate::proxy) fn reached(&self) -> Reached {
-        match self {
-            Self::Http1(connection) => Reached { address: connection.address, local: connection.local },
-            Self::Http2(_, reached, _) => *reached,
-        }
-    }
-
     pub(in crate::proxy) fn origin(&self) -> ConnectionOrigin {
         match self {
             Self::Http1(connection) => connection.origin,
@@ -126,8 +120,7 @@ impl Upstreams {
             async move {
                 let connection = upstreams.connect(&origin, place, told, Offer::Any, &edge.metrics).await?;
                 if connection.speaks == Speaks::Http2 {
-                    let reached = Reached { address: connection.address, local: connection.local };
-                    return Ok(Made::Http2(connection.wire.into_transport(), reached));
+                    return Ok(Made::Http2(connection.wire.into_transport(), connection.reached));
                 }
                 if let Some(server) = origin.servers.get(place) {
                     upstreams.kept.keep(server, connection, &origin.origin);

@@ -35,7 +35,7 @@ impl Pump<'_, '_> {
         let status = head.status;
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
             // The client has been told to go on by this edge itself.
-            if status != StatusCode::CONTINUE && self.down.protocol() != "http/1.0" {
+            if status != StatusCode::CONTINUE && self.down.head().version != Version::HTTP_10 {
                 response::strip(&mut head.headers);
                 self.down.write_head(head, false)?;
             }
@@ -94,7 +94,7 @@ impl Pump<'_, '_> {
                 return Answer::Passing;
             }
             Rewrite::Skipped(reason) => {
-                self.context.footer = Some(FooterResult::Skipped(reason));
+                self.context.facts().footer = Some(FooterResult::Skipped(reason));
                 return Answer::Passing;
             }
             Rewrite::NotApplicable => return Answer::Passing,
@@ -148,7 +148,7 @@ impl Pump<'_, '_> {
 
     async fn end(&mut self) -> Result<(), ClientFailure> {
         if let Answer::Injecting(injector) = std::mem::replace(&mut self.answer, Answer::Passing) {
-            self.context.footer = Some(injector.finish(&mut |part| self.leaving.push_back(part)));
+            self.context.facts().footer = Some(injector.finish(&mut |part| self.leaving.push_back(part)));
             self.leave()?;
         }
         while self.down_since.is_some() {

@@ -27,7 +27,7 @@ use crate::proxy::outflow::Outflow;
 use crate::proxy::request::{Framing, UpstreamRequest};
 use crate::proxy::websocket;
 pub(in crate::proxy) use connection::Slot;
-pub(in crate::proxy) use pool::{Http2Connections, Made, Reached, Room, Waits};
+pub(in crate::proxy) use pool::{Http2Connections, Made, Room, Waits};
 
 /// One request and its answer.
 pub(in crate::proxy) struct Session {

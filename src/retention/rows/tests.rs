@@ -1,9 +1,11 @@
+use http::Version;
 use proptest::prelude::*;
 
 use super::*;
 use crate::access::GapReason;
 use crate::access::export::write_line;
-use crate::access::record::{RequestFacts, UpstreamFacts};
+use crate::access::record::{Reached, RequestFacts, UpstreamFacts};
+use crate::origin::Region;
 use crate::retention::tests::{push, request, sent};
 
 fn lines(rows: &[u8], first_seq: u64) -> Vec<String> {
@@ -86,30 +88,37 @@ fn what_is_missing_or_deleted_stands_among_the_records() {
 }
 
 /// A record that has one of a few values for each part of a setting, which are shared with others or only alike.
-fn varied(connection: &Arc<ConnectionFacts>, shared: &[Arc<str>; 2], choice: [u8; 12]) -> AccessRecord {
+fn varied(
+    connection: &Arc<ConnectionFacts>,
+    shared: &[Arc<str>; 2],
+    reached: &Arc<Reached>,
+    choice: [u8; 12],
+) -> AccessRecord {
     let name = |place: usize| match choice[place] {
         0 => None,
         1 => Some(Arc::clone(&shared[0])),
         2 => Some(Arc::from(&*shared[0])),
         _ => Some(Arc::clone(&shared[1])),
     };
-    let upstream = || UpstreamFacts {
+    let own = || Reached {
         origin: name(4).unwrap_or_else(|| Arc::clone(&shared[1])),
-        region: if choice[6] < 2 { "mainland" } else { "offshore" },
+        region: if choice[6] < 2 { Region::Mainland } else { Region::Offshore },
         link: name(5).unwrap_or_else(|| Arc::clone(&shared[1])),
         address: ([10, 0, 1, choice[7]], 8080).into(),
         local: (choice[8] < 3).then(|| ([10, 0, 0, choice[8]], 50_000).into()),
+    };
+    let upstream = || UpstreamFacts {
+        reached: if choice[0] == 0 { Arc::clone(reached) } else { Arc::new(own()) },
         status: Some(200),
         first_byte: None,
     };
     let facts = RequestFacts { site: name(2), icp_number: name(3), ..RequestFacts::default() };
     AccessRecord {
         connection: Arc::clone(connection),
-        server_name: name(0),
         host: name(1),
         generation: choice[9].into(),
         client: ([192, 0, 2, choice[10]], 0).into(),
-        protocol: (choice[11] < 2).then_some("h2"),
+        protocol: (choice[11] < 2).then_some(Version::HTTP_2),
         request: (choice[11] != 2).then_some(facts),
         upstream: (choice[6] != 3).then(upstream),
         ..request()
@@ -126,10 +135,17 @@ proptest! {
         ),
     ) {
         let connections = [request().connection, request().connection];
-        let shared = ["www.example.cn".into(), "shop".into()];
+        let shared: [Arc<str>; 2] = ["www.example.cn".into(), "shop".into()];
+        let reached = Arc::new(Reached {
+            origin: Arc::clone(&shared[0]),
+            region: Region::Mainland,
+            link: Arc::clone(&shared[1]),
+            address: ([10, 0, 1, 1], 8080).into(),
+            local: None,
+        });
         let (mut together, mut alone) = (Rows::new("n".into()), Vec::new());
         for (seq, (connection, choice, agent)) in (1..).zip(choices) {
-            let record = varied(&connections[usize::from(connection)], &shared, choice);
+            let record = varied(&connections[usize::from(connection)], &shared, &reached, choice);
             let sent = Sent { user_agent: ["curl/8", "wrk"][agent].as_bytes(), ..sent("/") };
             together.push(&record, &sent, Clients::One);
             let mut rows = Rows::new("n".into());

@@ -74,7 +74,7 @@ impl Spool {
     fn encode(&mut self, record: &AccessRecord, clients: Clients) {
         self.appender.rows.push(record, &Sent::default(), clients);
         self.loose.records += 1;
-        self.loose.exchanges += record.count.unwrap_or(1);
+        self.loose.exchanges += record.count;
     }
 
     pub(super) fn encode_gap(&mut self, gap: &Gap) {

@@ -18,7 +18,7 @@ fn below_the_reserve_requests_are_refused_and_refusals_wait() {
     let recorder = store.recorder();
     assert_eq!(recorder.reserve().expect_err("full"), StoreFull::Reserve);
     assert_eq!(recorder.stats().full(), Some(StoreFull::Reserve));
-    recorder.refused(refusal("198.51.100.7", "not_filed"));
+    recorder.refused(refusal("198.51.100.7", Refusal::NotFiled));
     store.close().expect("closed");
     let events: Vec<_> = folder.records().iter().map(|record| record["event"].clone()).collect();
     assert_eq!(events, ["refused", "gap"], "nothing counted is lost");
@@ -51,7 +51,7 @@ fn every_slot_taken_refuses_until_one_is_free() {
     let mut slots: Vec<Slot> = (0..SLOTS).map(|_| recorder.reserve().expect("a slot")).collect();
     assert_eq!(recorder.reserve().expect_err("full"), StoreFull::Queue);
     for _ in 0..1_000 {
-        recorder.refused(refusal("198.51.100.7", "not_filed"));
+        recorder.refused(refusal("198.51.100.7", Refusal::NotFiled));
     }
     drop(slots.pop());
     slots.push(recorder.reserve().expect("free again"));
@@ -127,7 +127,7 @@ fn a_store_that_cannot_be_written_to_the_end_says_how_many_are_lost() {
     fs_err::rename(folder.log().directory, folder.0.path().join("away")).expect("moved");
     keep(&store, "/a");
     keep(&store, "/b");
-    recorder.refused(refusal("198.51.100.7", "not_filed"));
+    recorder.refused(refusal("198.51.100.7", Refusal::NotFiled));
     let error = store.close().expect_err("nowhere to write");
     assert_eq!((error.lost, recorder.stats().lost()), (3, 3));
     assert_eq!(recorder.reserve().expect_err("closed"), StoreFull::Closed);

@@ -60,6 +60,29 @@ async fn connections_to_an_origin_outlive_reloads_that_keep_it_and_no_others() {
     eventually("the other one is let go", PATIENCE, async || (one.open() == 0).then_some(())).await;
 }
 
+#[tokio::test]
+async fn records_name_a_server_as_it_is_called_now_over_connections_that_are_older() {
+    let origin = Origin::text("one").await;
+    let edge = write(builder(&origin)).start().await;
+    let mut client = Target::https(&edge).http1(SHOP).await;
+    client.get(SHOP, "/").await;
+    let server = format!("[\"{}\"]", origin.address);
+    let linked = format!("[{{address: \"{}\", link: cn2-gia}}]", origin.address);
+    let (old, before) = (edge.configuration(), "region: mainland");
+    assert!(old.contains(&server) && old.contains(before), "{old}");
+    edge.replace("icpgate.yaml", old.replace(&server, &linked).replace(before, "region: offshore"));
+    edge.metric_becomes(GENERATION, 2.0).await;
+    client.get(SHOP, "/").await;
+    client.get(SHOP, "/").await;
+    assert_eq!(origin.connections(), 1, "it is the same connection");
+    let records = edge.records_where(3, |_| true).await;
+    let named: Vec<_> = records.iter().map(|record| (&record["link"], &record["region"])).collect();
+    let (then, now) = ((&"default".into(), &"mainland".into()), (&"cn2-gia".into(), &"offshore".into()));
+    assert_eq!(named, [then, now, now]);
+    let local = |place: usize| &records[place]["upstream_local_address"];
+    assert!(local(0).is_string() && local(0) == local(1) && local(1) == local(2), "{records:?}");
+}
+
 /// Clients that ask over and over, each on one connection.
 struct Load {
     ends: Arc<AtomicBool>,

@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::{Connection, Count, Slot};
+use crate::access::record::Reached;
 use crate::listen::transport::Transport;
 use crate::proxy::connect::Told;
 use crate::snapshot::ServerState;
@@ -47,7 +47,7 @@ struct Server {
 #[derive(Debug)]
 struct Open {
     told: Option<Told>,
-    reached: Reached,
+    reached: Arc<Reached>,
     connection: Arc<Connection>,
 }
 
@@ -57,13 +57,6 @@ struct Making {
     told: Option<Told>,
     waiting: usize,
     done: Arc<watch::Sender<Option<Done>>>,
-}
-
-/// The two ends of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::proxy) struct Reached {
-    pub(in crate::proxy) address: SocketAddr,
-    pub(in crate::proxy) local: Option<SocketAddr>,
 }
 
 /// How the making of a connection ended.
@@ -79,7 +72,7 @@ enum Done {
 #[derive(Debug)]
 pub(in crate::proxy) enum Made {
     /// HTTP/2 is to be spoken over it.
-    Http2(Transport, Reached),
+    Http2(Transport, Arc<Reached>),
     /// HTTP/1.1 is: whoever made it has put it by.
     Http1,
 }
@@ -88,9 +81,9 @@ pub(in crate::proxy) enum Made {
 #[derive(Debug)]
 pub(in crate::proxy) enum Room {
     /// On a connection that was there already.
-    Shared(Slot, Reached),
+    Shared(Slot, Arc<Reached>),
     /// On one that was made for this request, and those that came with it.
-    New(Slot, Reached),
+    New(Slot, Arc<Reached>),
     /// The server speaks HTTP/1.1.
     Http1,
 }
@@ -105,7 +98,7 @@ pub(in crate::proxy) struct Waits {
 }
 
 enum Claim {
-    Slot(Slot, Reached),
+    Slot(Slot, Arc<Reached>),
     Http1,
     /// One is being made.
     Join(watch::Receiver<Option<Done>>),
@@ -283,13 +276,13 @@ impl Server {
         }
     }
 
-    fn slot(&mut self, told: Option<Told>) -> Option<(Slot, Reached)> {
+    fn slot(&mut self, told: Option<Told>) -> Option<(Slot, Arc<Reached>)> {
         for open in self.open.iter().filter(|open| open.told == told) {
             if let Some(limit) = open.connection.limit() {
                 self.limit = limit.max(1);
             }
             if let Some(slot) = open.connection.claim() {
-                return Some((slot, open.reached));
+                return Some((slot, Arc::clone(&open.reached)));
             }
         }
         None
