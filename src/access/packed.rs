@@ -4,19 +4,20 @@
 //! on a connection: whoever writes blocks leaves out a section that is the one before it again.
 //! docs/retention-format.md specifies the sections.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+mod setting_of;
 
-use http::Version;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::access::fields::{Client, Exchange, Request, ShownId, Upstream};
 use crate::access::record::{
-    AccessRecord, ConnectionFacts, Event, Reached, RequestFacts, UpstreamFacts, protocol_label,
+    AccessRecord, ConnectionFacts, Event, RequestFacts, UpstreamFacts, protocol_label,
 };
 use crate::access::request_id::{RequestId, own};
 use crate::access::texts::{Sent, TEXT_BYTES, shown};
 use crate::access::wire::{Wire, write_address, write_bytes, write_ip, write_number};
+
+pub use setting_of::SettingOf;
 
 /// Whose exchanges a record stands for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -225,84 +226,6 @@ fn pack_setting(record: &AccessRecord, sent: &Sent<'_>, out: &mut Vec<u8>) {
 
 fn user_agent<'s>(record: &AccessRecord, sent: &Sent<'s>) -> &'s [u8] {
     if record.request.is_some() { sent.user_agent } else { &[] }
-}
-
-/// What a setting was packed of. Whether that of another record of its connection would be the same is told
-/// without packing it, and without a look at its names: mostly they are not only alike but the same ones.
-#[derive(Debug)]
-pub struct SettingOf {
-    generation: u64,
-    client: SocketAddr,
-    protocol: Option<Version>,
-    names: [Option<Arc<str>>; NAMES],
-    user_agent: Box<[u8]>,
-    reached: Option<Arc<Reached>>,
-}
-
-const NAMES: usize = 3;
-
-impl SettingOf {
-    /// That of `record`.
-    pub fn new(record: &AccessRecord, sent: &Sent<'_>) -> Self {
-        Self {
-            generation: record.generation,
-            client: record.client,
-            protocol: record.protocol,
-            names: names(record).map(Option::<&Arc<str>>::cloned),
-            user_agent: user_agent(record, sent).into(),
-            reached: reached(record).cloned(),
-        }
-    }
-
-    /// Whether that of `record` is surely the same.
-    pub fn is_of(&self, record: &AccessRecord, sent: &Sent<'_>) -> bool {
-        self.generation == record.generation
-            && self.client == record.client
-            && self.protocol == record.protocol
-            && self.names.iter().zip(names(record)).all(|(own, other)| is_same(own.as_ref(), other))
-            && is_same_text(&self.user_agent, user_agent(record, sent))
-            && match (&self.reached, reached(record)) {
-                (Some(own), Some(other)) => Arc::ptr_eq(own, other) || is_like(own, other),
-                (own, other) => own.is_none() && other.is_none(),
-            }
-    }
-}
-
-/// Whether both are alike. Empty ones are not compared: they stand at no address that is mapped, and a
-/// comparison by AVX-512, as glibc's, takes a suppressed fault there, some 80 ns.
-fn is_same_text(own: &[u8], other: &[u8]) -> bool {
-    own.len() == other.len() && (own.is_empty() || own == other)
-}
-
-/// The names in a setting that are shared, but for that of the connection.
-fn names(record: &AccessRecord) -> [Option<&Arc<str>>; NAMES] {
-    let request = record.request.as_ref();
-    [
-        record.host.as_ref(),
-        request.and_then(|request| request.site.as_ref()),
-        request.and_then(|request| request.icp_number.as_ref()),
-    ]
-}
-
-fn reached(record: &AccessRecord) -> Option<&Arc<Reached>> {
-    record.upstream.as_ref().map(|upstream| &upstream.reached)
-}
-
-/// Whether connections are to one server, from one address. Their ports are no part of the setting.
-fn is_like(own: &Reached, other: &Reached) -> bool {
-    Arc::ptr_eq(&own.origin, &other.origin)
-        && Arc::ptr_eq(&own.link, &other.link)
-        && own.region == other.region
-        && own.address == other.address
-        && own.local.map(|local| local.ip()) == other.local.map(|local| local.ip())
-}
-
-/// Whether both are one value, or none.
-fn is_same<T: ?Sized>(own: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
-    match (own, other) {
-        (Some(own), Some(other)) => Arc::ptr_eq(own, other),
-        (own, other) => own.is_none() && other.is_none(),
-    }
 }
 
 /// As much of a name that a client chose as a record keeps.

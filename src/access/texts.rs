@@ -12,6 +12,9 @@ use http::{HeaderValue, Method};
 /// As much of a text as a record keeps, in bytes.
 pub const TEXT_BYTES: usize = 8 * 1024;
 
+/// As much of a host that is none as a record keeps, in bytes: no host is longer (RFC 1035, 2.3.4).
+pub const NAME_BYTES: usize = 255;
+
 const TEXTS: usize = 5;
 
 /// What a client sent with a request, for as long as its head is there.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::downstream::Downstream;
 use crate::access::fields::ShownId;
 use crate::access::record::{Reached, RequestFacts, UpstreamFacts};
-use crate::access::texts::Text;
+use crate::access::texts::{NAME_BYTES, Text};
 use crate::access::{AccessRecord, Event, QueryRedaction, RequestId, RequestTexts};
 use crate::clock::Moment;
 use crate::config::Listener;
@@ -26,9 +26,6 @@ use crate::snapshot::Snapshot;
 
 /// The longest request id that is believed, in bytes.
 const REQUEST_ID_BYTES: usize = 128;
-
-/// As much of a host as a record keeps that cannot be one, in bytes: no host is longer (RFC 1035, 2.3.4).
-const HOST_BYTES: usize = 255;
 
 /// An exchange, as far as it has come.
 pub(super) struct RequestContext {
@@ -243,7 +240,7 @@ fn referer(url: &HeaderValue, redaction: &QueryRedaction) -> Text {
 /// A host that is none, as a record keeps it.
 pub(super) fn host_shown(bytes: impl AsRef<[u8]>) -> Arc<str> {
     let bytes = bytes.as_ref();
-    Arc::from(String::from_utf8_lossy(&bytes[..bytes.len().min(HOST_BYTES)]))
+    Arc::from(String::from_utf8_lossy(&bytes[..bytes.len().min(NAME_BYTES)]))
 }
 
 #[cfg(test)]
@@ -256,7 +253,7 @@ mod tests {
     fn a_host_that_is_none_is_cut_and_made_utf_8() {
         assert_eq!(&*host_shown("exa mple"), "exa mple");
         assert_eq!(&*host_shown(b"caf\xe9"), "caf\u{fffd}");
-        assert_eq!(host_shown([b'x'; 9_000]).len(), HOST_BYTES);
+        assert_eq!(host_shown([b'x'; 9_000]).len(), NAME_BYTES);
     }
 
     #[test]

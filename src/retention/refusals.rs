@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::access::AccessRecord;
 use crate::access::packed::Clients;
+use crate::access::texts::NAME_BYTES;
 use crate::gate::Refusal;
 
 /// So many alike within a second have a record each; the others share one.
@@ -17,9 +18,6 @@ pub(super) const ALIKE: u32 = 100;
 const SINGLES: usize = 4096;
 /// So many kinds are told apart within a second; the others share one for all clients.
 const KINDS: usize = 4096;
-
-/// The longest host that a refusal keeps, in bytes. Server names are bounded where they are read.
-const NAME_BYTES: usize = 255;
 
 /// What refusals have in common to be alike.
 #[derive(Eq, Hash, PartialEq)]
@@ -97,7 +95,8 @@ impl Refusals {
     }
 }
 
-/// What was sent as a name is kept up to the length that a name can have.
+/// What was sent as a host is kept up to the length that one can have. Server names are bounded where they
+/// are read.
 fn shorten(name: &mut Option<Arc<str>>) {
     if let Some(long) = name.as_mut().filter(|name| name.len() > NAME_BYTES) {
         *long = long[..long.floor_char_boundary(NAME_BYTES)].into();

@@ -1,10 +1,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use http::Version;
 use proptest::prelude::*;
 
 use super::*;
-use crate::access::record::BlockPlace;
+use crate::access::record::{BlockPlace, Reached};
 use crate::access::request_id::RequestIds;
 use crate::gate::Refusal;
 use crate::origin::Region;
