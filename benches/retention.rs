@@ -114,7 +114,7 @@ struct Request {
 impl Request {
     fn sent(&self) -> Sent<'_> {
         Sent {
-            method: b"",
+            method: b"GET",
             path: self.path.as_bytes(),
             query: self.query.as_bytes(),
             referer: b"https://www.example.cn/",

@@ -12,7 +12,7 @@ use icpgate::config::{AccessLog, WhenFull};
 use icpgate::retention::Store;
 
 const SENT: Sent<'_> = Sent {
-    method: b"",
+    method: b"GET",
     path: b"/product/10086",
     query: b"from=list",
     referer: b"https://www.example.cn/",

@@ -165,7 +165,7 @@ fn pack_request(
     set: &mut impl FnMut(u16, bool) -> bool,
     out: &mut Vec<u8>,
 ) {
-    if set(flag::METHOD, !sent.method.is_empty()) {
+    if set(flag::METHOD, sent.method != b"GET") {
         write_bytes(shown(sent.method).as_bytes(), out);
     }
     write_bytes(shown(sent.path).as_bytes(), out);

@@ -20,8 +20,8 @@ const TEXTS: usize = 5;
 /// What a client sent with a request, for as long as its head is there.
 #[derive(Clone, Debug, Default)]
 pub struct RequestTexts {
-    /// The method.
-    pub method: Method,
+    /// The method; none where no head could be read.
+    pub method: Option<Method>,
     /// The path, without the query.
     pub path: Text,
     /// The query, redacted.
@@ -47,7 +47,7 @@ pub enum Text {
 /// What a client sent with a request; what it did not send is empty.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sent<'r> {
-    /// The method, unless it is GET.
+    /// The method.
     pub method: &'r [u8],
     /// The path, without the query.
     pub path: &'r [u8],
@@ -67,18 +67,13 @@ impl RequestTexts {
     /// They themselves.
     pub fn sent(&self) -> Sent<'_> {
         Sent {
-            method: method_sent(&self.method),
+            method: self.method.as_ref().map_or(&[], |method| method.as_str().as_bytes()),
             path: self.path.as_bytes(),
             query: self.query.as_bytes(),
             referer: self.referer.as_bytes(),
             user_agent: self.user_agent.as_bytes(),
         }
     }
-}
-
-/// The method as [`Sent`] has it.
-pub fn method_sent(method: &Method) -> &[u8] {
-    if method == Method::GET { &[] } else { method.as_str().as_bytes() }
 }
 
 impl Text {

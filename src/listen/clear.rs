@@ -15,7 +15,7 @@ use super::head::{self, Head};
 use super::transport::Transport;
 use super::{Accepted, Connection, HttpVersion, Named, Opened, refuse};
 use crate::access::record::RequestFacts;
-use crate::access::texts::{Sent, method_sent};
+use crate::access::texts::Sent;
 use crate::access::{AccessRecord, Event};
 use crate::config::{HealthCheck, Limits};
 use crate::gate::Refusal;
@@ -117,7 +117,7 @@ async fn answer_probe(accepted: Accepted, head: &Head) {
     // Kept first: a client may take its time to close, and the program may end meanwhile.
     if let Some(slot) = slot {
         let sent = Sent {
-            method: method_sent(&head.method),
+            method: head.method.as_str().as_bytes(),
             path: head.path().as_bytes(),
             user_agent: head.user_agent.as_deref().unwrap_or_default().as_bytes(),
             ..Sent::default()

@@ -210,7 +210,7 @@ fn texts(head: &RequestHead, redaction: &QueryRedaction) -> RequestTexts {
     let (path, query) = path_and_query(&head.target, redaction);
     let from = head.headers.get(header::REFERER);
     RequestTexts {
-        method: head.method.clone(),
+        method: Some(head.method.clone()),
         path,
         query,
         referer: from.map_or(Text::Absent, |from| referer(from, redaction)),

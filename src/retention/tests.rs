@@ -62,7 +62,7 @@ pub(super) fn request() -> AccessRecord {
 
 /// What a client sent that wants `path`.
 pub(super) fn sent(path: &str) -> Sent<'_> {
-    Sent { path: path.as_bytes(), ..Sent::default() }
+    Sent { method: b"GET", path: path.as_bytes(), ..Sent::default() }
 }
 
 /// Adds a request for `path` to `rows`.

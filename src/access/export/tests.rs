@@ -62,7 +62,13 @@ fn request() -> AccessRecord {
 /// What is exported of a record that was packed.
 fn line(record: &AccessRecord, clients: Clients) -> String {
     let (mut packed, mut connection, mut out) = (Packed::default(), Vec::new(), Vec::new());
-    let sent = Sent { path: b"/a", query: b"x=1&token=***", user_agent: b"curl/8", ..Sent::default() };
+    let sent = Sent {
+        method: b"GET",
+        path: b"/a",
+        query: b"x=1&token=***",
+        user_agent: b"curl/8",
+        ..Sent::default()
+    };
     packed.pack(record, &sent, clients);
     pack_connection(&record.connection, &mut connection);
     let exchange = unpack(&connection, packed.sections()).expect("a record");
