@@ -1,38 +1,47 @@
 //! Fields of heads and trailers, and what they say of the body and of the connection.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use memchr::memmem::Finder;
 
 use super::{BadMessage, Persistence};
 
-/// Finds the end of a head in bytes that grow, without looking at any line twice.
+/// Finds the end of a head in bytes that grow, without looking at any of them twice.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EndOfHead {
-    /// Where the line that has not ended begins.
-    line: usize,
-    /// An empty line ends a head, but for the very first: one may be left from the message before
-    /// (RFC 9112, 2.2).
-    begun: bool,
+    /// So many bytes have been looked at, without an empty line among them.
+    searched: usize,
+    /// Whether an empty line may be the very first one. Before a start line it ends nothing: one may be left
+    /// from the message before (RFC 9112, 2.2).
+    may_be_first: bool,
 }
+
+/// An empty line after another line, however lines are ended.
+static EMPTY_LINE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\n\r\n"));
+static BARE_EMPTY_LINE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\n\n"));
 
 impl EndOfHead {
     /// For fields that follow a line that is known: they may be none.
     pub fn after_a_line() -> Self {
-        Self { line: 0, begun: true }
+        Self { searched: 0, may_be_first: true }
     }
 
     /// Where the head in `bytes`, which have grown since the last call, ends: behind its empty line.
     pub fn find(&mut self, bytes: &[u8]) -> Option<usize> {
-        while let Some(found) = memchr::memchr(b'\n', bytes.get(self.line..)?) {
-            let end = self.line + found;
-            let is_empty = matches!(&bytes[self.line..end], b"" | b"\r");
-            self.line = end + 1;
-            if is_empty && self.begun {
-                return Some(self.line);
-            }
-            self.begun = true;
+        match bytes {
+            [b'\n', ..] if self.may_be_first => return Some(1),
+            [b'\r', b'\n', ..] if self.may_be_first => return Some(2),
+            _ => {}
         }
-        None
+        // The beginning of an empty line may be there already.
+        let from = self.searched.saturating_sub(2);
+        self.searched = bytes.len();
+        let new = bytes.get(from..)?;
+        let end = EMPTY_LINE.find(new).map(|at| at + 3);
+        let bare_end = BARE_EMPTY_LINE.find(&new[..end.unwrap_or(new.len())]).map(|at| at + 2);
+        Some(from + bare_end.or(end)?)
     }
 }
 
@@ -105,12 +114,46 @@ mod tests {
             ("GET / HTTP/1.1\nHost: a.cn\n\n", "\n\n"),
             ("\r\nGET / HTTP/1.1\r\n\r\n", "GET"),
             ("\r\n\r\n", "GET / HTTP/1.1\r\n\r\n"),
+            ("GET / HTTP/1.1\n\r\n", "\n\n"),
+            ("GET / HTTP/1.1\r\nHost: a.cn\n\n", "\r\n\r\n"),
         ] {
             let all = [head, rest].concat();
             assert_eq!(EndOfHead::default().find(all.as_bytes()), Some(head.len()));
             let mut end = EndOfHead::default();
             let found = (0..=all.len()).find_map(|length| end.find(&all.as_bytes()[..length]));
             assert_eq!(found, Some(head.len()), "{all:?}");
+        }
+    }
+
+    /// By the definition: the first line that is empty, `begun` once a line has ended.
+    fn first_empty_line(bytes: &[u8], mut begun: bool) -> Option<usize> {
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', bytes) {
+            let is_empty = matches!(&bytes[start..end], b"" | b"\r");
+            start = end + 1;
+            if is_empty && begun {
+                return Some(start);
+            }
+            begun = true;
+        }
+        None
+    }
+
+    #[test]
+    fn the_end_is_behind_the_first_empty_line_whatever_the_bytes() {
+        let mut texts = vec![Vec::new()];
+        for _ in 0..8 {
+            let longer = |text: &Vec<u8>| [b'\r', b'\n', b'a'].map(|byte| [&**text, &[byte]].concat());
+            texts = texts.iter().flat_map(longer).collect();
+            for text in &texts {
+                for (from, begun) in [(EndOfHead::default(), false), (EndOfHead::after_a_line(), true)] {
+                    let expected = first_empty_line(text, begun);
+                    assert_eq!({ from }.find(text), expected, "{text:?}");
+                    let mut growing = from;
+                    let found = (0..=text.len()).find_map(|length| growing.find(&text[..length]));
+                    assert_eq!(found, expected, "{text:?}");
+                }
+            }
         }
     }
 
