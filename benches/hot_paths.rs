@@ -13,8 +13,8 @@ use encoding_rs::UTF_8;
 use http::{HeaderMap, Method};
 use icpgate::clock::Moment;
 use icpgate::gate::{
-    CertificateNeed, Coverage, Filing, FilingNumber, FilingStatus, Gate, ListenerGate, ListenerId, SiteGate,
-    SiteId, decide,
+    CertificateNeed, Coverage, Filing, FilingNumber, FilingStatus, Gate, ListenerGate, ListenerId, SiteId,
+    decide,
 };
 use icpgate::hostname::{HostPattern, HostTable, Hostname};
 use icpgate::listen::hello::{HelloReader, Progress};
@@ -56,18 +56,15 @@ fn gate(count: usize) -> Gate {
         public_security_due: None,
         sms_verification_due: None,
     });
-    let mut hosts = HostTable::default();
-    let mut sites = Vec::new();
-    for domain in &domains {
+    let mut listener = ListenerGate::new(Vec::new(), CertificateNeed::Required);
+    for (site, domain) in domains.iter().enumerate() {
         let pattern = HostPattern::Exact(host(&format!("www.{domain}")));
         let mut names = HostTable::default();
         names.insert(&pattern, ());
-        hosts.insert(&pattern, SiteId(sites.len()));
-        sites.push(SiteGate { certificate: Some(Arc::new(Coverage { names, begins, ends })) });
+        let coverage = Arc::new(Coverage { names, begins, ends });
+        listener.serve(&pattern, SiteId(site), Some(&coverage));
     }
-    let certificate = CertificateNeed::Required;
-    let listener = ListenerGate { certificate, hosts, ..ListenerGate::default() };
-    Gate { filings: filings.collect(), listeners: vec![listener], sites }
+    Gate { filings: filings.collect(), listeners: vec![listener] }
 }
 
 fn decision(criterion: &mut Criterion) {

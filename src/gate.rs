@@ -4,6 +4,7 @@
 //! request. It is a pure function, so the answers cannot differ. A [`Permit`] and a [`BindPermit`]
 //! can only come from here.
 
+mod certified;
 mod decide;
 pub mod filing;
 pub mod filings;
@@ -17,6 +18,8 @@ use jiff::Timestamp;
 
 use crate::hostname::{HostPattern, HostTable, Hostname};
 
+use certified::Certified;
+
 pub use decide::{bind, decide, permitted_patterns};
 pub use filing::{Filing, FilingStatus};
 pub use filings::Filings;
@@ -29,8 +32,6 @@ pub struct Gate {
     pub filings: Filings,
     /// By [`ListenerId`].
     pub listeners: Vec<ListenerGate>,
-    /// By [`SiteId`].
-    pub sites: Vec<SiteGate>,
 }
 
 /// A listener's place in the configuration.
@@ -48,10 +49,29 @@ pub struct ListenerGate {
     pub public_addresses: Vec<IpAddr>,
     /// Whether a site needs a certificate to be served here.
     pub certificate: CertificateNeed,
-    /// Which site serves which host.
-    pub hosts: HostTable<SiteId>,
-    /// The patterns of `hosts`, in the order of the configuration.
-    pub patterns: Vec<HostPattern>,
+    hosts: HostTable<Served>,
+    /// The patterns of `hosts`, in the order they were added.
+    patterns: Vec<HostPattern>,
+}
+
+impl ListenerGate {
+    /// With no host yet.
+    pub fn new(public_addresses: Vec<IpAddr>, certificate: CertificateNeed) -> Self {
+        Self { public_addresses, certificate, ..Self::default() }
+    }
+
+    /// Has `site` serve the hosts of `pattern`, with the certificate that it uses, if it has a usable one.
+    pub fn serve(&mut self, pattern: &HostPattern, site: SiteId, certificate: Option<&Arc<Coverage>>) {
+        self.hosts.insert(pattern, Served { site, certified: Certified::of(pattern, certificate) });
+        self.patterns.push(pattern.clone());
+    }
+}
+
+/// Who serves the hosts of a pattern.
+#[derive(Clone, Debug)]
+struct Served {
+    site: SiteId,
+    certified: Certified,
 }
 
 /// Whether a listener needs certificates.
@@ -62,13 +82,6 @@ pub enum CertificateNeed {
     Required,
     /// It speaks clear text.
     None,
-}
-
-/// What the gate needs to know of a site.
-#[derive(Clone, Debug, Default)]
-pub struct SiteGate {
-    /// The certificate in use; `None` while there is no usable pair.
-    pub certificate: Option<Arc<Coverage>>,
 }
 
 /// What a certificate covers, and when.

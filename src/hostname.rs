@@ -241,6 +241,14 @@ impl<T> HostTable<T> {
         self.exact.get(host.as_str()).or_else(|| self.wildcard.get(host.parent()?))
     }
 
+    /// Whether a value was added for just this pattern.
+    pub fn has(&self, pattern: &HostPattern) -> bool {
+        match pattern {
+            HostPattern::Exact(name) => self.exact.contains_key(name),
+            HostPattern::Wildcard(base) => self.wildcard.contains_key(base),
+        }
+    }
+
     /// Every exact name.
     pub fn exact_names(&self) -> impl Iterator<Item = &Hostname> {
         self.exact.keys()

@@ -4,19 +4,19 @@
 
 use std::sync::Arc;
 
-use super::{BindPermit, CertificateNeed, Filing, Gate, ListenerGate, ListenerId, Permit, Refusal, SiteId};
-use crate::clock::{Moment, Within};
+use super::{BindPermit, CertificateNeed, Filing, Gate, ListenerGate, ListenerId, Permit, Refusal};
+use crate::clock::Moment;
 use crate::hostname::{HostPattern, Hostname};
 
 /// Decides whether `host` may be served on `listener` at `at`.
 pub fn decide(gate: &Gate, listener: ListenerId, host: &Hostname, at: Moment) -> Result<Permit, Refusal> {
     let listener = gate.listeners.get(listener.0).ok_or(Refusal::NoSite)?;
     let filing = filing_for(gate, listener, host, at)?;
-    let site = *listener.hosts.get(host).ok_or(Refusal::NoSite)?;
-    if listener.certificate == CertificateNeed::Required && !has_certificate(gate, site, host, at) {
+    let served = listener.hosts.get(host).ok_or(Refusal::NoSite)?;
+    if listener.certificate == CertificateNeed::Required && !served.certified.covers(host, at) {
         return Err(Refusal::NoCertificate);
     }
-    Ok(Permit { host: host.clone(), site, filing: Arc::clone(filing) })
+    Ok(Permit { host: host.clone(), site: served.site, filing: Arc::clone(filing) })
 }
 
 /// Decides whether the addresses of `listener` may be bound at `at`: while a host is permitted on it.
@@ -61,13 +61,8 @@ fn decide_pattern(
         .iter()
         .filter_map(|filing| filing.hosts.as_ref())
         .flat_map(|hosts| hosts.patterns().iter().map(HostPattern::base));
-    let covered = gate
-        .listeners
-        .get(listener.0)
-        .and_then(|known| known.hosts.get(&representative))
-        .and_then(|site| gate.sites.get(site.0)?.certificate.as_deref())
-        .into_iter()
-        .flat_map(|coverage| coverage.names.exact_names());
+    let served = gate.listeners.get(listener.0).and_then(|known| known.hosts.get(&representative));
+    let covered = served.into_iter().flat_map(|served| served.certified.names());
     for host in filed.chain(covered).filter(|host| host.parent() == Some(base.as_str())) {
         match decide(gate, listener, host, at) {
             Ok(permit) => return Ok(permit),
@@ -95,13 +90,6 @@ fn filing_for<'g>(
         }
     }
     Err(nearest)
-}
-
-fn has_certificate(gate: &Gate, site: SiteId, host: &Hostname, at: Moment) -> bool {
-    gate.sites.get(site.0).and_then(|site| site.certificate.as_ref()).is_some_and(|certificate| {
-        certificate.names.get(host).is_some()
-            && at.within(Some(certificate.begins), Some(certificate.ends)) == Within::Yes
-    })
 }
 
 /// Of several refusals, the one that the decision reached last says most.

@@ -47,7 +47,7 @@ impl Filing {
             Within::Ended => return Err(Refusal::Expired),
             Within::Yes => {}
         }
-        if self.hosts.as_ref().is_some_and(|hosts| hosts.table.get(host).is_none()) {
+        if self.hosts.as_ref().is_some_and(|hosts| !hosts.contain(host)) {
             return Err(Refusal::HostExcluded);
         }
         if let Some(filed) = &self.access
@@ -59,9 +59,12 @@ impl Filing {
     }
 }
 
-/// The hosts that a filing is limited to.
+/// The hosts that a filing is limited to. Most filings are not: this takes them a pointer's room.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct FiledHosts {
+pub struct FiledHosts(Box<Hosts>);
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Hosts {
     table: HostTable<()>,
     patterns: Vec<HostPattern>,
 }
@@ -73,12 +76,16 @@ impl FiledHosts {
         for pattern in &patterns {
             table.insert(pattern, ());
         }
-        Self { table, patterns }
+        Self(Box::new(Hosts { table, patterns }))
+    }
+
+    fn contain(&self, host: &Hostname) -> bool {
+        self.0.table.get(host).is_some()
     }
 
     /// As written.
     pub fn patterns(&self) -> &[HostPattern] {
-        &self.patterns
+        &self.0.patterns
     }
 }
 

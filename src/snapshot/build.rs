@@ -17,8 +17,8 @@ use crate::access::QueryRedaction;
 use crate::clock::{Moment, Within};
 use crate::config::problem::{Problem, Severity};
 use crate::config::{self, Config, Loaded, Protocol, Site, Unreadable};
-use crate::gate::{CertificateNeed, Filings, Gate, ListenerGate, ListenerId, SiteGate, SiteId};
-use crate::hostname::{HostTable, Hostname};
+use crate::gate::{CertificateNeed, Filings, Gate, ListenerGate, ListenerId, SiteId};
+use crate::hostname::Hostname;
 use crate::origin::{Links, Origin, Scheme};
 use crate::rewrite::Footers;
 use crate::tls::roots::{Roots, http1_alone};
@@ -322,24 +322,21 @@ fn origin_tls(
 
 fn gate(config: &Config, filings: Filings, certificates: &[Option<Arc<Certificate>>]) -> Gate {
     let listeners = config.listeners.iter().enumerate().map(|(place, listener)| {
-        let mut hosts = HostTable::default();
-        let mut patterns = Vec::new();
-        for (site_place, site) in config.sites.iter().enumerate() {
-            if site.listeners.contains(&ListenerId(place)) {
-                for pattern in &site.hosts {
-                    hosts.insert(pattern, SiteId(site_place));
-                    patterns.push(pattern.clone());
-                }
-            }
-        }
-        let certificate = match listener.protocol {
+        let need = match listener.protocol {
             Protocol::Https { .. } => CertificateNeed::Required,
             Protocol::Http { .. } => CertificateNeed::None,
         };
-        ListenerGate { public_addresses: listener.public_addresses.clone(), certificate, hosts, patterns }
+        let mut gate = ListenerGate::new(listener.public_addresses.clone(), need);
+        let sites = config.sites.iter().zip(certificates).enumerate();
+        for (site_place, (site, certificate)) in
+            sites.filter(|(_, (site, _))| site.listeners.contains(&ListenerId(place)))
+        {
+            let coverage = certificate.as_ref().map(|certificate| &certificate.coverage);
+            for pattern in &site.hosts {
+                gate.serve(pattern, SiteId(site_place), coverage);
+            }
+        }
+        gate
     });
-    let sites = certificates.iter().map(|certificate| SiteGate {
-        certificate: certificate.as_ref().map(|certificate| Arc::clone(&certificate.coverage)),
-    });
-    Gate { listeners: listeners.collect(), sites: sites.collect(), filings }
+    Gate { listeners: listeners.collect(), filings }
 }

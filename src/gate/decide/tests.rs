@@ -1,6 +1,6 @@
 use super::*;
 use crate::gate::filing::FiledHosts;
-use crate::gate::{Coverage, FilingStatus, Filings, SiteGate};
+use crate::gate::{Coverage, FilingStatus, Filings, SiteId};
 use crate::hostname::HostTable;
 
 const HTTPS: ListenerId = ListenerId(0);
@@ -46,24 +46,21 @@ fn coverage(names: &[&str]) -> Arc<Coverage> {
 }
 
 fn gate(filings: Vec<Filing>) -> Gate {
-    let patterns = vec![pattern("www.example.cn"), pattern("*.static.example.cn")];
-    let mut hosts = HostTable::default();
-    for pattern in &patterns {
-        hosts.insert(pattern, SiteId(0));
-    }
-    let https = ListenerGate {
-        public_addresses: vec!["203.0.113.10".parse().expect("an address")],
-        certificate: CertificateNeed::Required,
-        hosts,
-        patterns,
-    };
-    let http = ListenerGate { certificate: CertificateNeed::None, ..https.clone() };
-    let certificate = Some(coverage(&["www.example.cn", "*.static.example.cn"]));
-    Gate {
-        filings: Filings::from_iter(filings),
-        listeners: vec![https, http],
-        sites: vec![SiteGate { certificate }],
-    }
+    certified_gate(filings, &["www.example.cn", "*.static.example.cn"])
+}
+
+/// With a certificate for `names`; without one if there are none.
+fn certified_gate(filings: Vec<Filing>, names: &[&str]) -> Gate {
+    let certificate = (!names.is_empty()).then(|| coverage(names));
+    let listeners = [CertificateNeed::Required, CertificateNeed::None].map(|need| {
+        let address = "203.0.113.10".parse().expect("an address");
+        let mut listener = ListenerGate::new(vec![address], need);
+        for host in ["www.example.cn", "*.static.example.cn"] {
+            listener.serve(&pattern(host), SiteId(0), certificate.as_ref());
+        }
+        listener
+    });
+    Gate { filings: Filings::from_iter(filings), listeners: listeners.into() }
 }
 
 #[track_caller]
@@ -113,14 +110,36 @@ fn days_begin_and_end_in_shanghai() {
 
 #[test]
 fn a_clear_text_listener_needs_no_certificate() {
-    let mut gate = gate(vec![filing()]);
-    gate.sites[0].certificate = None;
-    check(&gate, HTTPS, "www.example.cn", NOON, Err(Refusal::NoCertificate));
-    check(&gate, HTTP, "www.example.cn", NOON, Ok(()));
-    gate.sites[0].certificate = Some(coverage(&["m.example.cn"]));
-    check(&gate, HTTPS, "www.example.cn", NOON, Err(Refusal::NoCertificate));
-    gate.sites[0].certificate = Some(coverage(&["www.example.cn"]));
-    check(&gate, HTTPS, "www.example.cn", "2027-01-01T00:00:00Z", Err(Refusal::NoCertificate));
+    for names in [&[][..], &["m.example.cn"]] {
+        let gate = certified_gate(vec![filing()], names);
+        for host in ["www.example.cn", "a.static.example.cn"] {
+            check(&gate, HTTPS, host, NOON, Err(Refusal::NoCertificate));
+            check(&gate, HTTP, host, NOON, Ok(()));
+        }
+    }
+}
+
+#[test]
+fn a_certificate_is_for_the_hosts_that_it_names_within_its_dates() {
+    for (names, served, others) in [
+        (&["*.example.cn"][..], &["www.example.cn"][..], &["a.static.example.cn"][..]),
+        (&["*.static.example.cn"], &["a.static.example.cn", "b.static.example.cn"], &["www.example.cn"]),
+        (&["b.static.example.cn"], &["b.static.example.cn"], &["a.static.example.cn", "www.example.cn"]),
+    ] {
+        let gate = certified_gate(vec![Filing { begins: None, ends: None, ..filing() }], names);
+        for host in served {
+            check(&gate, HTTPS, host, "2025-12-31T23:59:59Z", Err(Refusal::NoCertificate));
+            check(&gate, HTTPS, host, "2026-01-01T00:00:00Z", Ok(()));
+            check(&gate, HTTPS, host, "2026-12-31T23:59:59Z", Ok(()));
+            check(&gate, HTTPS, host, "2027-01-01T00:00:00Z", Err(Refusal::NoCertificate));
+        }
+        for host in others {
+            check(&gate, HTTPS, host, NOON, Err(Refusal::NoCertificate));
+        }
+        // A wildcard is permitted while any of its names is.
+        assert!(bind(&gate, HTTPS, Moment::at(time(NOON))).is_ok(), "{names:?}");
+        assert!(bind(&gate, HTTPS, Moment::at(time("2027-01-01T00:00:00Z"))).is_err(), "{names:?}");
+    }
 }
 
 #[test]
