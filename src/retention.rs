@@ -125,7 +125,7 @@ impl Store {
         let notary = Notary::open(&log.directory, &node).map_err(unusable)?;
         tracing::info!(verifier_key = notary.verifier_key(), "access records are signed");
         let left = resume(&log.directory).map_err(unusable)?;
-        let shortened = is_shortened(&log.directory, &left);
+        let shortened = is_shortened(&log.directory, &left).map_err(unusable)?;
         let setting = Setting {
             log: log.clone(),
             lock,
@@ -201,19 +201,24 @@ fn lock(directory: &Path) -> io::Result<Option<File>> {
     Ok(None)
 }
 
-/// Whether a checkpoint of the store's own speaks of more than there is.
-fn is_shortened(directory: &Path, left: &Left) -> bool {
-    let Ok(note) = fs_err::read(directory.join(CHECKPOINT_FILE)) else { return false };
-    let Some(checkpoint) = notary::unverified(&note) else { return false };
+/// Whether a checkpoint of the store's own speaks of more than there is. It is kept aside then: it is all that
+/// tells what is missing.
+fn is_shortened(directory: &Path, left: &Left) -> io::Result<bool> {
+    let Ok(note) = fs_err::read(directory.join(CHECKPOINT_FILE)) else { return Ok(false) };
+    let Some(checkpoint) = notary::unverified(&note) else { return Ok(false) };
     let (blocks, signed) = (left.position.tree.size(), checkpoint.size());
-    if signed > blocks {
-        tracing::error!(
-            blocks,
-            signed,
-            "the store of access records is shorter than its checkpoint: it was cut"
-        );
+    if signed <= blocks {
+        return Ok(false);
     }
-    signed > blocks
+    let aside = format!("{CHECKPOINT_FILE}.{signed}");
+    tracing::error!(
+        blocks,
+        signed,
+        aside,
+        "the store of access records is shorter than its checkpoint, which is kept aside: it was cut"
+    );
+    notary::replace(directory, &aside, &note, 0o640)?;
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! A clock that is wrong must not delete what is young. Set forward while the store is open: its time
 //! does not pass faster than the machine's monotonic clock. Set back and corrected: a segment is
-//! never older than those before it, since deletion stops at the first that must stay.
+//! never older than those before it, since deletion stops at the first that must stay. Wrong from the start:
+//! what was recorded by a clock that was kept is deleted by none that is not.
 
 use std::io;
 use std::path::Path;
@@ -11,9 +12,14 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Moment;
+use crate::retention::block::Unpacker;
 use crate::retention::format::Frame;
 use crate::retention::frames::{Frames, Step};
+use crate::retention::rows::RowReader;
 use crate::retention::segment::{self, Segment};
+
+/// A time so far ahead is not one that a clock drifted to.
+const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
 /// The time to judge age by: never ahead of the wall clock, nor of what has really passed.
 #[derive(Clone, Copy, Debug)]
@@ -23,9 +29,9 @@ pub(super) struct StoreTime {
 }
 
 impl StoreTime {
-    /// Starts at the newest record's time, or at the wall clock's where there is none or it is earlier.
+    /// Starts at the newest record's time, or at the wall clock's where there is none.
     pub(super) fn start(moment: Moment, newest_record: Option<Timestamp>, since: Instant) -> Self {
-        Self { anchor: newest_record.map_or(moment.now, |newest| newest.min(moment.now)), since }
+        Self { anchor: newest_record.unwrap_or(moment.now), since }
     }
 
     /// The time at `moment`, which is `now` on the monotonic clock.
@@ -39,11 +45,13 @@ impl StoreTime {
 /// record after them. The last segment stays.
 ///
 /// A segment goes when the time in its name, its last record's time and its last change are all
-/// older, and so is every segment before it.
+/// older, and so is every segment before it. While the clock is not known to be `synchronized`, no segment goes
+/// that was begun while it was.
 pub(super) fn expired(
     directory: &Path,
     time: Timestamp,
     retention: Duration,
+    synchronized: bool,
 ) -> io::Result<Option<(Vec<Segment>, u64)>> {
     let Some(limit) = SignedDuration::try_from(retention).ok().and_then(|age| time.checked_sub(age).ok())
     else {
@@ -51,7 +59,26 @@ pub(super) fn expired(
     };
     let mut segments = segment::list(directory)?;
     let mut old = 0;
-    while old + 1 < segments.len() && newest_before(&segments[old], limit)?.is_some() {
+    while old + 1 < segments.len() {
+        let segment = &segments[old];
+        let newest = newest_until(segment, limit)?;
+        if newest >= limit {
+            if newest > time + AHEAD {
+                tracing::warn!(
+                    segment = %segment.path.display(), %newest,
+                    "a segment has records of the future, by a clock that was wrong: it stays until that is past \
+                     its retention, and all after it with it"
+                );
+            }
+            break;
+        }
+        if !synchronized && was_synchronized(segment)? {
+            tracing::warn!(
+                "access records past their retention stay until the clock is synchronized again, as it was when \
+                 they were made"
+            );
+            break;
+        }
         old += 1;
     }
     // What is left must say where it begins.
@@ -83,9 +110,9 @@ pub(super) fn delete(segments: &[Segment]) -> io::Result<u64> {
     Ok(deleted)
 }
 
-/// The latest time that speaks of a segment, if it is older than `limit`.
-fn newest_before(segment: &Segment, limit: Timestamp) -> io::Result<Option<Timestamp>> {
-    let Some(opened) = segment.name.opened_at() else { return Ok(None) };
+/// The latest time that speaks of a segment; or, once there is one, any that is not before `limit`.
+fn newest_until(segment: &Segment, limit: Timestamp) -> io::Result<Timestamp> {
+    let opened = segment.name.opened_at().unwrap_or(Timestamp::MAX);
     let mut newest = opened.max(segment.modified()?);
     // Its blocks are only looked at once its outside is old.
     let mut frames = Frames::open_for_heads(&segment.path)?;
@@ -95,10 +122,29 @@ fn newest_before(segment: &Segment, limit: Timestamp) -> io::Result<Option<Times
                 newest = head.latest_time().map_or(newest, |latest| latest.max(newest));
             }
             Step::Frame(..) | Step::Damage { .. } => {}
-            Step::End { .. } => return Ok(Some(newest)),
+            Step::End { .. } => break,
         }
     }
-    Ok(None)
+    Ok(newest)
+}
+
+/// Whether the clock was synchronized when a segment was begun, by the first of its blocks that tells.
+fn was_synchronized(segment: &Segment) -> io::Result<bool> {
+    let (mut frames, mut unpacker, mut rows) = (Frames::open(&segment.path)?, Unpacker::new()?, Vec::new());
+    loop {
+        match frames.next_step()? {
+            Step::Frame(Frame::Block(head), at) => {
+                let payload = frames.payload(at, &head)?;
+                if unpacker.unpack(head, payload, &mut rows)
+                    && let Some(Ok(fields)) = RowReader::new(head.first_seq).next(&rows)
+                {
+                    return Ok(fields.clock.synchronized);
+                }
+            }
+            Step::Frame(..) | Step::Damage { .. } => {}
+            Step::End { .. } => return Ok(false),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -109,6 +155,7 @@ mod tests {
 
     use super::*;
     use crate::access::AccessRecord;
+    use crate::access::fields::ClockState;
     use crate::retention::block::{Packer, Place};
     use crate::retention::format::SegmentHead;
     use crate::retention::rows::Rows;
@@ -124,12 +171,13 @@ mod tests {
     }
 
     /// A store with a segment of one record for each `(days old by record, days old by mtime)`.
-    fn store(ages: &[(i32, i32)]) -> tempfile::TempDir {
+    fn store(ages: &[(i32, i32)], synchronized: bool) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
         for (number, &(record, modified)) in (0_u64..).zip(ages) {
             let time = today() - DAY * record;
             let path = folder.path().join(SegmentName::new(time, number).to_string());
             let mut rows = Rows::new("n".into());
+            rows.set_clock(ClockState { synchronized, ..ClockState::default() });
             push(&mut rows, &AccessRecord { time, ..request() }, "/");
             let (previous, sealed) = (Hash([0; 32]), time.as_millisecond());
             let place = Place { number, first_seq: number + 1, previous, signed: 0, sealed };
@@ -147,12 +195,36 @@ mod tests {
 
     #[track_caller]
     fn check(ages: &[(i32, i32)], time: Timestamp, left: usize) {
-        let store = store(ages);
-        if let Some((old, first_left)) = expired(store.path(), time, RETENTION).expect("found") {
+        let store = store(ages, false);
+        if let Some((old, first_left)) = expired(store.path(), time, RETENTION, false).expect("found") {
             assert_eq!(first_left as usize, old.len() + 1);
             delete(&old).expect("deleted");
         }
         assert_eq!(segment::list(store.path()).expect("listed").len(), left);
+    }
+
+    #[test]
+    fn what_a_synchronized_clock_has_recorded_no_other_deletes() {
+        let ages = [(200, 200), (0, 0)];
+        for (then, now, goes) in
+            [(true, true, true), (true, false, false), (false, true, true), (false, false, true)]
+        {
+            let found = expired(store(&ages, then).path(), today(), RETENTION, now).expect("found");
+            assert_eq!(found.is_some(), goes, "synchronized then: {then}, now: {now}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_behind_at_the_start_does_not_hold_the_store_back() {
+        let start = Instant::now();
+        let year = DAY * 365;
+        let time = StoreTime::start(Moment::at(today() - year), Some(today()), start);
+        assert_eq!(time.at(Moment::at(today() - year), start), today() - year);
+        let minute = start + Duration::from_secs(60);
+        assert_eq!(
+            time.at(Moment::at(today() + SignedDuration::from_secs(60)), minute),
+            today() + SignedDuration::from_secs(60)
+        );
     }
 
     #[test]

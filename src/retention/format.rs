@@ -36,9 +36,7 @@ use tlog_tiles::{Hash, record_hash};
 use crate::retention::tree::{HASH, Tree};
 
 /// The version of the format.
-const VERSION: u32 = 2;
-/// The version before it, which is told apart from damage, and not read.
-const VERSION_BEFORE: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// Bytes of a block before its payload.
 pub(super) const BLOCK_HEAD: usize = 136;
 /// The longest payload, compressed or not.
@@ -207,13 +205,10 @@ pub(super) enum Frame {
     Path(Vec<Hash>),
 }
 
-/// Whether `bytes` are the head of a segment of the version before this one.
-pub(super) fn is_of_version_before(bytes: &[u8]) -> bool {
-    bytes.starts_with(HEAD)
-        && u32_at(bytes, 12) == Some(VERSION_BEFORE)
-        && u32_at(bytes, 8)
-            .and_then(|length| bytes.get(..length as usize))
-            .is_some_and(|frame| frame.len() >= 12 && u32_at(frame, 4) == Some(crc(frame)))
+/// The version of the segment that begins with `bytes`, whichever it is; `None` for what is no whole head.
+pub(super) fn version(bytes: &[u8]) -> Option<u32> {
+    let frame = bytes.starts_with(HEAD).then(|| bytes.get(..u32_at(bytes, 8)? as usize)).flatten()?;
+    (frame.len() >= 16 && u32_at(frame, 4) == Some(crc(frame))).then(|| u32_at(frame, 12)).flatten()
 }
 
 /// Why there is no frame.

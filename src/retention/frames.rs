@@ -57,11 +57,14 @@ impl Frames {
     }
 
     fn start(mut window: Window) -> io::Result<Self> {
-        if format::is_of_version_before(window.read(0, HEADS)?) {
+        let version = format::version(window.read(0, HEADS)?);
+        if let Some(other) = version.filter(|version| *version != format::VERSION) {
             let path = window.file.path().display();
-            let hint = "is of version 1 of the format, which this program does not read: read it with the program \
-                        that wrote it, and move it out of the directory";
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{path} {hint}")));
+            let message = format!(
+                "{path} is of version {other} of the format, which this program does not read: read it with the \
+                 program that wrote it, and move it out of the directory"
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         Ok(Self { window, at: 0 })
     }

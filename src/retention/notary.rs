@@ -51,11 +51,32 @@ impl Notary {
 
     /// Puts the verifier key first into its file; keys from before it stay, for what they signed.
     fn show(&self, directory: &Path) -> io::Result<()> {
-        let shown = fs_err::read_to_string(directory.join(VERIFIER_FILE)).unwrap_or_default();
+        let shown = match fs_err::read(directory.join(VERIFIER_FILE)) {
+            Ok(shown) => shown,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let shown = String::from_utf8_lossy(&shown);
         if shown.lines().next() == Some(&self.verifier_key) {
             return Ok(());
         }
-        let others = shown.lines().filter(|key| *key != self.verifier_key);
+        let (others, broken): (Vec<_>, Vec<_>) = shown
+            .lines()
+            .filter(|key| *key != self.verifier_key)
+            .partition(|key| Keys::parse([*key]).is_ok());
+        if let Some(before) = others.first() {
+            tracing::warn!(
+                %before, now = self.verifier_key,
+                "access records are signed with another key from now on; what was signed before is checked with the \
+                 key before: keep both outside of the store"
+            );
+        }
+        for line in broken {
+            tracing::error!(
+                line,
+                "a line of verifier.key is no key; what was signed with it cannot be checked"
+            );
+        }
         let keys = std::iter::once(self.verifier_key.as_str()).chain(others);
         let text: String = keys.flat_map(|key| [key, "\n"]).collect();
         replace(directory, VERIFIER_FILE, text.as_bytes(), 0o640)
@@ -193,6 +214,14 @@ mod tests {
         fs_err::remove_file(folder.path().join(VERIFIER_FILE)).expect("removed");
         Notary::open(folder.path(), "a").expect("the key");
         assert!(folder.path().join(VERIFIER_FILE).exists());
+        // A key that is lost leaves its verifier, whatever stands beside that.
+        let shown = fs_err::read(folder.path().join(VERIFIER_FILE)).expect("read");
+        fs_err::write(folder.path().join(VERIFIER_FILE), [&shown, &b"\xff nonsense\n"[..]].concat())
+            .expect("written");
+        fs_err::remove_file(folder.path().join(SIGNER_FILE)).expect("removed");
+        let second = Notary::open(folder.path(), "a").expect("another key");
+        let shown = fs_err::read_to_string(folder.path().join(VERIFIER_FILE)).expect("read");
+        assert_eq!(shown, format!("{}\n{}\n", second.verifier_key(), first.verifier_key()));
         fs_err::write(folder.path().join(SIGNER_FILE), "nonsense").expect("written");
         let error = Notary::open(folder.path(), "a").expect_err("no key");
         assert!(error.to_string().contains(SIGNER_FILE), "{error}");

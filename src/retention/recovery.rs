@@ -1,7 +1,8 @@
 //! Where an earlier writer left off, told by the segments alone.
 //!
 //! The newest segment's head holds the tree of all before it, so that only the newest segment is
-//! read, however large the store. What was unfinished at its end is cut off.
+//! read, however large the store. What was unfinished at its end is cut off. What was signed stays, and
+//! what can be read is never deleted: it is kept aside.
 
 use std::io;
 use std::path::Path;
@@ -15,8 +16,8 @@ use crate::retention::frames::{Frames, Step};
 use crate::retention::segment::{self, Segment};
 use crate::retention::tree::{HASH, Tree};
 
-/// A segment that cannot be read is the beginning of one that was never written up to this size,
-/// and a damaged one above.
+/// A segment without a block that can be read is the beginning of one that was never written up to this
+/// size, and a damaged one above.
 const TORN_HEAD: u64 = 64 * 1024;
 
 /// Where a writer stands.
@@ -97,13 +98,17 @@ pub(super) struct Left {
 pub(super) fn resume(directory: &Path) -> io::Result<Left> {
     let mut segments = segment::list(directory)?;
     let mut cut = 0;
+    // When a segment was begun that came to nothing.
+    let mut begun = None;
     while let Some(newest) = segments.last() {
         let tail = Tail::of(newest)?;
-        cut += tail.length - tail.whole;
-        if tail.blocks > 0 {
+        if tail.stays() {
+            cut += tail.length - tail.whole;
             tail.cut(newest)?;
             break;
         }
+        cut += tail.length;
+        begun = Some(newest.name.opened_at().unwrap_or_default());
         set_aside(newest, &tail)?;
         segments.pop();
     }
@@ -128,10 +133,15 @@ pub(super) fn resume(directory: &Path) -> io::Result<Left> {
             }
         }
     }
-    if let Some(last) = last {
-        let after = Timestamp::from_millisecond(last.sealed).unwrap_or_default();
-        left.ended =
-            if last.is_end() && cut == 0 { Ended::InOrder { after } } else { Ended::Killed { after, cut } };
+    let was_killed = cut > 0 || begun.is_some() || !last.is_some_and(BlockHead::is_end);
+    let sealed = last.map(|last| Timestamp::from_millisecond(last.sealed).unwrap_or_default());
+    left.ended = match sealed.or(begun) {
+        Some(after) if was_killed => Ended::Killed { after, cut },
+        Some(after) => Ended::InOrder { after },
+        None => Ended::Never,
+    };
+    if let Ended::Killed { .. } = left.ended {
+        cut_remains(&segments)?;
     }
     for segment in &segments {
         left.bytes += fs_err::metadata(&segment.path)?.len();
@@ -172,7 +182,10 @@ fn frames(segment: &Segment) -> io::Result<Vec<Frame>> {
 /// What the end of a segment looks like.
 #[derive(Default)]
 struct Tail {
+    /// Blocks that can be read, up to there.
     blocks: u64,
+    /// Whether a checkpoint covers what may be damaged now.
+    signed: bool,
     /// The end of what stays: of the last whole frame, or of the last before damage that no
     /// checkpoint follows. A power failure may keep what was written later and lose what was earlier;
     /// what was neither synced nor signed is no part of the store.
@@ -191,8 +204,8 @@ impl Tail {
             match frames.next_step()? {
                 Step::Frame(Frame::Block(head), at) => {
                     let whole = crc32c::crc32c(frames.payload(at, &head)?) == head.crc;
-                    damaged |= !whole;
                     tail.readable |= whole && damaged;
+                    damaged |= !whole;
                     if !damaged {
                         tail.blocks += 1;
                         tail.whole = frames.at();
@@ -200,7 +213,7 @@ impl Tail {
                 }
                 Step::Frame(frame, _) => {
                     if matches!(frame, Frame::Checkpoint(_)) {
-                        (damaged, tail.readable) = (false, false);
+                        (damaged, tail.readable, tail.signed) = (false, false, true);
                     }
                     if !damaged {
                         tail.whole = frames.at();
@@ -210,6 +223,11 @@ impl Tail {
                 Step::End { .. } => return Ok(tail),
             }
         }
+    }
+
+    /// Whether it is a segment, or the beginning of one.
+    fn stays(&self) -> bool {
+        self.blocks > 0 || self.signed
     }
 
     fn cut(&self, segment: &Segment) -> io::Result<()> {
@@ -223,18 +241,55 @@ impl Tail {
             tracing::error!(aside = %aside.display(), "records after a torn block are kept aside");
             fs_err::copy(&segment.path, aside)?;
         }
-        let file = OpenOptions::new().write(true).open(&segment.path)?;
-        file.set_len(self.whole)?;
-        file.sync_all()
+        cut(segment, self.whole)
     }
 }
 
-/// Removes a segment that holds no block, or renames it if something was in it.
+fn cut(segment: &Segment, length: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(&segment.path)?;
+    file.set_len(length)?;
+    file.sync_all()
+}
+
+/// Removes the beginning of a segment, or renames it if something may be in it.
 fn set_aside(segment: &Segment, tail: &Tail) -> io::Result<()> {
-    if tail.whole > 0 || tail.length <= TORN_HEAD {
+    let (path, bytes) = (segment.path.display(), tail.length);
+    let extension = if tail.readable { "seg.cut" } else { "seg.unreadable" };
+    if !tail.readable && bytes <= TORN_HEAD {
+        tracing::warn!(segment = %path, bytes, "a segment that was begun and holds no records is removed");
         return fs_err::remove_file(&segment.path);
     }
-    let aside = segment.path.with_extension("seg.unreadable");
-    tracing::error!(segment = %segment.path.display(), "no block of a segment can be read; it is renamed");
+    let aside = segment.path.with_extension(extension);
+    tracing::error!(
+        segment = %path, bytes, aside = %aside.display(),
+        "the first block of a segment cannot be read, and none of it is signed; it is kept aside"
+    );
     fs_err::rename(&segment.path, aside)
+}
+
+/// Cuts off what a failed write left at the end of a segment before the newest, where the writer of then could
+/// not: those blocks stand in the next segment. What a checkpoint follows is no such thing, and stays.
+fn cut_remains(segments: &[Segment]) -> io::Result<()> {
+    for pair in segments.windows(2).rev() {
+        let [segment, next] = pair else { continue };
+        let mut frames = Frames::open_for_heads(&segment.path)?;
+        // Where the last block ends that it answers for, if that is the last before the next segment.
+        let mut own = None;
+        let (end, length) = loop {
+            match frames.next_step()? {
+                Step::Frame(Frame::Block(block), _) if block.number >= next.name.first_block => {}
+                Step::Frame(Frame::Block(block), _) => {
+                    own = (block.number + 1 == next.name.first_block).then(|| frames.at());
+                }
+                Step::Frame(..) => own = own.map(|_| frames.at()),
+                Step::Damage { .. } => own = None,
+                Step::End { length, .. } => break (own, length),
+            }
+        };
+        let Some(end) = end.filter(|end| *end < length) else { return Ok(()) };
+        let bytes = length - end;
+        tracing::warn!(segment = %segment.path.display(), bytes, "what a failed write left is cut off");
+        cut(segment, end)?;
+    }
+    Ok(())
 }

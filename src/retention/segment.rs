@@ -38,10 +38,9 @@ impl SegmentName {
         if block.len() != 20 || !block.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
-        Some(Self {
-            opened: DateTime::strptime("%Y%m%dT%H%M%S", opened).ok()?,
-            first_block: block.parse().ok()?,
-        })
+        let opened = DateTime::strptime("%Y%m%dT%H%M%S", opened).ok()?;
+        // What is read leniently is not how a name is written.
+        Some(Self { opened, first_block: block.parse().ok()? }).filter(|parsed| parsed.to_string() == name)
     }
 
     /// When it was opened.
@@ -113,9 +112,14 @@ mod tests {
         assert_eq!(Some(opened), "2026-03-01T16:00:00Z".parse().ok());
         assert_eq!(name.to_string(), text);
         assert_eq!(SegmentName::new(opened + jiff::SignedDuration::from_millis(999), 42), name);
-        for other in
-            ["access-20260302T000000-42.seg", "access.seg", ".lock", "access-x-00000000000000000042.seg"]
-        {
+        for other in [
+            "access-20260302T000000-42.seg",
+            "access.seg",
+            ".lock",
+            "access-x-00000000000000000042.seg",
+            "access-+20260302T000000-00000000000000000042.seg",
+            "access-20260302T0000 0-00000000000000000042.seg",
+        ] {
             assert_eq!(SegmentName::parse(other), None, "{other}");
         }
     }

@@ -151,23 +151,25 @@ fn a_record_is_in_the_file_within_100_ms() {
 }
 
 #[test]
-fn a_store_of_the_version_before_is_refused_by_name_and_left_as_it_is() {
+fn a_store_of_another_version_is_refused_by_name_and_left_as_it_is() {
     let folder = Folder::new();
     let store = folder.open();
     keep(&store, "/");
     store.close().expect("closed");
     let segment = folder.segments().remove(0);
     let mut bytes = fs_err::read(&segment).expect("read");
-    bytes[12] = 1;
-    // The first segment's head, which holds no edge.
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..4]), &bytes[8..72]);
-    bytes[4..8].copy_from_slice(&crc.to_le_bytes());
-    fs_err::write(&segment, &bytes).expect("written");
-    let error = Store::open(&folder.log(), "n".into(), Clock::system()).expect_err("another version");
-    assert!(error.to_string().contains("version 1 of the format"), "{error}");
-    let error = reader::summarize(&folder.log().directory).expect_err("another version");
-    assert!(error.to_string().contains(&segment.display().to_string()), "{error}");
-    assert_eq!(fs_err::read(&segment).expect("read"), bytes);
+    for version in [1, 3] {
+        bytes[12] = version;
+        // The first segment's head, which holds no edge.
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..4]), &bytes[8..72]);
+        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+        fs_err::write(&segment, &bytes).expect("written");
+        let error = Store::open(&folder.log(), "n".into(), Clock::system()).expect_err("another version");
+        assert!(error.to_string().contains(&format!("version {version} of the format")), "{error}");
+        let error = reader::summarize(&folder.log().directory).expect_err("another version");
+        assert!(error.to_string().contains(&segment.display().to_string()), "{error}");
+        assert_eq!(fs_err::read(&segment).expect("read"), bytes);
+    }
 }
 
 #[test]

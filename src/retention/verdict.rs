@@ -143,6 +143,15 @@ pub enum Reason {
     /// A file that proves nothing.
     #[error("the file holds no checkpoint: it is no proof, or it was cut")]
     NoProof,
+    /// A segment that was begun, and no more.
+    #[error("the segment holds no block: it was put here, or its writer was killed and not started since")]
+    Empty,
+    /// The store itself has found that its end was gone.
+    #[error(
+        "the store was shorter than its own checkpoint when it was started, and this record says so; what is \
+         missing was before it. A checkpoint from after it, given with --since, says that this is known"
+    )]
+    Shortened,
     /// Nothing is left of what was signed.
     #[error("there are no records, though some were signed")]
     NoRecords,

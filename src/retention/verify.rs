@@ -4,7 +4,7 @@
 //! missing checkpoint. Every byte of every segment is read, in one pass and bounded memory, and the
 //! first place that is wrong ends it. docs/retention-format.md, section 6, is the algorithm.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -13,11 +13,12 @@ use jiff::{SignedDuration, Timestamp};
 use rustix::fs::{FlockOperation, flock};
 use tlog_tiles::{Checkpoint, Hash};
 
+use crate::access::GapReason;
 use crate::access::fields::{Detail, Fields};
 use crate::retention::block::{Unpacker, digest};
 use crate::retention::format::{BlockHead, Frame, SegmentHead};
 use crate::retention::frames::{Frames, Step};
-use crate::retention::notary::{CHECKPOINT_FILE, Keys, VERIFIER_FILE};
+use crate::retention::notary::{CHECKPOINT_FILE, Keys, VERIFIER_FILE, unverified};
 use crate::retention::recovery::Position;
 use crate::retention::rows::RowReader;
 use crate::retention::segment::{self, Segment, SegmentName};
@@ -27,7 +28,7 @@ pub use verdict::{Break, Reason, Verdict};
 
 /// How long a block may be without a signature, and a store without a writer and an end.
 const UNSIGNED: SignedDuration = SignedDuration::from_secs(60);
-/// A record of deletion takes no more bytes.
+/// A block takes no more bytes that holds a record of deletion alone.
 const DELETION: u32 = 1024;
 /// A segment that the writer deletes meanwhile makes verification begin again, so often.
 const ATTEMPTS: usize = 3;
@@ -108,8 +109,14 @@ struct Verification<'v> {
     /// Set while it is open whether what stood before the oldest segment was deleted by the writer:
     /// the number of the first record that is left.
     deleted_before: Option<u64>,
+    /// Whether the writer's word of that has come, and no checkpoint after it.
+    deletion: bool,
+    /// Where the store says of itself that its end was gone, after the checkpoint given.
+    shortened: Option<Break>,
+    /// So many blocks the checkpoint given is of.
+    known: u64,
     /// Remains of failed writes, which must stand in the next segment.
-    remains: VecDeque<(u64, Hash)>,
+    remains: BTreeMap<u64, Hash>,
 }
 
 impl Verification<'_> {
@@ -137,7 +144,10 @@ impl Verification<'_> {
             first_signed: None,
             unpacker: Unpacker::new()?,
             deleted_before: None,
-            remains: VecDeque::new(),
+            deletion: false,
+            shortened: None,
+            known: against.since.as_deref().and_then(unverified).map_or(0, |since| since.size()),
+            remains: BTreeMap::new(),
         };
         for (place, segment) in segments.iter().enumerate() {
             verification.segment(segment, place == 0, segments.get(place + 1), writing)?;
@@ -160,36 +170,46 @@ impl Verification<'_> {
         self.head(segment, &head, is_first)?;
         let first = head.tree.size();
         let end = next.map_or(u64::MAX, |next| next.name.first_block);
+        let mut remaining = end;
+        let mut is_empty = true;
         loop {
             match frames.next_step()? {
                 Step::Frame(Frame::Head(_) | Frame::Key(_) | Frame::Path(_), byte) => {
                     return Err(found(byte, Reason::Damaged));
                 }
-                Step::Frame(Frame::Block(block), byte) if block.number >= end => {
-                    let payload = frames.payload(byte, &block)?;
-                    if digest(payload) != block.digest {
-                        return Err(found(byte, Reason::Changed));
-                    }
-                    self.remains.push_back((block.number, block.leaf()));
-                }
                 Step::Frame(Frame::Block(block), byte) => {
+                    is_empty = false;
                     let payload = frames.payload(byte, &block)?;
                     if digest(payload) != block.digest || crc32c::crc32c(payload) != block.crc {
                         return Err(broken(segment, Some(byte), Some(block.number), Reason::Changed));
                     }
+                    if block.number >= remaining {
+                        self.remains(&block, remaining, (segment, byte))?;
+                        remaining += 1;
+                        continue;
+                    }
                     if block.number == first && block.sealed != head.opened {
                         return Err(broken(segment, Some(0), Some(first), Reason::Renamed));
                     }
-                    self.deletion(&block, payload);
+                    self.notes(&block, payload, (segment, byte));
                     self.block(&block, (segment, byte))?;
                 }
-                Step::Frame(Frame::Checkpoint(_), _) if !self.remains.is_empty() => {}
+                Step::Frame(Frame::Checkpoint(note), byte) if remaining > end => {
+                    let checkpoint = self.keys.open(&note).map_err(|_| found(byte, Reason::BadSignature))?;
+                    if checkpoint.size() != remaining {
+                        return Err(found(byte, Reason::OtherTree));
+                    }
+                    let (otherwise, shorter) =
+                        (Reason::OtherTree, Reason::Missing { from: end, to: remaining });
+                    self.milestones.push(Milestone { checkpoint, otherwise, shorter });
+                }
                 Step::Frame(Frame::Checkpoint(note), byte) => self.checkpoint(&note, segment, byte)?,
                 Step::Damage { from, .. } => return Err(found(from, Reason::Damaged)),
-                Step::End { at, length } if at == length => return Ok(()),
                 // Whoever writes may be at it.
                 Step::End { .. } if next.is_none() && writing => return Ok(()),
-                Step::End { at, .. } => return Err(found(at, Reason::Unfinished)),
+                Step::End { at, length } if at < length => return Err(found(at, Reason::Unfinished)),
+                Step::End { at, .. } if is_empty => return Err(found(at, Reason::Empty)),
+                Step::End { .. } => return Ok(()),
             }
         }
     }
@@ -233,10 +253,8 @@ impl Verification<'_> {
         }
         self.position.signed = block.signed;
         self.after_checkpoint = false;
-        while let Some((number, leaf)) = self.remains.pop_front_if(|(number, _)| *number <= block.number) {
-            if number == block.number && leaf != block.leaf() {
-                return found(Reason::Foreign);
-            }
+        if self.remains.remove(&block.number).is_some_and(|leaf| leaf != block.leaf()) {
+            return found(Reason::Foreign);
         }
         self.position.pass(block);
         self.unsigned.get_or_insert(*block);
@@ -247,18 +265,43 @@ impl Verification<'_> {
         self.milestones()
     }
 
-    /// Looks for the writer's word that it deleted what stood before the oldest segment.
-    fn deletion(&mut self, block: &BlockHead, payload: &[u8]) {
-        let Some(first) = self.deleted_before.filter(|_| block.raw_length <= DELETION) else { return };
+    /// Remains of a failed write: `block`, where `number` should be, which must stand in the next segment.
+    fn remains(
+        &mut self,
+        block: &BlockHead,
+        number: u64,
+        (segment, byte): (&Segment, u64),
+    ) -> Result<(), Stop> {
+        let leaf = block.leaf();
+        let is_other = *self.remains.entry(number).or_insert(leaf) != leaf;
+        if block.number != number || is_other {
+            return Err(broken(segment, Some(byte), Some(block.number), Reason::Foreign));
+        }
+        Ok(())
+    }
+
+    /// Looks for what the writer says of the store: that it deleted what stood before the oldest segment, and, at
+    /// the beginning of a run, that the end was gone.
+    fn notes(&mut self, block: &BlockHead, payload: &[u8], (segment, byte): (&Segment, u64)) {
+        let begins = block.number == segment.name.first_block;
+        let may_delete = self.deleted_before.is_some() && block.raw_length <= DELETION;
         let mut rows = Vec::new();
-        if !self.unpacker.unpack(*block, payload, &mut rows) {
+        if !(begins || may_delete) || !self.unpacker.unpack(*block, payload, &mut rows) {
             return;
         }
-        let row = RowReader::new(block.first_seq).next(&rows);
-        if let Some(Ok(Fields { detail: Detail::Expired { before_seq }, .. })) = row
-            && before_seq >= first
-        {
-            self.deleted_before = None;
+        let Some(Ok(Fields { detail, .. })) = RowReader::new(block.first_seq).next(&rows) else { return };
+        match detail {
+            Detail::Expired { before_seq } => {
+                self.deletion |= self.deleted_before.is_some_and(|first| before_seq >= first);
+            }
+            Detail::Gap { reason, .. }
+                if reason == GapReason::Shortened.label() && block.number >= self.known =>
+            {
+                let (segment, block, reason) =
+                    (Some(segment.path.clone()), Some(block.number), Reason::Shortened);
+                self.shortened.get_or_insert(Break { segment, byte: Some(byte), block, reason });
+            }
+            _ => {}
         }
     }
 
@@ -286,6 +329,9 @@ impl Verification<'_> {
         self.position.signed = tree.size();
         self.after_checkpoint = true;
         self.unsigned = None;
+        if std::mem::take(&mut self.deletion) {
+            self.deleted_before = None;
+        }
         let sealed = self.last.map_or(0, |last| last.sealed);
         self.first_signed.get_or_insert(sealed);
         self.verdict.checkpoint = Some(String::from_utf8_lossy(note).into_owned());
@@ -298,8 +344,9 @@ impl Verification<'_> {
             let before = milestone.checkpoint.size() < self.position.tree.size();
             return Err(if before { Reason::Before.into() } else { milestone.shorter.into() });
         }
+        // What says that it is of the future is no younger for that.
         let is_old = |sealed: i64| {
-            Timestamp::from_millisecond(sealed).is_ok_and(|sealed| at.duration_since(sealed) > UNSIGNED)
+            Timestamp::from_millisecond(sealed).is_ok_and(|sealed| at.duration_since(sealed).abs() > UNSIGNED)
         };
         let Some(last) = self.last else {
             return if self.position.tree.size() > 0 { Err(Reason::NoRecords.into()) } else { Ok(()) };
@@ -328,7 +375,10 @@ impl Verification<'_> {
             let reason = Reason::NotEnded;
             return Err(Stop::Broken(Break { reason, segment: None, byte: None, block: Some(last.number) }));
         }
-        Ok(())
+        if let Some((&to, _)) = self.remains.first_key_value().filter(|_| !writing) {
+            return Err(Reason::Missing { from: self.position.tree.size(), to }.into());
+        }
+        self.shortened.map_or(Ok(()), |found| Err(Stop::Broken(found)))
     }
 }
 

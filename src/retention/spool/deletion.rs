@@ -19,7 +19,8 @@ impl Spool {
         let retention = self.shared.policy.load().retention;
         let oldest = oldest(self.appender.directory().path()).map_or(0, |oldest| oldest.as_millisecond());
         self.shared.stats.oldest.store(oldest, Ordering::Relaxed);
-        let deleted = expired(self.appender.directory().path(), time, retention).and_then(|found| {
+        let found = expired(self.appender.directory().path(), time, retention, self.clock.synchronized);
+        let deleted = found.and_then(|found| {
             let Some((segments, before_seq)) = found else { return Ok(0) };
             self.keep_expired(before_seq, now).inspect_err(|error| self.abandon(error, now))?;
             delete(&segments)
@@ -32,7 +33,8 @@ impl Spool {
         }
     }
 
-    /// Keeps a record of deletion, in a block of its own, so that it is found fast.
+    /// Keeps a record of deletion, in a block of its own, so that it is found fast, and signs it: only so it
+    /// counts.
     fn keep_expired(&mut self, before_seq: u64, monotonic: Instant) -> io::Result<()> {
         let now = Now { monotonic, wall: self.setting.clock.now() };
         self.seal(now)?;
@@ -40,6 +42,9 @@ impl Spool {
         self.appender.rows.push_expired(&expired);
         self.loose.records += 1;
         self.seal(now)?;
+        self.write(now)?;
+        self.sync()?;
+        self.appender.sign()?;
         self.write(now)?;
         self.sync()
     }

@@ -34,8 +34,10 @@ fn wherever_the_end_is_torn_only_whole_blocks_are_left_and_a_record_says_so() {
         assert!(read.into_iter().eq(1..kept), "a reader takes what is whole, cut at {cut}");
         let torn = !ends.iter().any(|(end, _)| *end == cut);
         match left.ended {
+            // Of a segment that was begun nothing is left.
+            Ended::Killed { .. } if kept == 1 => assert!(!segment.exists()),
             Ended::Killed { cut, .. } => assert_eq!(cut > 0, torn),
-            Ended::Never => assert_eq!(kept, 1),
+            Ended::Never => panic!("a writer was there, cut at {cut}"),
             // The checkpoint after the end is all that is missing.
             Ended::InOrder { .. } => assert!(!torn && kept == 4),
         }
@@ -123,15 +125,108 @@ fn nothing_but_the_segments_is_needed_to_go_on() {
 }
 
 #[test]
-fn a_store_that_is_shorter_than_its_checkpoint_says_so() {
+fn a_store_that_is_shorter_than_its_checkpoint_says_so_for_good() {
     let folder = Folder::new();
+    let directory = folder.log().directory;
+    for path in ["/a", "/b"] {
+        let store = folder.open();
+        keep(&store, path);
+        store.close().expect("closed");
+    }
+    let shown = fs_err::read(directory.join(CHECKPOINT_FILE)).expect("read");
+    fs_err::remove_file(folder.segments().pop().expect("a segment")).expect("removed");
     let store = folder.open();
-    keep(&store, "/a");
+    keep(&store, "/c");
     store.close().expect("closed");
-    fs_err::remove_file(folder.segments().remove(0)).expect("removed");
-    folder.open().close().expect("closed");
     let records = folder.records();
-    assert_eq!((&records[0]["event"], &records[0]["reason"]), (&"gap".into(), &"shortened".into()));
+    assert_eq!((&records[1]["event"], &records[1]["reason"]), (&"gap".into(), &"shortened".into()));
+    // What tells what is missing is kept, and no restart makes the store intact.
+    assert_eq!(fs_err::read(directory.join(format!("{CHECKPOINT_FILE}.4"))).expect("kept"), shown);
+    folder.open().close().expect("closed");
+    let found = |since: Option<&[u8]>| {
+        let since = since.map(<[u8]>::to_vec);
+        let against = verify::Against { keys: Vec::new(), since, at: Clock::system().now() };
+        verify::verify(&directory, &against).expect("verified").first_break.map(|found| found.reason)
+    };
+    assert_eq!(found(None), Some(verify::Reason::Shortened));
+    assert_eq!(found(Some(&shown)), Some(verify::Reason::OtherThanSince));
+    // Whoever has a checkpoint from afterwards knows.
+    let known = fs_err::read(directory.join(CHECKPOINT_FILE)).expect("read");
+    assert_eq!(found(Some(&known)), None);
+}
+
+#[test]
+fn a_segment_that_was_begun_before_the_end_is_a_gap() {
+    let (folder, segment, _) = three_blocks();
+    let begun = segment::SegmentName::new(Clock::system().now(), 4).to_string();
+    for bytes in [&b""[..], b"icpS", &fs_err::read(&segment).expect("read")[..72]] {
+        let path = folder.log().directory.join(&begun);
+        fs_err::write(&path, bytes).expect("begun");
+        let left = recovery::resume(&folder.log().directory).expect("resumed");
+        assert!(matches!(left.ended, Ended::Killed { .. }), "{:?}", left.ended);
+        assert_eq!((left.position.next_seq, path.exists()), (4, false));
+    }
+}
+
+#[test]
+fn what_is_signed_or_can_be_read_is_never_deleted() {
+    let (folder, segment, whole) = three_blocks();
+    let directory = folder.log().directory;
+    let ends = ends_of_frames(&segment);
+    let aside = |extension| segment.with_extension(extension);
+    // Signed: it stays, whatever is damaged, and numbers go on.
+    for at in (0..ends[3].0).step_by(5) {
+        let mut bytes = whole.clone();
+        bytes[at as usize] ^= 1;
+        fs_err::write(&segment, &bytes).expect("damaged");
+        let left = recovery::resume(&directory).expect("resumed");
+        assert_eq!(fs_err::read(&segment).expect("there"), bytes, "byte {at}");
+        assert_eq!(left.position.next_seq, 4, "byte {at}");
+    }
+    // Not signed: what the first block's damage does not touch is kept aside.
+    let unsigned = &whole[..ends[3].0 as usize];
+    for at in [20, ends[0].0 + 4, ends[1].0 - 1] {
+        let mut bytes = unsigned.to_vec();
+        bytes[at as usize] ^= 1;
+        fs_err::write(&segment, &bytes).expect("damaged");
+        let left = recovery::resume(&directory).expect("resumed");
+        assert!(matches!(left.ended, Ended::Killed { cut, .. } if cut == bytes.len() as u64), "byte {at}");
+        assert!(!segment.exists(), "byte {at}");
+        let mut reader = Reader::open(&aside("seg.cut"), Selection::default()).expect("opened");
+        let mut readable = 0;
+        while let Some(item) = reader.next_item().expect("read") {
+            readable += u64::from(matches!(item, Item::Record(_)));
+        }
+        assert_eq!(readable, if at == 20 { 3 } else { 2 }, "byte {at}");
+        fs_err::remove_file(aside("seg.cut")).expect("removed");
+    }
+}
+
+#[test]
+fn what_a_failed_write_left_is_cut_off_where_the_writer_of_then_could_not() {
+    let folder = Folder::new();
+    for path in ["/a", "/b"] {
+        let store = folder.open();
+        keep(&store, path);
+        store.close().expect("closed");
+    }
+    let [first, second] = &folder.segments()[..] else { panic!("two segments") };
+    let (whole, next) = (fs_err::read(first).expect("read"), fs_err::read(second).expect("read"));
+    let head = ends_of_frames(second)[0].0 as usize;
+    let block = ends_of_frames(second)[1].0 as usize;
+    // The second writer was killed: it has no end.
+    fs_err::write(second, &next[..block]).expect("written");
+    fs_err::remove_file(folder.log().directory.join(CHECKPOINT_FILE)).expect("removed");
+    for remains in [&next[head..block], &next[head..block - 1], &next[head..head + 20]] {
+        fs_err::write(first, [&whole, remains].concat()).expect("written");
+        recovery::resume(&folder.log().directory).expect("resumed");
+        assert_eq!(fs_err::read(first).expect("read"), whole);
+    }
+    // Not what a checkpoint follows.
+    let signed = [&whole, &next[head..]].concat();
+    fs_err::write(first, &signed).expect("written");
+    recovery::resume(&folder.log().directory).expect("resumed");
+    assert_eq!(fs_err::read(first).expect("read"), signed);
 }
 
 #[test]
