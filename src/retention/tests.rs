@@ -121,7 +121,7 @@ fn keep(store: &Store, path: &str) {
 
 /// Waits until `holds`, 10 s at most; for how long it took.
 #[track_caller]
-fn eventually(mut holds: impl FnMut() -> bool) -> Duration {
+pub(super) fn eventually(mut holds: impl FnMut() -> bool) -> Duration {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < Duration::from_secs(10), "not within 10 s");

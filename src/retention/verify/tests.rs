@@ -11,6 +11,8 @@ use crate::retention::reader::{Item, Reader, Selection};
 use crate::retention::recovery::resume;
 use crate::retention::tests::{push, request};
 
+mod forged;
+
 const SEGMENTS: i64 = 4;
 const BLOCKS: i64 = 5;
 const RECORDS: u64 = 3;
