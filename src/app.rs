@@ -39,9 +39,9 @@ use crate::tls::Tickets;
 /// How long connections may take to notice that they are cut.
 const CUTTING: Duration = Duration::from_secs(1);
 
-/// Why the program does not start.
+/// Why the program does not start, or does not end well.
 #[derive(Debug, thiserror::Error)]
-pub enum NotStarted {
+pub enum Failure {
     /// A file cannot be read.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
@@ -51,15 +51,18 @@ pub enum NotStarted {
     /// The system refuses something else that is needed.
     #[error(transparent)]
     System(#[from] anyhow::Error),
+    /// It has served, and access records are lost.
+    #[error("not ended well")]
+    Unkept(#[source] anyhow::Error),
 }
 
 /// Serves as the configuration at `file` says, until a signal ends it.
-pub async fn run(file: PathBuf, clock: Clock) -> Result<(), NotStarted> {
+pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     // First of all: whatever comes while the program starts is not lost.
     let mut signals = Signals::new().context("signals cannot be handled")?;
     let tickets = Tickets::new().map_err(anyhow::Error::from)?;
     let built = snapshot::build(&file, None, &tickets, clock.now())?;
-    let Some(first) = built.snapshot else { return Err(NotStarted::Problems(built.problems)) };
+    let Some(first) = built.snapshot else { return Err(Failure::Problems(built.problems)) };
     let log = log::start(first.config.log)?;
     log::problems(&built.problems);
     raise_descriptor_limit();
@@ -139,8 +142,10 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), NotStarted> {
     let _ = timeout(CUTTING, tasks.wait()).await;
     admin.abort();
     let kept = tokio::task::spawn_blocking(move || store.close()).await;
-    kept.context("the store of access records")?
-        .context("the store of access records could not be closed")?;
+    let kept = kept
+        .context("the store of access records")
+        .and_then(|closed| closed.context("the store of access records could not be closed"));
+    kept.map_err(Failure::Unkept)?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -201,7 +206,7 @@ fn raise_descriptor_limit() {
 }
 
 /// Reads everything that the configuration at `file` names, without keeping any of it.
-pub fn examine(file: &Path, at: jiff::Timestamp) -> Result<snapshot::Built, NotStarted> {
+pub fn examine(file: &Path, at: jiff::Timestamp) -> Result<snapshot::Built, Failure> {
     let tickets = Tickets::new().map_err(anyhow::Error::from)?;
     Ok(snapshot::build(file, None, &tickets, at)?)
 }

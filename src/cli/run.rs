@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use super::Answer;
-use crate::app::{self, NotStarted};
+use crate::app::{self, Failure};
 use crate::clock::Clock;
 use crate::config::report::Report;
 
@@ -18,11 +18,12 @@ pub(super) fn run(file: PathBuf) -> anyhow::Result<Answer> {
     runtime.shutdown_background();
     match outcome {
         Ok(()) => Ok(Answer::Yes),
-        Err(NotStarted::Problems(problems)) => {
+        Err(Failure::Problems(problems)) => {
             let report: Report = problems.iter().collect();
             write!(std::io::stderr(), "{report}")?;
             anyhow::bail!("not started: mend the problems above (`icpgate check` shows them too)")
         }
+        Err(error @ Failure::Unkept(_)) => Err(error.into()),
         Err(error) => Err(anyhow::Error::from(error).context("not started")),
     }
 }

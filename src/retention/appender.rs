@@ -9,7 +9,7 @@ mod flight;
 
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -237,8 +237,7 @@ impl Appender {
             Err(error) => {
                 // What there may be of it goes before another is begun.
                 if error.kind() != io::ErrorKind::AlreadyExists {
-                    self.uncut.push((segment::path(&self.directory, name), 0));
-                    self.cut_abandoned();
+                    self.cut(segment::path(&self.directory, name), 0);
                 }
                 return Err(error);
             }
@@ -263,14 +262,12 @@ impl Appender {
         }
     }
 
-    /// Sees that there is room for when the disk is full; whether there is.
-    pub(super) fn prepare_emergency(&mut self) -> bool {
-        if self.emergency == Emergency::Used
-            && let Ok(prepared) = Emergency::prepare(&self.directory)
-        {
-            self.emergency = prepared;
+    /// Sees that there is room for when the disk is full.
+    pub(super) fn prepare_emergency(&mut self) -> io::Result<()> {
+        if self.emergency == Emergency::Used {
+            self.emergency = Emergency::prepare(&self.directory)?;
         }
-        self.emergency != Emergency::Used
+        Ok(())
     }
 
     /// Whether the open segment should end.
@@ -316,27 +313,34 @@ impl Appender {
             self.unsigned_since.get_or_insert(now);
         }
         let Some(segment) = self.segment.take() else { return 0 };
-        self.uncut.push((segment.file.path().to_owned(), segment.synced));
-        self.cut_abandoned();
+        self.cut(segment.file.path().to_owned(), segment.synced);
         segment.written - segment.synced
+    }
+
+    /// Cuts an abandoned segment at its last synced byte, now or as soon as that can be done.
+    fn cut(&mut self, path: PathBuf, synced: u64) {
+        if let Err(error) = cut(&path, synced) {
+            tracing::warn!("an abandoned segment keeps records that are written again: {error}");
+            self.uncut.push((path, synced));
+        }
     }
 
     /// Cuts abandoned segments where that could not be done before.
     pub(super) fn cut_abandoned(&mut self) {
-        self.uncut.retain(|(path, synced)| {
-            let cut = if *synced == 0 {
-                fs_err::remove_file(path)
-            } else {
-                OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(*synced))
-            };
-            match cut {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!("an abandoned segment keeps records that are written again: {error}");
-                    true
-                }
-                _ => false,
-            }
-        });
+        self.uncut.retain(|(path, synced)| cut(path, *synced).is_err());
+    }
+}
+
+/// Cuts a segment; one of which nothing is left goes.
+fn cut(path: &Path, length: u64) -> io::Result<()> {
+    let cut = if length > 0 {
+        OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(length))
+    } else {
+        fs_err::remove_file(path)
+    };
+    match cut {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        cut => cut,
     }
 }
 

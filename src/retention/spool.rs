@@ -83,7 +83,7 @@ pub(super) struct Spool {
     below_reserve: bool,
     /// The room for when the disk is full is used up, or was never there.
     no_emergency: bool,
-    emergency_due: Instant,
+    retry_due: Instant,
     trouble: Option<StoreFull>,
     /// When what came is written.
     write_due: Instant,
@@ -110,7 +110,7 @@ impl Spool {
             failing: None,
             below_reserve: false,
             no_emergency: false,
-            emergency_due: now,
+            retry_due: now,
             trouble: None,
             write_due: now,
             disk_due: now,
@@ -170,7 +170,6 @@ impl Spool {
     fn write_waiting(&mut self, monotonic: Instant) -> io::Result<bool> {
         let now = Now { monotonic, wall: self.setting.clock.now() };
         if self.failing.is_some() {
-            self.appender.cut_abandoned();
             self.write(now)?;
             self.sync()?;
         }

@@ -78,3 +78,23 @@ fn blocks_are_signed_after_half_a_minute_and_soon_after_even_where_a_sync_must_b
     appender.sign().expect("signed");
     assert!(!due(&appender, 3_600), "all is signed");
 }
+
+#[test]
+fn what_an_abandoned_segment_has_too_much_is_cut_as_soon_as_that_can_be_done() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut appender, now) = (appender(folder.path()), now());
+    let synced = write(&mut appender, &sent("/"), now);
+    appender.sync().expect("synced");
+    write(&mut appender, &sent("/"), now);
+    let path = segment::list(folder.path()).expect("listed").remove(0).path;
+    let away = folder.path().join("away");
+    fs_err::rename(&path, &away).expect("moved");
+    fs_err::create_dir(&path).expect("in its place");
+    appender.abandon(now.monotonic);
+    appender.cut_abandoned();
+    fs_err::remove_dir(&path).expect("removed");
+    fs_err::rename(&away, &path).expect("moved back");
+    assert!(fs_err::metadata(&path).expect("there").len() > synced);
+    appender.cut_abandoned();
+    assert_eq!(fs_err::metadata(&path).expect("there").len(), synced);
+}

@@ -30,9 +30,16 @@ impl Spool {
         self.disk_due = now + DISK_EVERY;
         self.clock = kernel_clock::state();
         self.shared.stats.clock_synchronized.store(self.clock.synchronized, Ordering::Relaxed);
-        if now >= self.emergency_due {
-            self.emergency_due = now + RETRY_AFTER;
-            self.no_emergency = !self.appender.prepare_emergency();
+        if now >= self.retry_due {
+            self.retry_due = now + RETRY_AFTER;
+            self.appender.cut_abandoned();
+            let prepared = self.appender.prepare_emergency();
+            if let Err(error) = &prepared
+                && !self.no_emergency
+            {
+                tracing::error!("no room can be kept for when the disk is full: {error}");
+            }
+            self.no_emergency = prepared.is_err();
         }
         match rustix::fs::fstatvfs(self.appender.directory()) {
             Ok(disk) => {
