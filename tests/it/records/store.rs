@@ -353,3 +353,36 @@ async fn a_file_system_that_becomes_read_only_is_told_and_what_was_kept_stays() 
     edge.signal(Signal::TERM);
     assert_eq!(edge.wait_exit().await, 0);
 }
+
+#[tokio::test]
+async fn a_stop_that_loses_records_is_no_failure_to_start() {
+    let origin = Origin::text("hello").await;
+    let mut edge = Edge::builder().origin(origin.address).start().await;
+    let store = edge.path("access");
+    std::fs::rename(&store, edge.path("away")).unwrap();
+    assert_eq!(Target::https(&edge).http1(HOST).await.get(HOST, "/").await.text(), "hello");
+    edge.signal(Signal::TERM);
+    assert_eq!(edge.wait_exit().await, 2);
+    let log = edge.log();
+    assert!(log.contains("not ended well: ") && log.contains("1 access records are lost"), "{log}");
+    assert!(!log.contains("not started"), "{log}");
+}
+
+#[tokio::test]
+async fn whatever_keeps_the_room_for_a_full_disk_from_being_made_is_named() {
+    let origin = Origin::text("hello").await;
+    let mut edge = Edge::builder().origin(origin.address).start().await;
+    edge.signal(Signal::TERM);
+    assert_eq!(edge.wait_exit().await, 0);
+    let room = edge.path("access/.emergency");
+    std::fs::remove_file(&room).unwrap();
+    std::fs::create_dir(&room).unwrap();
+    edge.restart().await;
+    let named =
+        format!("no room can be kept for when the disk is full: failed to open file `{}`", room.display());
+    eventually("the reason", PATIENCE, async || edge.log().contains(&named).then_some(())).await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    assert_eq!(client.get(HOST, "/").await.status, 503);
+    std::fs::remove_dir(&room).unwrap();
+    eventually("room", PATIENCE, async || (status(&mut client, "/").await == 200).then_some(())).await;
+}
