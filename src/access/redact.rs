@@ -1,4 +1,4 @@
-//! Query parameters that must not be kept.
+//! Query parameters, and users with their passwords, that must not be kept.
 //!
 //! What is kept cannot be taken back, so that in doubt more is redacted: a value is never kept in
 //! part, and a name is recognised however it is encoded. Time is linear in the query.
@@ -73,6 +73,14 @@ impl QueryRedaction {
             let plain = Decoded(encoded.as_bytes()).map(|byte| byte.to_ascii_lowercase());
             name.len() <= encoded.len() && plain.eq(name.iter().copied())
         })
+    }
+}
+
+/// An authority without what stands before its `@`: whoever asks, perhaps with a password (RFC 3986, 3.2.1).
+pub fn redact_userinfo(authority: &[u8]) -> Cow<'_, [u8]> {
+    match memchr::memrchr(b'@', authority) {
+        None => Cow::Borrowed(authority),
+        Some(at) => Cow::Owned([REDACTED.as_bytes(), &authority[at..]].concat()),
     }
 }
 

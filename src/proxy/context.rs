@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::downstream::Downstream;
 use crate::access::fields::ShownId;
 use crate::access::record::{Reached, RequestFacts, UpstreamFacts};
+use crate::access::redact::redact_userinfo;
 use crate::access::texts::{NAME_BYTES, Text};
 use crate::access::{AccessRecord, Event, QueryRedaction, RequestId, RequestTexts};
 use crate::clock::Moment;
@@ -227,19 +228,21 @@ fn path_and_query(target: &Bytes, redaction: &QueryRedaction) -> (Text, Text) {
     (target.slice(..at).into(), query.into())
 }
 
-/// The page that a request comes from: its query is as private as a request's own.
+/// The page that a request comes from: its query is as private as a request's own, and so is who it says asks.
 fn referer(url: &HeaderValue, redaction: &QueryRedaction) -> Text {
-    let Some(at) = memchr::memchr(b'?', url.as_bytes()) else { return Some(url).into() };
-    let (page, query) = url.as_bytes().split_at(at + 1);
-    match redaction.redact(&String::from_utf8_lossy(query)) {
-        Cow::Borrowed(_) => Some(url).into(),
-        Cow::Owned(redacted) => Bytes::from([page, redacted.as_bytes()].concat()).into(),
+    let sent = url.as_bytes();
+    let (page, query) = sent.split_at(memchr::memchr(b'?', sent).map_or(sent.len(), |at| at + 1));
+    let (scheme, rest) = page.split_at(memchr::memmem::find(page, b"://").map_or(page.len(), |at| at + 3));
+    let (authority, path) = rest.split_at(memchr::memchr(b'/', rest).unwrap_or(rest.len()));
+    match (redact_userinfo(authority), redaction.redact(&String::from_utf8_lossy(query))) {
+        (Cow::Borrowed(_), Cow::Borrowed(_)) => Some(url).into(),
+        (authority, query) => Bytes::from([scheme, &*authority, path, query.as_bytes()].concat()).into(),
     }
 }
 
 /// A host that is none, as a record keeps it.
 pub(super) fn host_shown(bytes: impl AsRef<[u8]>) -> Arc<str> {
-    let bytes = bytes.as_ref();
+    let bytes = redact_userinfo(bytes.as_ref());
     Arc::from(String::from_utf8_lossy(&bytes[..bytes.len().min(NAME_BYTES)]))
 }
 
@@ -254,6 +257,7 @@ mod tests {
         assert_eq!(&*host_shown("exa mple"), "exa mple");
         assert_eq!(&*host_shown(b"caf\xe9"), "caf\u{fffd}");
         assert_eq!(host_shown([b'x'; 9_000]).len(), NAME_BYTES);
+        assert_eq!(&*host_shown("me:secret@a.cn"), "***@a.cn");
     }
 
     #[test]
@@ -271,6 +275,10 @@ mod tests {
         assert_eq!(of("/a?b=2", Some("/b?c=3")), ["/a", "b=2", "/b?c=3"]);
         assert_eq!(of("/a?", Some("/b?")), ["/a", "", "/b?"]);
         assert_eq!(of("/a", None), ["/a", "", ""]);
+        let referer = |from| of("/", Some(from))[2].clone();
+        assert_eq!(referer("http://me:pass@b.cn/x@y?c=d@e"), "http://***@b.cn/x@y?c=d@e");
+        assert_eq!(referer("http://me@b.cn?token=1"), "http://***@b.cn?token=***");
+        assert_eq!(referer("/x@y"), "/x@y");
     }
 
     #[test]
