@@ -344,7 +344,7 @@ fn readers(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder");
     write(folder.path(), &requests(0, RECORDS));
     let bytes = summarize(folder.path()).expect("read").bytes;
-    let against = Against { keys: Vec::new(), since: None, at: Clock::system().now() };
+    let against = Against { keys: Vec::new(), since: None, clock: Clock::system() };
     let mut group = criterion.benchmark_group("retention");
     group.sample_size(10).throughput(Throughput::Bytes(bytes));
     group.bench_function("verify", |bencher| {

@@ -378,7 +378,7 @@ fn what_is_left_after_a_deletion_is_proved_and_a_deletion_by_others_is_found() {
     let expired = records.iter().rfind(|record| record["event"] == "expired").expect("a record");
     assert_eq!(records[0]["seq"], expired["before_seq"]);
     store.close().expect("closed");
-    let against = verify::Against { keys: Vec::new(), since: None, at: now };
+    let against = verify::Against { keys: Vec::new(), since: None, clock: Clock::from_fn(move || now) };
     let verdict = verify::verify(&folder.log().directory, &against).expect("verified");
     assert_eq!(verdict.first_break, None);
     fs_err::remove_file(&folder.segments()[0]).expect("removed");

@@ -17,6 +17,7 @@ use tlog_tiles::{Checkpoint, Hash};
 
 use crate::access::GapReason;
 use crate::access::fields::{Detail, Fields};
+use crate::clock::Clock;
 use crate::retention::block::{Unpacker, digest};
 use crate::retention::format::{BlockHead, Frame, SegmentHead};
 use crate::retention::frames::{Frames, Step};
@@ -40,8 +41,8 @@ pub struct Against {
     pub keys: Vec<String>,
     /// A checkpoint of the store that was kept elsewhere.
     pub since: Option<Vec<u8>>,
-    /// The time at which the end of the store is judged.
-    pub at: Timestamp,
+    /// Tells the time by which the end of the store is judged, once it is reached.
+    pub clock: Clock,
 }
 
 /// Verifies the store in `directory`, or the proof, if that is a file.
@@ -152,7 +153,7 @@ impl Verification<'_> {
         for (place, segment) in segments.iter().enumerate() {
             verification.segment(segment, place == 0, segments.get(place + 1), writing)?;
         }
-        verification.end(against.at, writing, shown.is_some())
+        verification.end(against.clock.now(), writing, shown.is_some())
     }
 
     fn segment(

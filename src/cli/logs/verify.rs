@@ -35,8 +35,8 @@ pub struct VerifyArgs {
 /// Writes to `out` what is known of a store after verification.
 pub(in crate::cli) fn verify(args: &VerifyArgs, out: &mut dyn Write) -> anyhow::Result<Answer> {
     let since = args.since.as_ref().map(fs_err::read).transpose().context("--since")?;
-    let at = args.at.unwrap_or_else(|| Clock::system().now());
-    let against = Against { keys: args.keys.clone(), since, at };
+    let clock = args.at.map_or_else(Clock::system, |at| Clock::from_fn(move || at));
+    let against = Against { keys: args.keys.clone(), since, clock };
     let verdict =
         crate::retention::verify::verify(&args.dir, &against).with_context(|| unreadable(&args.dir))?;
     if args.json {

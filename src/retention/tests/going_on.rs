@@ -145,7 +145,7 @@ fn a_store_that_is_shorter_than_its_checkpoint_says_so_for_good() {
     folder.open().close().expect("closed");
     let found = |since: Option<&[u8]>| {
         let since = since.map(<[u8]>::to_vec);
-        let against = verify::Against { keys: Vec::new(), since, at: Clock::system().now() };
+        let against = verify::Against { keys: Vec::new(), since, clock: Clock::system() };
         verify::verify(&directory, &against).expect("verified").first_break.map(|found| found.reason)
     };
     assert_eq!(found(None), Some(verify::Reason::Shortened));

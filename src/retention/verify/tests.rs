@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::access::AccessRecord;
+use crate::clock::Clock;
 use crate::retention::appender::{Appender, Now};
 use crate::retention::format::BLOCK_HEAD;
 use crate::retention::notary::Notary;
@@ -55,7 +56,12 @@ fn write_store(directory: &Path, word: &str) -> Vec<Vec<u8>> {
 }
 
 fn against() -> Against {
-    Against { keys: Vec::new(), since: None, at: time(100 * 3_600_000) }
+    against_at(time(100 * 3_600_000))
+}
+
+/// Judged at that time.
+fn against_at(at: Timestamp) -> Against {
+    Against { keys: Vec::new(), since: None, clock: Clock::from_fn(move || at) }
 }
 
 fn key_of(directory: &Path) -> String {
@@ -405,13 +411,13 @@ fn a_tail_may_be_unsigned_for_a_minute() {
     appender.seal(now).expect("sealed");
     appender.write(now).expect("written");
     appender.sync().expect("synced");
-    check(folder.path(), &Against { at: time(59_000), ..against() }, None);
+    check(folder.path(), &against_at(time(59_000)), None);
     let unsigned = Reason::Unsigned { from: 0, to: 0 };
-    check(folder.path(), &Against { at: time(61_000), ..against() }, Some(unsigned));
+    check(folder.path(), &against_at(time(61_000)), Some(unsigned));
     // Torn while nobody writes.
     let segment = &segments(folder.path())[0];
     let length = fs_err::metadata(segment).expect("there").len();
     let file = std::fs::OpenOptions::new().write(true).open(segment).expect("opened");
     file.write_all_at(b"icpB", length).expect("written");
-    check(folder.path(), &Against { at: time(0), ..against() }, Some(Reason::Unfinished));
+    check(folder.path(), &against_at(time(0)), Some(Reason::Unfinished));
 }

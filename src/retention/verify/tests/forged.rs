@@ -6,7 +6,6 @@ use jiff::SignedDuration;
 
 use super::*;
 use crate::access::Expired;
-use crate::clock::Clock;
 use crate::config::{AccessLog, WhenFull};
 use crate::retention::Store;
 use crate::retention::recovery::Ended;
@@ -41,7 +40,7 @@ fn a_block_of_the_future_is_not_young() {
         push(&mut appender.rows, &request(), "/forged");
         put(&mut appender, at + SignedDuration::from_secs(ahead));
         let keys = vec![key_of(&copied)];
-        check(&copied, &Against { keys, since: since.clone(), at }, expected);
+        check(&copied, &Against { keys, since: since.clone(), ..against_at(at) }, expected);
     }
 }
 
@@ -56,10 +55,10 @@ fn a_deletion_counts_once_it_is_signed() {
     let at = time(10 * 3_600_000);
     appender.rows.push_expired(&Expired { time: at, before_seq: first_seq });
     put(&mut appender, at);
-    check(directory, &Against { at, ..against() }, Some(Reason::Deleted { first_seq }));
+    check(directory, &against_at(at), Some(Reason::Deleted { first_seq }));
     appender.sign().expect("signed");
     put(&mut appender, at);
-    check(directory, &Against { at, ..against() }, None);
+    check(directory, &against_at(at), None);
 }
 
 #[test]
@@ -152,5 +151,5 @@ fn a_writer_s_own_deletion_is_signed_before_anything_goes() {
         eventually(|| segments(folder.path()).len() == left);
         store.close().expect("closed");
     }
-    check(folder.path(), &Against { at: now, ..against() }, None);
+    check(folder.path(), &against_at(now), None);
 }
