@@ -57,6 +57,11 @@ impl Filings {
         self.0.by_domain.get(domain).map_or(&[], OfDomain::as_slice)
     }
 
+    /// The filings of each domain, in no order.
+    pub fn by_domain(&self) -> impl Iterator<Item = (&Hostname, &[Arc<Filing>])> {
+        self.0.by_domain.iter().map(|(domain, filings)| (domain, filings.as_slice()))
+    }
+
     /// Every filing, in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Filing>> {
         self.0.all.iter()

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus::TextEncoder;
 
 use super::{Metrics, paths};
@@ -122,13 +123,14 @@ fn render_filings(text: &mut String, snapshot: &Snapshot, at: Moment) {
     family.start(
         "icpgate_filing_deadline_seconds",
         "gauge",
-        "Until something is due for a filing; negative when overdue.",
+        "Until something is due for a filing of the domain; negative when overdue.",
     );
-    for filing in snapshot.gate.filings.iter() {
+    for (domain, filings) in snapshot.gate.filings.by_domain() {
+        let nearest = |due: fn(&Filing) -> Option<Timestamp>| filings.iter().filter_map(|one| due(one)).min();
         let dues = [
-            ("sms_verification", filing.sms_verification_due),
-            ("public_security", filing.public_security_due),
-            ("valid_until", filing.ends),
+            ("sms_verification", nearest(|filing| filing.sms_verification_due)),
+            ("public_security", nearest(|filing| filing.public_security_due)),
+            ("valid_until", nearest(|filing| filing.ends)),
         ];
         for (deadline, due) in dues {
             if let Some(due) = due {

@@ -206,6 +206,27 @@ async fn strangers_cannot_make_a_family_grow() {
 }
 
 #[tokio::test]
+async fn of_several_filings_of_a_domain_the_nearest_deadline_is_told() {
+    let filing = |host: &str, number: u8, until: &str| {
+        format!(
+            "  - {{domain: example.cn, hosts: [{host}], number: 京ICP备2024012345号-{number}, status: approved, \
+             approved_on: 2020-01-02, valid_until: {until}}}\n"
+        )
+    };
+    let (later, sooner) = (filing(HOST, 1, "2999-01-01"), filing("example.cn", 2, "2998-01-01"));
+    let edge = Edge::builder().filings(&format!("filings:\n{later}{sooner}")).start().await;
+    let metrics = edge.metrics().await;
+    series(&metrics);
+    let left =
+        metrics.value("icpgate_filing_deadline_seconds{domain=\"example.cn\",deadline=\"valid_until\"}");
+    edge.replace("filings.yaml", format!("filings:\n{later}"));
+    edge.metric_becomes("icpgate_snapshot_generation", 2.0).await;
+    let of_the_other =
+        edge.metric("icpgate_filing_deadline_seconds{domain=\"example.cn\",deadline=\"valid_until\"}");
+    assert!(of_the_other.await - left > 364.0 * 86_400.0);
+}
+
+#[tokio::test]
 async fn what_happens_is_counted() {
     let mut origin = Origin::text("hello").await;
     let edge = Edge::builder().origin(origin.address).start().await;
