@@ -9,7 +9,7 @@ pub mod logs;
 mod probe;
 mod run;
 
-use std::io::Write as _;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -90,36 +90,51 @@ enum Answer {
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    let (out, notes) = (&mut Piped(io::stdout()), &mut Piped(io::stderr()));
     let answer = match cli.command {
         Command::Run { config } => run::run(config.file),
-        Command::Check(args) => check::check(&args, &mut std::io::stdout().lock()),
-        Command::Explain(args) => explain::explain(&args, &mut std::io::stdout().lock()),
-        Command::Demo(args) => demo::demo(&args),
-        Command::Probe(args) => probe::probe(&args, &mut std::io::stdout().lock()),
+        Command::Check(args) => check::check(&args, out),
+        Command::Explain(args) => explain::explain(&args, out, notes),
+        Command::Demo(args) => demo::demo(&args, out),
+        Command::Probe(args) => probe::probe(&args, out, notes),
         Command::Logs { command } => match command {
             LogsCommand::Export(args) => {
-                let out = &mut std::io::BufWriter::new(std::io::stdout().lock());
-                logs::export(&args, out, &mut std::io::stderr().lock()).map(|()| Answer::Yes)
+                // A closed pipe spares it reading the rest.
+                let out = &mut io::BufWriter::new(io::stdout().lock());
+                logs::export(&args, out, notes).map(|()| Answer::Yes)
             }
-            LogsCommand::Verify(args) => logs::verify(&args, &mut std::io::stdout().lock()),
-            LogsCommand::Stat(args) => logs::stat(&args, &mut std::io::stdout().lock()).map(|()| Answer::Yes),
+            LogsCommand::Verify(args) => logs::verify(&args, out),
+            LogsCommand::Stat(args) => logs::stat(&args, out).map(|()| Answer::Yes),
         },
     };
     match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
         Ok(Answer::No) => ExitCode::from(1),
-        // Whoever closed the pipe has read enough.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Where stderr is closed too, the exit code is all there is to say.
-            let _ = writeln!(std::io::stderr(), "icpgate: {error:#}");
+            let _ = writeln!(notes, "icpgate: {error:#}");
             ExitCode::from(2)
         }
     }
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let io = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-    let json = || error.downcast_ref::<serde_json::Error>()?.io_error_kind();
-    io.or_else(json) == Some(std::io::ErrorKind::BrokenPipe)
+/// A stream whose reader may go: who has read enough changes no answer.
+struct Piped<W>(W);
+
+impl<W: Write> Write for Piped<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        unless_closed(self.0.write(bytes), bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        unless_closed(self.0.flush(), ())
+    }
+}
+
+/// What was written, or as good as that where nobody reads it.
+fn unless_closed<T>(outcome: io::Result<T>, written: T) -> io::Result<T> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(written),
+        outcome => outcome,
+    }
 }

@@ -4,7 +4,7 @@
 //! system but the loopback addresses.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -47,7 +47,7 @@ filings:
 ";
 
 /// Serves the demonstration until a signal ends it.
-pub(super) fn demo(args: &DemoArgs) -> anyhow::Result<Answer> {
+pub(super) fn demo(args: &DemoArgs, out: &mut dyn Write) -> anyhow::Result<Answer> {
     let args = &DemoArgs {
         listen: free("--listen", args.listen)?,
         http: free("--http", args.http)?,
@@ -59,7 +59,7 @@ pub(super) fn demo(args: &DemoArgs) -> anyhow::Result<Answer> {
         let mainland = origin("mainland", "北京").await?;
         let offshore = origin("offshore", "Singapore").await?;
         write_files(folder.path(), args, mainland, offshore)?;
-        std::io::stdout().write_all(guide(folder.path(), args).as_bytes())?;
+        out.write_all(guide(folder.path(), args).as_bytes())?;
         app::run(folder.path().join("icpgate.yaml"), Clock::system()).await.map_err(anyhow::Error::from)
     });
     runtime.shutdown_background();

@@ -51,12 +51,16 @@ struct ListenerAnswer {
 }
 
 /// Explains. The answer is no when any listener that is asked about refuses.
-pub(super) fn explain(args: &ExplainArgs, out: &mut dyn Write) -> anyhow::Result<Answer> {
+pub(super) fn explain(
+    args: &ExplainArgs,
+    out: &mut dyn Write,
+    notes: &mut dyn Write,
+) -> anyhow::Result<Answer> {
     let at = args.at.or_now();
     let built = examine(&args.config.file, at)?;
     let Some(snapshot) = built.snapshot else {
         let report: Report = built.problems.iter().collect();
-        write!(std::io::stderr(), "{report}")?;
+        write!(notes, "{report}")?;
         if args.json {
             let (host, at) = (args.host.clone(), shown(at));
             print_json(&Explained { host, at, answers: Vec::new(), report: Some(report) }, out)?;

@@ -42,11 +42,11 @@ pub(super) struct ProbeArgs {
 }
 
 /// Asks every server, and prints how long it took. The answer is no when any of them failed.
-pub(super) fn probe(args: &ProbeArgs, out: &mut dyn Write) -> anyhow::Result<Answer> {
+pub(super) fn probe(args: &ProbeArgs, out: &mut dyn Write, notes: &mut dyn Write) -> anyhow::Result<Answer> {
     let built = examine(&args.config.file, Clock::system().now())?;
     let Some(snapshot) = built.snapshot else {
         let report: Report = built.problems.iter().collect();
-        write!(std::io::stderr(), "{report}")?;
+        write!(notes, "{report}")?;
         anyhow::bail!("nothing was asked: mend the problems above (`icpgate check` shows them too)");
     };
     let servers = super::run::runtime()?.block_on(ask_all(Arc::new(snapshot), args.count))?;

@@ -364,12 +364,32 @@ async fn keys_that_do_not_exist_yet_are_refused_as_unknown() {
 }
 
 #[tokio::test]
-async fn whoever_closes_the_pipe_has_read_enough() {
+async fn whoever_closes_the_pipe_has_read_enough_and_changes_no_answer() {
+    let unread = async |words: &[&str]| {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_icpgate"));
+        let ended = command.args(words).stdout(writer).output().await.expect("it runs");
+        (ended.status.code().expect("a code"), String::from_utf8(ended.stderr).expect("UTF-8"))
+    };
     let folder = Edge::builder().write();
+    let config = folder.config_path().display().to_string();
+    let filed = ["check", "explain"].map(|command| [command, "--config", &config]);
+    assert_eq!(unread(&filed[0]).await, (0, String::new()));
+    assert_eq!(unread(&[&filed[1][..], &["www.example.cn"]].concat()).await, (0, String::new()));
+    for format in [&[][..], &["--json"]] {
+        assert_eq!(unread(&[&filed[1][..], &["www.example.net"], format].concat()).await, (1, String::new()));
+    }
+    folder.replace("icpgate.yaml", folder.configuration() + "nodde: x\n");
+    for format in [&[][..], &["--json"]] {
+        assert_eq!(unread(&[&filed[0][..], format].concat()).await, (1, String::new()));
+    }
+    // Neither does one that nobody hears the problems on.
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_icpgate"));
-    command.arg("check").arg("--config").arg(folder.config_path()).stdout(writer);
-    let check = command.output().await.expect("it runs");
-    assert_eq!((check.status.code(), &*check.stderr), (Some(0), &b""[..]), "{check:?}");
+    let mut unheard = tokio::process::Command::new(env!("CARGO_BIN_EXE_icpgate"));
+    let unheard = unheard.args(filed[1]).arg("www.example.cn").stderr(writer).status().await;
+    assert_eq!(unheard.expect("it runs").code(), Some(1));
+    let (code, said) = unread(&["check", "--config", "/nowhere/icpgate.yaml"]).await;
+    assert!(code == 2 && said.contains("/nowhere/icpgate.yaml"), "{said}");
 }

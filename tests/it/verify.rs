@@ -77,6 +77,12 @@ async fn a_changed_byte_is_a_no_and_named() {
     assert_eq!(document["first_break"]["segment"], segment.display().to_string());
     let told = verify(&edge, &[]).await;
     assert!(told.stdout.starts_with("broken: "), "{told:?}");
+    // It is a no for those who do not listen, too.
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut unread = tokio::process::Command::new(env!("CARGO_BIN_EXE_icpgate"));
+    let unread = unread.args(["logs", "verify"]).arg(edge.path("access")).stdout(writer).status().await;
+    assert_eq!(unread.expect("it runs").code(), Some(1));
     let nowhere = icpgate(["logs", "verify", "/nowhere/at/all"]).await;
     assert_eq!(nowhere.code, 2, "{nowhere:?}");
 }
