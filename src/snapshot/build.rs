@@ -211,14 +211,10 @@ fn certificate(
         let message = format!("the certificate in {} is not for {host}", files.chain.display());
         report(Severity::Degraded, "", message, "have it issued for every host of the site");
     }
-    // A pair out of its dates serves nobody: while the one from before does, it stays.
-    let usable = |pair: &Arc<Certificate>| {
-        Moment::at(at).within(Some(pair.coverage.begins), Some(pair.coverage.ends)) == Within::Yes
-    };
-    match kept.filter(|kept| validity != Within::Yes && usable(kept)) {
-        Some(kept) => Some(Arc::clone(kept)),
-        None => Some(Arc::clone(loaded)),
-    }
+    // While the new pair serves nobody and the one from before does, that stays.
+    let serves = |pair: &Arc<Certificate>| pair.serves(&site.hosts, Moment::at(at));
+    let stays = kept.filter(|kept| !serves(loaded) && serves(kept));
+    Some(Arc::clone(stays.unwrap_or(loaded)))
 }
 
 fn origin_state(

@@ -17,6 +17,7 @@ use rustls::server::{NoServerSessionStorage, ResolvesServerCertUsingSni};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use crate::clock::{Moment, Within};
 use crate::config::CertificateFiles;
 use crate::gate::Coverage;
 use crate::hostname::{HostPattern, HostTable};
@@ -131,6 +132,17 @@ impl Certificate {
     /// Whether the certificate is for `pattern`: for the name, or for the same wildcard.
     pub fn covers(&self, pattern: &HostPattern) -> bool {
         pattern.representative().is_ok_and(|host| self.coverage.names.get(&host).is_some())
+    }
+
+    /// Whether any host of `patterns` can be served with it at `at`.
+    pub fn serves(&self, patterns: &[HostPattern], at: Moment) -> bool {
+        let covers_one_of = |pattern: &HostPattern| {
+            let HostPattern::Wildcard(base) = pattern else { return self.covers(pattern) };
+            let mut names = self.coverage.names.exact_names();
+            self.covers(pattern) || names.any(|name| name.parent() == Some(base.as_str()))
+        };
+        at.within(Some(self.coverage.begins), Some(self.coverage.ends)) == Within::Yes
+            && patterns.iter().any(covers_one_of)
     }
 }
 

@@ -264,7 +264,7 @@ async fn a_new_pair_is_used_as_soon_as_it_is_there() {
 #[tokio::test]
 async fn a_bad_new_pair_leaves_the_old_one_in_use() {
     type Spoiling = fn(&Folder);
-    let spoilings: [(&str, Spoiling); 6] = [
+    let spoilings: [(&str, Spoiling); 7] = [
         ("does not belong to", |edge| {
             let other = edge.authority.pair(&HOSTS);
             edge.replace("site.key", other.key);
@@ -273,6 +273,7 @@ async fn a_bad_new_pair_leaves_the_old_one_in_use() {
         ("no private key", |edge| edge.replace("site.key", "nonsense")),
         ("site.pem", |edge| fs_err::remove_file(edge.path("site.pem")).expect("removed")),
         ("ended at", |edge| edge.authority.expired(&HOSTS).write(&edge.path(""), "site")),
+        ("is not for", |edge| edge.authority.pair(&["www.example.net"]).write(&edge.path(""), "site")),
         ("larger than", |edge| edge.replace("site.pem", vec![b'\n'; 5 << 20])),
     ];
     for (said, spoiling) in spoilings {
