@@ -137,11 +137,12 @@ fn sites(snapshot: &Snapshot) -> Vec<Value> {
 fn certificates(snapshot: &Snapshot, at: Moment) -> Vec<Value> {
     let certificate = |(place, site): (usize, &crate::config::Site)| {
         let files = site.certificate.as_ref()?;
-        let coverage = snapshot.certificate(SiteId(place)).map(|certificate| &certificate.coverage);
+        let certificate = snapshot.certificate(SiteId(place));
+        let coverage = certificate.map(|certificate| &certificate.coverage);
         Some(json!({
             "site": &*site.name,
             "chain": files.chain.display().to_string(),
-            "usable": coverage.is_some(),
+            "usable": certificate.is_some_and(|certificate| certificate.serves(&site.hosts, at)),
             "begins": coverage.map(|coverage| shown(coverage.begins)),
             "ends": coverage.map(|coverage| shown(coverage.ends)),
             "seconds_left": coverage.map(|coverage| coverage.ends.duration_since(at.latest).as_secs()),

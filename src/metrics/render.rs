@@ -8,7 +8,7 @@ use prometheus::TextEncoder;
 
 use super::{Metrics, paths};
 use crate::clock::Moment;
-use crate::gate::FilingStatus;
+use crate::gate::{Filing, FilingStatus};
 use crate::retention::StoreFull;
 use crate::snapshot::Snapshot;
 
@@ -46,12 +46,17 @@ impl Metrics {
         render_filings(&mut text, snapshot, at);
         paths::render(&mut Family { text: &mut text }, snapshot, uptime);
         let mut family = Family { text: &mut text };
-        family.start("icpgate_certificate_expiry_seconds", "gauge", "Until the site's certificate ends.");
-        for (site, certificate) in snapshot.config.sites.iter().zip(&snapshot.certificates) {
-            if let Some(certificate) = certificate {
-                let left = certificate.coverage.ends.duration_since(at.latest).as_secs();
-                family.value("icpgate_certificate_expiry_seconds", &[("site", &site.name)], left);
-            }
+        family.start(
+            "icpgate_certificate_expiry_seconds",
+            "gauge",
+            "Until the site's certificate ends; 0 without one.",
+        );
+        let sites = snapshot.config.sites.iter().zip(&snapshot.certificates);
+        // A site in clear text alone needs none, and nothing of it is about to end.
+        for (site, certificate) in sites.filter(|(site, _)| site.certificate.is_some()) {
+            let ends = certificate.as_ref().map(|certificate| certificate.coverage.ends);
+            let left = ends.map_or(0, |ends| ends.duration_since(at.latest).as_secs());
+            family.value("icpgate_certificate_expiry_seconds", &[("site", &site.name)], left);
         }
         let one = [
             ("icpgate_access_records_total", "counter", "Access records kept.", store.records),
@@ -134,12 +139,9 @@ fn render_filings(text: &mut String, snapshot: &Snapshot, at: Moment) {
         ];
         for (deadline, due) in dues {
             if let Some(due) = due {
-                let labels = [("domain", filing.domain.as_str()), ("deadline", deadline)];
-                family.value(
-                    "icpgate_filing_deadline_seconds",
-                    &labels,
-                    due.duration_since(at.latest).as_secs(),
-                );
+                let labels = [("domain", domain.as_str()), ("deadline", deadline)];
+                let left = due.duration_since(at.latest).as_secs();
+                family.value("icpgate_filing_deadline_seconds", &labels, left);
             }
         }
     }

@@ -8,9 +8,10 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::client::{Http1, Target};
-use crate::support::edge::{APPROVED, Edge, Metrics, SUSPENDED};
+use crate::support::edge::{APPROVED, Edge, HOSTS, Metrics, SUSPENDED};
 use crate::support::hello::client_hello;
 use crate::support::origin::Origin;
+use crate::support::pki::{Authority, KeyKind};
 use crate::support::probe::{Answer, probe};
 use crate::support::{PATIENCE, eventually};
 
@@ -58,6 +59,25 @@ async fn what_is_not_permitted_does_not_keep_it_from_being_ready() {
     let https = &status["listeners"][0];
     assert_eq!((https["name"].as_str(), https["reason"].as_str()), (Some("https"), Some("no_certificate")));
     assert_eq!(status["certificates"][0]["usable"], false);
+    assert_eq!(edge.metric("icpgate_certificate_expiry_seconds{site=\"shop\"}").await, 0.0);
+}
+
+#[tokio::test]
+async fn a_certificate_is_usable_within_its_dates_for_a_host_of_its_site() {
+    let authority = Authority::new();
+    let pairs = [
+        ("ended", authority.expired(&HOSTS), false),
+        ("not begun", authority.issue(&HOSTS, KeyKind::Ecdsa, ((2998, 1, 1), (2999, 1, 1))), false),
+        ("for others", authority.pair(&["www.example.net"]), false),
+        ("for one of the hosts", authority.pair(&HOSTS[..1]), true),
+    ];
+    for (what, pair, usable) in pairs {
+        let folder = Edge::builder().write();
+        pair.write(&folder.path(""), "site");
+        let status = folder.start().await.status().await;
+        assert_eq!(status["certificates"][0]["usable"], usable, "{what}");
+        assert_eq!(status["listeners"][0]["reason"].is_null(), usable, "{what}");
+    }
 }
 
 const REASONS: [&str; 21] = [
@@ -186,26 +206,6 @@ async fn every_metric_is_there_from_the_start() {
 }
 
 #[tokio::test]
-async fn strangers_cannot_make_a_family_grow() {
-    let origin = Origin::text("hello").await;
-    let edge = Edge::builder().origin(origin.address).start().await;
-    let mut client = Target::https(&edge).http1(HOST).await;
-    assert_eq!(client.get(HOST, "/").await.status, 200);
-    let before = series(&edge.metrics().await);
-    for number in 0..20 {
-        probe(edge.https(), &client_hello(&format!("stranger{number}.example.net"))).await;
-        client
-            .send(format!(
-                "STRANGE{number} /{number} HTTP/1.1\r\nHost: {HOST}\r\nX-{number}: {number}\r\n\r\n"
-            ))
-            .await;
-        assert_eq!(client.answer("GET").await.status, 200);
-    }
-    edge.metric_becomes("icpgate_requests_total{site=\"shop\",status=\"2xx\"}", 21.0).await;
-    assert_eq!(series(&edge.metrics().await), before);
-}
-
-#[tokio::test]
 async fn of_several_filings_of_a_domain_the_nearest_deadline_is_told() {
     let filing = |host: &str, number: u8, until: &str| {
         format!(
@@ -224,6 +224,26 @@ async fn of_several_filings_of_a_domain_the_nearest_deadline_is_told() {
     let of_the_other =
         edge.metric("icpgate_filing_deadline_seconds{domain=\"example.cn\",deadline=\"valid_until\"}");
     assert!(of_the_other.await - left > 364.0 * 86_400.0);
+}
+
+#[tokio::test]
+async fn strangers_cannot_make_a_family_grow() {
+    let origin = Origin::text("hello").await;
+    let edge = Edge::builder().origin(origin.address).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    assert_eq!(client.get(HOST, "/").await.status, 200);
+    let before = series(&edge.metrics().await);
+    for number in 0..20 {
+        probe(edge.https(), &client_hello(&format!("stranger{number}.example.net"))).await;
+        client
+            .send(format!(
+                "STRANGE{number} /{number} HTTP/1.1\r\nHost: {HOST}\r\nX-{number}: {number}\r\n\r\n"
+            ))
+            .await;
+        assert_eq!(client.answer("GET").await.status, 200);
+    }
+    edge.metric_becomes("icpgate_requests_total{site=\"shop\",status=\"2xx\"}", 21.0).await;
+    assert_eq!(series(&edge.metrics().await), before);
 }
 
 #[tokio::test]
