@@ -135,6 +135,24 @@ async fn check_shows_every_problem_of_both_files_at_once_with_place_value_and_hi
 }
 
 #[tokio::test]
+async fn sites_that_share_a_name_and_a_host_are_told_of_both() {
+    for name in ["", "name: shop, "] {
+        let site = format!(
+            "  - {{{name}hosts: [www.example.cn], certificate: {{chain: site.pem, key: site.key}}, \
+             routes: [{{origins: [main]}}]}}\n"
+        );
+        let folder = Edge::builder().sites(&site.repeat(2)).write();
+        let check = folder.check(&["--json"]).await;
+        assert_eq!(check.code, 1, "{check:?}");
+        let found = check.json();
+        let places: Vec<_> =
+            list(&found["problems"]).iter().map(|problem| problem["place"].as_str()).collect();
+        let clash = if name.is_empty() { "sites[1]" } else { "sites[1].name" };
+        assert_eq!(places, [Some(clash), Some("sites[1].hosts[0]")], "{found}");
+    }
+}
+
+#[tokio::test]
 async fn warnings_stand_apart_and_change_no_exit_code() {
     let folder = Edge::builder()
         .filings("filings: [{domain: example.cn, number: 京ICP备2024012345号, status: approved, approved_on: 2020-01-02}]\n")

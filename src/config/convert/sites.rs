@@ -160,7 +160,8 @@ fn claim_hosts(list: &Value<'_>, listeners: &[ListenerId], site: &Arc<str>, cont
                 Entry::Vacant(free) => {
                     free.insert(Arc::clone(site));
                 }
-                Entry::Occupied(taken) if taken.get() != site => {
+                // Compared by place: two sites may be called alike, which is a problem of its own.
+                Entry::Occupied(taken) if !Arc::ptr_eq(taken.get(), site) => {
                     let on = context.listeners.get(listener.0).and_then(Option::as_ref);
                     let on = on.map_or_else(String::new, |on| format!(" on listener {:?}", on.name));
                     item.fatal(
