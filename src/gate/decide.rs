@@ -82,19 +82,28 @@ fn filing_for<'g>(
     host: &Hostname,
     at: Moment,
 ) -> Result<&'g Arc<Filing>, Refusal> {
-    let mut nearest = Refusal::NotFiled;
+    // A filing that leaves the host out says less than one that does not, however far either has come.
+    let rank = |(names_it, refusal): (bool, Refusal)| (names_it, reached(refusal));
+    let mut nearest = (false, Refusal::NotFiled);
     for filing in filings_of(gate, host) {
         match filing.covers(listener, host, at) {
             Ok(()) => return Ok(filing),
-            Err(refusal) => nearest = nearer(nearest, refusal),
+            Err(refusal) => {
+                let other = (filing.names(host), refusal);
+                nearest = if rank(other) > rank(nearest) { other } else { nearest };
+            }
         }
     }
-    Err(nearest)
+    Err(nearest.1)
 }
 
 /// Of several refusals, the one that the decision reached last says most.
 fn nearer(one: Refusal, other: Refusal) -> Refusal {
-    let reached = |refusal| match refusal {
+    if reached(other) > reached(one) { other } else { one }
+}
+
+fn reached(refusal: Refusal) -> u8 {
+    match refusal {
         Refusal::NotFiled => 1,
         Refusal::NotApproved => 2,
         Refusal::NotYetValid | Refusal::Expired => 3,
@@ -102,8 +111,7 @@ fn nearer(one: Refusal, other: Refusal) -> Refusal {
         Refusal::AddressNotFiled => 5,
         Refusal::NoCertificate => 6,
         _ => 0,
-    };
-    if reached(other) > reached(one) { other } else { one }
+    }
 }
 
 #[cfg(test)]

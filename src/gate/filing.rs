@@ -47,7 +47,7 @@ impl Filing {
             Within::Ended => return Err(Refusal::Expired),
             Within::Yes => {}
         }
-        if self.hosts.as_ref().is_some_and(|hosts| !hosts.contain(host)) {
+        if !self.names(host) {
             return Err(Refusal::HostExcluded);
         }
         if let Some(filed) = &self.access
@@ -56,6 +56,11 @@ impl Filing {
             return Err(Refusal::AddressNotFiled);
         }
         Ok(())
+    }
+
+    /// Whether the filing is for `host`, one of its domain's: where it is limited to some, for these alone.
+    pub fn names(&self, host: &Hostname) -> bool {
+        self.hosts.as_ref().is_none_or(|hosts| hosts.contain(host))
     }
 }
 

@@ -334,6 +334,28 @@ async fn explain_gives_the_gates_reason_at_a_time() {
 }
 
 #[tokio::test]
+async fn the_filing_that_names_the_host_gives_the_reason() {
+    let other = "{domain: example.cn, number: 京ICP备2024012345号-2, status: approved, approved_on: 2020-01-02, hosts: [example.cn]}";
+    let own =
+        "domain: example.cn, number: 京ICP备2024012345号-1, approved_on: 2020-01-02, hosts: [www.example.cn]";
+    let folder = Edge::builder().write();
+    for (stands, reason) in
+        [("status: suspended", "not_approved"), ("status: approved, valid_until: 2021-01-01", "expired")]
+    {
+        folder.replace("filings.yaml", format!("filings:\n  - {{{own}, {stands}}}\n  - {other}\n"));
+        let explain = folder.explain(&["www.example.cn", "--json"]).await;
+        assert_eq!(explain.code, 1, "{explain:?}");
+        assert_eq!(explain.json()["answers"][0]["reason"], reason);
+        assert_eq!(folder.explain(&["example.cn"]).await.code, 0);
+        // A host that no filing names is excluded by the one that is in force.
+        assert_eq!(
+            folder.explain(&["m.example.cn", "--json"]).await.json()["answers"][0]["reason"],
+            "host_excluded"
+        );
+    }
+}
+
+#[tokio::test]
 async fn check_judges_at_a_time() {
     let folder = every_answer();
     let bound = async |at: &str| {

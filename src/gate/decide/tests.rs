@@ -145,10 +145,20 @@ fn a_certificate_is_for_the_hosts_that_it_names_within_its_dates() {
 #[test]
 fn of_several_filings_one_is_enough_and_the_nearest_refusal_is_told() {
     let cancelled = Filing { status: FilingStatus::Cancelled, ..filing() };
-    let excluded = Filing { hosts: Some(FiledHosts::new(vec![pattern("m.example.cn")])), ..filing() };
     check(&gate(vec![cancelled.clone(), filing()]), HTTPS, "www.example.cn", NOON, Ok(()));
-    let refused = gate(vec![cancelled, excluded]);
-    check(&refused, HTTPS, "www.example.cn", NOON, Err(Refusal::HostExcluded));
+    let only = |host| Some(FiledHosts::new(vec![pattern(host)]));
+    let excluding = Filing { hosts: only("m.example.cn"), ..filing() };
+    let expired = Filing { hosts: only("www.example.cn"), ends: Some(time(NOON)), ..filing() };
+    for (filings, nearest) in [
+        (vec![cancelled.clone(), expired.clone()], Refusal::Expired),
+        (vec![expired.clone(), cancelled.clone()], Refusal::Expired),
+        // The one that leaves the host out is not asked about it.
+        (vec![excluding.clone(), cancelled], Refusal::NotApproved),
+        (vec![expired, excluding.clone()], Refusal::Expired),
+        (vec![excluding], Refusal::HostExcluded),
+    ] {
+        check(&gate(filings), HTTPS, "www.example.cn", NOON, Err(nearest));
+    }
 }
 
 #[test]
