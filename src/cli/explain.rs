@@ -20,6 +20,7 @@ pub(super) struct ExplainArgs {
     #[command(flatten)]
     config: ConfigFile,
     /// The host.
+    #[arg(allow_hyphen_values = true)]
     host: String,
     /// Only on this listener.
     #[arg(long, value_name = "NAME")]

@@ -328,6 +328,9 @@ async fn explain_gives_the_gates_reason_at_a_time() {
         assert_eq!(alone.stdout.lines().count(), 1, "{alone:?}");
         assert!(alone.stdout.contains(http.unwrap_or("permitted")), "{alone:?}");
     }
+    // What looks like an option is a host that is none.
+    let explain = folder.explain(&["-a.cn"]).await;
+    assert!(explain.code == 1 && explain.stdout.contains("bad_server_name"), "{explain:?}");
     // The text says what is known, for whoever has to act on it.
     let explain = folder.explain(&["www.example.cn", "--at", now]).await;
     assert!(explain.stdout.contains("京ICP备2024012345号-1"), "{explain:?}");
