@@ -12,6 +12,7 @@ pub mod measured;
 pub mod metered;
 pub mod retry;
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -130,6 +131,16 @@ pub enum ServerHost {
     Address(std::net::IpAddr),
     /// Wherever this name leads.
     Name(Hostname),
+}
+
+impl Server {
+    /// Its address, where that is configured.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match &self.host {
+            ServerHost::Address(address) => Some(SocketAddr::new(*address, self.port)),
+            ServerHost::Name(_) => None,
+        }
+    }
 }
 
 impl std::fmt::Display for Server {

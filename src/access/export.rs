@@ -86,7 +86,9 @@ fn write_upstream(upstream: &Upstream<'_>, line: &mut Line<'_>) {
     line.text("origin", upstream.origin);
     line.text("region", upstream.region);
     line.text("link", upstream.link);
-    line.address("upstream_address", upstream.address);
+    if let Some(address) = upstream.address {
+        line.address("upstream_address", address);
+    }
     if let Some(local) = upstream.local {
         line.address("upstream_local_address", local);
     }

@@ -144,7 +144,7 @@ pub struct Request<'r> {
     pub footer: &'r str,
 }
 
-/// Where a request went.
+/// Where a request went, or was to go.
 #[derive(Clone, Debug)]
 pub struct Upstream<'r> {
     /// The origin.
@@ -153,8 +153,8 @@ pub struct Upstream<'r> {
     pub region: &'r str,
     /// The link's label.
     pub link: &'r str,
-    /// The server.
-    pub address: SocketAddr,
+    /// The server, where its address is known.
+    pub address: Option<SocketAddr>,
     /// This end of the connection to it.
     pub local: Option<SocketAddr>,
     /// The status that it answered.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::access::fields::{Client, Exchange, Request, ShownId, Upstream};
 use crate::access::record::{
-    AccessRecord, ConnectionFacts, Event, RequestFacts, UpstreamFacts, protocol_label,
+    AccessRecord, ConnectionFacts, Event, RequestFacts, UNKNOWN_ADDRESS, UpstreamFacts, protocol_label,
 };
 use crate::access::request_id::{RequestId, own};
 use crate::access::texts::{Sent, TEXT_BYTES, shown};
@@ -269,7 +269,7 @@ pub fn unpack<'p>(connection: &'p [u8], sections: Sections<'p>) -> Option<Exchan
     let request = Request { referer, user_agent, site, icp_number, ..Request::default() };
     let upstream = if has(setting::UPSTREAM) {
         let (origin, region, link) = (wire.text()?, wire.text()?, wire.text()?);
-        let address = wire.address()?;
+        let address = Some(wire.address()?).filter(|address| *address != UNKNOWN_ADDRESS);
         let local = if has(setting::LOCAL_IP) { Some(SocketAddr::new(wire.ip()?, 0)) } else { None };
         Some(Upstream { origin, region, link, address, local, status: None, first_byte_us: None })
     } else {

@@ -3,7 +3,7 @@
 //! A record owns or shares everything that it names, but for the texts of its request: those go with it,
 //! and query parameters are redacted before.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
@@ -171,10 +171,10 @@ pub struct RequestFacts {
     pub footer: Option<FooterResult>,
 }
 
-/// Where a request went.
+/// Where a request went, or was to go.
 #[derive(Clone, Debug)]
 pub struct UpstreamFacts {
-    /// The server, and the connection to it.
+    /// The server, and the connection to it, if one came about.
     pub reached: Arc<Reached>,
     /// The status that it answered.
     pub status: Option<u16>,
@@ -191,11 +191,14 @@ pub struct Reached {
     pub region: Region,
     /// The link's label.
     pub link: Arc<str>,
-    /// The server's address.
+    /// The server's address, or [`UNKNOWN_ADDRESS`].
     pub address: SocketAddr,
     /// This end of the connection.
     pub local: Option<SocketAddr>,
 }
+
+/// What stands for the address of a server that has a name and could not be connected to.
+pub const UNKNOWN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// The word for an HTTP version in records: that of ALPN.
 pub fn protocol_label(version: Version) -> &'static str {

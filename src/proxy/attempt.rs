@@ -6,6 +6,7 @@
 mod hedge;
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,14 +14,14 @@ use http::{Method, StatusCode};
 
 use super::Proxy;
 use super::candidates::{Candidate, Candidates};
-use super::connect::{ConnectionOrigin, Purpose, Speaks, Target, Told, UpstreamConnection, Way};
+use super::connect::{ConnectionOrigin, Purpose, Speaks, Target, Told, Unreached, UpstreamConnection, Way};
 use super::context::RequestContext;
 use super::downstream::Downstream;
 use super::exchange::After;
 use super::pump::{self, Ended, Page};
 use super::request::{Changes, Framing};
 use super::upstream::{Upstream, http1, http2};
-use crate::access::record::Reached;
+use crate::access::record::{Reached, UNKNOWN_ADDRESS};
 use crate::config::Limits;
 use crate::origin::health::Fault;
 use crate::origin::{Origin, ProxyProtocol, Timeouts};
@@ -193,10 +194,12 @@ impl<'a, 'd> Attempt<'a, 'd> {
             };
             let way = match way {
                 Ok(way) => way,
-                // It is there, and does not do what is asked of it.
-                Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(Asked::Unreached),
-                Err(_) => {
-                    self.candidates.unreached(candidate);
+                Err(Unreached { error, address }) => {
+                    self.note_unreached(candidate, address);
+                    // One that does not do what is asked of it is there.
+                    if error.kind() != ErrorKind::Unsupported {
+                        self.candidates.unreached(candidate);
+                    }
                     return Ok(Asked::Unreached);
                 }
             };
@@ -309,6 +312,19 @@ impl<'a, 'd> Attempt<'a, 'd> {
             over.reached = Arc::new(Reached { region: *region, link, ..Reached::clone(&over.reached) });
         }
         self.context.sent_over(Arc::clone(&over.reached));
+    }
+
+    /// What the record says of where the request was to go, unless it went somewhere: of the first server that
+    /// was tried.
+    fn note_unreached(&mut self, candidate: &Candidate<'_>, connected: Option<SocketAddr>) {
+        let Origin { name, region, servers, .. } = &candidate.origin.origin;
+        if let Some(server) = servers.get(candidate.place)
+            && self.context.record.upstream.is_none()
+        {
+            let (origin, link) = (Arc::clone(name), Arc::clone(&server.link));
+            let address = connected.or(server.address()).unwrap_or(UNKNOWN_ADDRESS);
+            self.context.sent_over(Arc::new(Reached { origin, region: *region, link, address, local: None }));
+        }
     }
 
     /// What an answer, if one has begun, tells of its server.

@@ -104,7 +104,7 @@ async fn ask(
         ProxyProtocol::V2 => Some(Told::Local),
     };
     let made = upstreams.connect(origin, place, told, Offer::Any, &edge.metrics).await;
-    let UpstreamConnection { wire, speaks, .. } = made.map_err(|error| error.to_string())?;
+    let UpstreamConnection { wire, speaks, .. } = made.map_err(|unreached| unreached.error.to_string())?;
     let Probe::Http { path, expect } = &check.probe else { return Ok(()) };
     let host = match (&origin.origin.host, origin.origin.servers.get(place)) {
         (UpstreamHost::Fixed(host), _) => host.to_string(),

@@ -109,6 +109,20 @@ pub(super) enum ConnectionOrigin {
     Kept,
 }
 
+/// Why there is no connection to a server.
+#[derive(Debug)]
+pub(super) struct Unreached {
+    pub(super) error: io::Error,
+    /// The address that took a connection, which came to nothing.
+    pub(super) address: Option<SocketAddr>,
+}
+
+impl<E: Into<io::Error>> From<E> for Unreached {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), address: None }
+    }
+}
+
 impl Upstreams {
     /// Nothing is known of the servers that `config` names.
     pub fn new(config: &Config, metrics: &Metrics) -> Self {
@@ -155,13 +169,14 @@ impl Upstreams {
         told: Option<Told>,
         offer: Offer,
         metrics: &Metrics,
-    ) -> io::Result<UpstreamConnection> {
+    ) -> Result<UpstreamConnection, Unreached> {
         let (Some(server), Some(health)) = (state.origin.servers.get(place), state.servers.get(place)) else {
             return Err(io::ErrorKind::NotFound.into());
         };
         let (began, since) = (Instant::now(), self.now());
+        let (tls, mut connected) = (state.tls.as_ref(), None);
         let attempt =
-            establish::establish(&self.names, &state.origin, server, state.tls.as_ref(), told, offer);
+            establish::establish(&self.names, &state.origin, server, tls, told, offer, &mut connected);
         let outcome = match tokio::time::timeout(state.origin.timeouts.connect, attempt).await {
             Ok(outcome) => outcome,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
@@ -176,7 +191,8 @@ impl Upstreams {
                 tracing::warn!(origin = %state.origin.name, server = %health.label, %error, "cannot be connected to");
             }
         }
-        let Established { transport, address, local, took } = outcome?;
+        let Established { transport, address, local, took } =
+            outcome.map_err(|error| Unreached { error, address: connected })?;
         tracing::debug!(origin = %state.origin.name, server = %health.label, %address, lookup = ?took.lookup,
             connect = ?took.connect, tls = ?took.tls, "connected");
         health.measured.connect.took(took.connect, self.now());

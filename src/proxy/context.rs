@@ -147,7 +147,7 @@ impl RequestContext {
         facts.icp_number = permit.filing().number.as_ref().map(|number| number.shared());
     }
 
-    /// It is sent over that connection.
+    /// It is sent over that connection, or was to be sent there.
     pub(super) fn sent_over(&mut self, reached: Arc<Reached>) {
         self.record.upstream = Some(UpstreamFacts { reached, status: None, first_byte: None });
     }
@@ -161,9 +161,11 @@ impl Drop for RequestContext {
         if let (Some(id), Some(facts)) = (self.site, &record.request)
             && let Some(site) = &facts.site
         {
+            // Without an answer of a server, the bytes are this edge's own.
+            let answered = record.upstream.as_ref().filter(|upstream| upstream.status.is_some());
             let counted = Counted {
                 class: status_class(facts.status),
-                egress: record.upstream.as_ref().map(|upstream| (upstream.reached.region, facts.bytes_out)),
+                egress: answered.map(|upstream| (upstream.reached.region, facts.bytes_out)),
                 footer: facts.footer,
                 duration,
                 site,

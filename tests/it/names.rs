@@ -8,7 +8,7 @@ use crate::support::dns::{Mood, NameServer};
 use crate::support::edge::{Edge, Loopback};
 use crate::support::origin::{Origin, Step, ok};
 use crate::support::relay::BlackHole;
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, eventually, tried};
 
 const HOST: &str = "www.example.cn";
 const NAME: &str = "app.origin.test";
@@ -94,6 +94,41 @@ async fn the_last_good_answer_serves_while_name_servers_do_not() {
         (ask(&mut client).await.0 == "fine").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_reached_is_recorded_with_its_address_where_that_is_known() {
+    let here = Loopback::claim();
+    // It waits for a request where TLS would begin.
+    let _origin = Origin::text_at(here.at(PORT), "clear").await;
+    let dns = NameServer::start().await;
+    dns.set(NAME, &[here.ip], 60);
+    let unknown = "unknown.origin.test";
+    dns.set(unknown, &[], 60);
+    let server = |name: &str, server: &str, scheme: &str| {
+        format!(
+            "  - {{name: {name}, region: offshore, {scheme}, servers: [{{address: \"{server}:{PORT}\", link: cn2}}], timeouts: {{connect: 1s}}}}\n"
+        )
+    };
+    let edge = Edge::builder()
+        .sites(
+            "  - name: shop\n    hosts: [www.example.cn]\n    certificate: {chain: site.pem, key: site.key}\n    \
+             routes: [{match: {path: /tls}, origins: [tls]}, {match: {path: /name}, origins: [name, tls]}]\n",
+        )
+        .origins(&[
+            server("tls", NAME, "scheme: https, server_name: app.example.com"),
+            server("name", unknown, "scheme: http"),
+        ].concat())
+        .more(&format!("resolver: {{servers: [\"{}\"]}}\n", dns.address))
+        .start()
+        .await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    for path in ["/tls", "/name"] {
+        assert_eq!(client.get(HOST, path).await.status, 502, "{path}");
+    }
+    let records = edge.records_where(2, |record| record["status"] == 502).await;
+    assert_eq!(tried(&records[0]), ["tls", "offshore", "cn2", &here.at(PORT).to_string()]);
+    assert_eq!(tried(&records[1]), ["name", "offshore", "cn2", ""], "the first that was tried");
 }
 
 #[tokio::test]

@@ -40,3 +40,8 @@ where
         }
     }
 }
+
+/// Where a record says that its request was sent, or was to be: origin, region, link and address.
+pub(crate) fn tried(record: &serde_json::Value) -> [&str; 4] {
+    ["origin", "region", "link", "upstream_address"].map(|field| record[field].as_str().unwrap_or_default())
+}

@@ -3,9 +3,9 @@
 //! It counts as an attempt and takes a retry from the budget, so that a slow origin does not get twice
 //! the traffic. The loser is dropped, which ends what it was sent over.
 
+use std::future;
 use std::pin::Pin;
 use std::time::Duration;
-use std::{future, io};
 
 use http::Method;
 use tokio::time::{Instant, sleep_until};
@@ -14,7 +14,7 @@ use super::{Attempt, SentOver};
 use crate::origin::HedgeAfter;
 use crate::origin::health::Fault;
 use crate::proxy::candidates::Candidate;
-use crate::proxy::connect::{ConnectionOrigin, Purpose, Target, Way};
+use crate::proxy::connect::{ConnectionOrigin, Purpose, Target, Unreached, Way};
 use crate::proxy::deadline::Deadline;
 use crate::proxy::pump::{self, Ended};
 use crate::proxy::request::{Framing, UpstreamRequest};
@@ -37,9 +37,9 @@ impl Runner {
     }
 }
 
-type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Way>> + Send + 'a>>;
+type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Way, Unreached>> + Send + 'a>>;
 
-async fn reached(connecting: &mut Option<Connecting<'_>>) -> io::Result<Way> {
+async fn reached(connecting: &mut Option<Connecting<'_>>) -> Result<Way, Unreached> {
     match connecting {
         Some(connecting) => connecting.await,
         None => future::pending().await,

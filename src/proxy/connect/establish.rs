@@ -45,7 +45,8 @@ pub(super) struct Took {
     pub(super) tls: Option<Duration>,
 }
 
-/// A new connection to `server`, TLS included: to the first of its addresses that takes it.
+/// A new connection to `server`, TLS included: to the first of its addresses that takes it. `connected` is the
+/// one that took the last connection, whatever became of that.
 pub(super) async fn establish(
     names: &Names,
     origin: &Origin,
@@ -53,6 +54,7 @@ pub(super) async fn establish(
     tls: Option<&OriginTls>,
     told: Option<Told>,
     offer: Offer,
+    connected: &mut Option<SocketAddr>,
 ) -> io::Result<Established> {
     let began = Instant::now();
     let name = match &server.host {
@@ -79,6 +81,7 @@ pub(super) async fn establish(
             names.shun(name, failed.iter().chain(&overtaken).map(SocketAddr::ip));
         }
         let (address, socket) = winner?;
+        *connected = Some(address);
         let connect = began.elapsed();
         let local = socket.local_addr().ok();
         match begin(socket, tls, told, offer).await {

@@ -87,7 +87,8 @@ pub async fn round(
         ProxyProtocol::None => None,
         ProxyProtocol::V2 => Some(Told::Local),
     };
-    let attempt = establish(&names, &state.origin, server, tls.as_ref(), told, Offer::Any);
+    let (tls, mut connected) = (tls.as_ref(), None);
+    let attempt = establish(&names, &state.origin, server, tls, told, Offer::Any, &mut connected);
     let established = match timeout(timeouts.connect, attempt).await {
         Ok(outcome) => outcome.map_err(|error| plain(&error))?,
         Err(_) => return Err(format!("no connection within {:?}", timeouts.connect)),

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{ConnectionOrigin, Offer, Speaks, Told, UpstreamConnection, Upstreams};
+use super::{ConnectionOrigin, Offer, Speaks, Told, Unreached, UpstreamConnection, Upstreams};
 use crate::access::record::Reached;
 use crate::listen::Edge;
 use crate::origin::Scheme;
@@ -58,7 +58,7 @@ impl Upstreams {
         target: Target<'_>,
         purpose: Purpose,
         kept: bool,
-    ) -> io::Result<Way> {
+    ) -> Result<Way, Unreached> {
         match (&target.origin.origin.scheme, purpose) {
             (Scheme::Http, _) => self.own(edge, target, kept).await,
             (Scheme::Https { .. }, Purpose::Answer) => match self.shared(edge, target).await? {
@@ -69,7 +69,9 @@ impl Upstreams {
                 self.shared(edge, target).await?.ok_or_else(|| io::ErrorKind::Unsupported.into())
             }
             (Scheme::Https { .. }, Purpose::Tunnel) => match self.own(edge, target, kept).await {
-                Err(error) if is_no_protocol_in_common(&error) => self.tunnel(edge, target).await,
+                Err(unreached) if is_no_protocol_in_common(&unreached.error) => {
+                    self.tunnel(edge, target).await
+                }
                 outcome => outcome,
             },
             (Scheme::H2c, Purpose::Tunnel) => self.tunnel(edge, target).await,
@@ -81,7 +83,7 @@ impl Upstreams {
         self: &Arc<Self>,
         edge: &Arc<Edge>,
         target: Target<'_>,
-    ) -> io::Result<()> {
+    ) -> Result<(), Unreached> {
         let Target { origin, place, told } = target;
         if origin.origin.scheme != Scheme::Http && self.shared(edge, target).await?.is_some() {
             return Ok(());
@@ -99,7 +101,7 @@ impl Upstreams {
     }
 
     /// A connection that speaks HTTP/1.1.
-    async fn own(self: &Arc<Self>, edge: &Edge, target: Target<'_>, kept: bool) -> io::Result<Way> {
+    async fn own(self: &Arc<Self>, edge: &Edge, target: Target<'_>, kept: bool) -> Result<Way, Unreached> {
         let Target { origin, place, told } = target;
         let server = origin.servers.get(place).ok_or(io::ErrorKind::NotFound)?;
         let connection = match kept.then(|| self.kept.take(server, told)).flatten() {
@@ -110,7 +112,11 @@ impl Upstreams {
     }
 
     /// A stream on a connection that speaks HTTP/2; `None` for a server that does not.
-    async fn shared(self: &Arc<Self>, edge: &Arc<Edge>, target: Target<'_>) -> io::Result<Option<Way>> {
+    async fn shared(
+        self: &Arc<Self>,
+        edge: &Arc<Edge>,
+        target: Target<'_>,
+    ) -> Result<Option<Way>, Unreached> {
         let Target { origin, place, told } = target;
         let server = origin.servers.get(place).ok_or(io::ErrorKind::NotFound)?;
         let timeouts = origin.origin.timeouts;
@@ -136,7 +142,7 @@ impl Upstreams {
     }
 
     /// A stream that takes a WebSocket.
-    async fn tunnel(self: &Arc<Self>, edge: &Arc<Edge>, target: Target<'_>) -> io::Result<Way> {
+    async fn tunnel(self: &Arc<Self>, edge: &Arc<Edge>, target: Target<'_>) -> Result<Way, Unreached> {
         let way = self.shared(edge, target).await?;
         let wait = target.origin.origin.timeouts.connect;
         match way {

@@ -199,7 +199,9 @@ func (r record) exchange(c *connection, ownSection []byte) error {
 	var from netip.Addr
 	if setting&2 != 0 {
 		ofUpstream.texts(s, "origin", "region", "link")
-		ofUpstream["upstream_address"] = s.address().String()
+		if address := s.address(); address != netip.AddrPortFrom(netip.IPv4Unspecified(), 0) {
+			ofUpstream["upstream_address"] = address.String()
+		}
 		if setting&4 != 0 {
 			from = s.ip()
 		}

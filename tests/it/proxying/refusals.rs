@@ -8,6 +8,7 @@ use super::HOST;
 use crate::support::client::{Answer, End, Target};
 use crate::support::edge::Edge;
 use crate::support::origin::{Gate, Origin, Step, head, ok, raw};
+use crate::support::tried;
 
 /// The answer is one of the edge's own: short, with the id that its record has.
 #[track_caller]
@@ -161,7 +162,11 @@ async fn an_origin_that_talks_nonsense_or_is_gone_is_502() {
     assert_own(&http2.get(HOST, "/").await, 502);
     let record = edge.records_where(1, |record| record["request_id"] == id.as_str()).await.remove(0);
     assert_eq!((record["status"].as_u64(), record["site"].as_str()), (Some(502), Some("shop")));
-    assert!(record["upstream_status"].is_null(), "{record}");
+    assert_eq!(tried(&record), ["main", "mainland", "default", &origin.address.to_string()]);
+    assert!(record["upstream_status"].is_null() && record["upstream_ms"].is_null(), "{record}");
+    assert!(record["upstream_local_address"].is_null(), "no connection came about: {record}");
+    let egress = edge.metric("icpgate_egress_bytes_total{region=\"mainland\",site=\"shop\"}").await;
+    assert_eq!(egress, 5.0, "what the edge says itself came from nowhere");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use crate::support::client::Target;
 use crate::support::edge::Edge;
 use crate::support::origin::{Origin, ok};
 use crate::support::pki::{Authority, Pair, provider};
+use crate::support::tried;
 
 /// One pair for every client, and the names that they asked for.
 #[derive(Debug)]
@@ -77,8 +78,17 @@ async fn an_origin_is_verified_by_its_name_and_its_authority() {
     }
     assert_eq!(good.connections(), 1, "it is kept");
     assert_eq!(*asked.names.lock().unwrap(), [Some("app.example.com".to_owned())]);
-    for path in ["/wrong-name", "/unknown-ca", "/expired", "/clear"] {
-        assert_eq!(client.get(HOST, path).await.status, 502, "{path}");
+    let at = |server: &Origin| server.address.to_string();
+    for (name, address) in [
+        ("wrong-name", at(&good)),
+        ("unknown-ca", at(&good)),
+        ("expired", at(&expired)),
+        ("clear", at(&clear)),
+    ] {
+        let path = format!("/{name}");
+        assert_eq!(client.get(HOST, &path).await.status, 502, "{path}");
+        let record = edge.records_where(1, |record| record["path"] == path).await.remove(0);
+        assert_eq!(tried(&record), [name, "offshore", "default", &address]);
     }
     // The connection that was verified for one origin is no other's, at the same address though it is.
     assert_eq!((good.seen().len(), expired.seen().len(), clear.seen().len()), (2, 0, 0));

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use super::connection::{Connection, Count, Slot};
 use crate::access::record::Reached;
 use crate::listen::transport::Transport;
-use crate::proxy::connect::Told;
+use crate::proxy::connect::{Told, Unreached};
 use crate::snapshot::ServerState;
 
 /// The most connections to one server, those that are being made included.
@@ -64,7 +65,8 @@ struct Making {
 enum Done {
     Http2,
     Http1,
-    Failed(io::ErrorKind),
+    /// Why, and the address that took a connection.
+    Failed(io::ErrorKind, Option<SocketAddr>),
     Abandoned,
 }
 
@@ -117,9 +119,9 @@ impl Http2Connections {
         told: Option<Told>,
         waits: Waits,
         make: impl Fn() -> M,
-    ) -> io::Result<Room>
+    ) -> Result<Room, Unreached>
     where
-        M: Future<Output = io::Result<Made>> + Send + 'static,
+        M: Future<Output = Result<Made, Unreached>> + Send + 'static,
     {
         let deadline = Instant::now() + waits.room;
         let mut waited = false;
@@ -144,8 +146,8 @@ impl Http2Connections {
             waited = true;
             // Whoever makes it bounds the time, and holds it against the server when that is over.
             let outcome = done.wait_for(Option::is_some).await.map(|done| *done);
-            if let Ok(Some(Done::Failed(kind))) = outcome {
-                return Err(kind.into());
+            if let Ok(Some(Done::Failed(kind, address))) = outcome {
+                return Err(Unreached { error: kind.into(), address });
             }
         }
     }
@@ -193,7 +195,7 @@ impl Http2Connections {
         server: Arc<ServerState>,
         told: Option<Told>,
         idle: Duration,
-        made: impl Future<Output = io::Result<Made>>,
+        made: impl Future<Output = Result<Made, Unreached>>,
         sender: Arc<watch::Sender<Option<Done>>>,
     ) {
         let room = self.servers().get(&address(&server)).map(|entry| Arc::clone(&entry.room));
@@ -206,7 +208,10 @@ impl Http2Connections {
             Ok(Made::Http1) => Ok(None),
             Ok(Made::Http2(stream, reached)) => {
                 let begun = Connection::begin(stream, idle, &self.count, room.unwrap_or_default()).await;
-                begun.map(|connection| Some(Open { told, reached, connection }))
+                let address = Some(reached.address);
+                begun
+                    .map(|connection| Some(Open { told, reached, connection }))
+                    .map_err(|error| Unreached { error, address })
             }
             Err(error) => Err(error),
         };
@@ -215,7 +220,7 @@ impl Http2Connections {
             Ok(None) => Done::Http1,
             // Whoever came at the last moment has one made anew.
             Err(_) if is_abandoned => Done::Abandoned,
-            Err(error) => Done::Failed(error.kind()),
+            Err(unreached) => Done::Failed(unreached.error.kind(), unreached.address),
         };
         let mut servers = self.servers();
         if let Some(entry) = servers.get_mut(&address(&server)) {
