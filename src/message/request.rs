@@ -23,33 +23,57 @@ pub struct Request {
     pub persistence: Persistence,
 }
 
+/// Why bytes are no request.
+#[derive(Clone, Debug)]
+pub struct NoRequest {
+    /// Why.
+    pub reason: BadMessage,
+    /// What they say nevertheless, where that has the form of a head.
+    pub head: Option<Box<RequestHead>>,
+}
+
+impl From<BadMessage> for NoRequest {
+    fn from(reason: BadMessage) -> Self {
+        Self { reason, head: None }
+    }
+}
+
 /// Reads a head that is whole in `bytes`, its empty line included.
-pub fn parse(bytes: &Bytes) -> Result<Request, BadMessage> {
+pub fn parse(bytes: &Bytes) -> Result<Request, NoRequest> {
     let mut room = [const { MaybeUninit::uninit() }; REQUEST_FIELDS];
     let mut parsed = httparse::Request::new(&mut []);
     match parsed.parse_with_uninit_headers(bytes, &mut room) {
         Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) => return Err(BadMessage::Syntax),
-        Err(httparse::Error::TooManyHeaders) => return Err(BadMessage::TooManyFields),
-        Err(_) => return Err(BadMessage::Syntax),
+        Ok(httparse::Status::Partial) => return Err(BadMessage::Syntax.into()),
+        Err(httparse::Error::TooManyHeaders) => return Err(BadMessage::TooManyFields.into()),
+        Err(_) => return Err(BadMessage::Syntax.into()),
     }
     let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
-        return Err(BadMessage::Syntax);
+        return Err(BadMessage::Syntax.into());
     };
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| BadMessage::Syntax)?;
     let version = if version == 1 { Version::HTTP_11 } else { Version::HTTP_10 };
     let headers = fields::collect(parsed.headers, bytes)?;
-    let (authority, target) = split_target(&method, target)?;
+    let (authority, target, form) = match split_target(&method, target) {
+        Ok((authority, target)) => (authority, target, Ok(())),
+        Err(bad) => (None, Target::Sent(target), Err(bad)),
+    };
     let authority = authority.map(|authority| bytes.slice_ref(authority.as_bytes()));
     let target = match target {
         Target::Sent(target) => bytes.slice_ref(target.as_bytes()),
         Target::Made(target) => Bytes::from(target),
     };
-    agree_on_host(&headers, authority.as_ref())?;
-    let framing = framing(&headers, version)?;
-    let persistence = fields::persistence(&headers, version);
     let head = RequestHead { method, target, authority, version, headers };
-    Ok(Request { head, framing, persistence })
+    let framing = form
+        .and_then(|()| agree_on_host(&head.headers, head.authority.as_ref()))
+        .and_then(|()| framing(&head.headers, version));
+    match framing {
+        Ok(framing) => {
+            let persistence = fields::persistence(&head.headers, version);
+            Ok(Request { head, framing, persistence })
+        }
+        Err(reason) => Err(NoRequest { reason, head: Some(Box::new(head)) }),
+    }
 }
 
 /// A path with its query, as far as it stands in the head.
@@ -132,7 +156,7 @@ mod tests {
     use super::*;
 
     fn of(text: &str) -> Result<Request, BadMessage> {
-        parse(&Bytes::copy_from_slice(text.as_bytes()))
+        parse(&Bytes::copy_from_slice(text.as_bytes())).map_err(|no_request| no_request.reason)
     }
 
     #[test]

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Version, header};
 use tokio::time::Instant;
 
-use super::downstream::Downstream;
 use crate::access::fields::ShownId;
 use crate::access::record::{Reached, RequestFacts, UpstreamFacts};
 use crate::access::redact::redact_userinfo;
@@ -51,9 +50,8 @@ impl RequestContext {
         edge: &Arc<Edge>,
         opened: &Arc<Opened>,
         snapshot: &Snapshot,
-        down: &Downstream<'_>,
+        head: &RequestHead,
     ) -> Self {
-        let head = down.head();
         let mut context = Self::of_nothing(edge, opened, snapshot, head.version);
         let listener = snapshot.listener(&opened.facts.listener).and_then(|id| snapshot.listener_config(id));
         context.proxy_is_trusted = listener.is_some_and(|listener| is_trusted(listener, opened.client.ip()));

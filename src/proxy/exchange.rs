@@ -37,7 +37,7 @@ pub(super) async fn run(
 ) -> After {
     let edge = &proxy.edge;
     let snapshot = edge.snapshots.load_full();
-    let mut context = RequestContext::begin(edge, opened, &snapshot, down);
+    let mut context = RequestContext::begin(edge, opened, &snapshot, down.head());
     down.set_write_timeout(snapshot.config.limits.body_idle_timeout);
     if edge.is_draining() {
         down.close_after();

@@ -18,7 +18,8 @@ use crate::config::Limits;
 use crate::listen::wire::Wire;
 use crate::listen::{Connection, Edge, Opened, refuse};
 use crate::message::fields::EndOfHead;
-use crate::message::{BadMessage, Persistence, request};
+use crate::message::request::{self, NoRequest};
+use crate::message::{BadMessage, Persistence, RequestHead};
 
 pub(super) use session::Session;
 
@@ -49,11 +50,13 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
             head = read_head(&mut wire, limits.request_head_bytes) => head,
             () = deadline.reached(Instant::now() + limits.request_head_timeout) => Err(NoHead::Late),
         };
-        let request = head.and_then(|head| request::parse(&head).map_err(NoHead::from));
-        let request = match request {
-            Ok(request) => request,
+        let request = match head.map(|head| request::parse(&head)) {
+            Ok(Ok(request)) => request,
+            Ok(Err(NoRequest { reason, head })) => {
+                return reject(&edge, &opened, wire, NoHead::from(reason), head.as_deref()).await;
+            }
             Err(NoHead::Ended) => return,
-            Err(no_head) => return reject(&edge, &opened, wire, no_head.status()).await,
+            Err(no_head) => return reject(&edge, &opened, wire, no_head, None).await,
         };
         let mut session = Session::new(wire, deadline, request);
         // Boxed: what an exchange needs is given back while the connection waits for the next one.
@@ -82,7 +85,7 @@ enum NoHead {
     Late,
     /// The head is longer than its limit, or has more fields.
     Long,
-    /// It is no head.
+    /// It is no head of a request.
     Bad,
 }
 
@@ -160,8 +163,18 @@ async fn is_requested(
 }
 
 /// Answers what is no request, and ends the connection.
-async fn reject(edge: &Arc<Edge>, opened: &Arc<Opened>, mut wire: Box<Wire>, status: StatusCode) {
-    let mut context = RequestContext::of_nothing(edge, opened, &edge.snapshots.load_full(), Version::HTTP_11);
+async fn reject(
+    edge: &Arc<Edge>,
+    opened: &Arc<Opened>,
+    mut wire: Box<Wire>,
+    no_head: NoHead,
+    head: Option<&RequestHead>,
+) {
+    let (snapshot, status) = (edge.snapshots.load_full(), no_head.status());
+    let mut context = match head {
+        Some(head) => RequestContext::begin(edge, opened, &snapshot, head),
+        None => RequestContext::of_nothing(edge, opened, &snapshot, Version::HTTP_11),
+    };
     let body = response::body(status, &context.request_id());
     context.facts().status = Some(status.as_u16());
     context.facts().bytes_out = body.len() as u64;

@@ -170,6 +170,31 @@ async fn an_origin_that_talks_nonsense_or_is_gone_is_502() {
 }
 
 #[tokio::test]
+async fn what_is_no_request_is_recorded_as_far_as_it_can_be_read() {
+    let edge =
+        Edge::builder().access_log("{directory: access, reserve: 1MiB, redact_query: [token]}").start().await;
+    let fields = |more: &str| format!("host: {HOST}\r\nuser-agent: probe\r\n{more}\r\n");
+    let both = fields("content-length: 5\r\ntransfer-encoding: chunked\r\n");
+    let sent = [
+        (format!("CONNECT {HOST}:443 HTTP/1.1\r\n{}", fields("")), ["CONNECT", "/", "", "probe"]),
+        (format!("POST /a?b=c&token=d HTTP/1.1\r\n{both}"), ["POST", "/a", "b=c&token=***", "probe"]),
+        (format!("GET http://example.cn/x HTTP/1.1\r\n{}", fields("")), ["GET", "/x", "", "probe"]),
+        (format!("GET elsewhere HTTP/1.1\r\n{}", fields("")), ["GET", "elsewhere", "", "probe"]),
+        // What is no head at all says nothing.
+        (format!("GET /a b HTTP/1.1\r\n{}", fields("")), ["", "", "", ""]),
+    ];
+    for (request, expected) in sent {
+        let mut client = Target::https(&edge).http1(HOST).await;
+        client.send(&request).await;
+        let id = assert_own(&client.answer("GET").await, 400);
+        let record = edge.records_where(1, |record| record["request_id"] == id.as_str()).await.remove(0);
+        let found =
+            ["method", "path", "query", "user_agent"].map(|field| record[field].as_str().unwrap_or_default());
+        assert_eq!(found, expected, "{request}");
+    }
+}
+
+#[tokio::test]
 async fn a_target_of_no_known_form_is_400() {
     let origin = Origin::text("hello").await;
     let edge = Edge::builder().origin(origin.address).start().await;
