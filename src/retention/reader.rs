@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::access::export::write_line;
 use crate::access::fields::Fields;
+use crate::clock::end_of_day;
 use crate::retention::block::Unpacker;
 use crate::retention::format::{BlockHead, Frame};
 use crate::retention::frames::{Frames, Step};
@@ -40,15 +41,13 @@ pub struct Selection {
 }
 
 impl Selection {
-    fn may_be_in(&self, segment: &Segment) -> io::Result<bool> {
+    /// Whether records of a segment may be wanted, told by its name alone: a segment ends with its day.
+    fn may_be_in(&self, segment: &Segment) -> bool {
         let from = self.from.and_then(|from| from.checked_sub(CLOCK_SLACK).ok());
-        if let Some(from) = from
-            && segment.modified()? < from
-        {
-            return Ok(false);
-        }
         let to = self.to.and_then(|to| to.checked_add(LONGEST_EXCHANGE).ok());
-        Ok(segment.name.opened_at().zip(to).is_none_or(|(opened, to)| opened <= to))
+        let name = &segment.name;
+        end_of_day(name.opened.date()).zip(from).is_none_or(|(end, from)| end >= from)
+            && name.opened_at().zip(to).is_none_or(|(opened, to)| opened <= to)
     }
 
     /// Whether records of a block may be wanted.
@@ -191,18 +190,16 @@ impl Reader {
 
     fn next_segment(&mut self) -> io::Result<bool> {
         while let Some(segment) = self.segments.next() {
-            let opened = self
-                .selection
-                .may_be_in(&segment)
-                .and_then(|wanted| if wanted { Frames::open(&segment.path).map(Some) } else { Ok(None) });
-            match opened {
-                Ok(Some(frames)) => {
+            if !self.selection.may_be_in(&segment) {
+                continue;
+            }
+            match Frames::open(&segment.path) {
+                Ok(frames) => {
                     let end = self.segments.peek().map(|next| next.name.first_block);
                     self.path = segment.path;
                     self.current = Some(Current { frames, end });
                     return Ok(true);
                 }
-                Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }

@@ -18,6 +18,7 @@ use crate::config::WhenFull;
 use crate::gate::Refusal;
 
 mod going_on;
+mod reading;
 mod trouble;
 
 fn record(event: Event, client: &str) -> AccessRecord {
