@@ -98,14 +98,14 @@ fn prove(dir: &Path, selection: &Selection, file: &Path, notes: &mut dyn Write) 
         // Half a proof is none.
         let _ = fs_err::remove_file(file);
     });
-    let written = written.with_context(|| unreadable(dir))?;
+    let written = written.with_context(|| format!("{}: no proof can be made", dir.display()))?;
     let proof::Written { blocks, wanted, records, unsigned, damaged } = written;
     writeln!(notes, "{wanted} records proved, in {blocks} blocks of {records} records")?;
     if unsigned > 0 {
         writeln!(notes, "{unsigned} records are not signed yet, and left out; ask again in a minute")?;
     }
     if damaged > 0 {
-        writeln!(notes, "{damaged} damaged blocks: records are missing from this proof")?;
+        writeln!(notes, "{damaged} damaged places: records are missing from this proof")?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
-use tlog_tiles::{Hash, check_record, node_hash};
+use tlog_tiles::{EMPTY_HASH, Hash, check_record, node_hash};
 
 use crate::retention::block::{Unpacker, digest};
 use crate::retention::format::{BlockHead, Frame, write_checkpoint, write_key, write_path};
@@ -16,7 +16,8 @@ use crate::retention::frames::{Frames, Step};
 use crate::retention::notary::{CHECKPOINT_FILE, Keys, VERIFIER_FILE, unverified};
 use crate::retention::reader::Selection;
 use crate::retention::rows::RowReader;
-use crate::retention::segment;
+use crate::retention::segment::{self, Segment};
+use crate::retention::tree::Tree;
 use crate::retention::verdict::{Break, Reason, Verdict};
 
 /// What was written.
@@ -30,65 +31,148 @@ pub struct Written {
     pub records: u64,
     /// Wanted records that are in no checkpoint yet, and left out.
     pub unsigned: u64,
-    /// Damaged places that were passed over.
+    /// Places where records may be missing that were wanted.
     pub damaged: u64,
 }
 
 /// Writes the blocks with the records that `selection` wants to `out`, and their proofs.
+///
+/// Nothing is written where the store is damaged so that they cannot be proved.
 pub fn write(directory: &Path, selection: &Selection, out: &mut dyn Write) -> io::Result<Written> {
     let note = fs_err::read(directory.join(CHECKPOINT_FILE))?;
     let key = fs_err::read(directory.join(VERIFIER_FILE))?;
     let not_signed = || io::Error::new(io::ErrorKind::InvalidData, "the file checkpoint is none");
-    let size = unverified(&note).ok_or_else(not_signed)?.size();
-    let mut search =
-        Search { selection, size, unpacker: Unpacker::new()?, rows: Vec::new(), written: Written::default() };
-    let mut paths = Paths::default();
-    pass(directory, |frames, frame, at| {
-        match frame {
-            Frame::Head(head) if paths.size == 0 => paths.start(head.tree.size(), head.tree.edge()),
-            Frame::Block(head) if head.number == paths.size || head.number >= size => {
-                let wanted = search.wants(&head, frames.payload(at, &head)?);
-                if head.number < size {
-                    paths.push(head.leaf(), wanted);
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    })?;
-    let proved = paths.finish();
+    let signed = unverified(&note).ok_or_else(not_signed)?;
+    let (size, root) = (signed.size(), *signed.hash());
+    let mut walk = Walk::new(selection, size)?;
+    pass(directory, |segment, frames, step| walk.step(segment, frames, step))?;
+    let Walk { search: Search { written, .. }, paths, damage, first_break, .. } = walk;
+    let at_end = if paths.size < size { Reason::ShorterThanShown } else { Reason::OtherThanShown };
+    let (found, proved) = paths.finish();
+    if found != root || proved.len() as u64 != written.blocks {
+        let at_end = Break { segment: None, byte: None, block: None, reason: at_end };
+        return Err(not_whole(directory, &first_break.or(damage).unwrap_or(at_end)));
+    }
     let mut bytes = Vec::new();
     write_key(&key, &mut bytes);
     write_checkpoint(&note, &mut bytes);
     out.write_all(&bytes)?;
-    let mut next = 0;
-    pass(directory, |frames, frame, at| {
-        let Frame::Block(head) = frame else { return Ok(()) };
+    let (mut next, mut blocks) = (0, 0);
+    pass(directory, |_, frames, step| {
+        let Step::Frame(Frame::Block(head), at) = step else { return Ok(()) };
         let Some(path) = proved.get(&head.number).filter(|_| head.number >= next) else { return Ok(()) };
-        next = head.number + 1;
+        if check_record(path, size, root, head.number, head.leaf()).is_err() {
+            return Ok(());
+        }
+        (next, blocks) = (head.number + 1, blocks + 1);
         out.write_all(&head.to_bytes())?;
         out.write_all(frames.payload(at, &head)?)?;
         bytes.clear();
         write_path(path, &mut bytes);
         out.write_all(&bytes)
     })?;
+    if blocks != written.blocks {
+        return Err(io::Error::other("the store was changed meanwhile: ask again"));
+    }
     out.flush()?;
-    Ok(search.written)
+    Ok(written)
 }
 
-/// Shows every frame of a store to `look`; what is damaged is passed over.
-fn pass(directory: &Path, mut look: impl FnMut(&mut Frames, Frame, u64) -> io::Result<()>) -> io::Result<()> {
-    for segment in segment::list(directory)? {
+/// Says why nothing can be proved.
+fn not_whole(directory: &Path, found: &Break) -> io::Error {
+    let more = format!("`icpgate logs verify {}` tells more", directory.display());
+    io::Error::new(io::ErrorKind::InvalidData, format!("{found}; {more}"))
+}
+
+/// Shows a store to `look`, step by step, without the remains of failed writes.
+fn pass(
+    directory: &Path,
+    mut look: impl FnMut(&Segment, &mut Frames, Step) -> io::Result<()>,
+) -> io::Result<()> {
+    let segments = segment::list(directory)?;
+    for (place, segment) in segments.iter().enumerate() {
+        let end = segments.get(place + 1).map_or(u64::MAX, |next| next.name.first_block);
         let mut frames = Frames::open(&segment.path)?;
         loop {
             match frames.next_step()? {
-                Step::Frame(frame, at) => look(&mut frames, frame, at)?,
-                Step::Damage { .. } => {}
+                Step::Frame(Frame::Block(head), _) if head.number >= end => {}
                 Step::End { .. } => break,
+                step => look(segment, &mut frames, step)?,
             }
         }
     }
     Ok(())
+}
+
+/// Goes through a store, and makes the tree whole as far as that can be: the leaf hash of a block that
+/// cannot be read stands in the one after it, and each segment's head holds the tree of all before it.
+struct Walk<'s> {
+    search: Search<'s>,
+    paths: Paths,
+    /// The block that is to come; none before the first head.
+    next: Option<u64>,
+    /// The damage that came after the last block, if any.
+    damage: Option<Break>,
+    /// The first place where more is missing than can be made up for.
+    first_break: Option<Break>,
+}
+
+impl<'s> Walk<'s> {
+    fn new(selection: &'s Selection, size: u64) -> io::Result<Self> {
+        let (unpacker, written) = (Unpacker::new()?, Written::default());
+        let search = Search { selection, size, unpacker, rows: Vec::new(), written };
+        Ok(Self { search, paths: Paths::default(), next: None, damage: None, first_break: None })
+    }
+
+    fn step(&mut self, segment: &Segment, frames: &mut Frames, step: Step) -> io::Result<()> {
+        match step {
+            Step::Frame(Frame::Head(head), byte) => {
+                let first = head.tree.size();
+                if self.next.is_some() {
+                    self.fill(segment, byte, first, head.previous);
+                }
+                self.next = Some(first);
+                if first <= self.search.size {
+                    self.paths.go_on(&head.tree);
+                }
+            }
+            Step::Frame(Frame::Block(head), byte) if self.next.is_none_or(|next| head.number >= next) => {
+                self.fill(segment, byte, head.number, head.previous);
+                self.next = Some(head.number + 1);
+                let wanted = self.search.wants(&head, frames.payload(byte, &head)?);
+                if head.number == self.paths.size && head.number < self.search.size {
+                    self.paths.push(head.leaf(), wanted);
+                }
+            }
+            Step::Damage { from, .. } => {
+                self.damage.get_or_insert_with(|| broken(segment, from, self.next, Reason::Damaged));
+            }
+            Step::Frame(..) | Step::End { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Makes up for what is missing before block `number`, whose predecessor's leaf hash is `previous`.
+    fn fill(&mut self, segment: &Segment, byte: u64, number: u64, previous: Hash) {
+        let (from, damage) = (self.next.unwrap_or(0), self.damage.take());
+        if number <= from {
+            return;
+        }
+        self.search.written.damaged += u64::from(self.search.selection.may_be_in(segment));
+        if self.paths.size >= self.search.size {
+            return;
+        }
+        if number - self.paths.size == 1 {
+            self.paths.push(previous, false);
+            return;
+        }
+        let missing = || broken(segment, byte, None, Reason::Missing { from, to: number });
+        self.first_break.get_or_insert_with(|| damage.unwrap_or_else(missing));
+    }
+}
+
+fn broken(segment: &Segment, byte: u64, block: Option<u64>, reason: Reason) -> Break {
+    Break { segment: Some(segment.path.clone()), byte: Some(byte), block, reason }
 }
 
 /// Looks for wanted records.
@@ -127,7 +211,7 @@ impl Search<'_> {
 impl Search<'_> {
     /// How many records of a block are wanted; `None` where they cannot be read.
     fn count_wanted(&mut self, head: &BlockHead, payload: &[u8]) -> Option<u64> {
-        if !self.unpacker.unpack(*head, payload, &mut self.rows) {
+        if digest(payload) != head.digest || !self.unpacker.unpack(*head, payload, &mut self.rows) {
             return None;
         }
         let (mut rows, mut wanted) = (RowReader::new(head.first_seq), 0);
@@ -148,9 +232,16 @@ struct Paths {
 }
 
 impl Paths {
-    fn start(&mut self, size: u64, edge: &[Hash]) {
-        self.size = size;
-        self.edge = edge.iter().map(|hash| (*hash, Vec::new())).collect();
+    /// Goes on with `tree`. A leaf keeps its path where it is in a subtree that both have.
+    fn go_on(&mut self, tree: &Tree) {
+        let mut before = std::mem::take(&mut self.edge);
+        let mut known = |hash: &Hash| before.extract_if(.., |(known, _)| known == hash).next();
+        let node = |hash: &Hash| known(hash).unwrap_or((*hash, Vec::new()));
+        self.edge = tree.edge().iter().map(node).collect();
+        for leaf in before.into_iter().flat_map(|(_, leaves)| leaves) {
+            self.paths.remove(&leaf);
+        }
+        self.size = tree.size();
     }
 
     fn push(&mut self, leaf: Hash, wanted: bool) {
@@ -178,11 +269,11 @@ impl Paths {
         (node_hash(left.0, right.0), leaves)
     }
 
-    /// The paths to the root of the tree as it is now.
-    fn finish(mut self) -> BTreeMap<u64, Vec<Hash>> {
+    /// The root of the tree as it is now, and the paths to it.
+    fn finish(mut self) -> (Hash, BTreeMap<u64, Vec<Hash>>) {
         let edge = std::mem::take(&mut self.edge);
-        edge.into_iter().rev().reduce(|right, left| self.join(left, right));
-        self.paths
+        let root = edge.into_iter().rev().reduce(|right, left| self.join(left, right));
+        (root.map_or(EMPTY_HASH, |(root, _)| root), self.paths)
     }
 }
 
@@ -274,3 +365,6 @@ impl Checked {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,7 +42,7 @@ pub struct Selection {
 
 impl Selection {
     /// Whether records of a segment may be wanted, told by its name alone: a segment ends with its day.
-    fn may_be_in(&self, segment: &Segment) -> bool {
+    pub(super) fn may_be_in(&self, segment: &Segment) -> bool {
         let from = self.from.and_then(|from| from.checked_sub(CLOCK_SLACK).ok());
         let to = self.to.and_then(|to| to.checked_add(LONGEST_EXCHANGE).ok());
         let name = &segment.name;

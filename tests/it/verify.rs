@@ -1,6 +1,8 @@
 //! The proof of the records, met from outside: by the command line, and by a reader in another
 //! language that was written from the document.
 
+use std::path::PathBuf;
+
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -25,6 +27,16 @@ async fn served(count: usize) -> Edge {
         assert_eq!(edge.wait_exit().await, 0);
     }
     edge
+}
+
+/// The segments of a program's store, oldest first.
+fn segments(edge: &Edge) -> Vec<PathBuf> {
+    let files = fs_err::read_dir(edge.path("access")).expect("listed");
+    let files = files.map(|entry| entry.expect("listed").path());
+    let mut segments: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|end| end == "seg")).collect();
+    segments.sort();
+    segments
 }
 
 async fn verify(edge: &Edge, more: &[&str]) -> Run {
@@ -61,11 +73,7 @@ async fn a_store_is_proved_with_its_key_and_an_older_checkpoint() {
 #[tokio::test]
 async fn a_changed_byte_is_a_no_and_named() {
     let edge = served(3).await;
-    let segment = fs_err::read_dir(edge.path("access"))
-        .expect("listed")
-        .map(|entry| entry.expect("listed").path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "seg"))
-        .expect("a segment");
+    let segment = segments(&edge).remove(0);
     let mut bytes = fs_err::read(&segment).expect("read");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -195,6 +203,18 @@ async fn a_proof_of_one_day_and_host_is_one_file_that_needs_no_store() {
     let stranger = "icpgate/test+3ed7d6bd+AfSpWiO/NEyMfHYVIRzvXKNvZvMGR9iHKVZtrCaWbTxB";
     let refused = icpgate(["logs", "verify", &file, "--key", stranger]).await;
     assert_eq!(refused.code, 1, "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_store_whose_end_is_missing_gives_no_proof() {
+    let edge = served(3).await;
+    let (directory, file) = (edge.path("access").display().to_string(), edge.path("all.proof"));
+    fs_err::remove_file(segments(&edge).pop().expect("a segment")).expect("removed");
+    let exported = icpgate(["logs", "export", &directory, "--proof", &file.display().to_string()]).await;
+    assert_eq!((exported.code, exported.stdout.as_str()), (2, ""), "{exported:?}");
+    assert!(exported.stderr.contains("the end is missing"), "{exported:?}");
+    assert!(exported.stderr.contains("`icpgate logs verify "), "{exported:?}");
+    assert!(!file.exists(), "half a proof is none");
 }
 
 #[tokio::test]
