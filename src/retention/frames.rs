@@ -2,7 +2,8 @@
 //!
 //! Damage costs the frame that it is in: the next one is looked for, byte by byte, and what lies
 //! between is named. What is unfinished at the end of the file is told apart from damage, since a
-//! writer may be at work there. Memory is one frame and the window that the file is read through.
+//! writer may be at work there. Bytes that the disk cannot give are damage to a reader, and an error to
+//! whoever writes. Memory is one frame and the window that the file is read through.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -10,12 +11,15 @@ use std::path::Path;
 
 use fs_err::File;
 use memchr::memmem;
+use rustix::io::Errno;
 
 use crate::retention::format::{self, BLOCK_HEAD, BlockHead, Frame, MAGIC, NoFrame};
 
 /// How much is read at once where payloads are wanted, and where they are not.
 const WHOLE: usize = 256 * 1024;
 const HEADS: usize = 4 * 1024;
+/// What a disk fails to give, it fails to give by the page.
+const PAGE: u64 = 4 * 1024;
 
 /// What comes next in a segment.
 #[derive(Clone, Debug)]
@@ -48,12 +52,22 @@ pub(super) struct Frames {
 impl Frames {
     /// For a reader who wants payloads.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Self::start(Window::new(File::open(path)?, WHOLE))
+        Self::start(Window::new(File::open(path)?, WHOLE, Unreadable::Error))
     }
 
     /// For a reader who wants heads.
     pub(super) fn open_for_heads(path: &Path) -> io::Result<Self> {
-        Self::start(Window::new(File::open(path)?, HEADS))
+        Self::start(Window::new(File::open(path)?, HEADS, Unreadable::Error))
+    }
+
+    /// For a reader who wants the payloads that the disk can give: what it cannot is damage.
+    pub(super) fn salvage(path: &Path) -> io::Result<Self> {
+        Self::start(Window::new(File::open(path)?, WHOLE, Unreadable::Zeros))
+    }
+
+    /// The same for a reader who wants heads.
+    pub(super) fn salvage_heads(path: &Path) -> io::Result<Self> {
+        Self::start(Window::new(File::open(path)?, HEADS, Unreadable::Zeros))
     }
 
     fn start(mut window: Window) -> io::Result<Self> {
@@ -141,18 +155,28 @@ impl Frames {
     }
 }
 
+/// What is made of bytes that the disk cannot give.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Unreadable {
+    /// The error that it is. Whoever cuts off what is damaged must not take this for it.
+    Error,
+    /// Zeros, which no CRC fits.
+    Zeros,
+}
+
 /// A part of a file.
 #[derive(Debug)]
 struct Window {
     file: File,
     ahead: usize,
+    unreadable: Unreadable,
     start: u64,
     bytes: Vec<u8>,
 }
 
 impl Window {
-    fn new(file: File, ahead: usize) -> Self {
-        Self { file, ahead, start: 0, bytes: Vec::new() }
+    fn new(file: File, ahead: usize, unreadable: Unreadable) -> Self {
+        Self { file, ahead, unreadable, start: 0, bytes: Vec::new() }
     }
 
     /// The `length` bytes at `at`; fewer where the file ends.
@@ -161,7 +185,7 @@ impl Window {
         if !inside {
             self.bytes.resize(length.max(self.ahead), 0);
             self.start = at;
-            let read = read_at(&self.file, &mut self.bytes, at)?;
+            let read = read_at(&self.file, &mut self.bytes, at, self.unreadable)?;
             self.bytes.truncate(read);
         }
         let from = (at - self.start) as usize;
@@ -170,15 +194,32 @@ impl Window {
 }
 
 /// Fills `bytes` from `at`; how many there were.
-fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+fn read_at(file: &File, bytes: &mut [u8], at: u64, unreadable: Unreadable) -> io::Result<usize> {
     let mut filled = 0;
     while filled < bytes.len() {
-        match file.file().read_at(&mut bytes[filled..], at + filled as u64) {
+        let from = at + filled as u64;
+        match file.file().read_at(&mut bytes[filled..], from) {
             Ok(0) => break,
             Ok(read) => filled += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if unreadable == Unreadable::Zeros && is_of_the_disk(&error) => {
+                let page_end = (from + 1).next_multiple_of(PAGE);
+                let lost = page_end.min(file.metadata()?.len()).saturating_sub(from) as usize;
+                if lost == 0 {
+                    break;
+                }
+                let end = bytes.len().min(filled + lost);
+                bytes[filled..end].fill(0);
+                filled = end;
+            }
             Err(error) => return Err(error),
         }
     }
     Ok(filled)
+}
+
+/// Whether it is the disk that cannot give the bytes, or what stands on it that is not what it should be.
+fn is_of_the_disk(error: &io::Error) -> bool {
+    let number = Errno::from_io_error(error);
+    number.is_some_and(|number| [Errno::IO, Errno::UCLEAN, Errno::BADMSG].contains(&number))
 }

@@ -92,7 +92,7 @@ fn pass(
     let segments = segment::list(directory)?;
     for (place, segment) in segments.iter().enumerate() {
         let end = segments.get(place + 1).map_or(u64::MAX, |next| next.name.first_block);
-        let mut frames = Frames::open(&segment.path)?;
+        let mut frames = Frames::salvage(&segment.path)?;
         loop {
             match frames.next_step()? {
                 Step::Frame(Frame::Block(head), _) if head.number >= end => {}
@@ -280,7 +280,7 @@ impl Paths {
 /// Verifies the proof in `file` with `keys`, or where there are none with the key in it.
 pub(super) fn verify(file: &Path, keys: &[String]) -> io::Result<Verdict> {
     let mut verdict = Verdict::default();
-    let mut frames = Frames::open(file)?;
+    let mut frames = Frames::salvage(file)?;
     let mut checked = Checked { keys: keys.to_vec(), ..Checked::default() };
     loop {
         let at = frames.at();

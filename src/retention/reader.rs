@@ -111,7 +111,7 @@ impl Reader {
     pub fn open(directory: &Path, selection: Selection) -> io::Result<Self> {
         let proof = directory.is_file();
         let segments = if proof { Vec::new() } else { segment::list(directory)? }.into_iter().peekable();
-        let frames = if proof { Some(Frames::open(directory)?) } else { None };
+        let frames = if proof { Some(Frames::salvage(directory)?) } else { None };
         let unpacker = Unpacker::new()?;
         Ok(Self {
             segments,
@@ -193,7 +193,7 @@ impl Reader {
             if !self.selection.may_be_in(&segment) {
                 continue;
             }
-            match Frames::open(&segment.path) {
+            match Frames::salvage(&segment.path) {
                 Ok(frames) => {
                     let end = self.segments.peek().map(|next| next.name.first_block);
                     self.path = segment.path;

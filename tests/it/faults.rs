@@ -1,4 +1,5 @@
-//! Writes and syncs that fail, each in its turn: an exchange is kept, or refused and counted.
+//! Writes and syncs that fail, each in its turn: an exchange is kept, or refused and counted. Reads
+//! that fail cost what they would have read.
 
 use std::time::{Duration, Instant};
 
@@ -28,11 +29,57 @@ const WHEN: [&str; 11] = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "2.
 
 #[tokio::test]
 async fn whichever_write_or_sync_fails_an_exchange_is_kept_or_refused_and_counted() {
-    if run("sh", ["-c", "command -v strace && strace -D -o /dev/null true"]).await.code != 0 {
-        println!("NOT TRIED: strace is not there, or may not trace");
+    if !may_trace().await {
         return;
     }
     tokio::task::LocalSet::new().run_until(sweep()).await;
+}
+
+async fn may_trace() -> bool {
+    let traced = run("sh", ["-c", "command -v strace && strace -D -o /dev/null true"]).await.code == 0;
+    if !traced {
+        println!("NOT TRIED: strace is not there, or may not trace");
+    }
+    traced
+}
+
+#[tokio::test]
+async fn what_the_disk_cannot_give_costs_its_blocks_and_no_others() {
+    const RECORDS: usize = 8;
+    if !may_trace().await {
+        return;
+    }
+    let mut edge = Edge::builder().start().await;
+    for number in 1..=RECORDS {
+        // What does not compress, in a block of its own: two of them in a page.
+        let path: String = std::iter::repeat_with(fastrand::alphanumeric).take(2_000).collect();
+        ask(&edge, &format!("/{path}")).await;
+        edge.records_where(number, |_| true).await;
+    }
+    edge.signal(Signal::TERM);
+    assert_eq!(edge.wait_exit().await, 0);
+    let directory = edge.path("access");
+    let segment = fs_err::read_dir(&directory).expect("listed").map(|entry| entry.expect("listed").path());
+    let segment = segment.into_iter().find(|path| path.extension().is_some_and(|end| end == "seg"));
+    let (segment, directory) =
+        (segment.expect("a segment").display().to_string(), directory.display().to_string());
+    for error in ["EIO", "EUCLEAN", "EBADMSG"] {
+        // Each time that the first page is read: `export` then reads the rest, and asks whether there is more.
+        let command = async |command: &str, when: &str| {
+            let inject = format!("inject=pread64:error={error}:when={when}");
+            let strace = ["-qq", "-o", "/dev/null", "-P", &segment, "-e", "trace=pread64", "-e", &inject];
+            let words = [env!("CARGO_BIN_EXE_icpgate"), "logs", command, &directory];
+            let run = run("strace", strace.into_iter().chain(words)).await;
+            assert_eq!(run.code, 0, "{error}: {run:?}");
+            run
+        };
+        let exported = command("export", "1..4+3").await;
+        let left = exported.stdout.lines().count();
+        assert!((RECORDS - 3..RECORDS).contains(&left), "{error}: {left} records, {}", exported.stderr);
+        assert!(exported.stderr.contains("at byte 0 are damaged"), "{error}: {exported:?}");
+        let told = command("stat", "1..2").await;
+        assert!(told.stdout.starts_with(&format!("{left} records in 1 segments")), "{error}: {told:?}");
+    }
 }
 
 /// Tries every fault; those of a kind side by side.
