@@ -15,7 +15,6 @@ use super::findings::{Findings, Place, quote};
 use super::problem::Severity;
 use super::{Loaded, file};
 use crate::route::ClientRegions;
-use crate::route::region::is_internal;
 
 /// Country databases have some ten megabytes; those with cities some more.
 const MAX_BYTES: u64 = 256 << 20;
@@ -71,20 +70,14 @@ fn of_list(text: &str, findings: &Findings) -> Vec<IpNet> {
             findings.add(Severity::Fatal, place, format_args!("{} is not a network", quote(line)), hint);
             continue;
         };
-        if let Some(remark) = remark(network) {
-            findings.add(Severity::Warning, place, remark, None);
+        if network != network.trunc() {
+            let taken =
+                format_args!("{network} has bits beyond its length, and is taken for {}", network.trunc());
+            findings.add(Severity::Warning, place, taken, None);
         }
         networks.push(network.trunc());
     }
     networks
-}
-
-/// What is odd about a network.
-fn remark(network: IpNet) -> Option<String> {
-    if network != network.trunc() {
-        return Some(format!("{network} has bits beyond its length, and is taken for {}", network.trunc()));
-    }
-    is_internal(network.addr()).then(|| format!("{network} is not public: its clients belong to no region"))
 }
 
 /// What databases say of a network's country; the key differs from maker to maker.

@@ -1,7 +1,7 @@
 //! Which side of the border a client is on, by its address.
 //!
 //! The networks of the mainland are kept as sorted ranges; every other public address is offshore, and
-//! an address that is not public belongs to no region.
+//! any other address that is not public belongs to no region.
 
 use std::net::IpAddr;
 
@@ -60,17 +60,17 @@ impl FromIterator<IpNet> for ClientRegions {
 }
 
 impl ClientRegions {
-    /// Where `client` is; `None` for an address that is not public.
+    /// Where `client` is; `None` for an address that is neither public nor in a network that was named.
     pub fn region(&self, client: IpAddr) -> Option<Region> {
         let client = client.to_canonical();
-        if is_internal(client) || client.is_unspecified() {
-            return None;
-        }
         let mainland = match client {
             IpAddr::V4(client) => self.v4.contains(client.to_bits()),
             IpAddr::V6(client) => self.v6.contains(client.to_bits()),
         };
-        Some(if mainland { Region::Mainland } else { Region::Offshore })
+        if mainland {
+            return Some(Region::Mainland);
+        }
+        (!is_internal(client) && !client.is_unspecified()).then_some(Region::Offshore)
     }
 
     /// How many ranges there are.
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn every_public_address_has_a_side_and_no_other_has() {
+    fn every_public_address_has_a_side_and_others_have_one_where_it_is_named() {
         let regions = regions(&["1.0.1.0/24", "1.0.2.0/23", "203.0.113.128/25", "2408::/20", "10.0.0.0/8"]);
         for (client, expected) in [
             ("1.0.0.255", Some(Region::Offshore)),
@@ -121,7 +121,7 @@ mod tests {
             ("2408:fff:ffff::", Some(Region::Mainland)),
             ("2408:1000::", Some(Region::Offshore)),
             ("2001:db8::1", Some(Region::Offshore)),
-            ("10.0.0.1", None),
+            ("10.0.0.1", Some(Region::Mainland)),
             ("172.31.0.1", None),
             ("192.168.1.1", None),
             ("100.64.0.1", None),
@@ -132,7 +132,7 @@ mod tests {
             ("::", None),
             ("fd00::1", None),
             ("fe80::1", None),
-            ("::ffff:10.0.0.1", None),
+            ("::ffff:10.0.0.1", Some(Region::Mainland)),
         ] {
             assert_eq!(regions.region(client.parse().expect("an address")), expected, "{client}");
         }

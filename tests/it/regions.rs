@@ -49,11 +49,12 @@ async fn a_route_is_for_the_clients_of_one_region() {
     let (mainland, offshore) = (Origin::text("mainland").await, Origin::text("offshore").await);
     let folder =
         shores(&mainland, &offshore).sites(&sites(BY_CLIENT)).more("client_regions: cn.txt\n").write();
-    folder.replace("cn.txt", "# test networks\n203.0.113.0/24\n2408::/20\n");
+    folder.replace("cn.txt", "# test networks\n203.0.113.0/24\n2408::/20\n10.9.0.0/16 # an office\n");
     let edge = folder.start().await;
     for (client, expected) in [
         ("203.0.113.9", "mainland"),
         ("2408::9", "mainland"),
+        ("10.9.1.2", "mainland"),
         ("198.51.100.9", "offshore"),
         ("2001:db8::9", "offshore"),
     ] {
@@ -61,7 +62,7 @@ async fn a_route_is_for_the_clients_of_one_region() {
         let record = edge.records_where(1, |record| record["client_ip"] == client).await.remove(0);
         assert_eq!((&record["origin"], &record["region"]), (&expected.into(), &expected.into()));
     }
-    // A private address is in no region: it matches neither.
+    // A private address that is not named is in no region: it matches neither.
     assert_eq!(ask(&edge, "10.1.2.3", "/").await.0, 404);
     assert_eq!(ask(&edge, "10.1.2.3", "/inside").await, (200, "mainland".to_owned()));
 

@@ -45,7 +45,7 @@ fn odd_lines_are_named_and_wrong_ones_are_fatal() {
     let warnings = shown(&odd);
     assert_eq!((warnings[0].0, &*warnings[0].1), (Severity::Warning, "line 1"));
     assert!(warnings[0].2.contains("taken for 1.0.1.0/24"), "{warnings:?}");
-    assert!(warnings[1].2.contains("10.0.0.0/8 is not public"), "{warnings:?}");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
 
     let wrong = list("1.0.1.0/24\n\n1.0.1.0/33\nnonsense here\n");
     assert!(wrong.value.is_none());
