@@ -1,16 +1,18 @@
 //! The metrics as a page: what was counted, and what the snapshot and the store show at that moment.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus::TextEncoder;
+use prometheus::proto::{LabelPair, Metric};
 
 use super::{Metrics, paths};
 use crate::clock::Moment;
 use crate::gate::{Filing, FilingStatus};
 use crate::retention::StoreFull;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{OriginState, Snapshot};
 
 /// What the store of access records shows of itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,7 +42,13 @@ impl Metrics {
         let mut text = String::new();
         self.snapshot_generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
         self.tallies.flush();
-        if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
+        let mut families = self.registry.gather();
+        let named = Named::of(snapshot);
+        for family in &mut families {
+            family.mut_metric().retain(|series| named.contain(series));
+        }
+        families.retain(|family| !family.get_metric().is_empty());
+        if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text) {
             tracing::error!(%error, "the metrics cannot be written");
         }
         render_filings(&mut text, snapshot, at);
@@ -115,6 +123,36 @@ impl Metrics {
             "1 while a sink keeps records as long as it must.",
         );
         text
+    }
+}
+
+/// What a snapshot names. A series of something else is left out: it counted what a snapshot before named, and
+/// goes on where it was should that name come back.
+struct Named<'s> {
+    listeners: HashSet<&'s str>,
+    sites: HashSet<&'s str>,
+    origins: HashMap<&'s str, &'s OriginState>,
+}
+
+impl<'s> Named<'s> {
+    fn of(snapshot: &'s Snapshot) -> Self {
+        let config = &snapshot.config;
+        Self {
+            listeners: config.listeners.iter().map(|listener| &*listener.name).collect(),
+            sites: config.sites.iter().map(|site| &*site.name).collect(),
+            origins: snapshot.origins.iter().map(|state| (&*state.origin.name, &**state)).collect(),
+        }
+    }
+
+    fn contain(&self, series: &Metric) -> bool {
+        let label = |name| series.get_label().iter().find(|label| label.name() == name).map(LabelPair::value);
+        let is_of = |state: &OriginState| {
+            label("server").is_none_or(|server| state.servers.iter().any(|known| known.label == server))
+                && label("link").is_none_or(|link| state.links.iter().any(|known| *known.name == *link))
+        };
+        label("listener").is_none_or(|listener| self.listeners.contains(listener))
+            && label("site").is_none_or(|site| self.sites.contains(site))
+            && label("origin").is_none_or(|origin| self.origins.get(origin).is_some_and(|state| is_of(state)))
     }
 }
 

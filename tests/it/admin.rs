@@ -227,6 +227,34 @@ async fn of_several_filings_of_a_domain_the_nearest_deadline_is_told() {
 }
 
 #[tokio::test]
+async fn what_is_renamed_leaves_no_series_of_its_old_name() {
+    let (origin, other) = (Origin::text("hello").await, Origin::text("hello").await);
+    let edge = Edge::builder().origin(origin.address).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    assert_eq!(client.get(HOST, "/").await.status, 200);
+    let old = edge.configuration();
+    let address = |origin: &Origin| origin.address.to_string();
+    let renamed = old
+        .replace("name: https", "name: tls")
+        .replace("name: shop", "name: store")
+        .replace("name: main,", "name: primary,")
+        .replace("[main]", "[primary]")
+        .replace(&address(&origin), &address(&other));
+    edge.replace("icpgate.yaml", renamed);
+    edge.metric_becomes("icpgate_snapshot_generation", 2.0).await;
+    assert_eq!(Target::https(&edge).get(HOST, "/").await.status, 200);
+    edge.metric_becomes("icpgate_requests_total{site=\"store\",status=\"2xx\"}", 1.0).await;
+    let found = series(&edge.metrics().await);
+    let of = |value: &str| found.iter().filter(|series| series.contains(&format!("=\"{value}\""))).count();
+    assert_eq!(["https", "shop", "main", &address(&origin)].map(of), [0; 4], "{found:#?}");
+    assert!(["tls", "store", "primary", &address(&other)].map(of).iter().all(|count| *count > 0));
+
+    edge.replace("icpgate.yaml", old);
+    edge.metric_becomes("icpgate_snapshot_generation", 3.0).await;
+    assert_eq!(edge.metric("icpgate_requests_total{site=\"shop\",status=\"2xx\"}").await, 1.0);
+}
+
+#[tokio::test]
 async fn strangers_cannot_make_a_family_grow() {
     let origin = Origin::text("hello").await;
     let edge = Edge::builder().origin(origin.address).start().await;
