@@ -175,6 +175,14 @@ pub struct HealthCheck {
     pub from: Vec<IpNet>,
 }
 
+impl HealthCheck {
+    /// Whether it is the probe when `client` asks for `path`.
+    pub fn is_asked(&self, path: &[u8], client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        path == self.path.as_bytes() && self.from.iter().any(|net| net.contains(&client))
+    }
+}
+
 /// Hosts that are served together.
 #[derive(Clone, Debug)]
 pub struct Site {

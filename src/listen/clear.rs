@@ -58,7 +58,8 @@ pub async fn establish(
         Ok(head) => head,
         Err(refusal) => return refused(accepted, refusal, None),
     };
-    if health_check.is_some_and(|check| is_probe(check, &head, &accepted)) {
+    let client = accepted.ends.client.ip();
+    if health_check.is_some_and(|check| check.is_asked(head.path().as_bytes(), client)) {
         answer_probe(accepted, &head).await;
         return None;
     }
@@ -78,11 +79,6 @@ pub async fn establish(
         protocol: HttpVersion::Http1,
         admitted,
     })
-}
-
-fn is_probe(check: &HealthCheck, head: &Head, accepted: &Accepted) -> bool {
-    let client = accepted.ends.client.ip().to_canonical();
-    head.path() == check.path && check.from.iter().any(|net| net.contains(&client))
 }
 
 /// Answers a probe, records it, and ends the connection.

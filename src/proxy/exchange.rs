@@ -42,6 +42,13 @@ pub(super) async fn run(
     if edge.is_draining() {
         down.close_after();
     }
+    if is_probe(&snapshot, opened, down) {
+        context.record.host = request::authority(down.head()).map(context::host_shown);
+        let is_well = !edge.is_draining() && context.can_be_recorded();
+        let status = if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        down.close_after();
+        return answered(response::answer(down, &mut context, status).await);
+    }
     let permit = match judge(&snapshot, opened, down, &mut context) {
         Ok(permit) => permit,
         Err(refusal) => {
@@ -109,13 +116,24 @@ async fn serve(
     answered(response::answer(down, context, status).await)
 }
 
+/// Whether a configured load balancer asks how the edge does, whatever host it names.
+fn is_probe(snapshot: &Snapshot, opened: &Opened, down: &Downstream<'_>) -> bool {
+    let Some(Protocol::Http { health_check: Some(check), .. }) = in_clear(snapshot, opened) else {
+        return false;
+    };
+    let path = down.head().target.split(|byte| *byte == b'?').next();
+    path.is_some_and(|path| check.is_asked(path, opened.client.ip()))
+}
+
 /// Whether the connection's listener sends everybody to TLS.
 fn redirects(snapshot: &Snapshot, opened: &Opened) -> bool {
+    matches!(in_clear(snapshot, opened), Some(Protocol::Http { redirect: Redirect::Https, .. }))
+}
+
+/// How the listener of a connection in clear text is configured.
+fn in_clear<'s>(snapshot: &'s Snapshot, opened: &Opened) -> Option<&'s Protocol> {
     let listener = || snapshot.listener_config(snapshot.listener(&opened.facts.listener)?);
-    opened.coverage.is_none()
-        && listener().is_some_and(|listener| {
-            matches!(listener.protocol, Protocol::Http { redirect: Redirect::Https, .. })
-        })
+    if opened.coverage.is_some() { None } else { listener().map(|listener| &listener.protocol) }
 }
 
 fn answered<E>(outcome: Result<(), E>) -> After {

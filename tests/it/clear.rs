@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::support::edge::Edge;
+use crate::support::client::{End, Target};
+use crate::support::edge::{Edge, HOSTS};
 use crate::support::hello::client_hello;
 use crate::support::probe::{Answer, Ending, Split, connect, probe, read_to_end, send_split};
 use crate::support::{PATIENCE, eventually};
@@ -207,6 +208,32 @@ async fn a_load_balancers_probe_is_answered_whatever_host_it_sends() {
         assert_eq!((&record["status"], record.get("site")), (&serde_json::json!(200), None), "{record}");
     }
     assert!(records.iter().any(|record| record["host"] == "www.example.net"), "{records:?}");
+}
+
+#[tokio::test]
+async fn a_probe_may_come_over_a_connection_that_is_in_use() {
+    let listeners = "  - {name: http, addresses: [\"$HTTP\"], protocol: http, \
+                     health_check: {path: /healthz, from: [127.0.0.0/8]}}\n";
+    let mut edge = Edge::builder().listeners(listeners).sites(SITES_IN_CLEAR).start().await;
+    let mut clients = [Target::http(&edge).http1(HOSTS[0]).await, Target::http(&edge).http1(HOSTS[0]).await];
+    for client in &mut clients {
+        assert_eq!(client.get(HOSTS[0], "/healthz/x").await.status, 308);
+    }
+    let [mut first, mut draining] = clients;
+    assert_eq!(first.get("10.0.0.1", "/healthz?deep").await.status, 200);
+    assert_eq!(first.end().await, (Vec::new(), End::Closed), "as with a probe that comes first");
+    let record = edge.records_where(1, |record| record["path"] == "/healthz").await.remove(0);
+    assert_eq!((&record["status"], &record["host"]), (&200.into(), &"10.0.0.1".into()));
+    assert!(record.get("reason").is_none() && record.get("site").is_none(), "{record}");
+    draining.send("GET /healthz HTTP/1.1\r\n").await;
+    // By the time that a page has come, the edge has this too.
+    edge.status().await;
+    edge.signal(Signal::TERM);
+    edge.logged("draining").await;
+    draining.send("host: 10.0.0.1\r\n\r\n").await;
+    assert_eq!(draining.answer("GET").await.status, 503);
+    drop(draining);
+    assert_eq!(edge.wait_exit().await, 0);
 }
 
 #[tokio::test]
