@@ -214,7 +214,7 @@ impl Search<'_> {
         if digest(payload) != head.digest || !self.unpacker.unpack(*head, payload, &mut self.rows) {
             return None;
         }
-        let (mut rows, mut wanted) = (RowReader::new(head.first_seq), 0);
+        let (mut rows, mut wanted) = (RowReader::of(head), 0);
         while let Some(row) = rows.next(&self.rows) {
             wanted += u64::from(self.selection.wants(&row.ok()?));
         }

@@ -149,13 +149,13 @@ impl Reader {
                     }
                     let payload = current.frames.payload(at, &head)?;
                     let unpacked = self.unpacker.unpack(head, payload, &mut self.rows);
-                    self.row_reader = RowReader::new(head.first_seq);
-                    self.block = (at, current.frames.at());
+                    let to = current.frames.at();
+                    self.block = (at, to);
                     if !unpacked {
                         self.rows.clear();
-                        let to = current.frames.at();
                         return Ok(Some(Item::Damage { segment: &self.path, from: at, to }));
                     }
+                    self.row_reader = RowReader::of(&head);
                 }
                 Step::Frame(..) => {}
                 Step::Damage { from, to } => {

@@ -16,6 +16,7 @@ use crate::access::record::{AccessRecord, ConnectionFacts};
 use crate::access::texts::Sent;
 use crate::access::wire::{Wire, write_bytes, write_number, write_signed};
 use crate::access::{Expired, Gap};
+use crate::retention::format::BlockHead;
 
 /// A row that is of no connection.
 const NOTE: u64 = 0;
@@ -204,6 +205,8 @@ fn append(section: &[u8], out: &mut Vec<u8>) -> Range<usize> {
 pub(super) struct RowReader {
     at: usize,
     seq: u64,
+    /// How many are to come, where the block's head says so.
+    left: Option<u32>,
     time: i64,
     clock: ClockState,
     node: Range<usize>,
@@ -223,21 +226,29 @@ struct Read {
 pub(super) struct Malformed;
 
 impl RowReader {
-    /// For a block whose first record has the number `first_seq`.
+    /// For whoever reads the first rows of a block whose first record has the number `first_seq`.
     pub(super) fn new(first_seq: u64) -> Self {
         Self { seq: first_seq, ..Self::default() }
+    }
+
+    /// For all rows of the block that begins with `head`: as many as it says, so that no number is
+    /// given twice.
+    pub(super) fn of(head: &BlockHead) -> Self {
+        Self { left: Some(head.count), ..Self::new(head.first_seq) }
     }
 
     /// The next record in `bytes`, the rows of the block; `None` at their end, and after what is none.
     pub(super) fn next<'b>(&mut self, bytes: &'b [u8]) -> Option<Result<Fields<'b>, Malformed>> {
         if self.at >= bytes.len() {
-            return None;
+            // Rows that are missing are told once.
+            return self.left.take().is_some_and(|left| left > 0).then_some(Err(Malformed));
         }
-        let fields = self.row(bytes).ok_or(Malformed);
-        if fields.is_err() {
-            self.at = bytes.len();
+        let fields = if self.left == Some(0) { None } else { self.row(bytes) };
+        self.left = self.left.map(|left| left.saturating_sub(1));
+        if fields.is_none() {
+            (self.at, self.left) = (bytes.len(), None);
         }
-        Some(fields)
+        Some(fields.ok_or(Malformed))
     }
 
     fn row<'b>(&mut self, bytes: &'b [u8]) -> Option<Fields<'b>> {

@@ -1,5 +1,7 @@
 //! What a reader takes of a store, and what it says of the rest.
 
+use super::super::format::{BlockHead, Frame};
+use super::super::frames::{Frames, Step};
 use super::*;
 
 #[test]
@@ -23,4 +25,50 @@ fn a_segment_is_chosen_by_the_day_in_its_name_whenever_its_file_was_changed() {
     // Once its day is over by an hour, it is not read at all.
     fs_err::write(&folder.segments()[0], "nonsense").expect("written");
     assert_eq!(seqs(&from("2026-03-03T01:00:01+08:00")), [2]);
+}
+
+/// A store of one segment with three records in a block whose head is changed by `forge`.
+fn forged(forge: impl Fn(BlockHead) -> BlockHead) -> Folder {
+    let folder = Folder::new();
+    fs_err::create_dir(folder.log().directory).expect("created");
+    let time = "2026-03-02T10:00:00+08:00";
+    written(&folder.log().directory, &[(time, &[(time, "a.cn", "192.0.2.1"); 3])]);
+    let segment = folder.segments().remove(0);
+    let mut frames = Frames::open(&segment).expect("opened");
+    let mut bytes = fs_err::read(&segment).expect("read");
+    while let Step::Frame(frame, at) = frames.next_step().expect("read") {
+        if let Frame::Block(head) = frame {
+            let head = forge(head).to_bytes();
+            bytes[at as usize..at as usize + head.len()].copy_from_slice(&head);
+        }
+    }
+    fs_err::write(segment, bytes).expect("written");
+    folder
+}
+
+/// How many records a reader finds, and how many damaged places.
+fn read(store: &Path) -> (usize, usize) {
+    let mut reader = Reader::open(store, Selection::default()).expect("readable");
+    let (mut records, mut damaged) = (0, 0);
+    while let Some(item) = reader.next_item().expect("readable") {
+        match item {
+            Item::Record(_) => records += 1,
+            Item::Damage { .. } => damaged += 1,
+        }
+    }
+    (records, damaged)
+}
+
+#[test]
+fn a_block_gives_no_more_records_than_its_head_says_and_one_with_fewer_is_damaged() {
+    for (count, records, damaged) in [(1, 1, 1), (2, 2, 1), (3, 3, 0), (4, 3, 1), (u32::MAX, 3, 1)] {
+        let folder = forged(|head| BlockHead { count, ..head });
+        assert_eq!(read(&folder.log().directory), (records, damaged), "{count}");
+    }
+}
+
+#[test]
+fn a_block_that_cannot_be_unpacked_is_one_damaged_place() {
+    let folder = forged(|head| BlockHead { raw_length: head.raw_length - 1, ..head });
+    assert_eq!(read(&folder.log().directory), (0, 1));
 }
