@@ -22,7 +22,7 @@ pub(super) use verify::verify;
 /// What `logs export` is asked.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ExportArgs {
-    /// The store: `access_log.directory`; or a file that `--proof` wrote.
+    /// The store: `access_log.directory`; or a file that `--proof` wrote; or a segment by itself.
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
     /// Only records of this time or later (RFC 3339).
@@ -56,6 +56,11 @@ pub struct StatArgs {
 
 /// Writes the chosen records to `out` as NDJSON, oldest first, and to `notes` what was passed over.
 pub fn export(args: &ExportArgs, out: &mut dyn Write, notes: &mut dyn Write) -> anyhow::Result<()> {
+    if let (Some(from), Some(to)) = (args.from, args.to)
+        && from >= to
+    {
+        anyhow::bail!("--from {} is not before --to {}", shown(from), shown(to));
+    }
     let host = args.host.as_deref().map(|host| match Hostname::from_unicode(host) {
         Ok(name) => name.as_str().to_owned(),
         Err(_) => host.to_owned(),

@@ -70,6 +70,21 @@ impl Frames {
         Self::start(Window::new(File::open(path)?, HEADS, Unreadable::Zeros))
     }
 
+    /// Like `salvage`, for a file that somebody named: one without a single frame is an error.
+    pub(super) fn salvage_named(path: &Path) -> io::Result<Self> {
+        let mut frames = Self::salvage(path)?;
+        loop {
+            match frames.next_step()? {
+                Step::Frame(..) => return Ok(Self { at: 0, ..frames }),
+                Step::Damage { .. } => {}
+                Step::End { .. } => {
+                    let hint = "nothing in this file is of a store or of a proof";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, hint));
+                }
+            }
+        }
+    }
+
     fn start(mut window: Window) -> io::Result<Self> {
         let version = format::version(window.read(0, HEADS)?);
         if let Some(other) = version.filter(|version| *version != format::VERSION) {

@@ -280,7 +280,7 @@ impl Paths {
 /// Verifies the proof in `file` with `keys`, or where there are none with the key in it.
 pub(super) fn verify(file: &Path, keys: &[String]) -> io::Result<Verdict> {
     let mut verdict = Verdict::default();
-    let mut frames = Frames::salvage(file)?;
+    let mut frames = Frames::salvage_named(file)?;
     let mut checked = Checked { keys: keys.to_vec(), ..Checked::default() };
     loop {
         let at = frames.at();
@@ -289,6 +289,10 @@ pub(super) fn verify(file: &Path, keys: &[String]) -> io::Result<Verdict> {
                 let payload = frames.payload(at, &head)?;
                 let whole = digest(payload) == head.digest && crc32c::crc32c(payload) == head.crc;
                 if whole { checked.block(head) } else { Err(Reason::Changed) }
+            }
+            Step::Frame(Frame::Head(_), 0) => {
+                let hint = "it is a segment of one: what is verified is its directory";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, hint));
             }
             Step::Frame(frame, _) => checked.frame(frame, &mut verdict),
             Step::Damage { .. } => Err(Reason::Damaged),

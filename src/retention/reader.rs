@@ -107,11 +107,11 @@ struct Current {
 }
 
 impl Reader {
-    /// Opens the store in `directory`, or a proof, which is a file.
+    /// Opens the store in `directory`, or a file: a proof, or a segment by itself.
     pub fn open(directory: &Path, selection: Selection) -> io::Result<Self> {
-        let proof = directory.is_file();
-        let segments = if proof { Vec::new() } else { segment::list(directory)? }.into_iter().peekable();
-        let frames = if proof { Some(Frames::salvage(directory)?) } else { None };
+        let file = directory.is_file();
+        let segments = if file { Vec::new() } else { segment::list(directory)? }.into_iter().peekable();
+        let frames = if file { Some(Frames::salvage_named(directory)?) } else { None };
         let unpacker = Unpacker::new()?;
         Ok(Self {
             segments,

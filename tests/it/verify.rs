@@ -206,6 +206,38 @@ async fn a_proof_of_one_day_and_host_is_one_file_that_needs_no_store() {
 }
 
 #[tokio::test]
+async fn a_segment_by_itself_is_read_and_what_is_none_is_said_to_be_none() {
+    let edge = served(3).await;
+    let segment = segments(&edge).remove(0).display().to_string();
+    let verified = icpgate(["logs", "verify", &segment]).await;
+    assert_eq!(verified.code, 2, "{verified:?}");
+    assert!(verified.stderr.contains("a segment of one: what is verified is its directory"), "{verified:?}");
+    // What a start sets aside of it.
+    for aside in ["cut", "unreadable"] {
+        let aside = format!("{segment}.{aside}");
+        fs_err::copy(&segment, &aside).expect("copied");
+        let read = icpgate(["logs", "export", &aside]).await;
+        assert_eq!((read.code, read.stdout.lines().count()), (0, 3), "{read:?}");
+    }
+    for (name, content) in [("empty", String::new()), ("nonsense", "icpS nonsense".repeat(1_000))] {
+        let file = edge.path(name).display().to_string();
+        fs_err::write(&file, content).expect("written");
+        for command in ["export", "verify"] {
+            let read = icpgate(["logs", command, &file]).await;
+            assert_eq!((read.code, read.stdout.as_str()), (2, ""), "{read:?}");
+            assert!(read.stderr.contains("nothing in this file is of a store or of a proof"), "{read:?}");
+        }
+    }
+    let directory = edge.path("access").display().to_string();
+    let (time, later) = ("2026-03-02T00:00:00+08:00", "2026-03-03T00:00:00+08:00");
+    for (from, to) in [(time, time), (later, time)] {
+        let read = icpgate(["logs", "export", &directory, "--from", from, "--to", to]).await;
+        assert_eq!((read.code, read.stdout.as_str()), (2, ""), "{read:?}");
+        assert!(read.stderr.contains(&format!("--from {from} is not before --to {to}")), "{read:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_store_whose_end_is_missing_gives_no_proof() {
     let edge = served(3).await;
     let (directory, file) = (edge.path("access").display().to_string(), edge.path("all.proof"));
