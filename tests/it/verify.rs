@@ -200,6 +200,11 @@ async fn a_proof_of_one_day_and_host_is_one_file_that_needs_no_store() {
     assert_eq!(verified.json()["records"], 10);
     let read = icpgate(["logs", "export", &file, "--host", HOSTS[0]]).await;
     assert_eq!((read.code, read.stdout.lines().count()), (0, 10), "{read:?}");
+    for (option, value) in [("--since", &file), ("--at", &"2026-03-02T00:00:00+08:00".to_owned())] {
+        let refused = icpgate(["logs", "verify", &file, option, value]).await;
+        assert_eq!((refused.code, refused.stdout.as_str()), (2, ""), "{refused:?}");
+        assert!(refused.stderr.contains("--since and --at are for stores"), "{refused:?}");
+    }
     let stranger = "icpgate/test+3ed7d6bd+AfSpWiO/NEyMfHYVIRzvXKNvZvMGR9iHKVZtrCaWbTxB";
     let refused = icpgate(["logs", "verify", &file, "--key", stranger]).await;
     assert_eq!(refused.code, 1, "{refused:?}");

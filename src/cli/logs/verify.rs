@@ -21,10 +21,12 @@ pub struct VerifyArgs {
     /// A verifier key that was kept outside the store; may be given more than once.
     #[arg(long = "key", value_name = "VKEY")]
     pub keys: Vec<String>,
-    /// A file with a checkpoint that was kept outside the store, which must be of the same history.
+    /// A file with a checkpoint that was kept outside the store, which must be of the same history. Not
+    /// for a proof.
     #[arg(long, value_name = "CHECKPOINT")]
     pub since: Option<PathBuf>,
-    /// When the store was copied, RFC 3339; now by default. Judges what may be unsigned at its end.
+    /// When the store was copied, RFC 3339; now by default. Judges what may be unsigned at its end. Not
+    /// for a proof.
     #[arg(long, value_name = "TIME")]
     pub at: Option<Timestamp>,
     /// Print one JSON document.
@@ -34,6 +36,9 @@ pub struct VerifyArgs {
 
 /// Writes to `out` what is known of a store after verification.
 pub(in crate::cli) fn verify(args: &VerifyArgs, out: &mut dyn Write) -> anyhow::Result<Answer> {
+    if args.dir.is_file() && (args.since.is_some() || args.at.is_some()) {
+        anyhow::bail!("--since and --at are for stores, and {} is a file", args.dir.display());
+    }
     let since = args.since.as_ref().map(fs_err::read).transpose().context("--since")?;
     let clock = args.at.map_or_else(Clock::system, |at| Clock::from_fn(move || at));
     let against = Against { keys: args.keys.clone(), since, clock };
