@@ -2,8 +2,8 @@
 //!
 //! Damage costs the frame that it is in: the next one is looked for, byte by byte, and what lies
 //! between is named. What is unfinished at the end of the file is told apart from damage, since a
-//! writer may be at work there. Bytes that the disk cannot give are damage to a reader, and an error to
-//! whoever writes. Memory is one frame and the window that the file is read through.
+//! writer may be at work there. Bytes that the disk cannot give are damage too; whoever cuts off what is damaged
+//! asks for them. Memory is one frame and the window that the file is read through.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -52,27 +52,17 @@ pub(super) struct Frames {
 impl Frames {
     /// For a reader who wants payloads.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Self::start(Window::new(File::open(path)?, WHOLE, Unreadable::Error))
+        Self::start(Window::new(File::open(path)?, WHOLE))
     }
 
     /// For a reader who wants heads.
     pub(super) fn open_for_heads(path: &Path) -> io::Result<Self> {
-        Self::start(Window::new(File::open(path)?, HEADS, Unreadable::Error))
-    }
-
-    /// For a reader who wants the payloads that the disk can give: what it cannot is damage.
-    pub(super) fn salvage(path: &Path) -> io::Result<Self> {
-        Self::start(Window::new(File::open(path)?, WHOLE, Unreadable::Zeros))
-    }
-
-    /// The same for a reader who wants heads.
-    pub(super) fn salvage_heads(path: &Path) -> io::Result<Self> {
-        Self::start(Window::new(File::open(path)?, HEADS, Unreadable::Zeros))
+        Self::start(Window::new(File::open(path)?, HEADS))
     }
 
     /// Like `salvage`, for a file that somebody named: one without a single frame is an error.
     pub(super) fn salvage_named(path: &Path) -> io::Result<Self> {
-        let mut frames = Self::salvage(path)?;
+        let mut frames = Self::open(path)?;
         loop {
             match frames.next_step()? {
                 Step::Frame(..) => return Ok(Self { at: 0, ..frames }),
@@ -101,6 +91,12 @@ impl Frames {
     /// Where the next frame begins.
     pub(super) fn at(&self) -> u64 {
         self.at
+    }
+
+    /// Where the last bytes end, of those that were looked at, which the disk could not give; the beginning where it
+    /// gave all.
+    pub(super) fn lost_until(&self) -> u64 {
+        self.window.lost_until
     }
 
     /// The next frame, damage or end. After the end, more may follow once it is written.
@@ -170,28 +166,19 @@ impl Frames {
     }
 }
 
-/// What is made of bytes that the disk cannot give.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Unreadable {
-    /// The error that it is. Whoever cuts off what is damaged must not take this for it.
-    Error,
-    /// Zeros, which no CRC fits.
-    Zeros,
-}
-
-/// A part of a file.
+/// A part of a file. What the disk cannot give is zeros, which no CRC fits.
 #[derive(Debug)]
 struct Window {
     file: File,
     ahead: usize,
-    unreadable: Unreadable,
     start: u64,
     bytes: Vec<u8>,
+    lost_until: u64,
 }
 
 impl Window {
-    fn new(file: File, ahead: usize, unreadable: Unreadable) -> Self {
-        Self { file, ahead, unreadable, start: 0, bytes: Vec::new() }
+    fn new(file: File, ahead: usize) -> Self {
+        Self { file, ahead, start: 0, bytes: Vec::new(), lost_until: 0 }
     }
 
     /// The `length` bytes at `at`; fewer where the file ends.
@@ -200,37 +187,38 @@ impl Window {
         if !inside {
             self.bytes.resize(length.max(self.ahead), 0);
             self.start = at;
-            let read = read_at(&self.file, &mut self.bytes, at, self.unreadable)?;
+            let read = self.fill(at)?;
             self.bytes.truncate(read);
         }
         let from = (at - self.start) as usize;
         Ok(&self.bytes[from..self.bytes.len().min(from + length)])
     }
-}
 
-/// Fills `bytes` from `at`; how many there were.
-fn read_at(file: &File, bytes: &mut [u8], at: u64, unreadable: Unreadable) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < bytes.len() {
-        let from = at + filled as u64;
-        match file.file().read_at(&mut bytes[filled..], from) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if unreadable == Unreadable::Zeros && is_of_the_disk(&error) => {
-                let page_end = (from + 1).next_multiple_of(PAGE);
-                let lost = page_end.min(file.metadata()?.len()).saturating_sub(from) as usize;
-                if lost == 0 {
-                    break;
+    /// Fills the bytes from `at`; how many there were.
+    fn fill(&mut self, at: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < self.bytes.len() {
+            let from = at + filled as u64;
+            match self.file.file().read_at(&mut self.bytes[filled..], from) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_of_the_disk(&error) => {
+                    let page_end = (from + 1).next_multiple_of(PAGE);
+                    let lost = page_end.min(self.file.metadata()?.len()).saturating_sub(from) as usize;
+                    if lost == 0 {
+                        break;
+                    }
+                    let end = self.bytes.len().min(filled + lost);
+                    self.bytes[filled..end].fill(0);
+                    filled = end;
+                    self.lost_until = self.lost_until.max(at + filled as u64);
                 }
-                let end = bytes.len().min(filled + lost);
-                bytes[filled..end].fill(0);
-                filled = end;
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
         }
+        Ok(filled)
     }
-    Ok(filled)
 }
 
 /// Whether it is the disk that cannot give the bytes, or what stands on it that is not what it should be.

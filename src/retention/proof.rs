@@ -92,7 +92,7 @@ fn pass(
     let segments = segment::list(directory)?;
     for (place, segment) in segments.iter().enumerate() {
         let end = segments.get(place + 1).map_or(u64::MAX, |next| next.name.first_block);
-        let mut frames = Frames::salvage(&segment.path)?;
+        let mut frames = Frames::open(&segment.path)?;
         loop {
             match frames.next_step()? {
                 Step::Frame(Frame::Block(head), _) if head.number >= end => {}

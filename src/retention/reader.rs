@@ -193,7 +193,7 @@ impl Reader {
             if !self.selection.may_be_in(&segment) {
                 continue;
             }
-            match Frames::salvage(&segment.path) {
+            match Frames::open(&segment.path) {
                 Ok(frames) => {
                     let end = self.segments.peek().map(|next| next.name.first_block);
                     self.path = segment.path;

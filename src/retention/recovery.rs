@@ -220,9 +220,19 @@ impl Tail {
                     }
                 }
                 Step::Damage { .. } => damaged = true,
-                Step::End { .. } => return Ok(tail),
+                Step::End { .. } => break,
             }
         }
+        if frames.lost_until() > tail.whole {
+            let path = segment.path.display();
+            let message = format!(
+                "{path}: the disk cannot give what stands before byte {}, and it is not signed yet: mend the disk, or \
+                 move the segment elsewhere and read it with `icpgate logs export FILE`",
+                frames.lost_until()
+            );
+            return Err(io::Error::other(message));
+        }
+        Ok(tail)
     }
 
     /// Whether it is a segment, or the beginning of one.

@@ -46,13 +46,13 @@ pub fn summarize(directory: &Path) -> io::Result<Summary> {
     let mut first_seq = None;
     for segment in &segments {
         summary.bytes += fs_err::metadata(&segment.path)?.len();
-        let mut frames = Frames::salvage_heads(&segment.path)?;
+        let mut frames = Frames::open_for_heads(&segment.path)?;
         if let Some((seq, from)) = first_block(&mut frames)?.filter(|_| first_seq.is_none()) {
             (first_seq, summary.from) = (Some(seq), from);
         }
     }
     for segment in segments.iter().rev() {
-        if let Some((next_seq, to)) = last_block(&mut Frames::salvage_heads(&segment.path)?)? {
+        if let Some((next_seq, to)) = last_block(&mut Frames::open_for_heads(&segment.path)?)? {
             summary.to = to;
             // Numbers have no gap within a store.
             summary.records = next_seq.saturating_sub(first_seq.unwrap_or(next_seq));

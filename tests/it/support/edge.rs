@@ -264,9 +264,14 @@ impl Edge {
 
     /// Starts the program again over the same files, once it has ended.
     pub(crate) async fn restart(&mut self) {
+        self.launch_again();
+        self.serving().await;
+    }
+
+    /// The same, whatever becomes of it.
+    pub(crate) fn launch_again(&mut self) {
         let (child, log, reading) = self.folder.launch();
         (self.child, self.log, self.reading) = (child, log, Some(reading));
-        self.serving().await;
     }
 
     pub(crate) fn pid(&self) -> u32 {
