@@ -86,6 +86,10 @@ pub fn export(args: &ExportArgs, out: &mut dyn Write, notes: &mut dyn Write) -> 
                     segment.display()
                 )?;
             }
+            Item::Missing { segment, from, to } => {
+                passed_over += 1;
+                writeln!(notes, "blocks {from} to {to} are missing, before {}", segment.display())?;
+            }
         }
     }
     if passed_over > 0 {

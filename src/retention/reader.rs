@@ -83,6 +83,15 @@ pub enum Item<'r> {
         /// The byte after it.
         to: u64,
     },
+    /// Blocks that are not there: a segment is missing, or the end of one.
+    Missing {
+        /// The segment after them.
+        segment: &'r Path,
+        /// The number of the first.
+        from: u64,
+        /// The number of the last.
+        to: u64,
+    },
 }
 
 /// Reads a store from its oldest record to its newest at the time.
@@ -97,6 +106,8 @@ pub struct Reader {
     rows: Vec<u8>,
     row_reader: RowReader,
     block: (u64, u64),
+    /// The number of the block that is to come, if the segment before was read.
+    next_block: Option<u64>,
     line: Vec<u8>,
 }
 
@@ -122,6 +133,7 @@ impl Reader {
             rows: Vec::new(),
             row_reader: RowReader::default(),
             block: (0, 0),
+            next_block: None,
             line: Vec::new(),
         })
     }
@@ -137,14 +149,20 @@ impl Reader {
                 }
                 None => {}
             }
-            if self.current.is_none() && !self.next_segment()? {
-                return Ok(None);
+            if self.current.is_none() {
+                let Some(first) = self.next_segment()? else { return Ok(None) };
+                if let Some(from) = self.next_block.replace(first).filter(|next| *next < first) {
+                    return Ok(Some(Item::Missing { segment: &self.path, from, to: first - 1 }));
+                }
             }
             let Some(current) = &mut self.current else { continue };
             match current.frames.next_step()? {
                 Step::Frame(Frame::Block(head), at) => {
-                    let rewritten = current.end.is_some_and(|end| head.number >= end);
-                    if rewritten || !self.selection.may_be_in_block(&head) {
+                    if current.end.is_some_and(|end| head.number >= end) {
+                        continue;
+                    }
+                    self.next_block = Some(head.number.saturating_add(1));
+                    if !self.selection.may_be_in_block(&head) {
                         continue;
                     }
                     let payload = current.frames.payload(at, &head)?;
@@ -188,9 +206,11 @@ impl Reader {
         }
     }
 
-    fn next_segment(&mut self) -> io::Result<bool> {
+    /// Opens the next segment that may hold what is wanted; the number of its first block.
+    fn next_segment(&mut self) -> io::Result<Option<u64>> {
         while let Some(segment) = self.segments.next() {
             if !self.selection.may_be_in(&segment) {
+                self.next_block = None;
                 continue;
             }
             match Frames::open(&segment.path) {
@@ -198,13 +218,13 @@ impl Reader {
                     let end = self.segments.peek().map(|next| next.name.first_block);
                     self.path = segment.path;
                     self.current = Some(Current { frames, end });
-                    return Ok(true);
+                    return Ok(Some(segment.name.first_block));
                 }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.next_block = None,
                 Err(error) => return Err(error),
             }
         }
-        Ok(false)
+        Ok(None)
     }
 }
 

@@ -243,7 +243,7 @@ fn a_damaged_block_costs_its_records_and_no_others() {
         while let Some(item) = reader.next_item().expect("readable") {
             seen.push(match item {
                 Item::Record(_) => (0, 0),
-                Item::Damage { from, to, .. } => (from, to),
+                Item::Damage { from, to, .. } | Item::Missing { from, to, .. } => (from, to),
             });
         }
         assert_eq!(seen, [(0, 0), (ends[1].0, ends[2].0), (0, 0)], "byte {at}");

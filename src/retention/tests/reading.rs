@@ -53,7 +53,7 @@ fn read(store: &Path) -> (usize, usize) {
     while let Some(item) = reader.next_item().expect("readable") {
         match item {
             Item::Record(_) => records += 1,
-            Item::Damage { .. } => damaged += 1,
+            Item::Damage { .. } | Item::Missing { .. } => damaged += 1,
         }
     }
     (records, damaged)
@@ -71,4 +71,27 @@ fn a_block_gives_no_more_records_than_its_head_says_and_one_with_fewer_is_damage
 fn a_block_that_cannot_be_unpacked_is_one_damaged_place() {
     let folder = forged(|head| BlockHead { raw_length: head.raw_length - 1, ..head });
     assert_eq!(read(&folder.log().directory), (0, 1));
+}
+
+#[test]
+fn blocks_that_are_missing_between_two_segments_that_are_read_are_named() {
+    let folder = Folder::new();
+    fs_err::create_dir(folder.log().directory).expect("created");
+    let days = [2, 3, 4, 5].map(|day| format!("2026-03-0{day}T10:00:00+08:00"));
+    let records = days.each_ref().map(|time| [(time.as_str(), "a.cn", "192.0.2.1")]);
+    let segments: Vec<_> = records.iter().map(|records| (records[0].0, &records[..])).collect();
+    written(&folder.log().directory, &segments);
+    let segments = folder.segments();
+    fs_err::remove_file(&segments[1]).expect("removed");
+    let mut reader = Reader::open(&folder.log().directory, Selection::default()).expect("readable");
+    let first = reader.next_item().expect("readable").expect("a record");
+    assert!(matches!(first, Item::Record(_)), "{first:?}");
+    let missing = Item::Missing { segment: &segments[2], from: 1, to: 1 };
+    assert_eq!(reader.next_item().expect("readable"), Some(missing));
+    assert_eq!(read(&folder.log().directory), (3, 1));
+    // The first of a store may have been deleted by its writer, and what is not searched may be anything.
+    let from = |time: &String| Selection { from: time.parse().ok(), ..Selection::default() };
+    assert_eq!(seqs(&folder.select(from(&days[2]))), [3, 4]);
+    fs_err::remove_file(&segments[0]).expect("removed");
+    assert_eq!(seqs(&folder.records()), [3, 4]);
 }
