@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use fs_err::os::unix::fs::OpenOptionsExt;
 use jiff::Timestamp;
 
 use crate::clock::SHANGHAI;
@@ -102,7 +103,9 @@ pub fn export(args: &ExportArgs, out: &mut dyn Write, notes: &mut dyn Write) -> 
 }
 
 fn prove(dir: &Path, selection: &Selection, file: &Path, notes: &mut dyn Write) -> anyhow::Result<()> {
-    let out = fs_err::File::create_new(file).context("--proof")?;
+    // Records name people.
+    let out = fs_err::OpenOptions::new().write(true).create_new(true).mode(0o640).open(file);
+    let out = out.context("--proof")?;
     let written = proof::write(dir, selection, &mut io::BufWriter::new(out)).inspect_err(|_| {
         // Half a proof is none.
         let _ = fs_err::remove_file(file);

@@ -1,6 +1,7 @@
 //! The proof of the records, met from outside: by the command line, and by a reader in another
 //! language that was written from the document.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use rustix::process::Signal;
@@ -200,6 +201,8 @@ async fn a_proof_of_one_day_and_host_is_one_file_that_needs_no_store() {
     assert_eq!(verified.json()["records"], 10);
     let read = icpgate(["logs", "export", &file, "--host", HOSTS[0]]).await;
     assert_eq!((read.code, read.stdout.lines().count()), (0, 10), "{read:?}");
+    let mode = fs_err::metadata(&file).expect("there").permissions().mode();
+    assert_eq!(mode & 0o027, 0, "records name people");
     for (option, value) in [("--since", &file), ("--at", &"2026-03-02T00:00:00+08:00".to_owned())] {
         let refused = icpgate(["logs", "verify", &file, option, value]).await;
         assert_eq!((refused.code, refused.stdout.as_str()), (2, ""), "{refused:?}");
