@@ -296,7 +296,7 @@ pub(super) fn verify(file: &Path, keys: &[String]) -> io::Result<Verdict> {
             }
             Step::Frame(frame, _) => checked.frame(frame, &mut verdict),
             Step::Damage { .. } => Err(Reason::Damaged),
-            Step::End { at, length } if at < length => Err(Reason::Unfinished),
+            Step::End { at, length } if at < length => Err(Reason::CutProof),
             Step::End { .. } => match checked {
                 Checked { block: Some(_), .. } => Err(Reason::NotIncluded),
                 Checked { root: None, .. } => Err(Reason::NoProof),

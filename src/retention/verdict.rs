@@ -140,6 +140,9 @@ pub enum Reason {
     /// A block of a proof is not in the tree.
     #[error("nothing proves that this block is in the tree that was signed")]
     NotIncluded,
+    /// A frame that a proof ends within.
+    #[error("the proof ends within a frame: it was cut, or something was added to it")]
+    CutProof,
     /// A file that proves nothing.
     #[error("the file holds no checkpoint: it is no proof, or it was cut")]
     NoProof,

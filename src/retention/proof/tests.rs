@@ -158,3 +158,16 @@ fn a_block_whose_head_is_not_the_one_that_was_signed_is_not_proved() {
     folder.refuse(10, 11);
     assert_eq!(folder.prove(0, 8).blocks, 8);
 }
+
+#[test]
+fn a_proof_that_was_cut_or_added_to_is_called_that() {
+    let folder = Folder::new();
+    folder.prove(0, 2);
+    let bytes = fs_err::read(folder.proof()).expect("read");
+    let added = [&bytes[..], b"i"].concat();
+    for changed in [&bytes[..bytes.len() - 1], &added] {
+        fs_err::write(folder.proof(), changed).expect("written");
+        let found = verify(&folder.proof(), &[]).expect("verified").first_break.expect("a break");
+        assert_eq!(found.reason, Reason::CutProof);
+    }
+}
