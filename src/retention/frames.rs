@@ -60,8 +60,8 @@ impl Frames {
         Self::start(Window::new(File::open(path)?, HEADS))
     }
 
-    /// Like `salvage`, for a file that somebody named: one without a single frame is an error.
-    pub(super) fn salvage_named(path: &Path) -> io::Result<Self> {
+    /// For a file that somebody named: one without a single frame is an error.
+    pub(super) fn open_named(path: &Path) -> io::Result<Self> {
         let mut frames = Self::open(path)?;
         loop {
             match frames.next_step()? {

@@ -280,7 +280,7 @@ impl Paths {
 /// Verifies the proof in `file` with `keys`, or where there are none with the key in it.
 pub(super) fn verify(file: &Path, keys: &[String]) -> io::Result<Verdict> {
     let mut verdict = Verdict::default();
-    let mut frames = Frames::salvage_named(file)?;
+    let mut frames = Frames::open_named(file)?;
     let mut checked = Checked { keys: keys.to_vec(), ..Checked::default() };
     loop {
         let at = frames.at();

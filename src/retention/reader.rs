@@ -122,7 +122,7 @@ impl Reader {
     pub fn open(directory: &Path, selection: Selection) -> io::Result<Self> {
         let file = directory.is_file();
         let segments = if file { Vec::new() } else { segment::list(directory)? }.into_iter().peekable();
-        let frames = if file { Some(Frames::salvage_named(directory)?) } else { None };
+        let frames = if file { Some(Frames::open_named(directory)?) } else { None };
         let unpacker = Unpacker::new()?;
         Ok(Self {
             segments,
