@@ -74,15 +74,12 @@ pub struct Store {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The directory or a file in it cannot be read or written.
-    #[error(
-        "access_log.directory {}: {source}; it must be a directory that this user may write to",
-        directory.display()
-    )]
+    #[error("access_log.directory {}: {cause}{}", directory.display(), hint(cause))]
     Unusable {
         /// The store.
         directory: PathBuf,
-        /// What failed.
-        source: io::Error,
+        /// What failed: said here, and no source that would be said again.
+        cause: io::Error,
     },
     /// Another process has it open.
     #[error(
@@ -90,6 +87,18 @@ pub enum OpenError {
         .0.display()
     )]
     InUse(PathBuf),
+}
+
+/// What to do about an error, where it is what the directory is that is wrong.
+fn hint(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        // Where a file stands in the place of a directory, that exists already.
+        io::ErrorKind::PermissionDenied
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::AlreadyExists
+        | io::ErrorKind::ReadOnlyFilesystem => "; it must be a directory that this user may write to",
+        _ => "",
+    }
 }
 
 /// What could not be written when the store was closed.
@@ -117,7 +126,7 @@ impl Store {
                  for load tests alone; do not serve anybody with it"
             );
         }
-        let unusable = |source| OpenError::Unusable { directory: log.directory.clone(), source };
+        let unusable = |cause| OpenError::Unusable { directory: log.directory.clone(), cause };
         create_directory(&log.directory).map_err(unusable)?;
         let lock = lock(&log.directory).map_err(unusable)?;
         let lock = lock.ok_or_else(|| OpenError::InUse(log.directory.clone()))?;

@@ -7,8 +7,20 @@ use super::*;
 fn a_directory_that_cannot_be_used_is_named() {
     let folder = Folder::new();
     fs_err::write(folder.log().directory, "a file").expect("written");
-    let error = Store::open(&folder.log(), "n".into(), Clock::system()).expect_err("a file");
-    assert!(error.to_string().contains("access"), "{error}");
+    let told = |what| {
+        let error = Store::open(&folder.log(), "n".into(), Clock::system()).expect_err(what);
+        format!("{:#}", anyhow::Error::from(error))
+    };
+    let file = told("a file");
+    assert!(file.contains("access: ") && file.ends_with("a directory that this user may write to"), "{file}");
+    assert_eq!(file.matches("File exists").count(), 1, "{file}");
+    // A key that is none has nothing to do with the directory.
+    fs_err::remove_file(folder.log().directory).expect("removed");
+    fs_err::create_dir(folder.log().directory).expect("created");
+    fs_err::write(folder.log().directory.join("signer.key"), "nonsense").expect("written");
+    let key = told("no key");
+    assert_eq!(key.matches("is no signer key").count(), 1, "{key}");
+    assert!(!key.contains("a directory that"), "{key}");
 }
 
 #[test]
