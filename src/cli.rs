@@ -52,7 +52,7 @@ enum LogsCommand {
     Export(logs::ExportArgs),
     /// Prove that nothing was changed, cut or removed.
     Verify(logs::VerifyArgs),
-    /// Say how many there are, and how long the disk suffices.
+    /// Say how many there are, how fast they grow, and how long what is free suffices.
     Stat(logs::StatArgs),
 }
 

@@ -122,7 +122,7 @@ fn prove(dir: &Path, selection: &Selection, file: &Path, notes: &mut dyn Write) 
     Ok(())
 }
 
-/// Writes to `out` what a store holds, how fast it grows and for how long the disk suffices.
+/// Writes to `out` what a store holds, how fast it grows and for how long what is free suffices.
 pub fn stat(args: &StatArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let summary = summarize(&args.dir).with_context(|| unreadable(&args.dir))?;
     let growth = Growth::of(&summary);
@@ -157,7 +157,11 @@ pub fn stat(args: &StatArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     if let Some(growth) = growth {
         let (records, bytes) = (growth.records_per_day, size(growth.bytes_per_day));
         writeln!(out, "{records:.0} records and {bytes} a day")?;
-        writeln!(out, "the disk is full in {:.0} days", growth.days_until_full)?;
+        let days = growth.days_until_full;
+        writeln!(
+            out,
+            "what is free lasts {days:.0} days at that rate, to the last byte and with nothing deleted"
+        )?;
     }
     writeln!(out, "{} free on the disk", size(summary.free_bytes as f64))?;
     if let Some(key) = &summary.verifier_key {
@@ -170,6 +174,8 @@ pub fn stat(args: &StatArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 struct Growth {
     records_per_day: f64,
     bytes_per_day: f64,
+    /// Until what is free is written, down to the last byte and with nothing deleted: what the writer leaves
+    /// free and deletes is in its configuration, which is not asked for.
     days_until_full: f64,
 }
 
@@ -276,6 +282,12 @@ mod tests {
         assert_eq!(document["segments"], 2);
         assert_eq!(document["from"], "2026-03-02T10:00:00+08:00");
         assert_eq!(document["records_per_day"], 2.0);
-        assert!(stat(false).starts_with("2 records in 2 segments, "), "{}", stat(false));
+        let told = stat(false);
+        assert!(told.starts_with("2 records in 2 segments, "), "{told}");
+        let days = told.split_once("what is free lasts ").and_then(|(_, rest)| rest.split_once(" days"));
+        let days: f64 = days.and_then(|(days, _)| days.parse().ok()).expect("a number of days");
+        // Whatever else writes to the disk meanwhile.
+        assert!((days / document["days_until_full"].as_f64().expect("days") - 1.0).abs() < 0.5, "{told}");
+        assert!(told.contains("with nothing deleted"), "{told}");
     }
 }
