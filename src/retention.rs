@@ -103,14 +103,14 @@ fn hint(cause: &io::Error) -> &'static str {
 
 /// What could not be written when the store was closed.
 #[derive(Debug, thiserror::Error)]
-#[error("access_log.directory {}: {lost} access records are lost: {source}", directory.display())]
+#[error("access_log.directory {}: {lost} access records are lost: {cause}", directory.display())]
 pub struct CloseError {
     /// The store.
     pub directory: PathBuf,
     /// Exchanges and refusals without a record.
     pub lost: u64,
-    /// The last failure.
-    pub source: io::Error,
+    /// The last failure: said here, and no source that would be said again.
+    pub cause: io::Error,
 }
 
 impl Store {
@@ -168,7 +168,7 @@ impl Store {
             Some(Err(_)) => Err(CloseError {
                 directory: self.directory.clone(),
                 lost: self.recorder.stats().slots_in_use() as u64,
-                source: io::Error::other("the writer panicked"),
+                cause: io::Error::other("the writer panicked"),
             }),
             None => Ok(()),
         }

@@ -264,7 +264,7 @@ impl Spool {
             + queued
             + self.shared.refusals().waiting();
         self.shared.stats.lost.fetch_add(lost, Ordering::Relaxed);
-        Err(CloseError { directory: self.setting.log.directory.clone(), lost, source: error })
+        Err(CloseError { directory: self.setting.log.directory.clone(), lost, cause: error })
     }
 
     /// Gives up what is on the lanes; how many records that is.
