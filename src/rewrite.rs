@@ -1,9 +1,11 @@
 //! The footer: which pages get it, what it looks like, and how it is put into a body that streams.
 //!
-//! Pure and synchronous: heads are judged by [`plan`], bodies go through an [`Injector`], and nothing
-//! here knows a socket. Every byte of a page comes out in its order, whatever becomes of the footer.
+//! Pure and synchronous: heads are judged by [`plan`], bodies go through an [`Injector`], those that are
+//! compressed through a [`Decoder`] before it, and nothing here knows a socket. Every byte of a page comes
+//! out in its order, whatever becomes of the footer.
 
 mod charset;
+mod decode;
 mod footer;
 mod inject;
 mod plan;
@@ -12,6 +14,7 @@ mod shown;
 mod tags;
 
 pub use charset::Charset;
+pub use decode::{BadCoding, Coding, Decoder, PIECE};
 pub use footer::{Footer, Footers};
 pub use inject::Injector;
 pub use plan::{Ask, Rewrite, apply_to_head, ask, plan};
@@ -63,7 +66,8 @@ impl FooterResult {
 /// Why a page gets no footer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SkipReason {
-    /// It has a content coding.
+    /// It stays in its content coding: one that is not known, or more than one, or the client takes no page
+    /// without.
     Encoded,
     /// It is a part of a page.
     Partial,

@@ -23,9 +23,10 @@ const LAYERS: [&[&str]; 12] = [
 const PURE: [&str; 8] = ["gate", "origin", "route", "rewrite", "access", "message", "hostname", "clock"];
 
 /// Words of code and the only places that may hold them.
-const DOORS: [(&[&str], &[&str]); 12] = [
+const DOORS: [(&[&str], &[&str]); 13] = [
     (&["serde_yaml::"], &["config/file.rs"]),
     (&["maxminddb::"], &["config/regions.rs"]),
+    (&["flate2::", "brotli_decompressor::"], &["rewrite/decode.rs"]),
     // The snapshot holds what TLS needs ready made; it negotiates nothing.
     (&["rustls::"], &["main.rs", "tls/", "listen/tls.rs", "listen/tls/", "snapshot.rs", "snapshot/"]),
     (&["tokio_rustls::"], &["listen/", "proxy/connect/establish.rs"]),

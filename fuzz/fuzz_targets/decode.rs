@@ -1,0 +1,41 @@
+//! A page's content coding is undone alike however the page was cut, little by little, and nothing makes it panic.
+
+#![no_main]
+
+use bytes::Bytes;
+use icpgate::rewrite::{BadCoding, Coding, Decoder, PIECE};
+use libfuzzer_sys::fuzz_target;
+
+/// As much of a page as is looked at: a short input may unpack to gigabytes.
+const MOST: usize = 4 << 20;
+
+/// What comes out, and whether it is whole, of input that comes in parts of `length`.
+fn decode(coding: Coding, bytes: &[u8], length: usize) -> Result<(Vec<u8>, bool), BadCoding> {
+    let (mut decoder, mut out) = (Decoder::new(coding), Vec::new());
+    for part in bytes.chunks(length.max(1)) {
+        decoder.feed(Bytes::copy_from_slice(part));
+        while !decoder.is_hungry() {
+            let piece = decoder.step()?;
+            assert!(piece.len() <= PIECE);
+            out.extend_from_slice(&piece);
+            if out.len() >= MOST {
+                out.truncate(MOST);
+                return Ok((out, false));
+            }
+        }
+    }
+    let is_whole = decoder.is_whole();
+    Ok((out, is_whole))
+}
+
+fuzz_target!(|input: (u8, u8, &[u8])| {
+    let (kind, length, bytes) = input;
+    let coding = match kind % 4 {
+        0 => Coding::Gzip,
+        1 => Coding::Deflate,
+        2 => Coding::Brotli,
+        _ => Coding::Zstd,
+    };
+    let whole = decode(coding, bytes, bytes.len());
+    assert_eq!(whole, decode(coding, bytes, usize::from(length)));
+});
