@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::deadline::Deadline;
@@ -159,6 +160,18 @@ impl Downstream<'_> {
         let limit = self.write_limit();
         let taken = timeout(limit, poll_fn(|cx| self.poll_taken(cx))).await;
         taken.unwrap_or(Err(ClientFailure::Slow))
+    }
+
+    /// Sees to it that what was taken of an answer leaves, though nothing follows.
+    pub(super) async fn flush(&mut self) -> Result<(), ClientFailure> {
+        match self {
+            Self::Http1(session) => session.flush().await,
+            Self::Http2(_) => {
+                // Its connection writes when it has its turn.
+                yield_now().await;
+                Ok(())
+            }
+        }
     }
 
     /// How long one write of the answer may take.

@@ -1,7 +1,7 @@
 //! Moving one request up and its answer down, both at once, every wait with its own deadline.
 //!
 //! A side that does not take what is sent to it holds up nothing that comes from it. Nothing is buffered
-//! beyond one read of either side; the footer is put in on the way.
+//! beyond one read of either side; what comes compressed is decoded as it is taken, the footer is put in on the way.
 
 mod answer;
 mod upload;
@@ -25,6 +25,7 @@ use crate::gate::{Filing, SiteId};
 use crate::listen::wire::Wire;
 use crate::origin::Timeouts;
 use crate::rewrite::{FooterPages, Footers, Injector};
+use answer::Compressed;
 
 /// What an exchange goes by.
 pub(super) struct Exchange<'e> {
@@ -87,6 +88,8 @@ enum Answer {
     Passing,
     /// The footer is put into its body.
     Injecting(Box<Injector>),
+    /// The same, with its body decoded before.
+    Decoding(Box<Compressed>),
     /// There are no requests and answers any more, only bytes.
     Tunnel,
 }
@@ -226,6 +229,9 @@ impl Pump<'_, '_> {
                 Poll::Pending if matches!(self.down, Downstream::Http1(_)) => self.up.read_less(),
                 Poll::Pending => {}
             }
+        } else if self.has_to_decode() {
+            let outcome = ready!(self.poll_decode(cx));
+            return told(outcome);
         } else if let Poll::Ready(part) = self.up.poll_read(cx) {
             return match part {
                 Ok(part) => told(self.on_answer(part)),
@@ -286,7 +292,9 @@ impl Pump<'_, '_> {
                 self.sent + timeouts.first_byte
             }
             // A server that answers early may have to wait for the rest of the body.
-            (Answer::Passing | Answer::Injecting(_), _) => self.answered.max(self.uploaded) + timeouts.idle,
+            (Answer::Passing | Answer::Injecting(_) | Answer::Decoding(_), _) => {
+                self.answered.max(self.uploaded) + timeouts.idle
+            }
             (Answer::Tunnel, _) => self.answered.max(self.uploaded) + limits.idle_timeout,
         }
     }
@@ -303,7 +311,9 @@ impl Pump<'_, '_> {
         Err(match (&self.answer, self.upload) {
             (Answer::Awaited, Upload::Open) => Ended::BodyLate,
             (Answer::Awaited, Upload::Ending | Upload::Done | Upload::Refused) => Ended::Late,
-            (Answer::Passing | Answer::Injecting(_) | Answer::Tunnel, _) => Ended::Broken,
+            (Answer::Passing | Answer::Injecting(_) | Answer::Decoding(_) | Answer::Tunnel, _) => {
+                Ended::Broken
+            }
         })
     }
 }

@@ -40,6 +40,20 @@ pub enum Coding {
     Zstd,
 }
 
+impl Coding {
+    /// By its name in `content-encoding`.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        let named = [
+            ("gzip", Self::Gzip),
+            ("x-gzip", Self::Gzip),
+            ("deflate", Self::Deflate),
+            ("br", Self::Brotli),
+            ("zstd", Self::Zstd),
+        ];
+        named.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|(_, coding)| coding)
+    }
+}
+
 /// What came is not in the coding that it was said to be in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("it is not in its content coding")]

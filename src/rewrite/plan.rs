@@ -6,7 +6,7 @@ use encoding_rs::Encoding;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
-use super::{Charset, FooterPages, SkipReason};
+use super::{Charset, Coding, FooterPages, SkipReason};
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +29,8 @@ pub enum Rewrite {
     /// The head is changed by [`apply_to_head`], and the body goes through an
     /// [`Injector`](super::Injector).
     Inject(Charset),
+    /// The same, and the body goes through a [`Decoder`](super::Decoder) before.
+    Decode(Coding, Charset),
     /// There is no body, but the head is that of such a page: [`apply_to_head`]. Not counted.
     HeadOnly,
     /// It is a page that is chosen for the footer, and passes unchanged. Counted.
@@ -54,18 +56,21 @@ pub fn ask(pages: FooterPages, method: &Method, path: &str, headers: &HeaderMap)
     }
 }
 
-/// What is done with the answer to a request for `path` (without its query).
+/// What is done with the answer to a request for `path` (without its query) that came with the fields `asked`.
 pub fn plan(
     pages: FooterPages,
     method: &Method,
     path: &str,
+    asked: &HeaderMap,
     status: StatusCode,
     headers: &HeaderMap,
 ) -> Rewrite {
     if !is_chosen(pages, path) || !matches!(*method, Method::GET | Method::HEAD) {
         return Rewrite::NotApplicable;
     }
+    let coding = coding(asked, headers);
     let charset = match (status, MediaType::of(headers)) {
+        (StatusCode::NOT_MODIFIED, _) if coding.is_err() => return Rewrite::NotApplicable,
         // It speaks of the page that was sent before, with its weakened tag; a type is rarely given.
         (StatusCode::NOT_MODIFIED, None) if !has_form_of_asset(path) => return Rewrite::HeadOnly,
         (StatusCode::NOT_MODIFIED, Some(MediaType::Html(_))) => return Rewrite::HeadOnly,
@@ -74,9 +79,8 @@ pub fn plan(
     };
     let reason = if status == StatusCode::PARTIAL_CONTENT || headers.contains_key(header::CONTENT_RANGE) {
         SkipReason::Partial
-    } else if tokens(headers, header::CONTENT_ENCODING).any(|coding| !coding.eq_ignore_ascii_case("identity"))
-    {
-        SkipReason::Encoded
+    } else if let Err(reason) = coding {
+        reason
     } else if tokens(headers, header::CACHE_CONTROL).any(|token| token.eq_ignore_ascii_case("no-transform")) {
         SkipReason::NoTransform
     } else if is_attachment(headers) {
@@ -86,14 +90,16 @@ pub fn plan(
     } else if method == Method::HEAD {
         return Rewrite::HeadOnly;
     } else {
-        return Rewrite::Inject(charset);
+        let decoded = coding.ok().flatten().map(|coding| Rewrite::Decode(coding, charset));
+        return decoded.unwrap_or(Rewrite::Inject(charset));
     };
     if method == Method::HEAD { Rewrite::NotApplicable } else { Rewrite::Skipped(reason) }
 }
 
 /// Headers that speak of the body's exact bytes, and are removed when those change.
-const REMOVED_HEADERS: [HeaderName; 6] = [
+const REMOVED_HEADERS: [HeaderName; 7] = [
     header::CONTENT_LENGTH,
+    header::CONTENT_ENCODING,
     header::ACCEPT_RANGES,
     HeaderName::from_static("content-md5"),
     HeaderName::from_static("digest"),
@@ -134,7 +140,7 @@ fn is_chosen(pages: FooterPages, path: &str) -> bool {
 /// other types; and what a browser says is for an image, a script or the like.
 fn may_be_html(method: &Method, path: &str, headers: &HeaderMap) -> bool {
     let named = || ["text/html", "text/*"].into_iter().any(|range| accepts(headers, range));
-    let whatever = || tokens(headers, header::ACCEPT).all(|range| media_range(range) == "*/*");
+    let whatever = || tokens(headers, header::ACCEPT).all(|range| without_parameters(range) == "*/*");
     matches!(*method, Method::GET | Method::HEAD)
         && !has_form_of_asset(path)
         && match headers.get("sec-fetch-dest").map(HeaderValue::as_bytes) {
@@ -143,6 +149,32 @@ fn may_be_html(method: &Method, path: &str, headers: &HeaderMap) -> bool {
             Some(b"empty") => named(),
             Some(destination) => DOCUMENT_DESTINATIONS.contains(&destination),
         }
+}
+
+/// The content coding to be undone, if there is one.
+fn coding(asked: &HeaderMap, headers: &HeaderMap) -> Result<Option<Coding>, SkipReason> {
+    let mut codings =
+        tokens(headers, header::CONTENT_ENCODING).filter(|coding| !coding.eq_ignore_ascii_case("identity"));
+    let Some(first) = codings.next() else { return Ok(None) };
+    match Coding::named(first) {
+        Some(coding) if codings.next().is_none() && takes_identity(asked) => Ok(Some(coding)),
+        _ => Err(SkipReason::Encoded),
+    }
+}
+
+/// Whether a client takes what is in no coding (RFC 9110, 12.5.3): unless it says otherwise, it does.
+fn takes_identity(asked: &HeaderMap) -> bool {
+    let is_refused = |element: &str| {
+        let mut parameters = element.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+        parameters.any(|(name, weight)| {
+            name.trim().eq_ignore_ascii_case("q") && weight.trim().parse() == Ok(0.0_f32)
+        })
+    };
+    let named = |name: &str| {
+        tokens(asked, header::ACCEPT_ENCODING)
+            .find(|sent| without_parameters(sent).eq_ignore_ascii_case(name))
+    };
+    !named("identity").or_else(|| named("*")).is_some_and(is_refused)
 }
 
 /// The media type of an answer.
@@ -189,11 +221,11 @@ fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
 }
 
 fn accepts(headers: &HeaderMap, range: &str) -> bool {
-    tokens(headers, header::ACCEPT).any(|sent| media_range(sent).eq_ignore_ascii_case(range))
+    tokens(headers, header::ACCEPT).any(|sent| without_parameters(sent).eq_ignore_ascii_case(range))
 }
 
-/// An element of `accept` without its parameters.
-fn media_range(element: &str) -> &str {
+/// An element of `accept` or the like without its parameters.
+fn without_parameters(element: &str) -> &str {
     element.split(';').next().unwrap_or_default().trim()
 }
 
@@ -221,7 +253,7 @@ fn is_one_of(extension: &str, known: &[&str]) -> bool {
 const PAGES: [&str; 7] = ["html", "htm", "shtml", "php", "jsp", "asp", "aspx"];
 
 /// Files that no server answers with a page but in an error. An answer that is one all the same is
-/// still rewritten, if it came in identity coding.
+/// still rewritten.
 const ASSETS: [&str; 40] = [
     "js", "mjs", "css", "map", "json", "xml", "txt", "wasm", "png", "jpg", "jpeg", "gif", "webp", "avif",
     "svg", "ico", "woff", "woff2", "ttf", "otf", "mp4", "m4a", "m4s", "webm", "mov", "flv", "ts", "m3u8",

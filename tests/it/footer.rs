@@ -1,5 +1,7 @@
 //! HTML pages get the filing's number on their way through; nothing else is changed.
 
+mod encoded;
+
 use crate::support::client::{Answer, Target, within};
 use crate::support::edge::Edge;
 use crate::support::message::Body;
@@ -101,7 +103,7 @@ async fn what_cannot_be_rewritten_passes_unchanged_and_is_counted() {
     let (origin, edge) = edge(|request| {
         let html = "content-type: text/html";
         match request.target() {
-            "/gzip" => answer("200 OK", &[html, "content-encoding: gzip"], "not really gzip"),
+            "/two" => answer("200 OK", &[html, "content-encoding: gzip, br"], "not really both"),
             "/part" => answer("206 Partial Content", &[html, "content-range: bytes 0-3/9"], "<htm"),
             "/utf-16" => answer("200 OK", &["content-type: text/html; charset=utf-16"], PAGE),
             "/fragment" => answer("200 OK", &[html], "<li>one</li>"),
@@ -113,7 +115,7 @@ async fn what_cannot_be_rewritten_passes_unchanged_and_is_counted() {
     .await;
     let mut client = Target::https(&edge).http1(HOST).await;
     for (path, body) in [
-        ("/gzip", "not really gzip"),
+        ("/two", "not really both"),
         ("/part", "<htm"),
         ("/utf-16", PAGE),
         ("/fragment", "<li>one</li>"),

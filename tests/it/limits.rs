@@ -172,19 +172,12 @@ async fn a_stream_that_is_reset_gives_up_the_connection_that_is_being_made_for_i
     assert!(records.len() == 1 && records[0].get("status").is_none(), "{records:#?}");
 }
 
-/// The memory that the program holds, in MiB.
-fn resident(edge: &Edge) -> u64 {
-    let status = fs_err::read_to_string(format!("/proc/{}/status", edge.pid())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
-}
-
 #[tokio::test]
 async fn answers_that_a_client_asks_for_and_does_not_take_are_not_held() {
     let origin =
         Origin::start(|_| vec![head("200 OK", &["content-length: 1000000000000"]), Step::Flood]).await;
     let edge = Edge::builder().origin(origin.address).start().await;
-    let before = resident(&edge);
+    let before = edge.resident();
     let mut clients = Vec::new();
     for asked in 1..=3 {
         let mut frames = Target::https(&edge).frames(FILED).await;
@@ -202,7 +195,7 @@ async fn answers_that_a_client_asks_for_and_does_not_take_are_not_held() {
     let mut last = 0;
     let held = eventually("it holds no more", PATIENCE, async || {
         tokio::time::sleep(Duration::from_millis(300)).await;
-        let now = resident(&edge) - before;
+        let now = edge.resident() - before;
         (std::mem::replace(&mut last, now) == now).then_some(now)
     })
     .await;

@@ -1,16 +1,26 @@
 //! The answer's way down: its head is made ours, the footer is put into its body.
 
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use http::{StatusCode, Version, header};
 use tokio::time::Instant;
 
 use super::{Answer, Ended, Pump, Upload};
-use crate::message::ResponseHead;
+use crate::message::{RequestHead, ResponseHead};
 use crate::proxy::downstream::ClientFailure;
 use crate::proxy::request::Framing;
 use crate::proxy::response;
 use crate::proxy::upstream::Part;
-use crate::rewrite::{self, FooterResult, Injector, Rewrite};
+use crate::rewrite::{self, Decoder, FooterResult, Injector, Rewrite};
+
+/// A page that comes compressed. It is decoded by steps, each once the client has taken what came of the last.
+pub(super) struct Compressed {
+    decoder: Decoder,
+    injector: Injector,
+    /// It gives others their turn before its next step.
+    waits: bool,
+}
 
 impl Pump<'_, '_> {
     /// Takes a part of the answer down. `true` once the exchange is over.
@@ -84,11 +94,12 @@ impl Pump<'_, '_> {
 
     /// What is done to the body; the head is changed to go with it.
     fn plan(&mut self, head: &mut ResponseHead) -> Answer {
-        let method = &self.down.head().method;
+        let RequestHead { method, headers: asked, .. } = self.down.head();
         let page = &self.exchange.site;
-        let plan = rewrite::plan(page.pages, method, self.exchange.path, head.status, &head.headers);
-        let charset = match plan {
-            Rewrite::Inject(charset) => charset,
+        let plan = rewrite::plan(page.pages, method, self.exchange.path, asked, head.status, &head.headers);
+        let (coding, charset) = match plan {
+            Rewrite::Inject(charset) => (None, charset),
+            Rewrite::Decode(coding, charset) => (Some(coding), charset),
             Rewrite::HeadOnly => {
                 rewrite::apply_to_head(&mut head.headers);
                 return Answer::Passing;
@@ -102,12 +113,20 @@ impl Pump<'_, '_> {
         // An approved filing has a number; without one there is nothing to link.
         let Some(footer) = page.footers.of(page.site, page.filing) else { return Answer::Passing };
         rewrite::apply_to_head(&mut head.headers);
-        Answer::Injecting(Box::new(Injector::new(footer, charset)))
+        let injector = Injector::new(footer, charset);
+        match coding {
+            None => Answer::Injecting(Box::new(injector)),
+            Some(coding) => {
+                let decoder = Decoder::new(coding);
+                Answer::Decoding(Box::new(Compressed { decoder, injector, waits: false }))
+            }
+        }
     }
 
     fn pass(&mut self, bytes: Bytes) -> Result<(), ClientFailure> {
         match &mut self.answer {
             Answer::Injecting(injector) => injector.push(bytes, &mut |part| self.leaving.push_back(part)),
+            Answer::Decoding(page) => page.decoder.feed(bytes),
             // Mostly nothing is done to it.
             Answer::Awaited | Answer::Passing | Answer::Tunnel if !bytes.is_empty() => {
                 return self.put(bytes, Instant::now());
@@ -115,6 +134,25 @@ impl Pump<'_, '_> {
             Answer::Awaited | Answer::Passing | Answer::Tunnel => {}
         }
         self.leave()
+    }
+
+    /// Whether there is something to decode before more is read.
+    pub(super) fn has_to_decode(&self) -> bool {
+        matches!(&self.answer, Answer::Decoding(page) if !page.decoder.is_hungry())
+    }
+
+    /// Takes the next step with a page that comes compressed, once others have had their turn. `true` once the
+    /// exchange is over.
+    pub(super) fn poll_decode(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ClientFailure>> {
+        let Answer::Decoding(page) = &mut self.answer else { return Poll::Ready(Ok(false)) };
+        page.waits = !page.waits;
+        if page.waits {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let Ok(bytes) = page.decoder.step() else { return Poll::Ready(Ok(true)) };
+        page.injector.push(bytes, &mut |part| self.leaving.push_back(part));
+        Poll::Ready(self.leave().map(|()| false))
     }
 
     /// The client has taken what was put: the next part goes.
@@ -135,6 +173,13 @@ impl Pump<'_, '_> {
 
     /// Ends the answer, and gives the connection to the server back where it may be kept.
     pub(super) async fn whole(mut self) -> Ended {
+        if let Answer::Decoding(page) = &self.answer
+            && !page.decoder.is_whole()
+        {
+            // It is broken, whether the client takes what there is of it or not.
+            let _ = self.break_off().await;
+            return Ended::Broken;
+        }
         if self.end().await.is_err() {
             return Ended::Broken;
         }
@@ -147,14 +192,32 @@ impl Pump<'_, '_> {
     }
 
     async fn end(&mut self) -> Result<(), ClientFailure> {
-        if let Answer::Injecting(injector) = std::mem::replace(&mut self.answer, Answer::Passing) {
+        let injector = match std::mem::replace(&mut self.answer, Answer::Passing) {
+            Answer::Injecting(injector) => Some(*injector),
+            Answer::Decoding(page) => Some(page.injector),
+            Answer::Awaited | Answer::Passing | Answer::Tunnel => None,
+        };
+        if let Some(injector) = injector {
             self.context.facts().footer = Some(injector.finish(&mut |part| self.leaving.push_back(part)));
             self.leave()?;
         }
+        self.taken().await?;
+        self.down.finish(self.trailers.take())
+    }
+
+    /// Until the client has taken all that was put.
+    async fn taken(&mut self) -> Result<(), ClientFailure> {
         while self.down_since.is_some() {
             self.down.taken().await?;
             self.leave()?;
         }
-        self.down.finish(self.trailers.take())
+        Ok(())
+    }
+
+    /// Lets what was decoded of a page leave, though its end cannot be had.
+    async fn break_off(&mut self) -> Result<(), ClientFailure> {
+        tracing::debug!("a page is not in its content coding up to its end");
+        self.taken().await?;
+        self.down.flush().await
     }
 }

@@ -52,7 +52,7 @@ fn other_methods_and_pages_are_asked_for_as_sent() {
 
 fn planned(status: u16, fields: &[(&'static str, &'static str)]) -> Rewrite {
     let status = StatusCode::from_u16(status).unwrap();
-    plan(FooterPages::All, &Method::GET, "/news", status, &headers(fields))
+    plan(FooterPages::All, &Method::GET, "/news", &HeaderMap::new(), status, &headers(fields))
 }
 
 #[test]
@@ -81,16 +81,27 @@ fn a_page_that_cannot_be_changed_is_skipped_with_its_reason() {
     fn check(name: &'static str, value: &'static str, expected: Rewrite) {
         let fields = [("content-type", "text/html"), (name, value)];
         assert_eq!(planned(200, &fields), expected, "{name}: {value}");
-        let head = plan(FooterPages::All, &Method::HEAD, "/", StatusCode::OK, &headers(&fields));
+        let asked = HeaderMap::new();
+        let head = plan(FooterPages::All, &Method::HEAD, "/", &asked, StatusCode::OK, &headers(&fields));
         let uncounted = match expected {
-            Rewrite::Inject(_) => Rewrite::HeadOnly,
+            Rewrite::Inject(_) | Rewrite::Decode(..) => Rewrite::HeadOnly,
             _ => Rewrite::NotApplicable,
         };
         assert_eq!(head, uncounted, "HEAD, {name}: {value}");
     }
     let inject = Rewrite::Inject(Charset::Undeclared);
-    check("content-encoding", "gzip", Rewrite::Skipped(SkipReason::Encoded));
-    check("content-encoding", "identity, br", Rewrite::Skipped(SkipReason::Encoded));
+    for (coding, decoded) in [
+        ("gzip", Coding::Gzip),
+        ("X-Gzip", Coding::Gzip),
+        ("deflate", Coding::Deflate),
+        ("identity, br", Coding::Brotli),
+        ("zstd,", Coding::Zstd),
+    ] {
+        check("content-encoding", coding, Rewrite::Decode(decoded, Charset::Undeclared));
+    }
+    for coding in ["gzip, br", "gzip, gzip", "compress", "br;q=1", "dcb"] {
+        check("content-encoding", coding, Rewrite::Skipped(SkipReason::Encoded));
+    }
     check("content-encoding", "Identity", inject);
     check("content-range", "bytes 0-9/20", Rewrite::Skipped(SkipReason::Partial));
     check("cache-control", "public, No-Transform", Rewrite::Skipped(SkipReason::NoTransform));
@@ -106,12 +117,12 @@ fn what_is_no_page_is_not_applicable() {
     for status in [201, 204, 301, 403, 404, 500] {
         assert_eq!(planned(status, &html), Rewrite::NotApplicable, "{status}");
     }
-    let ok = StatusCode::OK;
-    let html = headers(&html);
-    assert_eq!(plan(FooterPages::All, &Method::POST, "/", ok, &html), Rewrite::NotApplicable);
-    assert_eq!(plan(FooterPages::Off, &Method::GET, "/", ok, &html), Rewrite::NotApplicable);
-    assert_eq!(plan(FooterPages::Home, &Method::GET, "/news", ok, &html), Rewrite::NotApplicable);
-    assert_eq!(plan(FooterPages::Home, &Method::GET, "/", ok, &html), Rewrite::Inject(Charset::Undeclared));
+    let plan =
+        |pages, method, path| plan(pages, &method, path, &HeaderMap::new(), StatusCode::OK, &headers(&html));
+    assert_eq!(plan(FooterPages::All, Method::POST, "/"), Rewrite::NotApplicable);
+    assert_eq!(plan(FooterPages::Off, Method::GET, "/"), Rewrite::NotApplicable);
+    assert_eq!(plan(FooterPages::Home, Method::GET, "/news"), Rewrite::NotApplicable);
+    assert_eq!(plan(FooterPages::Home, Method::GET, "/"), Rewrite::Inject(Charset::Undeclared));
 }
 
 #[test]
@@ -119,8 +130,43 @@ fn an_unmodified_page_has_the_tag_that_it_was_sent_with() {
     assert_eq!(planned(304, &[("etag", "\"a\"")]), Rewrite::HeadOnly);
     assert_eq!(planned(304, &[("content-type", "text/html")]), Rewrite::HeadOnly);
     assert_eq!(planned(304, &[("content-type", "image/png")]), Rewrite::NotApplicable);
-    let image = plan(FooterPages::All, &Method::GET, "/a.png", StatusCode::NOT_MODIFIED, &HeaderMap::new());
+    assert_eq!(planned(304, &[("content-encoding", "gzip")]), Rewrite::HeadOnly);
+    assert_eq!(planned(304, &[("content-encoding", "gzip, br")]), Rewrite::NotApplicable);
+    let none = HeaderMap::new();
+    let image = plan(FooterPages::All, &Method::GET, "/a.png", &none, StatusCode::NOT_MODIFIED, &none);
     assert_eq!(image, Rewrite::NotApplicable);
+}
+
+#[test]
+fn a_page_stays_encoded_for_a_client_that_takes_it_in_no_other_way() {
+    #[track_caller]
+    fn check(accepted: &'static str, is_decoded: bool) {
+        let asked = headers(&[("accept-encoding", accepted)]);
+        let html = ("content-type", "text/html");
+        let page = headers(&[html, ("content-encoding", "gzip")]);
+        let plan = |method, status, headers| plan(FooterPages::All, &method, "/", &asked, status, headers);
+        let (on_get, on_head) = if is_decoded {
+            (Rewrite::Decode(Coding::Gzip, Charset::Undeclared), Rewrite::HeadOnly)
+        } else {
+            (Rewrite::Skipped(SkipReason::Encoded), Rewrite::NotApplicable)
+        };
+        assert_eq!(plan(Method::GET, StatusCode::OK, &page), on_get, "{accepted}");
+        assert_eq!(plan(Method::HEAD, StatusCode::OK, &page), on_head, "HEAD, {accepted}");
+        assert_eq!(plan(Method::GET, StatusCode::NOT_MODIFIED, &page), on_head, "304, {accepted}");
+        let plain = plan(Method::GET, StatusCode::OK, &headers(&[html]));
+        assert_eq!(plain, Rewrite::Inject(Charset::Undeclared), "{accepted}");
+    }
+    for accepted in
+        ["", "gzip", "gzip, br;q=0.5", "*", "identity", "identity;q=0.001", "gzip;q=0", "*;q=0, identity"]
+    {
+        check(accepted, true);
+    }
+    for accepted in ["*;q=0, identity;q=0.1", "identity;x=0", "identity; q=x", "identity;q=0.5, *;q=0"] {
+        check(accepted, true);
+    }
+    for accepted in ["gzip, identity;q=0", "gzip, *;q=0", "Identity ; Q=0.000", "identity;q=0, *"] {
+        check(accepted, false);
+    }
 }
 
 #[test]
@@ -132,6 +178,7 @@ fn the_head_of_a_changed_page_promises_nothing_of_its_bytes() {
         ("digest", "x"),
         ("repr-digest", "x"),
         ("content-digest", "x"),
+        ("content-encoding", "gzip"),
         ("etag", "\"a\""),
         ("last-modified", "Tue, 03 Mar 2026 00:00:00 GMT"),
     ]);

@@ -278,6 +278,13 @@ impl Edge {
         self.child.id()
     }
 
+    /// The memory that the program holds, in MiB.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = fs_err::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
         kill_process(pid, signal).expect("the program is there");
