@@ -35,7 +35,7 @@ async fn failures_of_ours_are_statuses_of_grpc_and_recorded_as_what_they_are() {
     let (address, ca) = (edge.https().to_string(), edge.path("ca.pem").display().to_string());
     part("grpc_echo.py", "failing", &[&address, &ca, "www.example.cn"]).await;
     for (path, status, origin) in [
-        ("/down.Echo/Call", 502, None),
+        ("/down.Echo/Call", 502, Some("down")),
         ("/slow.Echo/Call", 504, Some("slow")),
         ("/none.Echo/Call", 404, None),
     ] {
