@@ -1,0 +1,83 @@
+//! `explain`: the gate's own reason, for a host at a time.
+
+use serde_json::json;
+
+use super::every_answer;
+use crate::support::edge::Edge;
+
+#[tokio::test]
+async fn explain_gives_the_gates_reason_at_a_time() {
+    let folder = every_answer();
+    let (now, noon) = ("2026-06-01T00:00:00+08:00", "2026-03-01T12:00:00+08:00");
+    let cases = [
+        ("www.example.cn", now, None, None),
+        ("WWW.Example.CN", now, None, None),
+        ("a.static.example.cn", now, None, None),
+        ("例子.cn", now, None, None),
+        ("xn--fsqu00a.cn", now, None, None),
+        ("www.example.net", now, Some("not_filed"), Some("not_filed")),
+        ("www.example.gd.cn", now, Some("not_filed"), Some("not_filed")),
+        ("www.example.com.cn", now, Some("not_approved"), Some("not_approved")),
+        ("www.example.cn", noon, Some("not_yet_valid"), Some("not_yet_valid")),
+        ("www.example.cn", "2026-03-02T00:00:00+08:00", None, None),
+        ("www.example.cn", "2031-03-02T00:00:00+08:00", Some("expired"), Some("expired")),
+        ("www.example.net.cn", now, Some("host_excluded"), Some("host_excluded")),
+        ("www.example.org.cn", now, Some("address_not_filed"), None),
+        ("example.cn", now, Some("no_site"), Some("no_site")),
+        ("a.b.static.example.cn", now, Some("no_site"), Some("no_site")),
+        ("late.example.cn", now, Some("no_certificate"), None),
+        ("www.example.cn", "2030-06-01T00:00:00+08:00", Some("no_certificate"), None),
+        ("192.0.2.1", now, Some("ip_literal"), Some("ip_literal")),
+        ("[2001:db8::1]", now, Some("ip_literal"), Some("ip_literal")),
+        ("www.example.cn.", now, Some("bad_server_name"), Some("bad_server_name")),
+        ("a_b.example.cn", now, Some("bad_server_name"), Some("bad_server_name")),
+        ("", now, Some("bad_server_name"), Some("bad_server_name")),
+        ("-", now, Some("bad_server_name"), Some("bad_server_name")),
+        ("www.example.cn:443", now, Some("bad_server_name"), Some("bad_server_name")),
+    ];
+    for (host, at, https, http) in cases {
+        let explain = folder.explain(&["--json", "--at", at, "--", host]).await;
+        let expected_code = i32::from(https.is_some() || http.is_some());
+        assert_eq!(explain.code, expected_code, "{host} at {at}: {explain:?}");
+        let found = explain.json();
+        assert_eq!((&found["host"], &found["at"]), (&json!(host), &json!(at)));
+        for (place, listener, reason) in [(0, "https", https), (1, "http", http)] {
+            let answer = &found["answers"][place];
+            assert_eq!(answer["listener"], listener);
+            assert_eq!(answer["permitted"], reason.is_none(), "{host} at {at}: {answer}");
+            assert_eq!(answer.get("reason"), reason.map(|reason| json!(reason)).as_ref(), "{host} at {at}");
+        }
+        let alone = folder.explain(&["--listener", "http", "--at", at, "--", host]).await;
+        assert_eq!(alone.code, i32::from(http.is_some()), "{host} at {at}: {alone:?}");
+        assert_eq!(alone.stdout.lines().count(), 1, "{alone:?}");
+        assert!(alone.stdout.contains(http.unwrap_or("permitted")), "{alone:?}");
+    }
+    // What looks like an option is a host that is none.
+    let explain = folder.explain(&["-a.cn"]).await;
+    assert!(explain.code == 1 && explain.stdout.contains("bad_server_name"), "{explain:?}");
+    // The text says what is known, for whoever has to act on it.
+    let explain = folder.explain(&["www.example.cn", "--at", now]).await;
+    assert!(explain.stdout.contains("京ICP备2024012345号-1"), "{explain:?}");
+}
+
+#[tokio::test]
+async fn the_filing_that_names_the_host_gives_the_reason() {
+    let other = "{domain: example.cn, number: 京ICP备2024012345号-2, status: approved, approved_on: 2020-01-02, hosts: [example.cn]}";
+    let own =
+        "domain: example.cn, number: 京ICP备2024012345号-1, approved_on: 2020-01-02, hosts: [www.example.cn]";
+    let folder = Edge::builder().write();
+    for (stands, reason) in
+        [("status: suspended", "not_approved"), ("status: approved, valid_until: 2021-01-01", "expired")]
+    {
+        folder.replace("filings.yaml", format!("filings:\n  - {{{own}, {stands}}}\n  - {other}\n"));
+        let explain = folder.explain(&["www.example.cn", "--json"]).await;
+        assert_eq!(explain.code, 1, "{explain:?}");
+        assert_eq!(explain.json()["answers"][0]["reason"], reason);
+        assert_eq!(folder.explain(&["example.cn"]).await.code, 0);
+        // A host that no filing names is excluded by the one that is in force.
+        assert_eq!(
+            folder.explain(&["m.example.cn", "--json"]).await.json()["answers"][0]["reason"],
+            "host_excluded"
+        );
+    }
+}
