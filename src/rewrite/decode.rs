@@ -1,8 +1,8 @@
 //! A page's content coding, undone as the page streams.
 //!
 //! What comes out is made only when it is asked for, a piece at a time: of a page that unpacks to a
-//! thousand times its size no more is held than of any other, one window and one piece. It does not
-//! depend on how what goes in was cut.
+//! thousand times its size no more is held than of any other, one window and one piece. What comes out of a
+//! page that is in its coding does not depend on how it was cut.
 
 use std::fmt;
 
