@@ -242,6 +242,7 @@ async fn what_is_renamed_leaves_no_series_of_its_old_name() {
         .replace(&address(&origin), &address(&other));
     edge.replace("icpgate.yaml", renamed);
     edge.metric_becomes("icpgate_snapshot_generation", 2.0).await;
+    edge.metric_becomes("icpgate_listener_bound{listener=\"tls\"}", 1.0).await;
     assert_eq!(Target::https(&edge).get(HOST, "/").await.status, 200);
     edge.metric_becomes("icpgate_requests_total{site=\"store\",status=\"2xx\"}", 1.0).await;
     let found = series(&edge.metrics().await);

@@ -116,7 +116,8 @@ async fn a_warm_request_takes_one_round_trip() {
     println!(
         "over {ONE_WAY:?} each way: the first took {first:?}, the median {median:?}: {ratio:.3} round trips"
     );
-    assert!(ratio <= 1.05, "{took:?}");
+    // One, and not two: what a busy machine adds to each of them is no round trip.
+    assert!(ratio <= 1.25, "{took:?}");
     assert!(first < ONE_WAY * 3, "{first:?}: the first found a connection ready as well");
 }
 
