@@ -68,15 +68,17 @@ pub fn plan(
     if !is_chosen(pages, path) || !matches!(*method, Method::GET | Method::HEAD) {
         return Rewrite::NotApplicable;
     }
-    let coding = coding(asked, headers);
+    // Most answers are no pages, and not looked at so closely.
+    let coding = || coding(asked, headers);
     let charset = match (status, MediaType::of(headers)) {
-        (StatusCode::NOT_MODIFIED, _) if coding.is_err() => return Rewrite::NotApplicable,
+        (StatusCode::NOT_MODIFIED, _) if coding().is_err() => return Rewrite::NotApplicable,
         // It speaks of the page that was sent before, with its weakened tag; a type is rarely given.
         (StatusCode::NOT_MODIFIED, None) if !has_form_of_asset(path) => return Rewrite::HeadOnly,
         (StatusCode::NOT_MODIFIED, Some(MediaType::Html(_))) => return Rewrite::HeadOnly,
         (StatusCode::OK | StatusCode::PARTIAL_CONTENT, Some(MediaType::Html(charset))) => charset,
         _ => return Rewrite::NotApplicable,
     };
+    let coding = coding();
     let reason = if status == StatusCode::PARTIAL_CONTENT || headers.contains_key(header::CONTENT_RANGE) {
         SkipReason::Partial
     } else if let Err(reason) = coding {
