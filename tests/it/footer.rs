@@ -219,6 +219,25 @@ async fn every_host_of_a_site_shows_the_number_of_its_own_filing() {
     }
 }
 
+/// The first part of the page comes while its origin waits at the gate; the rest, with the footer, behind it.
+async fn assert_shown_in_two_parts(edge: &Edge, gate: &Gate) {
+    let mut client = Target::https(edge).http1(HOST).await;
+    client.ask("GET", HOST, "/").await;
+    let head = client.head().await;
+    let mut body = Body::of_answer(&head, "GET");
+    let mut text = Vec::new();
+    while !text.ends_with(b"first</p>") {
+        let more = within("the first part", body.next(&mut client.wire)).await.unwrap().expect("not the end");
+        text.extend_from_slice(&more);
+    }
+    gate.open();
+    while let Some(more) = within("the rest", body.next(&mut client.wire)).await.unwrap() {
+        text.extend_from_slice(&more);
+    }
+    let text = String::from_utf8(text).expect("UTF-8");
+    assert!(text.contains(LINK) && text.ends_with("</div></body></html>"), "{text}");
+}
+
 #[tokio::test]
 async fn a_page_is_shown_while_the_rest_of_it_is_still_being_made() {
     let gate = Gate::default();
@@ -234,19 +253,5 @@ async fn a_page_is_shown_while_the_rest_of_it_is_still_being_made() {
             .collect()
     })
     .await;
-    let mut client = Target::https(&edge).http1(HOST).await;
-    client.ask("GET", HOST, "/").await;
-    let head = client.head().await;
-    let mut body = Body::of_answer(&head, "GET");
-    let mut text = Vec::new();
-    while !text.ends_with(b"first</p>") {
-        let more = within("the first part", body.next(&mut client.wire)).await.unwrap().expect("not the end");
-        text.extend_from_slice(&more);
-    }
-    gate.open();
-    while let Some(more) = within("the rest", body.next(&mut client.wire)).await.unwrap() {
-        text.extend_from_slice(&more);
-    }
-    let text = String::from_utf8(text).expect("UTF-8");
-    assert!(text.contains(LINK) && text.ends_with("</div></body></html>"), "{text}");
+    assert_shown_in_two_parts(&edge, &gate).await;
 }

@@ -7,9 +7,8 @@ use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use http::Method;
 
-use super::{HOST, LINK, PAGE, edge, with_footer};
-use crate::support::client::{Answer, Target, head_of, next_data, within};
-use crate::support::message::Body;
+use super::{HOST, LINK, PAGE, assert_shown_in_two_parts, edge, with_footer};
+use crate::support::client::{Answer, Target, head_of, next_data};
 use crate::support::origin::{Gate, Script, Step, answer, chunk, head};
 use crate::support::{PATIENCE, eventually};
 
@@ -188,21 +187,7 @@ async fn a_compressed_page_is_shown_while_the_rest_of_it_is_still_being_made() {
         vec![head("200 OK", &fields), chunk(first), Step::Wait(held.clone()), last, chunk("")]
     })
     .await;
-    let mut client = Target::https(&edge).http1(HOST).await;
-    client.ask("GET", HOST, "/").await;
-    let head = client.head().await;
-    let mut body = Body::of_answer(&head, "GET");
-    let mut text = Vec::new();
-    while !text.ends_with(b"first</p>") {
-        let more = within("the first part", body.next(&mut client.wire)).await.unwrap().expect("not the end");
-        text.extend_from_slice(&more);
-    }
-    gate.open();
-    while let Some(more) = within("the rest", body.next(&mut client.wire)).await.unwrap() {
-        text.extend_from_slice(&more);
-    }
-    let text = String::from_utf8(text).expect("UTF-8");
-    assert!(text.contains(LINK) && text.ends_with("</div></body></html>"), "{text}");
+    assert_shown_in_two_parts(&edge, &gate).await;
 }
 
 #[tokio::test]

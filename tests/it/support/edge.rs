@@ -2,6 +2,7 @@
 
 mod builder;
 mod command;
+mod metrics;
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
@@ -24,6 +25,7 @@ use super::{PATIENCE, eventually};
 
 pub(crate) use builder::Builder;
 pub(crate) use command::{Run, icpgate, run};
+pub(crate) use metrics::Metrics;
 
 /// The hosts that the site of the default configuration serves.
 pub(crate) const HOSTS: [&str; 2] = ["www.example.cn", "example.cn"];
@@ -380,22 +382,5 @@ impl Drop for Edge {
         if std::thread::panicking() {
             eprintln!("--- the program's log\n{}---", self.log());
         }
-    }
-}
-
-/// The metrics of a moment.
-#[derive(Clone, Debug)]
-pub(crate) struct Metrics(pub(crate) String);
-
-impl Metrics {
-    /// The value of a series, with its labels in the order of the page.
-    #[track_caller]
-    pub(crate) fn value(&self, series: &str) -> f64 {
-        self.get(series).unwrap_or_else(|| panic!("there is no {series} in\n{}", self.0))
-    }
-
-    pub(crate) fn get(&self, series: &str) -> Option<f64> {
-        let value = self.0.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
-        Some(value.parse().expect("a number"))
     }
 }
