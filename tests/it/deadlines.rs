@@ -15,7 +15,8 @@ use crate::support::{PATIENCE, eventually};
 
 const HOST: &str = "www.example.cn";
 
-/// What `wait` gives, which takes from `least` to a second and a half more.
+/// What `wait` gives, which takes from `least` to a second and a half more. It holds the last thing that
+/// the edge gets before it waits: the edge's clock starts after this one.
 #[track_caller]
 fn takes<T>(least: Duration, wait: impl Future<Output = T>) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();
@@ -36,32 +37,44 @@ const SECOND: Duration = Duration::from_secs(1);
 async fn an_idle_connection_ends_at_idle_timeout() {
     let origin = Origin::text("hello").await;
     let edge = Edge::builder().origin(origin.address).limit("idle_timeout", "1s").start().await;
-    let mut fresh = Target::https(&edge).http1(HOST).await;
-    assert_eq!(takes(SECOND, fresh.end()).await, (Vec::new(), End::Closed));
+    let end = takes(SECOND, async { Target::https(&edge).http1(HOST).await.end().await });
+    assert_eq!(end.await, (Vec::new(), End::Closed));
 
     let mut used = Target::https(&edge).http1(HOST).await;
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert_eq!(used.get(HOST, "/").await.text(), "hello");
     }
-    assert_eq!(takes(SECOND, used.end()).await, (Vec::new(), End::Closed));
+    let end = takes(SECOND, async {
+        assert_eq!(used.get(HOST, "/").await.text(), "hello");
+        used.end().await
+    });
+    assert_eq!(end.await, (Vec::new(), End::Closed));
 
     let mut http2 = Target::https(&edge).http2(HOST).await;
-    assert_eq!(http2.get(HOST, "/").await.text(), "hello");
-    takes(SECOND, http2.end()).await;
+    takes(SECOND, async {
+        assert_eq!(http2.get(HOST, "/").await.text(), "hello");
+        http2.end().await
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_silent_http2_client_is_sent_away() {
     let edge = Edge::builder().limit("request_head_timeout", "1s").limit("idle_timeout", "2s").start().await;
     // Not even a preface.
-    let mut mute = Target::https(&edge).frames(HOST).await;
-    takes(SECOND, async { while mute.next().await.is_some() {} }).await;
+    takes(SECOND, async {
+        let mut mute = Target::https(&edge).frames(HOST).await;
+        while mute.next().await.is_some() {}
+    })
+    .await;
     // A preface, and nothing after it: answers neither settings nor GOAWAY.
     let mut silent = Target::https(&edge).frames(HOST).await;
-    silent.send(PREFACE).await.unwrap();
-    let goaway = takes(2 * SECOND, silent.next_of(GOAWAY)).await;
-    assert!(goaway.is_some());
+    let goaway = takes(2 * SECOND, async {
+        silent.send(PREFACE).await.unwrap();
+        silent.next_of(GOAWAY).await
+    });
+    assert!(goaway.await.is_some());
     takes(Duration::ZERO, async { while silent.next().await.is_some() {} }).await;
     edge.metric_becomes("icpgate_connections_open{listener=\"https\"}", 0.0).await;
 }
@@ -70,8 +83,8 @@ async fn a_silent_http2_client_is_sent_away() {
 async fn pings_do_not_keep_an_idle_http2_connection_open() {
     let edge = Edge::builder().limit("idle_timeout", "1s").start().await;
     let mut frames = Target::https(&edge).frames(HOST).await;
-    frames.send(PREFACE).await.unwrap();
     takes(SECOND, async {
+        frames.send(PREFACE).await.unwrap();
         let ping = frame(6, 0, 0, b"whatever");
         while frames.send(&ping).await.is_ok() {
             if let Ok(None) = tokio::time::timeout(Duration::from_millis(100), frames.next()).await {
@@ -126,8 +139,8 @@ async fn a_head_that_is_dripped_ends_at_request_head_timeout() {
     // A block that is never ended is one head, however many frames it comes in.
     let mut http2 = Target::https(&edge).frames(HOST).await;
     http2.send(PREFACE).await.unwrap();
-    http2.send(&frame(HEADERS, 1, 1, &get_block(HOST, "/"))).await.unwrap();
     takes(SECOND, async {
+        http2.send(&frame(HEADERS, 1, 1, &get_block(HOST, "/"))).await.unwrap();
         loop {
             if http2.send(&frame(9, 0, 1, b"\0\x01x\x01y")).await.is_err() {
                 return;
@@ -151,14 +164,20 @@ async fn a_request_body_that_stops_ends_at_body_idle_timeout() {
     http1.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 9\r\n\r\nbe")).await;
     // It is counted anew from each part.
     tokio::time::sleep(SECOND / 2).await;
-    http1.send("gi").await;
-    let outcome = takes(SECOND, http1.try_answer("POST")).await;
+    let outcome = takes(SECOND, async {
+        http1.send("gi").await;
+        http1.try_answer("POST").await
+    });
+    let outcome = outcome.await;
     assert!(outcome.as_ref().map_or(true, |answer| answer.status == 408), "{outcome:?}");
 
     let mut http2 = Target::https(&edge).http2(HOST).await;
     let (response, mut body) = http2.begin(Method::POST, HOST, "/", &[], false).await;
-    body.send_data("begi".into(), false).unwrap();
-    let outcome = takes(SECOND, answer(response)).await;
+    let outcome = takes(SECOND, async {
+        body.send_data("begi".into(), false).unwrap();
+        answer(response).await
+    });
+    let outcome = outcome.await;
     assert!(outcome.as_ref().map_or(true, |answer| answer.status == 408), "{outcome:?}");
     assert_eq!(http2.get(HOST, "/").await.text(), "thanks", "other streams go on");
 
@@ -217,9 +236,12 @@ async fn an_origin_that_stops_within_its_answer_ends_at_idle() {
     for path in ["/length", "/chunked"] {
         let (mut http1, mut http2) =
             (Target::https(&edge).http1(HOST).await, Target::https(&edge).http2(HOST).await);
-        http1.ask("GET", HOST, path).await;
+        let over_http1 = async {
+            http1.ask("GET", HOST, path).await;
+            http1.try_answer("GET").await
+        };
         let over_http2 = http2.request(Method::GET, HOST, path, &[]);
-        let (one, two) = tokio::join!(takes(SECOND, http1.try_answer("GET")), takes(SECOND, over_http2));
+        let (one, two) = tokio::join!(takes(SECOND, over_http1), takes(SECOND, over_http2));
         // Whoever gets a part must not take it for the whole.
         assert!(one.is_err() && two.is_err(), "{path}: {one:?} {two:?}");
     }
@@ -242,8 +264,11 @@ async fn an_answer_that_began_early_waits_for_a_body_that_comes_steadily() {
     assert_eq!(client.answer("POST").await.text(), "done");
     // One that stops on both sides ends.
     let mut client = Target::https(&edge).http1(HOST).await;
-    client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 6\r\n\r\nst")).await;
-    assert!(takes(SECOND, client.try_answer("POST")).await.is_err());
+    let outcome = takes(SECOND, async {
+        client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 6\r\n\r\nst")).await;
+        client.try_answer("POST").await
+    });
+    assert!(outcome.await.is_err());
 }
 
 #[tokio::test]
@@ -259,19 +284,25 @@ async fn a_client_that_does_not_read_ends_at_body_idle_timeout() {
     let edge = Edge::builder().origin(origin.address).limit("body_idle_timeout", "1s").start().await;
 
     let mut http1 = Target::https(&edge).http1(HOST).await;
-    http1.ask("GET", HOST, "/flood").await;
-    eventually("the flood begins", PATIENCE, async || (origin.open() == 1).then_some(())).await;
-    // Not one byte is read here; what the kernel holds is soon full.
-    takes(SECOND, eventually("it is given up", PATIENCE, async || (origin.open() == 0).then_some(()))).await;
+    takes(SECOND, async {
+        http1.ask("GET", HOST, "/flood").await;
+        eventually("the flood begins", PATIENCE, async || (origin.open() == 1).then_some(())).await;
+        // Not one byte is read here; what the kernel holds is soon full.
+        eventually("it is given up", PATIENCE, async || (origin.open() == 0).then_some(())).await;
+    })
+    .await;
     drop(http1);
 
     let mut builder = h2::client::Builder::new();
     builder.initial_window_size(65_535).initial_connection_window_size(1 << 20);
     let mut http2 = Http2::over(Target::https(&edge).tls(HOST, b"h2").await.unwrap(), builder).await;
-    let (response, _) = http2.begin(Method::GET, HOST, "/flood", &[], true).await;
-    let (_, mut body) = head_of(response).await.unwrap();
-    let given_up = eventually("it is given up", PATIENCE, async || (origin.open() == 0).then_some(()));
-    takes(SECOND, given_up).await;
+    let body = takes(SECOND, async {
+        let (response, _) = http2.begin(Method::GET, HOST, "/flood", &[], true).await;
+        let (_, body) = head_of(response).await.unwrap();
+        eventually("it is given up", PATIENCE, async || (origin.open() == 0).then_some(())).await;
+        body
+    });
+    let mut body = body.await;
     assert_eq!(http2.get(HOST, "/").await.text(), "hello", "other streams go on");
     // What had come is there; the end that follows is no proper one.
     let mut length = 0;
@@ -313,12 +344,15 @@ async fn a_websocket_that_is_silent_ends_at_idle_timeout() {
         .send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"))
         .await;
     client.head().await;
-    for _ in 0..3 {
-        tokio::time::sleep(SECOND / 2).await;
-        client.send("ping").await;
-        assert_eq!(client.read(4).await, b"ping");
-    }
-    assert!(takes(SECOND, client.end()).await.0.is_empty());
+    let end = takes(5 * SECOND / 2, async {
+        for _ in 0..3 {
+            tokio::time::sleep(SECOND / 2).await;
+            client.send("ping").await;
+            assert_eq!(client.read(4).await, b"ping");
+        }
+        client.end().await
+    });
+    assert!(end.await.0.is_empty());
     eventually("the origin is let go", PATIENCE, async || (origin.open() == 0).then_some(())).await;
 }
 
@@ -328,6 +362,9 @@ async fn a_kept_connection_to_an_origin_is_closed_at_idle() {
     let origins =
         "  - {name: main, region: mainland, scheme: http, servers: [\"$ORIGIN\"], timeouts: {idle: 1s}}\n";
     let edge = Edge::builder().origin(origin.address).origins(origins).start().await;
-    assert_eq!(Target::https(&edge).get(HOST, "/").await.text(), "hello");
-    takes(SECOND, eventually("it is closed", PATIENCE, async || (origin.open() == 0).then_some(()))).await;
+    takes(SECOND, async {
+        assert_eq!(Target::https(&edge).get(HOST, "/").await.text(), "hello");
+        eventually("it is closed", PATIENCE, async || (origin.open() == 0).then_some(())).await;
+    })
+    .await;
 }
