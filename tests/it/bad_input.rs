@@ -205,8 +205,8 @@ async fn a_running_edge_outlives_an_allowlist_that_cannot_be_read() {
 async fn an_allowlist_that_stays_broken_closes_everything_in_time() {
     let stale = Duration::from_secs(3);
     let edge = Edge::builder().limit("filings_stale_after", "3s").start().await;
-    edge.replace("filings.yaml", "filings: [");
     let broken = Instant::now();
+    edge.replace("filings.yaml", "filings: [");
     edge.metric_becomes("icpgate_reloads_total{result=\"rejected\"}", 1.0).await;
     // A configuration that breaks as well does not put it off.
     let good = edge.configuration();
@@ -233,7 +233,7 @@ async fn a_broken_allowlist_closes_everything_at_once_where_that_is_wanted() {
     let edge = Edge::builder().limit("filings_stale_after", "0s").start().await;
     edge.replace("filings.yaml", "filings: [");
     eventually("closed", PATIENCE, async || is_refused(edge.https()).await.then_some(())).await;
-    assert_eq!(edge.get("/readyz").await.expect("admin is open").0, 503);
+    edge.readyz_becomes(503).await;
 }
 
 /// The default configuration with one thing changed.

@@ -28,7 +28,7 @@ async fn ports_follow_the_allowlist_within_250_ms_of_the_rename() {
         eventually("bound", PATIENCE, async || are_open().await.then_some(())).await;
         binding.push(renamed.elapsed());
         edge.metric_becomes("icpgate_listener_bound{listener=\"https\"}", 1.0).await;
-        assert_eq!(edge.get("/readyz").await.expect("admin is open").0, 200);
+        edge.readyz_becomes(200).await;
 
         edge.replace("filings.yaml", SUSPENDED);
         let renamed = Instant::now();

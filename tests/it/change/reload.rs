@@ -185,8 +185,8 @@ async fn an_allowlist_that_stays_broken_closes_everything_in_time() {
     let edge = write(builder(&origin).limit("filings_stale_after", "2s")).start().await;
     let mut idle = Target::https(&edge).http1(SHOP).await;
     assert_eq!(idle.get(SHOP, "/").await.text(), "hello");
-    edge.replace("filings.yaml", "filings: 7\n");
     let broken = Instant::now();
+    edge.replace("filings.yaml", "filings: 7\n");
     edge.metric_becomes(REJECTED, 1.0).await;
     // Broken in another way is broken still: the time does not begin anew.
     edge.replace("filings.yaml", "filings: 8\n");
@@ -197,7 +197,7 @@ async fn an_allowlist_that_stays_broken_closes_everything_in_time() {
     assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(3), "{took:?}");
     let closed = async || (is_refused(edge.https()).await && is_refused(edge.http()).await).then_some(());
     eventually("the ports are closed", Duration::from_millis(250), closed).await;
-    assert_eq!(edge.get("/readyz").await.map(|(status, _)| status), Some(503));
+    edge.readyz_becomes(503).await;
 
     edge.replace("filings.yaml", filings("approved", "approved"));
     eventually("the port is open", PATIENCE, async || (!is_refused(edge.https()).await).then_some(())).await;

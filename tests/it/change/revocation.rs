@@ -98,8 +98,8 @@ async fn idle_connections_of_the_host_close_at_once() {
     assert_eq!(other.0.get(BLOG, "/").await.text(), "hello");
     assert_eq!(other.1.get(BLOG, "/").await.text(), "hello");
 
-    edge.replace("filings.yaml", filings("suspended", "approved"));
     let renamed = Instant::now();
+    edge.replace("filings.yaml", filings("suspended", "approved"));
     assert_eq!(used.end().await, (Vec::new(), End::Closed));
     assert_eq!(fresh.end().await, (Vec::new(), End::Closed));
     let goaway = http2.next_of(GOAWAY).await.expect("GOAWAY");
@@ -127,8 +127,8 @@ async fn exchanges_in_flight_are_cut_after_the_grace_and_no_others() {
         websocket(&edge, BLOG).await,
     );
 
-    edge.replace("filings.yaml", filings("suspended", "approved"));
     let renamed = Instant::now();
+    edge.replace("filings.yaml", filings("suspended", "approved"));
     let (ended, (bytes, end)) = tokio::join!(download.1.next(&mut download.0.wire), websocket.end());
     assert_after_grace(renamed);
     println!("cut {:?} after the rename", renamed.elapsed());
@@ -163,8 +163,8 @@ async fn streams_of_one_connection_are_told_apart_by_their_host() {
     let mut cut = (stream(&mut opened_for_shop, SHOP).await, stream(&mut opened_for_blog, SHOP).await);
     let mut kept = (stream(&mut opened_for_shop, BLOG).await, stream(&mut opened_for_blog, BLOG).await);
 
-    edge.replace("filings.yaml", filings("cancelled", "approved"));
     let renamed = Instant::now();
+    edge.replace("filings.yaml", filings("cancelled", "approved"));
     let ends = tokio::join!(next_data(&mut cut.0), next_data(&mut cut.1));
     assert_after_grace(renamed);
     assert!(matches!(ends, (Some(Err(_)), Some(Err(_)))), "{ends:?}");
@@ -185,8 +185,8 @@ async fn with_no_grace_they_are_cut_at_once() {
     let origin = origin(&gate).await;
     let edge = write(builder(&origin).limit("revocation_grace", "0s")).start().await;
     let (mut client, mut body) = download(&edge, SHOP).await;
-    edge.replace("filings.yaml", "filings: []\n");
     let renamed = Instant::now();
+    edge.replace("filings.yaml", "filings: []\n");
     assert!(body.next(&mut client.wire).await.is_err());
     assert!(renamed.elapsed() < AT_ONCE, "{:?}", renamed.elapsed());
     eventually("the port is closed", AT_ONCE, async || is_refused(edge.https()).await.then_some(())).await;
@@ -303,8 +303,8 @@ async fn a_site_that_is_removed_goes_as_a_revoked_one_does() {
     let (mut cut, mut body) = download(&edge, SHOP).await;
     let mut kept = download(&edge, BLOG).await;
 
-    edge.replace("icpgate.yaml", edge.configuration().replace(&site("shop", SHOP, "/"), ""));
     let renamed = Instant::now();
+    edge.replace("icpgate.yaml", edge.configuration().replace(&site("shop", SHOP, "/"), ""));
     assert_eq!(idle.end().await, (Vec::new(), End::Closed));
     assert!(renamed.elapsed() < AT_ONCE, "{:?}", renamed.elapsed());
     assert!(body.next(&mut cut.wire).await.is_err());

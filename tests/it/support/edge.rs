@@ -352,6 +352,12 @@ impl Edge {
         .await;
     }
 
+    /// Waits until `/readyz` answers with `status`: what it says follows the ports, a moment later.
+    pub(crate) async fn readyz_becomes(&self, status: u16) {
+        let answer = async || self.get("/readyz").await.filter(|(now, _)| *now == status).map(drop);
+        eventually(&format!("/readyz {status}"), PATIENCE, answer).await;
+    }
+
     /// The access records of now, oldest first, as `icpgate logs export` prints them.
     pub(crate) async fn records(&self) -> Vec<Value> {
         let directory = self.path("access");
