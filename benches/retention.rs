@@ -190,7 +190,7 @@ fn write(directory: &Path, requests: &[Request]) -> (Duration, Duration) {
                 Err(_) => std::thread::yield_now(),
             }
         };
-        slot.keep(&mut record(request, &names, clock.now()), &request.sent());
+        slot.keep(record(request, &names, clock.now()), &request.sent());
     }
     while recorder.stats().synced_before() <= requests.len() as u64 {
         std::thread::yield_now();
@@ -245,7 +245,7 @@ fn in_all(_: &mut Criterion) {
             recorder
                 .reserve()
                 .expect("a slot")
-                .keep(&mut record(request, &names, clock.now()), &request.sent());
+                .keep(record(request, &names, clock.now()), &request.sent());
         });
         let worker = own_time().saturating_sub(before);
         while recorder.stats().synced_before() <= requests.len() as u64 {
@@ -284,9 +284,9 @@ fn hand_over(_: &mut Criterion) {
     let recorder = store.recorder();
     let mut took = Vec::with_capacity(requests.len());
     paced(&requests, |request| {
-        let mut record = record(request, &names, clock.now());
+        let record = record(request, &names, clock.now());
         let start = Instant::now();
-        recorder.reserve().expect("a slot").keep(&mut record, &request.sent());
+        recorder.reserve().expect("a slot").keep(record, &request.sent());
         took.push(start.elapsed().as_nanos());
     });
     let mut nothing: Vec<_> = took.iter().map(|_| Instant::now().elapsed().as_nanos()).collect();
@@ -372,7 +372,7 @@ fn large_store() -> bool {
     while recorder.stats().bytes() < mib << 20 {
         let request = request(client(&names, &mut random), &mut random);
         match recorder.reserve() {
-            Ok(slot) => slot.keep(&mut record(&request, &names, clock.now()), &request.sent()),
+            Ok(slot) => slot.keep(record(&request, &names, clock.now()), &request.sent()),
             Err(_) => std::thread::park_timeout(Duration::from_millis(1)),
         }
     }

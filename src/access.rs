@@ -16,4 +16,3 @@ pub mod wire;
 pub use record::{AccessRecord, Event, Expired, Gap, GapReason};
 pub use redact::QueryRedaction;
 pub use request_id::RequestId;
-pub use texts::RequestTexts;

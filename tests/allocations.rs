@@ -63,11 +63,11 @@ fn handing_a_record_over_allocates_nothing() {
         place: BlockPlace::default(),
     });
     // The first record of a thread makes its lane.
-    recorder.reserve().expect("a slot").keep(&mut record(&connection, clock.now()), &SENT);
+    recorder.reserve().expect("a slot").keep(record(&connection, clock.now()), &SENT);
     let records: Vec<_> = (0..RECORDS).map(|_| record(&connection, clock.now())).collect();
     let allocated = allocation_counter::measure(|| {
-        for mut record in records {
-            recorder.reserve().expect("a slot").keep(&mut record, &SENT);
+        for record in records {
+            recorder.reserve().expect("a slot").keep(record, &SENT);
         }
     });
     println!("{} allocations for {RECORDS} records handed over", allocated.count_total);

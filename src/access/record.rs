@@ -54,26 +54,6 @@ pub struct AccessRecord {
     pub upstream: Option<UpstreamFacts>,
 }
 
-impl AccessRecord {
-    /// The record; what is left is one of nothing, on the same connection.
-    pub fn take(&mut self) -> Self {
-        Self {
-            time: self.time,
-            event: self.event,
-            reason: self.reason,
-            count: self.count,
-            connection: Arc::clone(&self.connection),
-            generation: self.generation,
-            request_id: self.request_id.take(),
-            client: self.client,
-            host: self.host.take(),
-            protocol: self.protocol,
-            request: self.request.take(),
-            upstream: self.upstream.take(),
-        }
-    }
-}
-
 /// Records that are missing: kept among the others, in their order, so that it can be proved.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Gap {

@@ -1,13 +1,10 @@
 //! The texts that a client chose, as it sent them.
 //!
-//! An exchange shares them with the head of its request; its record takes copies along, each cut at a
-//! length. Whoever packs it replaces what is no UTF-8, so that a record is bounded and can be written
+//! They stand in the head of the request until its exchange is over; the record takes copies along, each cut
+//! at a length. Whoever packs it replaces what is no UTF-8, so that a record is bounded and can be written
 //! out as it is.
 
 use std::borrow::Cow;
-
-use bytes::Bytes;
-use http::{HeaderValue, Method};
 
 /// As much of a text as a record keeps, in bytes.
 pub const TEXT_BYTES: usize = 8 * 1024;
@@ -16,33 +13,6 @@ pub const TEXT_BYTES: usize = 8 * 1024;
 pub const NAME_BYTES: usize = 255;
 
 const TEXTS: usize = 5;
-
-/// What a client sent with a request, for as long as its head is there.
-#[derive(Clone, Debug, Default)]
-pub struct RequestTexts {
-    /// The method; none where no head could be read.
-    pub method: Option<Method>,
-    /// The path, without the query.
-    pub path: Text,
-    /// The query, redacted.
-    pub query: Text,
-    /// The `referer` header, its query redacted.
-    pub referer: Text,
-    /// The `user-agent` header.
-    pub user_agent: Text,
-}
-
-/// A text that a client chose.
-#[derive(Clone, Debug, Default)]
-pub enum Text {
-    /// It was not sent.
-    #[default]
-    Absent,
-    /// The value of a header.
-    Field(HeaderValue),
-    /// Another text.
-    Bytes(Bytes),
-}
 
 /// What a client sent with a request; what it did not send is empty.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,41 +32,6 @@ pub struct Sent<'r> {
 /// How long the texts are that a record takes along.
 #[derive(Clone, Copy, Debug)]
 pub struct Lengths([u16; TEXTS]);
-
-impl RequestTexts {
-    /// They themselves.
-    pub fn sent(&self) -> Sent<'_> {
-        Sent {
-            method: self.method.as_ref().map_or(&[], |method| method.as_str().as_bytes()),
-            path: self.path.as_bytes(),
-            query: self.query.as_bytes(),
-            referer: self.referer.as_bytes(),
-            user_agent: self.user_agent.as_bytes(),
-        }
-    }
-}
-
-impl Text {
-    fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Absent => &[],
-            Self::Field(value) => value.as_bytes(),
-            Self::Bytes(bytes) => bytes,
-        }
-    }
-}
-
-impl From<Option<&HeaderValue>> for Text {
-    fn from(value: Option<&HeaderValue>) -> Self {
-        value.map_or(Self::Absent, |value| Self::Field(value.clone()))
-    }
-}
-
-impl From<Bytes> for Text {
-    fn from(bytes: Bytes) -> Self {
-        Self::Bytes(bytes)
-    }
-}
 
 impl<'r> Sent<'r> {
     /// As much of each as a record keeps; one after the other, they are what [`Sent::of`] takes apart.
@@ -167,18 +102,5 @@ mod tests {
         assert_eq!(shown(b"curl/8"), "curl/8");
         assert_eq!(shown(b"/a\xff\xc2b"), "/a\u{fffd}\u{fffd}b");
         assert_eq!(shown(&[b'x'; TEXT_BYTES + 1]).len(), TEXT_BYTES);
-    }
-
-    #[test]
-    fn the_texts_of_a_head_are_what_was_sent() {
-        let value = HeaderValue::from_bytes(b"caf\xe9").expect("a value");
-        let texts = RequestTexts {
-            referer: Some(&value).into(),
-            path: Bytes::from("/").into(),
-            ..RequestTexts::default()
-        };
-        let sent = texts.sent();
-        assert_eq!((sent.method, sent.path, sent.referer), (&b""[..], &b"/"[..], &b"caf\xe9"[..]));
-        assert_eq!((sent.query, sent.user_agent), (&b""[..], &b""[..]));
     }
 }

@@ -83,16 +83,13 @@ pub async fn establish(
 
 /// Answers a probe, records it, and ends the connection.
 async fn answer_probe(accepted: Accepted, head: &Head) {
-    let slot = accepted.edge.recorder.reserve().ok();
-    let status = if accepted.edge.is_draining() || slot.is_none() {
-        StatusCode::SERVICE_UNAVAILABLE
-    } else {
-        StatusCode::OK
-    };
     let edge = Arc::clone(&accepted.edge);
+    let slot = edge.recorder.reserve().ok();
+    let status =
+        if edge.is_draining() || slot.is_none() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let connection = Arc::new(accepted.facts());
     let (client, began) = (accepted.ends.client, accepted.began);
-    let mut record = AccessRecord {
+    let record = AccessRecord {
         time: edge.clock.now(),
         event: Event::Request,
         reason: None,
@@ -118,7 +115,7 @@ async fn answer_probe(accepted: Accepted, head: &Head) {
             user_agent: head.user_agent.as_deref().unwrap_or_default().as_bytes(),
             ..Sent::default()
         };
-        slot.keep(&mut record, &sent);
+        slot.keep(record, &sent);
     }
     refuse::finish(accepted.socket, refuse::last_answer(status, "", "").as_bytes()).await;
 }

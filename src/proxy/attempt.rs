@@ -47,7 +47,7 @@ pub(super) struct Routed<'a> {
 pub(super) struct Attempt<'a, 'd> {
     proxy: &'a Proxy,
     down: &'a mut Downstream<'d>,
-    context: &'a mut RequestContext,
+    context: &'a mut RequestContext<'d>,
     candidates: Candidates<'a>,
     page: Page<'a>,
     path: &'a str,
@@ -107,11 +107,11 @@ impl<'a, 'd> Attempt<'a, 'd> {
         proxy: &'a Proxy,
         routed: Routed<'a>,
         down: &'a mut Downstream<'d>,
-        context: &'a mut RequestContext,
+        context: &'a mut RequestContext<'d>,
     ) -> Self {
         let Routed { snapshot, route, page, path, scheme } = routed;
         let done = down.is_body_done();
-        let head = down.head();
+        let head = down.head;
         let framing = Framing::of(head, done);
         Self {
             proxy,
@@ -238,7 +238,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
         match origin.origin.proxy_protocol {
             ProxyProtocol::None => None,
             ProxyProtocol::V2 => {
-                Some(Told::Client { client: self.context.record.client, destination: self.context.local() })
+                Some(Told::Client { client: self.context.client, destination: self.context.local() })
             }
         }
     }
@@ -319,7 +319,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
     fn note_unreached(&mut self, candidate: &Candidate<'_>, connected: Option<SocketAddr>) {
         let Origin { name, region, servers, .. } = &candidate.origin.origin;
         if let Some(server) = servers.get(candidate.place)
-            && self.context.record.upstream.is_none()
+            && self.context.upstream.is_none()
         {
             let (origin, link) = (Arc::clone(name), Arc::clone(&server.link));
             let address = connected.or(server.address()).unwrap_or(UNKNOWN_ADDRESS);
@@ -329,7 +329,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
 
     /// What an answer, if one has begun, tells of its server.
     fn observe(&self, candidate: &Candidate<'_>) {
-        let upstream = self.context.record.upstream.as_ref();
+        let upstream = self.context.upstream.as_ref();
         if let Some((status, first_byte)) = upstream.and_then(|facts| facts.status.zip(facts.first_byte)) {
             self.candidates.answered(candidate, status, first_byte);
         }

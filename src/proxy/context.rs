@@ -6,18 +6,17 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Version, header};
 use tokio::time::Instant;
 
 use crate::access::fields::ShownId;
 use crate::access::record::{Reached, RequestFacts, UpstreamFacts};
 use crate::access::redact::redact_userinfo;
-use crate::access::texts::{NAME_BYTES, Text};
-use crate::access::{AccessRecord, Event, QueryRedaction, RequestId, RequestTexts};
+use crate::access::texts::{NAME_BYTES, Sent};
+use crate::access::{AccessRecord, Event, QueryRedaction, RequestId};
 use crate::clock::Moment;
 use crate::config::Listener;
-use crate::gate::{Permit, SiteId};
+use crate::gate::{Permit, Refusal, SiteId};
 use crate::listen::{Edge, Opened};
 use crate::message::RequestHead;
 use crate::metrics::{Counted, status_class};
@@ -28,31 +27,43 @@ use crate::snapshot::Snapshot;
 const REQUEST_ID_BYTES: usize = 128;
 
 /// An exchange, as far as it has come.
-pub(super) struct RequestContext {
-    edge: Arc<Edge>,
-    opened: Arc<Opened>,
+pub(super) struct RequestContext<'x> {
+    edge: &'x Edge,
+    opened: &'x Opened,
+    snapshot: &'x Snapshot,
+    /// What the client sent; none where it could not be read.
+    head: Option<&'x RequestHead>,
+    version: Version,
     began: Instant,
     /// When its head was there.
     pub(super) moment: Moment,
-    slot: Option<Slot>,
+    slot: Option<Slot<'x>>,
     site: Option<SiteId>,
+    request_id: RequestId,
     /// Whether whoever opened the connection is a trusted proxy.
     pub(super) proxy_is_trusted: bool,
-    /// Its record, as far as that is known.
-    pub(super) record: AccessRecord,
-    /// What goes with that.
-    texts: RequestTexts,
+    /// Who the client is: the peer, or what a trusted proxy said.
+    pub(super) client: SocketAddr,
+    /// The host that it is for.
+    pub(super) host: Option<Arc<str>>,
+    /// Why the gate refuses it, if it does.
+    pub(super) refusal: Option<Refusal>,
+    /// What the record says of the exchange itself.
+    pub(super) facts: RequestFacts,
+    /// Where it was sent, or was to be sent first.
+    pub(super) upstream: Option<UpstreamFacts>,
 }
 
-impl RequestContext {
+impl<'x> RequestContext<'x> {
     /// Begins with the head of a request.
     pub(super) fn begin(
-        edge: &Arc<Edge>,
-        opened: &Arc<Opened>,
-        snapshot: &Snapshot,
-        head: &RequestHead,
+        edge: &'x Edge,
+        opened: &'x Opened,
+        snapshot: &'x Snapshot,
+        head: &'x RequestHead,
     ) -> Self {
         let mut context = Self::of_nothing(edge, opened, snapshot, head.version);
+        context.head = Some(head);
         let listener = snapshot.listener(&opened.facts.listener).and_then(|id| snapshot.listener_config(id));
         context.proxy_is_trusted = listener.is_some_and(|listener| is_trusted(listener, opened.client.ip()));
         if context.proxy_is_trusted {
@@ -60,61 +71,45 @@ impl RequestContext {
             if let Some(client) =
                 forwarded_client(&head.headers, |ip| trusted.iter().any(|net| net.contains(&ip)))
             {
-                context.record.client = SocketAddr::new(client, 0);
+                context.client = SocketAddr::new(client, 0);
             }
             if let Some(id) = believable_id(&head.headers) {
-                context.record.request_id = Some(id);
+                context.request_id = id;
             }
-        }
-        if !UNRECORDED {
-            context.texts = texts(head, &snapshot.redaction);
         }
         context
     }
 
     /// An exchange whose head could not be read.
     pub(super) fn of_nothing(
-        edge: &Arc<Edge>,
-        opened: &Arc<Opened>,
-        snapshot: &Snapshot,
+        edge: &'x Edge,
+        opened: &'x Opened,
+        snapshot: &'x Snapshot,
         version: Version,
     ) -> Self {
-        let moment = edge.moment();
         Self {
-            edge: Arc::clone(edge),
-            opened: Arc::clone(opened),
+            edge,
+            opened,
+            snapshot,
+            head: None,
+            version,
             began: Instant::now(),
-            moment,
+            moment: edge.moment(),
             slot: edge.recorder.reserve().ok(),
             site: None,
+            request_id: opened.facts.ids.next(),
             proxy_is_trusted: false,
-            record: AccessRecord {
-                time: moment.now,
-                event: Event::Request,
-                reason: None,
-                count: 1,
-                connection: Arc::clone(&opened.facts),
-                generation: snapshot.generation,
-                request_id: Some(opened.facts.ids.next()),
-                client: opened.client,
-                host: None,
-                protocol: Some(version),
-                request: Some(RequestFacts::default()),
-                upstream: None,
-            },
-            texts: RequestTexts::default(),
+            client: opened.client,
+            host: None,
+            refusal: None,
+            facts: RequestFacts::default(),
+            upstream: None,
         }
-    }
-
-    /// What the record says of the exchange itself.
-    pub(super) fn facts(&mut self) -> &mut RequestFacts {
-        self.record.request.get_or_insert_default()
     }
 
     /// The id of the exchange.
     pub(super) fn request_id(&self) -> ShownId<'_> {
-        let id = self.record.request_id.as_ref();
-        id.map(|id| self.opened.facts.ids.shown(id)).unwrap_or_default()
+        self.opened.facts.ids.shown(&self.request_id)
     }
 
     /// Who opened the connection, as far as the connection itself tells.
@@ -138,43 +133,68 @@ impl RequestContext {
     }
 
     /// The gate has permitted it.
-    pub(super) fn permitted(&mut self, snapshot: &Snapshot, permit: &Permit) {
+    pub(super) fn permitted(&mut self, permit: &Permit) {
         self.site = Some(permit.site());
-        let facts = self.facts();
-        facts.site = snapshot.site(permit.site()).map(|site| Arc::clone(&site.name));
-        facts.icp_number = permit.filing().number.as_ref().map(|number| number.shared());
+        self.facts.site = self.snapshot.site(permit.site()).map(|site| Arc::clone(&site.name));
+        self.facts.icp_number = permit.filing().number.as_ref().map(|number| number.shared());
     }
 
     /// It is sent over that connection, or was to be sent there.
     pub(super) fn sent_over(&mut self, reached: Arc<Reached>) {
-        self.record.upstream = Some(UpstreamFacts { reached, status: None, first_byte: None });
+        self.upstream = Some(UpstreamFacts { reached, status: None, first_byte: None });
+    }
+
+    /// Counts it, now that it is over.
+    fn count(&self) {
+        let metrics = &self.edge.metrics;
+        if let (Some(id), Some(site)) = (self.site, &self.facts.site) {
+            // Without an answer of a server, the bytes are this edge's own.
+            let answered = self.upstream.as_ref().filter(|upstream| upstream.status.is_some());
+            let counted = Counted {
+                class: status_class(self.facts.status),
+                egress: answered.map(|upstream| (upstream.reached.region, self.facts.bytes_out)),
+                footer: self.facts.footer,
+                duration: self.facts.duration,
+                site,
+            };
+            metrics.exchanged(self.snapshot.generation, id, counted);
+        }
+        if let Some(reason) = self.refusal {
+            metrics.refused(&self.opened.facts.listener, reason);
+        }
+    }
+
+    /// Keeps its record, which `self` has no use for any more.
+    fn record(&mut self, slot: Slot<'_>) {
+        let record = AccessRecord {
+            time: self.moment.now,
+            event: Event::Request,
+            reason: self.refusal,
+            count: 1,
+            connection: Arc::clone(&self.opened.facts),
+            generation: self.snapshot.generation,
+            request_id: Some(std::mem::replace(&mut self.request_id, RequestId::Own(0))),
+            client: self.client,
+            host: self.host.take(),
+            protocol: Some(self.version),
+            request: Some(std::mem::take(&mut self.facts)),
+            upstream: self.upstream.take(),
+        };
+        match self.head {
+            Some(head) => slot.keep(record, &Texts::of(head, &self.snapshot.redaction).sent(head)),
+            None => slot.keep(record, &Sent::default()),
+        }
     }
 }
 
-impl Drop for RequestContext {
+impl Drop for RequestContext<'_> {
     fn drop(&mut self) {
-        let duration = self.began.elapsed();
-        self.facts().duration = duration;
-        let (metrics, record) = (&self.edge.metrics, &self.record);
-        if let (Some(id), Some(facts)) = (self.site, &record.request)
-            && let Some(site) = &facts.site
+        self.facts.duration = self.began.elapsed();
+        self.count();
+        if let Some(slot) = self.slot.take()
+            && !UNRECORDED
         {
-            // Without an answer of a server, the bytes are this edge's own.
-            let answered = record.upstream.as_ref().filter(|upstream| upstream.status.is_some());
-            let counted = Counted {
-                class: status_class(facts.status),
-                egress: answered.map(|upstream| (upstream.reached.region, facts.bytes_out)),
-                footer: facts.footer,
-                duration,
-                site,
-            };
-            metrics.exchanged(record.generation, id, counted);
-        }
-        if let Some(reason) = record.reason {
-            metrics.refused(&record.connection.listener, reason);
-        }
-        if let Some(slot) = self.slot.take() {
-            slot.keep(&mut self.record, &self.texts.sent());
+            self.record(slot);
         }
     }
 }
@@ -207,36 +227,51 @@ fn believable_id(headers: &HeaderMap) -> Option<RequestId> {
     fits.then(|| RequestId::Given(Arc::from(id)))
 }
 
-fn texts(head: &RequestHead, redaction: &QueryRedaction) -> RequestTexts {
-    let (path, query) = path_and_query(&head.target, redaction);
-    let from = head.headers.get(header::REFERER);
-    RequestTexts {
-        method: Some(head.method.clone()),
-        path,
-        query,
-        referer: from.map_or(Text::Absent, |from| referer(from, redaction)),
-        user_agent: head.headers.get(header::USER_AGENT).into(),
+/// What a record shows of a head otherwise than it was sent.
+struct Texts<'h> {
+    path: &'h [u8],
+    /// Without its secrets.
+    query: Cow<'h, [u8]>,
+    /// Without secrets in its query.
+    referer: Cow<'h, [u8]>,
+}
+
+impl<'h> Texts<'h> {
+    fn of(head: &'h RequestHead, redaction: &QueryRedaction) -> Self {
+        let (path, query) = match memchr::memchr(b'?', &head.target) {
+            Some(at) => (&head.target[..at], redact(&head.target[at + 1..], redaction)),
+            None => (&*head.target, Cow::default()),
+        };
+        let from = head.headers.get(header::REFERER);
+        Self { path, query, referer: from.map_or(Cow::default(), |from| referer(from.as_bytes(), redaction)) }
+    }
+
+    fn sent(&'h self, head: &'h RequestHead) -> Sent<'h> {
+        Sent {
+            method: head.method.as_str().as_bytes(),
+            path: self.path,
+            query: &self.query,
+            referer: &self.referer,
+            user_agent: head.headers.get(header::USER_AGENT).map_or(&[], HeaderValue::as_bytes),
+        }
     }
 }
 
-fn path_and_query(target: &Bytes, redaction: &QueryRedaction) -> (Text, Text) {
-    let Some(at) = memchr::memchr(b'?', target) else { return (target.clone().into(), Text::Absent) };
-    let query = match redaction.redact(&String::from_utf8_lossy(&target[at + 1..])) {
-        Cow::Borrowed(_) => target.slice(at + 1..),
-        Cow::Owned(redacted) => redacted.into(),
-    };
-    (target.slice(..at).into(), query.into())
+fn redact<'q>(query: &'q [u8], redaction: &QueryRedaction) -> Cow<'q, [u8]> {
+    match redaction.redact(&String::from_utf8_lossy(query)) {
+        Cow::Borrowed(_) => query.into(),
+        Cow::Owned(redacted) => redacted.into_bytes().into(),
+    }
 }
 
 /// The page that a request comes from: its query is as private as a request's own, and so is who it says asks.
-fn referer(url: &HeaderValue, redaction: &QueryRedaction) -> Text {
-    let sent = url.as_bytes();
+fn referer<'u>(sent: &'u [u8], redaction: &QueryRedaction) -> Cow<'u, [u8]> {
     let (page, query) = sent.split_at(memchr::memchr(b'?', sent).map_or(sent.len(), |at| at + 1));
     let (scheme, rest) = page.split_at(memchr::memmem::find(page, b"://").map_or(page.len(), |at| at + 3));
     let (authority, path) = rest.split_at(memchr::memchr(b'/', rest).unwrap_or(rest.len()));
-    match (redact_userinfo(authority), redaction.redact(&String::from_utf8_lossy(query))) {
-        (Cow::Borrowed(_), Cow::Borrowed(_)) => Some(url).into(),
-        (authority, query) => Bytes::from([scheme, &*authority, path, query.as_bytes()].concat()).into(),
+    match (redact_userinfo(authority), redact(query, redaction)) {
+        (Cow::Borrowed(_), Cow::Borrowed(_)) => sent.into(),
+        (authority, query) => [scheme, &*authority, path, &*query].concat().into(),
     }
 }
 
@@ -248,7 +283,8 @@ pub(super) fn host_shown(bytes: impl AsRef<[u8]>) -> Arc<str> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use bytes::Bytes;
+    use http::Method;
 
     use super::*;
 
@@ -264,11 +300,14 @@ mod tests {
     fn values_are_redacted_in_queries_of_targets_and_of_pages() {
         let redaction = QueryRedaction::new(["token"]);
         let of = |target: &'static str, from: Option<&'static str>| {
-            let (path, query) = path_and_query(&Bytes::from_static(target.as_bytes()), &redaction);
-            let referer =
-                from.map_or(Text::Absent, |from| referer(&HeaderValue::from_static(from), &redaction));
-            let texts = RequestTexts { path, query, referer, ..RequestTexts::default() };
-            let sent = texts.sent();
+            let mut headers = HeaderMap::new();
+            headers.extend(from.map(|from| (header::REFERER, HeaderValue::from_static(from))));
+            headers.insert(header::USER_AGENT, HeaderValue::from_bytes(b"caf\xe9").expect("a value"));
+            let (method, target, version) = (Method::PUT, Bytes::from(target), Version::HTTP_11);
+            let head = RequestHead { method, target, authority: None, version, headers };
+            let texts = Texts::of(&head, &redaction);
+            let sent = texts.sent(&head);
+            assert_eq!((sent.method, sent.user_agent), (&b"PUT"[..], &b"caf\xe9"[..]));
             [sent.path, sent.query, sent.referer].map(|text| String::from_utf8_lossy(text).into_owned())
         };
         assert_eq!(of("/a?token=1&b=2", Some("/b?token=3")), ["/a", "token=***&b=2", "/b?token=***"]);

@@ -5,19 +5,26 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, header};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::deadline::Deadline;
 use super::{http1, http2};
+use crate::message::fields::has_token;
 use crate::message::{RequestHead, ResponseHead};
 
 /// One request and its answer.
-pub(super) enum Downstream<'s> {
-    /// A request on an HTTP/1 connection.
+pub(super) struct Downstream<'s> {
+    pub(super) head: &'s RequestHead,
+    pub(super) session: Session<'s>,
+}
+
+/// How the rest of a request comes, and its answer goes.
+pub(super) enum Session<'s> {
+    /// On an HTTP/1 connection.
     Http1(&'s mut http1::Session),
-    /// A stream of an HTTP/2 connection.
+    /// On a stream of an HTTP/2 connection.
     Http2(&'s mut http2::Session),
 }
 
@@ -42,34 +49,27 @@ pub(super) enum Wanted {
 }
 
 impl Downstream<'_> {
-    pub(super) fn head(&self) -> &RequestHead {
-        match self {
-            Self::Http1(session) => session.head(),
-            Self::Http2(session) => session.head(),
-        }
-    }
-
     /// The timer of whatever the request came on.
     pub(super) fn deadline(&mut self) -> &mut Deadline {
-        match self {
-            Self::Http1(session) => &mut session.deadline,
-            Self::Http2(session) => &mut session.deadline,
+        match &mut self.session {
+            Session::Http1(session) => &mut session.deadline,
+            Session::Http2(session) => &mut session.deadline,
         }
     }
 
     /// Bounds each write of the answer.
     pub(super) fn set_write_timeout(&mut self, limit: Duration) {
-        match self {
-            Self::Http1(session) => session.write_limit = limit,
-            Self::Http2(session) => session.write_limit = limit,
+        match &mut self.session {
+            Session::Http1(session) => session.write_limit = limit,
+            Session::Http2(session) => session.write_limit = limit,
         }
     }
 
     /// Whether the request has no body, or all of it has been read.
     pub(super) fn is_body_done(&mut self) -> bool {
-        match self {
-            Self::Http1(session) => session.is_body_done(),
-            Self::Http2(session) => session.is_body_done(),
+        match &mut self.session {
+            Session::Http1(session) => session.is_body_done(),
+            Session::Http2(session) => session.is_body_done(),
         }
     }
 
@@ -80,14 +80,14 @@ impl Downstream<'_> {
         cx: &mut Context<'_>,
         wanted: Wanted,
     ) -> Poll<Result<Option<Bytes>, ClientFailure>> {
-        let gone = match (self, wanted) {
-            (Self::Http1(session), Wanted::Body) => {
+        let gone = match (&mut self.session, wanted) {
+            (Session::Http1(session), Wanted::Body) => {
                 return session.poll_body(cx).map_err(|_| ClientFailure::Gone);
             }
-            (Self::Http2(session), Wanted::Body) => return session.poll_body(cx),
-            (Self::Http1(session), Wanted::Presence) => session.poll_gone(cx),
-            (Self::Http1(session), Wanted::Nothing) => session.poll_broken(cx),
-            (Self::Http2(session), Wanted::Presence | Wanted::Nothing) => session.poll_reset(cx),
+            (Session::Http2(session), Wanted::Body) => return session.poll_body(cx),
+            (Session::Http1(session), Wanted::Presence) => session.poll_gone(cx),
+            (Session::Http1(session), Wanted::Nothing) => session.poll_broken(cx),
+            (Session::Http2(session), Wanted::Presence | Wanted::Nothing) => session.poll_reset(cx),
         };
         gone.map(|()| Err(ClientFailure::Gone))
     }
@@ -100,58 +100,58 @@ impl Downstream<'_> {
 
     /// The fields behind the body, once that has ended.
     pub(super) fn take_trailers(&mut self) -> Option<HeaderMap> {
-        match self {
-            Self::Http1(session) => session.take_trailers(),
-            Self::Http2(session) => session.take_trailers(),
+        match &mut self.session {
+            Session::Http1(session) => session.take_trailers(),
+            Session::Http2(session) => session.take_trailers(),
         }
     }
 
     /// Until the client takes its request back. That of HTTP/1 can be told only once its body is
     /// read, and there is one such request to a connection.
     pub(super) async fn is_reset(&mut self) {
-        match self {
-            Self::Http1(_) => std::future::pending().await,
-            Self::Http2(session) => poll_fn(|cx| session.poll_reset(cx)).await,
+        match &mut self.session {
+            Session::Http1(_) => std::future::pending().await,
+            Session::Http2(session) => poll_fn(|cx| session.poll_reset(cx)).await,
         }
     }
 
     /// Tells a client that waits for it to send the body.
     pub(super) async fn write_continue(&mut self) -> Result<(), ClientFailure> {
-        match self {
-            Self::Http1(session) => session.write_continue().await,
-            Self::Http2(session) => session.write_continue(),
+        match &mut self.session {
+            Session::Http1(session) => session.write_continue().await,
+            Session::Http2(session) => session.write_continue(),
         }
     }
 
     /// Makes the connection end with this answer.
     pub(super) fn close_after(&mut self) {
-        if let Self::Http1(session) = self {
+        if let Session::Http1(session) = &mut self.session {
             session.close_after();
         }
     }
 
     /// Sends the head of an answer; `end` when no body follows.
     pub(super) fn write_head(&mut self, head: ResponseHead, end: bool) -> Result<(), ClientFailure> {
-        match self {
-            Self::Http1(session) => session.write_head(&head, end),
-            Self::Http2(session) => session.write_head(head, end)?,
+        match &mut self.session {
+            Session::Http1(session) => session.write_head(&head, end),
+            Session::Http2(session) => session.write_head(head, end)?,
         }
         Ok(())
     }
 
     /// Takes bytes of the answer's body, once those before them are taken. There must be some.
     pub(super) fn put_body(&mut self, bytes: Bytes) -> Result<(), ClientFailure> {
-        match self {
-            Self::Http1(session) => session.put_body(bytes),
-            Self::Http2(session) => session.put_body(bytes),
+        match &mut self.session {
+            Session::Http1(session) => session.put_body(bytes),
+            Session::Http2(session) => session.put_body(bytes),
         }
     }
 
     /// Done once all that was put is on its way, or gathered.
     pub(super) fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientFailure>> {
-        match self {
-            Self::Http1(session) => session.poll_taken(cx),
-            Self::Http2(session) => session.poll_taken(cx),
+        match &mut self.session {
+            Session::Http1(session) => session.poll_taken(cx),
+            Session::Http2(session) => session.poll_taken(cx),
         }
     }
 
@@ -164,9 +164,9 @@ impl Downstream<'_> {
 
     /// Sees to it that what was taken of an answer leaves, though nothing follows.
     pub(super) async fn flush(&mut self) -> Result<(), ClientFailure> {
-        match self {
-            Self::Http1(session) => session.flush().await,
-            Self::Http2(_) => {
+        match &mut self.session {
+            Session::Http1(session) => session.flush().await,
+            Session::Http2(_) => {
                 // Its connection writes when it has its turn.
                 yield_now().await;
                 Ok(())
@@ -176,17 +176,20 @@ impl Downstream<'_> {
 
     /// How long one write of the answer may take.
     pub(super) fn write_limit(&self) -> Duration {
-        match self {
-            Self::Http1(session) => session.write_limit,
-            Self::Http2(session) => session.write_limit,
+        match &self.session {
+            Session::Http1(session) => session.write_limit,
+            Session::Http2(session) => session.write_limit,
         }
     }
 
     /// Ends the answer, with `trailers` where they can be passed on.
     pub(super) fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), ClientFailure> {
-        match self {
-            Self::Http1(session) => session.finish(trailers.as_ref()),
-            Self::Http2(session) => session.finish(trailers),
+        match &mut self.session {
+            Session::Http1(session) => {
+                let wanted = || has_token(&self.head.headers, &header::TE, "trailers");
+                session.finish(trailers.filter(|_| wanted()).as_ref())
+            }
+            Session::Http2(session) => session.finish(trailers),
         }
     }
 }

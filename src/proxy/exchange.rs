@@ -32,18 +32,19 @@ pub(super) enum After {
 pub(super) async fn run(
     proxy: &Proxy,
     opened: &Arc<Opened>,
-    down: &mut Downstream<'_>,
+    down: Downstream<'_>,
     changes: &mut Changes,
 ) -> After {
+    let down = &mut Downstream { ..down };
     let edge = &proxy.edge;
     let snapshot = edge.snapshots.load_full();
-    let mut context = RequestContext::begin(edge, opened, &snapshot, down.head());
+    let mut context = RequestContext::begin(edge, opened, &snapshot, down.head);
     down.set_write_timeout(snapshot.config.limits.body_idle_timeout);
     if edge.is_draining() {
         down.close_after();
     }
     if is_probe(&snapshot, opened, down) {
-        context.record.host = request::authority(down.head()).map(context::host_shown);
+        context.host = request::authority(down.head).map(context::host_shown);
         let is_well = !edge.is_draining() && context.can_be_recorded();
         let status = if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         down.close_after();
@@ -52,12 +53,12 @@ pub(super) async fn run(
     let permit = match judge(&snapshot, opened, down, &mut context) {
         Ok(permit) => permit,
         Err(refusal) => {
-            context.record.reason = Some(refusal);
+            context.refusal = Some(refusal);
             down.close_after();
             return answered(response::answer(down, &mut context, StatusCode::MISDIRECTED_REQUEST).await);
         }
     };
-    context.permitted(&snapshot, &permit);
+    context.permitted(&permit);
     let cut = async {
         changes.until_refused(edge, &opened.facts.listener, permit.host()).await;
         tokio::time::sleep(snapshot.config.limits.revocation_grace).await;
@@ -76,12 +77,12 @@ fn judge(
     snapshot: &Snapshot,
     opened: &Opened,
     down: &Downstream<'_>,
-    context: &mut RequestContext,
+    context: &mut RequestContext<'_>,
 ) -> Result<Permit, Refusal> {
-    let host = request::host(down.head(), &opened.host);
-    context.record.host = match &host {
+    let host = request::host(down.head, &opened.host);
+    context.host = match &host {
         Ok(host) => Some(host.shared()),
-        Err(_) => request::authority(down.head()).map(context::host_shown),
+        Err(_) => request::authority(down.head).map(context::host_shown),
     };
     let host = host.map_err(|_| Refusal::HostNotPermitted)?;
     let permit = snapshot
@@ -95,13 +96,13 @@ fn judge(
     }
 }
 
-async fn serve(
+async fn serve<'d>(
     proxy: &Proxy,
     snapshot: &Snapshot,
     permit: &Permit,
     opened: &Opened,
-    down: &mut Downstream<'_>,
-    context: &mut RequestContext,
+    down: &mut Downstream<'d>,
+    context: &mut RequestContext<'d>,
 ) -> After {
     if redirects(snapshot, opened) && context.can_be_recorded() {
         return answered(response::redirect(down, context, permit.host()).await);
@@ -121,7 +122,7 @@ fn is_probe(snapshot: &Snapshot, opened: &Opened, down: &Downstream<'_>) -> bool
     let Some(Protocol::Http { health_check: Some(check), .. }) = in_clear(snapshot, opened) else {
         return false;
     };
-    let path = down.head().target.split(|byte| *byte == b'?').next();
+    let path = down.head.target.split(|byte| *byte == b'?').next();
     path.is_some_and(|path| check.is_asked(path, opened.client.ip()))
 }
 
@@ -141,28 +142,25 @@ fn answered<E>(outcome: Result<(), E>) -> After {
 }
 
 /// Finds the route of the request, and sends it there. The error is the status to answer with.
-async fn send(
+async fn send<'d>(
     proxy: &Proxy,
     snapshot: &Snapshot,
     permit: &Permit,
     opened: &Opened,
-    down: &mut Downstream<'_>,
-    context: &mut RequestContext,
+    down: &mut Downstream<'d>,
+    context: &mut RequestContext<'d>,
 ) -> Result<After, StatusCode> {
     if !context.can_be_recorded() {
         return Err(StatusCode::SERVICE_UNAVAILABLE);
     }
-    let head = down.head();
+    let head = down.head;
     if head.method == Method::CONNECT {
         return Err(StatusCode::BAD_REQUEST);
     }
     let site = snapshot.site(permit.site()).ok_or(StatusCode::NOT_FOUND)?;
-    // Held beside the request, which is read on meanwhile.
-    let target = head.target.clone();
-    let target = String::from_utf8_lossy(&target);
+    let target = String::from_utf8_lossy(&head.target);
     let path = target.split('?').next().unwrap_or_default();
-    let region =
-        snapshot.regions.as_ref().and_then(|regions| regions.table.region(context.record.client.ip()));
+    let region = snapshot.regions.as_ref().and_then(|regions| regions.table.region(context.client.ip()));
     let asked = Asked { method: &head.method, path, headers: &head.headers, region };
     let route = site.routes.resolve(&asked).ok_or(StatusCode::NOT_FOUND)?;
     let scheme = if opened.coverage.is_some() { "https" } else { "http" };

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::context::RequestContext;
 use super::deadline::Deadline;
-use super::downstream::Downstream;
+use super::downstream::{self, Downstream};
 use super::exchange::{self, After};
 use super::{Changes, FIRST_REQUEST, Proxy, response};
 use crate::config::Limits;
@@ -58,10 +58,10 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
             Err(NoHead::Ended) => return,
             Err(no_head) => return reject(&edge, &opened, wire, no_head, None).await,
         };
-        let mut session = Session::new(wire, deadline, request);
+        let mut session = Session::new(wire, deadline, &request);
         // Boxed: what an exchange needs is given back while the connection waits for the next one.
-        let mut down = Downstream::Http1(&mut session);
-        let after = Box::pin(exchange::run(&proxy, &opened, &mut down, &mut changes)).await;
+        let down = Downstream { head: &request.head, session: downstream::Session::Http1(&mut session) };
+        let after = Box::pin(exchange::run(&proxy, &opened, down, &mut changes)).await;
         let flushed = after == After::Continue && session.flush_in_turn().await.is_ok();
         let persistence;
         (wire, deadline, persistence) = session.into_parts();
@@ -176,8 +176,8 @@ async fn reject(
         None => RequestContext::of_nothing(edge, opened, &snapshot, Version::HTTP_11),
     };
     let body = response::body(status, &context.request_id());
-    context.facts().status = Some(status.as_u16());
-    context.facts().bytes_out = body.len() as u64;
+    context.facts.status = Some(status.as_u16());
+    context.facts.bytes_out = body.len() as u64;
     let fields = format!("x-request-id: {}\r\n", &*context.request_id());
     // Recorded first: a client may take its time to close.
     drop(context);

@@ -13,10 +13,11 @@ use tokio::time::{Instant, timeout};
 
 use super::context::RequestContext;
 use super::deadline::Deadline;
-use super::downstream::Downstream;
+use super::downstream::{self, Downstream};
 use super::exchange::{self, After};
 use super::{Changes, FIRST_REQUEST, Proxy};
 use crate::listen::{Connection, Opened};
+use crate::message::RequestHead;
 use session::Rejected;
 
 pub(super) use session::Session;
@@ -84,11 +85,11 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
             accepted = http2.accept() => {
                 let Some(Ok((request, respond))) = accepted else { break };
                 match Session::accept(request, respond) {
-                    Ok(session) => {
+                    Ok((head, session)) => {
                         if stage == Stage::New {
                             stage = Stage::Open;
                         }
-                        streams.push(exchange(Arc::clone(&proxy), Arc::clone(&opened), session));
+                        streams.push(exchange(Arc::clone(&proxy), Arc::clone(&opened), head, session));
                         if edge.is_draining() {
                             http2.graceful_shutdown();
                             stage = Stage::Closing;
@@ -97,7 +98,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
                     Err(Rejected) => {
                         let snapshot = edge.snapshots.load_full();
                         let mut context = RequestContext::of_nothing(&edge, &opened, &snapshot, Version::HTTP_2);
-                        context.facts().status = Some(StatusCode::BAD_REQUEST.as_u16());
+                        context.facts.status = Some(StatusCode::BAD_REQUEST.as_u16());
                         rejected += 1;
                         if rejected > REJECTED_STREAMS {
                             break;
@@ -131,9 +132,10 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
 }
 
 /// Serves one request.
-async fn exchange(proxy: Arc<Proxy>, opened: Arc<Opened>, mut session: Session) {
+async fn exchange(proxy: Arc<Proxy>, opened: Arc<Opened>, head: RequestHead, mut session: Session) {
     let mut changes = Changes::of(&proxy.edge);
-    let after = exchange::run(&proxy, &opened, &mut Downstream::Http2(&mut session), &mut changes).await;
+    let down = Downstream { head: &head, session: downstream::Session::Http2(&mut session) };
+    let after = exchange::run(&proxy, &opened, down, &mut changes).await;
     match after {
         After::Abort => session.abort(),
         After::Continue => session.drain(CLOSING).await,

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::context::RequestContext;
 use super::deadline::Deadline;
-use super::downstream::{ClientFailure, Downstream, Wanted};
+use super::downstream::{ClientFailure, Downstream, Session, Wanted};
 use super::request::{self, Framing, UpstreamRequest};
 use super::upstream::{Part, Upstream, UpstreamFailure};
 use crate::config::Limits;
@@ -98,7 +98,7 @@ struct Pump<'p, 'd> {
     exchange: Exchange<'p>,
     up: Upstream,
     down: &'p mut Downstream<'d>,
-    context: &'p mut RequestContext,
+    context: &'p mut RequestContext<'d>,
     upload: Upload,
     answer: Answer,
     /// When the whole request was with the server, as far as it is.
@@ -119,22 +119,22 @@ struct Pump<'p, 'd> {
 }
 
 /// Sends the request to a server and brings back the answer.
-pub(super) async fn run(
+pub(super) async fn run<'d>(
     exchange: Exchange<'_>,
     changes: request::Changes<'_>,
     mut up: Upstream,
-    down: &mut Downstream<'_>,
-    context: &mut RequestContext,
+    down: &mut Downstream<'d>,
+    context: &mut RequestContext<'d>,
 ) -> Ended {
     let has_body = exchange.framing.has_body();
-    let sent = up.send_head(&UpstreamRequest::new(down.head(), context, changes)).await;
+    let sent = up.send_head(&UpstreamRequest::new(down.head, context, changes)).await;
     if let Err(UpstreamFailure::Unprocessed) = sent {
         return Ended::Unprocessed { sent_body: false };
     }
     if sent.is_err() || (!has_body && up.sent().await.is_err()) {
         return Ended::Unanswered { sent_body: false };
     }
-    if has_body && request::expects_continue(down.head()) {
+    if has_body && request::expects_continue(down.head) {
         // The server may say at once what it thinks of the head alone.
         if up.sent().await.is_err() {
             return Ended::Unanswered { sent_body: false };
@@ -151,12 +151,12 @@ pub(super) async fn run(
 }
 
 /// Goes on with an answer that has begun: with its first part, to a request without a body that was sent then.
-pub(super) async fn resume(
+pub(super) async fn resume<'d>(
     exchange: Exchange<'_>,
     up: Upstream,
     (first, sent): (Part, Instant),
-    down: &mut Downstream<'_>,
-    context: &mut RequestContext,
+    down: &mut Downstream<'d>,
+    context: &mut RequestContext<'d>,
 ) -> Ended {
     let mut pump = Pump::new(exchange, up, sent, down, context);
     let outcome = match pump.on_answer(first) {
@@ -177,7 +177,7 @@ impl<'p, 'd> Pump<'p, 'd> {
         up: Upstream,
         sent: Instant,
         down: &'p mut Downstream<'d>,
-        context: &'p mut RequestContext,
+        context: &'p mut RequestContext<'d>,
     ) -> Self {
         let upload = if exchange.framing.has_body() { Upload::Open } else { Upload::Done };
         Self {
@@ -226,7 +226,7 @@ impl Pump<'_, '_> {
             match self.down.poll_taken(cx) {
                 Poll::Ready(taken) => return told(taken.and_then(|()| self.leave()).map(|()| false)),
                 // The windows of HTTP/2 bound what is held.
-                Poll::Pending if matches!(self.down, Downstream::Http1(_)) => self.up.read_less(),
+                Poll::Pending if matches!(self.down.session, Session::Http1(_)) => self.up.read_less(),
                 Poll::Pending => {}
             }
         } else if self.has_to_decode() {

@@ -152,7 +152,7 @@ pub(super) struct UpstreamRequest<'r> {
 }
 
 impl<'r> UpstreamRequest<'r> {
-    pub(super) fn new(head: &'r RequestHead, context: &'r RequestContext, changes: Changes<'r>) -> Self {
+    pub(super) fn new(head: &'r RequestHead, context: &'r RequestContext<'_>, changes: Changes<'r>) -> Self {
         Self {
             head,
             changes,

@@ -7,7 +7,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::context::RequestContext;
-use super::downstream::{ClientFailure, Downstream};
+use super::downstream::{ClientFailure, Downstream, Session};
 use super::grpc;
 use super::request::{self, X_REQUEST_ID};
 use crate::hostname::Hostname;
@@ -21,10 +21,10 @@ pub(super) fn body(status: StatusCode, request_id: &str) -> String {
 /// Answers without an origin, and notes it in the context.
 pub(super) async fn answer(
     down: &mut Downstream<'_>,
-    context: &mut RequestContext,
+    context: &mut RequestContext<'_>,
     status: StatusCode,
 ) -> Result<(), ClientFailure> {
-    match grpc::answer(down.head(), status, &context.request_id()) {
+    match grpc::answer(down.head, status, &context.request_id()) {
         Some(head) => send_head(down, context, status, head),
         None => send(down, context, status, None).await,
     }
@@ -33,26 +33,26 @@ pub(super) async fn answer(
 /// Answers a gRPC call with a head alone, and notes the status that it stands for.
 fn send_head(
     down: &mut Downstream<'_>,
-    context: &mut RequestContext,
+    context: &mut RequestContext<'_>,
     status: StatusCode,
     mut head: ResponseHead,
 ) -> Result<(), ClientFailure> {
     let id = HeaderValue::from_str(&context.request_id()).map_err(|_| ClientFailure::Gone)?;
     head.headers.insert(X_REQUEST_ID, id);
-    if let Downstream::Http1(_) = down {
+    if let Session::Http1(_) = down.session {
         head.headers.insert(header::CONTENT_LENGTH, 0.into());
     }
-    context.facts().status = Some(status.as_u16());
+    context.facts.status = Some(status.as_u16());
     down.write_head(head, true)
 }
 
 /// Sends the client to the same URL over TLS.
 pub(super) async fn redirect(
     down: &mut Downstream<'_>,
-    context: &mut RequestContext,
+    context: &mut RequestContext<'_>,
     host: &Hostname,
 ) -> Result<(), ClientFailure> {
-    let target = &*down.head().target;
+    let target = &*down.head.target;
     let target = if target.starts_with(b"/") { target } else { b"/" };
     let location = [b"https://", host.as_str().as_bytes(), target].concat();
     // What is taken for a target may be in a header.
@@ -62,12 +62,12 @@ pub(super) async fn redirect(
 
 async fn send(
     down: &mut Downstream<'_>,
-    context: &mut RequestContext,
+    context: &mut RequestContext<'_>,
     status: StatusCode,
     location: Option<HeaderValue>,
 ) -> Result<(), ClientFailure> {
     let body = body(status, &context.request_id());
-    let is_head = down.head().method == Method::HEAD;
+    let is_head = down.head.method == Method::HEAD;
     let value = |text: &str| HeaderValue::from_str(text).map_err(|_| ClientFailure::Gone);
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -78,9 +78,9 @@ async fn send(
         headers.insert(header::LOCATION, location);
     }
     down.write_head(ResponseHead { status, version: Version::HTTP_11, headers }, is_head)?;
-    context.facts().status = Some(status.as_u16());
+    context.facts.status = Some(status.as_u16());
     if !is_head {
-        context.facts().bytes_out = body.len() as u64;
+        context.facts.bytes_out = body.len() as u64;
         down.put_body(Bytes::from(body))?;
         down.taken().await?;
     }

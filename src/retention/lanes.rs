@@ -79,7 +79,7 @@ impl Lanes {
     }
 
     /// Sends a record on the lane of this thread; whether the writer should look, since that fills up.
-    pub(super) fn put(&self, record: &mut AccessRecord, sent: &Sent<'_>) -> bool {
+    pub(super) fn put(&self, record: AccessRecord, sent: &Sent<'_>) -> bool {
         let mut lane = self.own.get_or(|| RefCell::new(self.open())).borrow_mut();
         let turn = self.turns.fetch_add(1, Ordering::AcqRel);
         let texts = sent.kept();
@@ -145,7 +145,7 @@ impl Lane {
     fn push<const TEXTS: usize>(
         &mut self,
         turn: u64,
-        record: &mut AccessRecord,
+        record: AccessRecord,
         texts: [&[u8]; TEXTS],
         lengths: Lengths,
     ) {
@@ -155,7 +155,7 @@ impl Lane {
             let _ = self.bytes.push_entire_slice(text);
         }
         self.unseen += lengths.sum();
-        let _ = self.entries.push(Entry { number, turn, lengths, record: record.take() });
+        let _ = self.entries.push(Entry { number, turn, lengths, record });
         self.settled.store(self.next, Ordering::Release);
     }
 

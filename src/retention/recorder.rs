@@ -283,9 +283,9 @@ impl Recorder {
     ///
     /// Fails when no record can be kept and `access_log.when_full` is `refuse`: the request then gets
     /// 503. With `drop` it never fails.
-    pub fn reserve(&self) -> Result<Slot, StoreFull> {
+    pub fn reserve(&self) -> Result<Slot<'_>, StoreFull> {
         if UNRECORDED {
-            return Ok(Slot { shared: Arc::clone(&self.shared), claimed: false });
+            return Ok(Slot { shared: &self.shared, claimed: false });
         }
         let claimed = match self.shared.stats.claim() {
             Ok(()) => {
@@ -298,7 +298,7 @@ impl Recorder {
                 return Err(full);
             }
         };
-        Ok(Slot { shared: Arc::clone(&self.shared), claimed })
+        Ok(Slot { shared: &self.shared, claimed })
     }
 
     /// Keeps the record of a refused connection, alone or, in a flood, counted with those alike.
@@ -333,15 +333,15 @@ impl std::fmt::Debug for Recorder {
 
 /// The place of one exchange's record on the lanes. Dropped without a record, it is free again.
 #[must_use = "the exchange's record is kept through its slot"]
-pub struct Slot {
-    shared: Arc<Shared>,
+pub struct Slot<'r> {
+    shared: &'r Shared,
     /// Not so only where `when_full` is `drop` and nothing could be kept.
     claimed: bool,
 }
 
-impl Slot {
+impl Slot<'_> {
     /// Takes the record, with the texts of its request; it is in the store within 100 ms.
-    pub fn keep(mut self, record: &mut AccessRecord, sent: &Sent<'_>) {
+    pub fn keep(mut self, record: AccessRecord, sent: &Sent<'_>) {
         if UNRECORDED {
             return;
         }
@@ -358,7 +358,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for Slot<'_> {
     fn drop(&mut self) {
         if self.claimed {
             self.shared.stats.release(1);
@@ -366,7 +366,7 @@ impl Drop for Slot {
     }
 }
 
-impl std::fmt::Debug for Slot {
+impl std::fmt::Debug for Slot<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Slot").field("claimed", &self.claimed).finish_non_exhaustive()
     }

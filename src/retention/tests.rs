@@ -117,7 +117,7 @@ impl Folder {
 }
 
 fn keep(store: &Store, path: &str) {
-    store.recorder().reserve().expect("a slot").keep(&mut request(), &sent(path));
+    store.recorder().reserve().expect("a slot").keep(request(), &sent(path));
 }
 
 /// Waits until `holds`, 10 s at most; for how long it took.
@@ -213,7 +213,7 @@ fn four_workers_lose_nothing_and_numbers_have_no_gap() {
                         }
                         std::thread::yield_now();
                     };
-                    slot.keep(&mut request(), &sent(&format!("/{worker}/{number}")));
+                    slot.keep(request(), &sent(&format!("/{worker}/{number}")));
                 }
             });
         }
@@ -388,6 +388,6 @@ fn what_is_left_after_a_deletion_is_proved_and_a_deletion_by_others_is_found() {
 }
 
 fn keep_at(store: &Store, time: jiff::Timestamp) {
-    let mut record = AccessRecord { time, ..request() };
-    store.recorder().reserve().expect("a slot").keep(&mut record, &sent("/"));
+    let record = AccessRecord { time, ..request() };
+    store.recorder().reserve().expect("a slot").keep(record, &sent("/"));
 }

@@ -74,7 +74,7 @@ impl<'a> Attempt<'a, '_> {
         let origin = candidate.origin;
         let after = origin.origin.hedge_after?;
         let fits = self.framing == Framing::None
-            && matches!(self.down.head().method, Method::GET | Method::HEAD)
+            && matches!(self.down.head.method, Method::GET | Method::HEAD)
             && self.in_vain + 1 < origin.origin.retries.attempts;
         match after {
             _ if !fits => None,
@@ -206,7 +206,7 @@ impl<'a> Attempt<'a, '_> {
         over: SentOver,
     ) -> Result<Runner, UpstreamFailure> {
         let changes = self.changes(candidate);
-        up.send_head(&UpstreamRequest::new(self.down.head(), self.context, changes)).await?;
+        up.send_head(&UpstreamRequest::new(self.down.head, self.context, changes)).await?;
         up.sent().await?;
         Ok(Runner { up, over, sent: Instant::now() })
     }

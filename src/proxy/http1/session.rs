@@ -17,7 +17,7 @@ use super::super::downstream::ClientFailure;
 use crate::listen::wire::Wire;
 use crate::message::body::{BodyDecoder, Piece};
 use crate::message::request::Request;
-use crate::message::{Framing, Persistence, RequestHead, ResponseHead, encode, fields};
+use crate::message::{Framing, Persistence, ResponseHead, encode, fields};
 
 /// How much of a request's body is read at once.
 const BODY_READ: usize = 16 * 1024;
@@ -29,7 +29,8 @@ pub(in crate::proxy) struct Session {
     wire: Box<Wire>,
     /// The connection's timer.
     pub(in crate::proxy) deadline: Deadline,
-    head: RequestHead,
+    /// What the client speaks.
+    version: Version,
     body: BodyDecoder,
     trailers: Option<HeaderMap>,
     answer: Answer,
@@ -60,18 +61,18 @@ enum Answer {
 }
 
 impl Session {
-    pub(super) fn new(wire: Box<Wire>, deadline: Deadline, request: Request) -> Self {
+    pub(super) fn new(wire: Box<Wire>, deadline: Deadline, request: &Request) -> Self {
         let Request { head, framing, persistence } = request;
         Self {
             wire,
             deadline,
-            head,
-            body: BodyDecoder::new(framing),
+            version: head.version,
+            body: BodyDecoder::new(*framing),
             trailers: None,
             answer: Answer::Awaited,
             waiting: Bytes::new(),
             ends_chunk: false,
-            persistence,
+            persistence: *persistence,
             write_limit: Duration::MAX,
             ended: false,
         }
@@ -80,10 +81,6 @@ impl Session {
     /// The connection with its timer, and whether it goes on.
     pub(super) fn into_parts(self) -> (Box<Wire>, Deadline, Persistence) {
         (self.wire, self.deadline, self.persistence)
-    }
-
-    pub(in crate::proxy) fn head(&self) -> &RequestHead {
-        &self.head
     }
 
     /// Makes the connection end with this answer.
@@ -171,7 +168,7 @@ impl Session {
         self.answer = match fields::content_length(headers) {
             _ if end => Answer::Whole,
             Ok(Some(length)) => Answer::Length(length),
-            _ if self.head.version == Version::HTTP_11 => Answer::Chunked,
+            _ if self.version == Version::HTTP_11 => Answer::Chunked,
             _ => Answer::UntilClose,
         };
         let out = self.wire.output();
@@ -182,7 +179,7 @@ impl Session {
         }
         match self.persistence {
             Persistence::Closed => encode::field(&header::CONNECTION, b"close", out),
-            Persistence::Kept if self.head.version != Version::HTTP_11 => {
+            Persistence::Kept if self.version != Version::HTTP_11 => {
                 encode::field(&header::CONNECTION, b"keep-alive", out);
             }
             Persistence::Kept => {}
@@ -214,14 +211,11 @@ impl Session {
         Poll::Ready(Ok(()))
     }
 
-    /// Ends the answer; it must be whole. `trailers` are passed on where the client asks for them.
+    /// Ends the answer; it must be whole. `trailers` are passed on where it goes out in chunks.
     pub(in crate::proxy) fn finish(&mut self, trailers: Option<&HeaderMap>) -> Result<(), ClientFailure> {
         match self.answer {
             Answer::Whole | Answer::Length(0) | Answer::UntilClose => {}
-            Answer::Chunked => {
-                let wanted = fields::has_token(&self.head.headers, &header::TE, "trailers");
-                encode::last_chunk(trailers.filter(|_| wanted), self.wire.output());
-            }
+            Answer::Chunked => encode::last_chunk(trailers, self.wire.output()),
             Answer::Awaited | Answer::Length(_) => return Err(ClientFailure::Gone),
         }
         self.answer = Answer::Whole;

@@ -16,9 +16,8 @@ use crate::proxy::downstream::ClientFailure;
 use crate::proxy::outflow::Outflow;
 use crate::proxy::websocket;
 
-/// A request and its answer.
+/// The rest of a request, and its answer.
 pub(in crate::proxy) struct Session {
-    head: RequestHead,
     body: RecvStream,
     /// The end of the body was read.
     ended: bool,
@@ -41,7 +40,7 @@ impl Session {
     pub(super) fn accept(
         request: Request<RecvStream>,
         mut respond: SendResponse<Bytes>,
-    ) -> Result<Self, Rejected> {
+    ) -> Result<(RequestHead, Self), Rejected> {
         let (parts, body) = request.into_parts();
         let protocol = parts.extensions.get::<Protocol>();
         let is_websocket = protocol.is_some_and(|protocol| protocol.as_str() == "websocket");
@@ -73,8 +72,7 @@ impl Session {
             websocket::from_http2(&mut head);
         }
         let ended = body.is_end_stream();
-        Ok(Self {
-            head,
+        let session = Self {
             body,
             ended,
             trailers: None,
@@ -83,11 +81,8 @@ impl Session {
             whole: false,
             write_limit: Duration::MAX,
             deadline: Deadline::default(),
-        })
-    }
-
-    pub(in crate::proxy) fn head(&self) -> &RequestHead {
-        &self.head
+        };
+        Ok((head, session))
     }
 
     pub(in crate::proxy) fn is_body_done(&self) -> bool {

@@ -45,17 +45,17 @@ impl Pump<'_, '_> {
         let status = head.status;
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
             // The client has been told to go on by this edge itself.
-            if status != StatusCode::CONTINUE && self.down.head().version != Version::HTTP_10 {
+            if status != StatusCode::CONTINUE && self.down.head.version != Version::HTTP_10 {
                 response::strip(&mut head.headers);
                 self.down.write_head(head, false)?;
             }
             return Ok(false);
         }
-        if let Some(upstream) = &mut self.context.record.upstream {
+        if let Some(upstream) = &mut self.context.upstream {
             upstream.status = Some(status.as_u16());
             upstream.first_byte = Some(self.answered.duration_since(self.sent));
         }
-        self.context.facts().status = Some(status.as_u16());
+        self.context.facts.status = Some(status.as_u16());
         if status == StatusCode::SWITCHING_PROTOCOLS {
             if self.exchange.framing != Framing::Tunnel {
                 // Nobody asked for it: what follows is no answer.
@@ -74,7 +74,7 @@ impl Pump<'_, '_> {
         if status == StatusCode::NO_CONTENT {
             head.headers.remove(header::CONTENT_LENGTH);
         }
-        let is_head = self.down.head().method == http::Method::HEAD;
+        let is_head = self.down.head.method == http::Method::HEAD;
         let bodiless = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         self.answer = self.plan(&mut head);
         if bodiless {
@@ -94,7 +94,7 @@ impl Pump<'_, '_> {
 
     /// What is done to the body; the head is changed to go with it.
     fn plan(&mut self, head: &mut ResponseHead) -> Answer {
-        let RequestHead { method, headers: asked, .. } = self.down.head();
+        let RequestHead { method, headers: asked, .. } = self.down.head;
         let page = &self.exchange.site;
         let plan = rewrite::plan(page.pages, method, self.exchange.path, asked, head.status, &head.headers);
         let (coding, charset) = match plan {
@@ -105,7 +105,7 @@ impl Pump<'_, '_> {
                 return Answer::Passing;
             }
             Rewrite::Skipped(reason) => {
-                self.context.facts().footer = Some(FooterResult::Skipped(reason));
+                self.context.facts.footer = Some(FooterResult::Skipped(reason));
                 return Answer::Passing;
             }
             Rewrite::NotApplicable => return Answer::Passing,
@@ -166,7 +166,7 @@ impl Pump<'_, '_> {
     }
 
     fn put(&mut self, bytes: Bytes, now: Instant) -> Result<(), ClientFailure> {
-        self.context.facts().bytes_out += bytes.len() as u64;
+        self.context.facts.bytes_out += bytes.len() as u64;
         self.down_since = Some(now);
         self.down.put_body(bytes)
     }
@@ -198,7 +198,7 @@ impl Pump<'_, '_> {
             Answer::Awaited | Answer::Passing | Answer::Tunnel => None,
         };
         if let Some(injector) = injector {
-            self.context.facts().footer = Some(injector.finish(&mut |part| self.leaving.push_back(part)));
+            self.context.facts.footer = Some(injector.finish(&mut |part| self.leaving.push_back(part)));
             self.leave()?;
         }
         self.taken().await?;

@@ -15,7 +15,7 @@ impl Pump<'_, '_> {
         match body {
             // HTTP/2 may send parts of no bytes, which in chunks would be the end.
             Some(bytes) if !bytes.is_empty() => {
-                self.context.facts().bytes_in += bytes.len() as u64;
+                self.context.facts.bytes_in += bytes.len() as u64;
                 self.sent_body = true;
                 self.up.put_body(bytes);
                 self.up_since = Some(self.uploaded);

@@ -60,7 +60,7 @@ fn every_slot_taken_refuses_until_one_is_free() {
     let folder = Folder::new();
     let store = folder.open();
     let recorder = store.recorder();
-    let mut slots: Vec<Slot> = (0..SLOTS).map(|_| recorder.reserve().expect("a slot")).collect();
+    let mut slots: Vec<Slot<'_>> = (0..SLOTS).map(|_| recorder.reserve().expect("a slot")).collect();
     assert_eq!(recorder.reserve().expect_err("full"), StoreFull::Queue);
     for _ in 0..1_000 {
         recorder.refused(refusal("198.51.100.7", Refusal::NotFiled));
@@ -68,7 +68,7 @@ fn every_slot_taken_refuses_until_one_is_free() {
     drop(slots.pop());
     slots.push(recorder.reserve().expect("free again"));
     for slot in slots {
-        slot.keep(&mut request(), &sent("/"));
+        slot.keep(request(), &sent("/"));
     }
     assert_eq!(recorder.stats().lost(), 0, "who has a slot has a place");
     store.close().expect("closed");
@@ -89,12 +89,12 @@ fn records_that_wait_are_bounded_in_bytes_and_those_with_a_slot_have_room() {
     let slot = recorder.reserve().expect("a slot");
     let mut kept = 0;
     while let Ok(slot) = recorder.reserve() {
-        slot.keep(&mut request(), &sent(&format!("{path}{kept}")));
+        slot.keep(request(), &sent(&format!("{path}{kept}")));
         kept += 1;
     }
     assert_eq!(recorder.reserve().expect_err("full"), StoreFull::Queue);
     assert!((64..=256).contains(&((kept * path.len()) >> 20)), "{kept}");
-    slot.keep(&mut request(), &sent(&format!("{path}{kept}")));
+    slot.keep(request(), &sent(&format!("{path}{kept}")));
     let (mut lanes, mut arrived) = (Vec::new(), 0);
     shared.lanes.take_new(&mut lanes);
     for lane in &mut lanes {

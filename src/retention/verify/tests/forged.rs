@@ -146,8 +146,8 @@ fn a_writer_s_own_deletion_is_signed_before_anything_goes() {
     // The second start: the first goes by the time of the newest record.
     for left in [5, 4] {
         let store = Store::open(&log, "edge-1".into(), Clock::from_fn(move || now)).expect("opened");
-        let mut record = AccessRecord { time: now, ..request() };
-        store.recorder().reserve().expect("a slot").keep(&mut record, &sent("/"));
+        let record = AccessRecord { time: now, ..request() };
+        store.recorder().reserve().expect("a slot").keep(record, &sent("/"));
         eventually(|| segments(folder.path()).len() == left);
         store.close().expect("closed");
     }
