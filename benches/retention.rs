@@ -242,10 +242,7 @@ fn in_all(_: &mut Criterion) {
         let recorder = store.recorder();
         let before = own_time();
         paced(&requests, |request| {
-            recorder
-                .reserve()
-                .expect("a slot")
-                .keep(record(request, &names, clock.now()), &request.sent());
+            recorder.reserve().expect("a slot").keep(record(request, &names, clock.now()), &request.sent());
         });
         let worker = own_time().saturating_sub(before);
         while recorder.stats().synced_before() <= requests.len() as u64 {

@@ -42,7 +42,8 @@ class Icpgate:
 
     def command(self, folder, port, origin_port):
         (self.admin_port,) = fixture.free_ports(1)
-        return [self.path, "run", "--config", fixture.configure(folder, port, self.admin_port, origin_port)]
+        told = [] if self.records else ["env", "ICPGATE_UNRECORDED=1"]
+        return [*told, self.path, "run", "--config", fixture.configure(folder, port, self.admin_port, origin_port)]
 
     def logged(self, process):
         export = [self.path, "logs", "export", process.place / "access"]

@@ -36,8 +36,9 @@ class Results:
         return [one[subject][figure] for one in self.rounds[name] if subject in one]
 
     def ratios(self, name, figure, against):
-        """Ours by another's in the same round."""
-        pairs = [(one[OURS], one[against]) for one in self.rounds[name] if OURS in one and against in one]
+        """That of the case's first subject by another's in the same round."""
+        first = self.cases[name].subjects[0]
+        pairs = [(one[first], one[against]) for one in self.rounds[name] if first in one and against in one]
         return [ours[figure] / other[figure] for ours, other in pairs]
 
     def verdicts(self):
@@ -46,14 +47,10 @@ class Results:
             for goal in case.goals:
                 if not self.rounds[name]:
                     continue
-                subject = case.subjects[0]
-                if goal.against == OURS:
-                    pairs = [(one[subject], one[OURS]) for one in self.rounds[name]]
-                    values = [one[goal.figure] / other[goal.figure] for one, other in pairs]
-                elif goal.against:
+                if goal.against:
                     values = self.ratios(name, goal.figure, goal.against)
                 else:
-                    values = self.of(name, subject, goal.figure)
+                    values = self.of(name, case.subjects[0], goal.figure)
                 if not values:
                     continue
                 middle = statistics.median(values)
@@ -99,7 +96,7 @@ def figures(results):
                 values = results.of(name, subject, figure)
                 if values:
                     ratio = ""
-                    if subject not in (OURS, case.subjects[0]) and results.of(name, OURS, figure):
+                    if subject != case.subjects[0]:
                         ratio = ranged(results.ratios(name, figure, subject), lambda value: f"{value:.2f}")
                     rows.append([name, unit, subject, ranged(values), ratio])
     return table(["case", "figure", "of", "median (least–most)", "icpgate by it"], rows)

@@ -38,7 +38,7 @@ def options():
     parser.add_argument("--cases", type=lambda text: text.split(","), help=",".join(case.name for case in CASES))
     parser.add_argument("--peers", type=lambda text: text.split(","), default=list(peers.PEERS), help=",".join(peers.PEERS))
     parser.add_argument("--program", type=pathlib.Path, required=True, help="the program to measure; default: built as it is shipped")
-    parser.add_argument("--without-records", type=pathlib.Path, help="the same program, built without keeping records")
+    parser.add_argument("--without-records", type=pathlib.Path, help="the same program, built so that it can be told to keep no records")
     parser.add_argument("--quick", action="store_true", help="about three minutes: 2 rounds of 1 s, fewer cases of the slow kind")
     parser.add_argument("--no-results", action="store_true", help="print only; write nothing to loadtest/results/")
     parser.add_argument("--publish", action="store_true", help="put the table of goals into docs/benchmarks.md")
@@ -78,6 +78,7 @@ def subjects(given):
     found[cases.OURS] = peers.Icpgate(given.program)
     found["icpgate, two workers"] = peers.Icpgate(given.program)
     if given.without_records:
+        found["icpgate, records"] = peers.Icpgate(given.without_records)
         found["icpgate, no records"] = peers.Icpgate(given.without_records, records=False)
     return found
 

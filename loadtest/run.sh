@@ -24,7 +24,7 @@ case " $* " in
     *' --program'*) ;;
     *' --quick '* | *' --cases '*) scripts/dist ;;
     *)
-        # The same program without records, to tell what they cost; the one that is shipped is built last.
+        # The same program, but that it can be told to keep no records; the one that is shipped is built last.
         mkdir -p "$target/loadtest"
         scripts/dist --features unrecorded
         cp "$target/dist/icpgate" "$target/loadtest/icpgate-unrecorded"

@@ -55,7 +55,7 @@ use crate::retention::recovery::{Left, resume};
 use crate::retention::spool::{Setting, Spool};
 
 pub use capacity::Capacity;
-pub use recorder::{Recorder, SLOTS, Slot, StoreFull, StoreStats, UNRECORDED};
+pub use recorder::{Recorder, SLOTS, Slot, StoreFull, StoreStats, is_unrecorded};
 
 const LOCK_FILE: &str = ".lock";
 const LOCK_ATTEMPTS: u32 = 5;
@@ -120,10 +120,10 @@ impl Store {
     /// A block that was never finished is cut off; numbering goes on after the last record. The node's
     /// key is made when there is none.
     pub fn open(log: &AccessLog, node: Arc<str>, clock: Clock) -> Result<Self, OpenError> {
-        if UNRECORDED {
+        if is_unrecorded() {
             tracing::error!(
                 "THIS PROGRAM KEEPS NO ACCESS RECORDS: it was built with the feature `unrecorded`, which is \
-                 for load tests alone; do not serve anybody with it"
+                 for load tests alone, and ICPGATE_UNRECORDED is 1; do not serve anybody with it"
             );
         }
         let unusable = |cause| OpenError::Unusable { directory: log.directory.clone(), cause };

@@ -20,7 +20,7 @@ use crate::gate::{Permit, Refusal, SiteId};
 use crate::listen::{Edge, Opened};
 use crate::message::RequestHead;
 use crate::metrics::{Counted, status_class};
-use crate::retention::{Slot, UNRECORDED};
+use crate::retention::{Slot, is_unrecorded};
 use crate::snapshot::Snapshot;
 
 /// The longest request id that is believed, in bytes.
@@ -192,7 +192,7 @@ impl Drop for RequestContext<'_> {
         self.facts.duration = self.began.elapsed();
         self.count();
         if let Some(slot) = self.slot.take()
-            && !UNRECORDED
+            && !is_unrecorded()
         {
             self.record(slot);
         }
