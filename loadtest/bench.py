@@ -85,7 +85,7 @@ class Bench:
         found = checks.handshake(process.port)
         self.tickets[subject] = found.pop("tickets")
         if not peer.logged(process):
-            raise checks.Unfair(f"{subject} keeps no log")
+            raise checks.Unfair(f"{subject} keeps no log, or one that it should not keep")
         self.terms[subject] = found
         checks.same_terms(self.terms)
         self.proved.add(subject)

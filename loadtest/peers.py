@@ -48,7 +48,7 @@ class Icpgate:
     def logged(self, process):
         export = [self.path, "logs", "export", process.place / "access"]
         lines = lambda: subprocess.run(export, capture_output=True, text=True).stdout
-        return not self.records or has_record(lines)
+        return has_record(lines) == self.records
 
 
 class Nginx:

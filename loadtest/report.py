@@ -99,7 +99,7 @@ def figures(results):
                     if subject != case.subjects[0]:
                         ratio = ranged(results.ratios(name, figure, subject), lambda value: f"{value:.2f}")
                     rows.append([name, unit, subject, ranged(values), ratio])
-    return table(["case", "figure", "of", "median (least–most)", "icpgate by it"], rows)
+    return table(["case", "figure", "of", "median (least–most)", "the first by it"], rows)
 
 
 def document(facts, results):

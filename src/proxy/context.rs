@@ -164,7 +164,7 @@ impl<'x> RequestContext<'x> {
         }
     }
 
-    /// Keeps its record, which `self` has no use for any more.
+    /// Hands its record over, with what it knows.
     fn record(&mut self, slot: Slot<'_>) {
         let record = AccessRecord {
             time: self.moment.now,
@@ -173,7 +173,7 @@ impl<'x> RequestContext<'x> {
             count: 1,
             connection: Arc::clone(&self.opened.facts),
             generation: self.snapshot.generation,
-            request_id: Some(std::mem::replace(&mut self.request_id, RequestId::Own(0))),
+            request_id: Some(self.request_id.clone()),
             client: self.client,
             host: self.host.take(),
             protocol: Some(self.version),
@@ -181,7 +181,7 @@ impl<'x> RequestContext<'x> {
             upstream: self.upstream.take(),
         };
         match self.head {
-            Some(head) => slot.keep(record, &Texts::of(head, &self.snapshot.redaction).sent(head)),
+            Some(head) => slot.keep(record, &Texts::of(head, &self.snapshot.redaction).sent()),
             None => slot.keep(record, &Sent::default()),
         }
     }
@@ -227,12 +227,11 @@ fn believable_id(headers: &HeaderMap) -> Option<RequestId> {
     fits.then(|| RequestId::Given(Arc::from(id)))
 }
 
-/// What a record shows of a head otherwise than it was sent.
+/// What a record takes of a head: without secrets.
 struct Texts<'h> {
+    head: &'h RequestHead,
     path: &'h [u8],
-    /// Without its secrets.
     query: Cow<'h, [u8]>,
-    /// Without secrets in its query.
     referer: Cow<'h, [u8]>,
 }
 
@@ -243,16 +242,17 @@ impl<'h> Texts<'h> {
             None => (&*head.target, Cow::default()),
         };
         let from = head.headers.get(header::REFERER);
-        Self { path, query, referer: from.map_or(Cow::default(), |from| referer(from.as_bytes(), redaction)) }
+        let referer = from.map_or(Cow::default(), |from| referer(from.as_bytes(), redaction));
+        Self { head, path, query, referer }
     }
 
-    fn sent(&'h self, head: &'h RequestHead) -> Sent<'h> {
+    fn sent(&self) -> Sent<'_> {
         Sent {
-            method: head.method.as_str().as_bytes(),
+            method: self.head.method.as_str().as_bytes(),
             path: self.path,
             query: &self.query,
             referer: &self.referer,
-            user_agent: head.headers.get(header::USER_AGENT).map_or(&[], HeaderValue::as_bytes),
+            user_agent: self.head.headers.get(header::USER_AGENT).map_or(&[], HeaderValue::as_bytes),
         }
     }
 }
@@ -299,22 +299,33 @@ mod tests {
     #[test]
     fn values_are_redacted_in_queries_of_targets_and_of_pages() {
         let redaction = QueryRedaction::new(["token"]);
-        let of = |target: &'static str, from: Option<&'static str>| {
+        let of = |target: &'static [u8], from: Option<&'static [u8]>| {
+            let value = |bytes: &'static [u8]| HeaderValue::from_bytes(bytes).expect("a value");
             let mut headers = HeaderMap::new();
-            headers.extend(from.map(|from| (header::REFERER, HeaderValue::from_static(from))));
-            headers.insert(header::USER_AGENT, HeaderValue::from_bytes(b"caf\xe9").expect("a value"));
-            let (method, target, version) = (Method::PUT, Bytes::from(target), Version::HTTP_11);
+            headers.extend(from.map(|from| (header::REFERER, value(from))));
+            headers.insert(header::USER_AGENT, value(b"caf\xe9"));
+            let (method, target, version) = (Method::PUT, Bytes::from_static(target), Version::HTTP_11);
             let head = RequestHead { method, target, authority: None, version, headers };
             let texts = Texts::of(&head, &redaction);
-            let sent = texts.sent(&head);
+            let sent = texts.sent();
             assert_eq!((sent.method, sent.user_agent), (&b"PUT"[..], &b"caf\xe9"[..]));
-            [sent.path, sent.query, sent.referer].map(|text| String::from_utf8_lossy(text).into_owned())
+            [sent.path, sent.query, sent.referer].map(<[u8]>::to_vec)
         };
-        assert_eq!(of("/a?token=1&b=2", Some("/b?token=3")), ["/a", "token=***&b=2", "/b?token=***"]);
-        assert_eq!(of("/a?b=2", Some("/b?c=3")), ["/a", "b=2", "/b?c=3"]);
-        assert_eq!(of("/a?", Some("/b?")), ["/a", "", "/b?"]);
-        assert_eq!(of("/a", None), ["/a", "", ""]);
-        let referer = |from| of("/", Some(from))[2].clone();
+        let parts = |parts: [&[u8]; 3]| parts.map(<[u8]>::to_vec);
+        let both = of(b"/a?token=1&b=2", Some(b"/b?token=3"));
+        assert_eq!(both, parts([b"/a", b"token=***&b=2", b"/b?token=***"]));
+        assert_eq!(of(b"/a?b=2", Some(b"/b?c=3")), parts([b"/a", b"b=2", b"/b?c=3"]));
+        assert_eq!(of(b"/a?", Some(b"/b?")), parts([b"/a", b"", b"/b?"]));
+        assert_eq!(of(b"/a", None), parts([b"/a", b"", b""]));
+        // Without a secret, whatever bytes were sent.
+        assert_eq!(of(b"/a?caf\xe9", Some(b"/b?caf\xe9")), parts([b"/a", b"caf\xe9", b"/b?caf\xe9"]));
+        let with = of(b"/a?caf\xe9&token=1", Some(b"/b?caf\xe9&token=1"));
+        let shown = "caf\u{fffd}&token=***";
+        assert_eq!(with, parts([b"/a", shown.as_bytes(), format!("/b?{shown}").as_bytes()]));
+        let referer = |from: &'static str| {
+            let [.., referer] = of(b"/", Some(from.as_bytes()));
+            String::from_utf8(referer).expect("it is UTF-8")
+        };
         assert_eq!(referer("http://me:pass@b.cn/x@y?c=d@e"), "http://***@b.cn/x@y?c=d@e");
         assert_eq!(referer("http://me@b.cn?token=1"), "http://***@b.cn?token=***");
         assert_eq!(referer("/x@y"), "/x@y");

@@ -16,6 +16,7 @@ use crate::message::{RequestHead, ResponseHead};
 
 /// One request and its answer.
 pub(super) struct Downstream<'s> {
+    /// What is asked.
     pub(super) head: &'s RequestHead,
     pub(super) session: Session<'s>,
 }
@@ -48,7 +49,15 @@ pub(super) enum Wanted {
     Nothing,
 }
 
-impl Downstream<'_> {
+impl<'s> Downstream<'s> {
+    pub(super) fn http1(head: &'s RequestHead, session: &'s mut http1::Session) -> Self {
+        Self { head, session: Session::Http1(session) }
+    }
+
+    pub(super) fn http2(head: &'s RequestHead, session: &'s mut http2::Session) -> Self {
+        Self { head, session: Session::Http2(session) }
+    }
+
     /// The timer of whatever the request came on.
     pub(super) fn deadline(&mut self) -> &mut Deadline {
         match &mut self.session {

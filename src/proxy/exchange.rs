@@ -2,8 +2,6 @@
 //!
 //! A revocation of its host cuts it after `revocation_grace`, wherever it stands.
 
-use std::sync::Arc;
-
 use http::{Method, StatusCode};
 
 use super::attempt::{Attempt, Routed};
@@ -31,13 +29,14 @@ pub(super) enum After {
 /// `changes` are seen from before the request on; the connection is told of them afterwards.
 pub(super) async fn run(
     proxy: &Proxy,
-    opened: &Arc<Opened>,
+    opened: &Opened,
     down: Downstream<'_>,
     changes: &mut Changes,
 ) -> After {
-    let down = &mut Downstream { ..down };
     let edge = &proxy.edge;
     let snapshot = edge.snapshots.load_full();
+    // For as long as the snapshot is there: what the context borrows is borrowed as long as what this does.
+    let down = &mut Downstream { ..down };
     let mut context = RequestContext::begin(edge, opened, &snapshot, down.head);
     down.set_write_timeout(snapshot.config.limits.body_idle_timeout);
     if edge.is_draining() {

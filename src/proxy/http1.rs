@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::context::RequestContext;
 use super::deadline::Deadline;
-use super::downstream::{self, Downstream};
+use super::downstream::Downstream;
 use super::exchange::{self, After};
 use super::{Changes, FIRST_REQUEST, Proxy, response};
 use crate::config::Limits;
@@ -60,8 +60,10 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
         };
         let mut session = Session::new(wire, deadline, &request);
         // Boxed: what an exchange needs is given back while the connection waits for the next one.
-        let down = Downstream { head: &request.head, session: downstream::Session::Http1(&mut session) };
+        let down = Downstream::http1(&request.head, &mut session);
         let after = Box::pin(exchange::run(&proxy, &opened, down, &mut changes)).await;
+        // A client may take its time for what follows.
+        drop(request);
         let flushed = after == After::Continue && session.flush_in_turn().await.is_ok();
         let persistence;
         (wire, deadline, persistence) = session.into_parts();
@@ -164,8 +166,8 @@ async fn is_requested(
 
 /// Answers what is no request, and ends the connection.
 async fn reject(
-    edge: &Arc<Edge>,
-    opened: &Arc<Opened>,
+    edge: &Edge,
+    opened: &Opened,
     mut wire: Box<Wire>,
     no_head: NoHead,
     head: Option<&RequestHead>,

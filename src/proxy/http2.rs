@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::context::RequestContext;
 use super::deadline::Deadline;
-use super::downstream::{self, Downstream};
+use super::downstream::Downstream;
 use super::exchange::{self, After};
 use super::{Changes, FIRST_REQUEST, Proxy};
 use crate::listen::{Connection, Opened};
@@ -134,7 +134,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
 /// Serves one request.
 async fn exchange(proxy: Arc<Proxy>, opened: Arc<Opened>, head: RequestHead, mut session: Session) {
     let mut changes = Changes::of(&proxy.edge);
-    let down = Downstream { head: &head, session: downstream::Session::Http2(&mut session) };
+    let down = Downstream::http2(&head, &mut session);
     let after = exchange::run(&proxy, &opened, down, &mut changes).await;
     match after {
         After::Abort => session.abort(),

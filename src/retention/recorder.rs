@@ -24,9 +24,9 @@ pub const SLOTS: usize = 65_536;
 /// Bytes of lanes that are full of records, at which no slot is given.
 const QUEUE_BYTES: usize = 256 * 1024 * 1024;
 
-/// Whether this program drops every record, to measure what they cost: one that was built with the feature `unrecorded`,
-/// and is told so by `ICPGATE_UNRECORDED=1` in its environment. It is one program that is measured both ways: where the
-/// code of two of them lies makes more of a difference than their records.
+/// Whether this program drops every record, to measure what they cost: one that was built with the feature
+/// `unrecorded`, and is told so by `ICPGATE_UNRECORDED=1` in its environment. It is one program that is
+/// measured both ways: where the code of two of them lies makes more of a difference than their records.
 pub fn is_unrecorded() -> bool {
     static TOLD: LazyLock<bool> =
         LazyLock::new(|| std::env::var_os("ICPGATE_UNRECORDED").is_some_and(|told| told == "1"));

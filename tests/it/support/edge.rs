@@ -352,10 +352,10 @@ impl Edge {
         .await;
     }
 
-    /// Waits until `/readyz` answers with `status`: what it says follows the ports, a moment later.
+    /// Waits until `/readyz` answers with `status`: what it says follows the ports, within a second.
     pub(crate) async fn readyz_becomes(&self, status: u16) {
         let answer = async || self.get("/readyz").await.filter(|(now, _)| *now == status).map(drop);
-        eventually(&format!("/readyz {status}"), PATIENCE, answer).await;
+        eventually(&format!("/readyz {status}"), Duration::from_secs(1), answer).await;
     }
 
     /// The access records of now, oldest first, as `icpgate logs export` prints them.
