@@ -18,7 +18,7 @@ use crate::config::Limits;
 use crate::listen::wire::Wire;
 use crate::listen::{Connection, Edge, Opened, refuse};
 use crate::message::fields::EndOfHead;
-use crate::message::request::{self, NoRequest};
+use crate::message::request::{self, NoRequest, Request};
 use crate::message::{BadMessage, Persistence, RequestHead};
 
 pub(super) use session::Session;
@@ -59,11 +59,8 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
             Err(no_head) => return reject(&edge, &opened, wire, no_head, None).await,
         };
         let mut session = Session::new(wire, deadline, &request);
-        // Boxed: what an exchange needs is given back while the connection waits for the next one.
-        let down = Downstream::http1(&request.head, &mut session);
-        let after = Box::pin(exchange::run(&proxy, &opened, down, &mut changes)).await;
-        // A client may take its time for what follows.
-        drop(request);
+        // Boxed: what an exchange needs is given back before a client takes its time for what follows.
+        let after = Box::pin(exchange(&proxy, &opened, request, &mut session, &mut changes)).await;
         let flushed = after == After::Continue && session.flush_in_turn().await.is_ok();
         let persistence;
         (wire, deadline, persistence) = session.into_parts();
@@ -76,6 +73,17 @@ pub(super) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
         }
     }
     drop(admitted);
+}
+
+/// Serves one request.
+async fn exchange(
+    proxy: &Proxy,
+    opened: &Opened,
+    request: Request,
+    session: &mut Session,
+    changes: &mut Changes,
+) -> After {
+    exchange::run(proxy, opened, Downstream::http1(&request.head, session), changes).await
 }
 
 /// Why there is no request.
