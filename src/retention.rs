@@ -32,6 +32,7 @@ mod spool;
 mod summary;
 mod syncer;
 mod tree;
+mod unrecorded;
 mod verdict;
 
 use std::io;
@@ -55,7 +56,8 @@ use crate::retention::recovery::{Left, resume};
 use crate::retention::spool::{Setting, Spool};
 
 pub use capacity::Capacity;
-pub use recorder::{Recorder, SLOTS, Slot, StoreFull, StoreStats, is_unrecorded};
+pub use recorder::{Recorder, SLOTS, Slot, StoreFull, StoreStats};
+pub use unrecorded::is_unrecorded;
 
 const LOCK_FILE: &str = ".lock";
 const LOCK_ATTEMPTS: u32 = 5;

@@ -5,7 +5,7 @@
 //! itself as long as there is one.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -17,21 +17,13 @@ use crate::access::texts::Sent;
 use crate::config::{AccessLog, WhenFull};
 use crate::retention::lanes::Lanes;
 use crate::retention::refusals::Refusals;
+use crate::retention::unrecorded::is_unrecorded;
 
 /// Exchanges under way and records not yet written, together.
 pub const SLOTS: usize = 65_536;
 
 /// Bytes of lanes that are full of records, at which no slot is given.
 const QUEUE_BYTES: usize = 256 * 1024 * 1024;
-
-/// Whether this program drops every record, to measure what they cost: one that was built with the feature
-/// `unrecorded`, and is told so by `ICPGATE_UNRECORDED=1` in its environment. It is one program that is
-/// measured both ways: where the code of two of them lies makes more of a difference than their records.
-pub fn is_unrecorded() -> bool {
-    static TOLD: LazyLock<bool> =
-        LazyLock::new(|| std::env::var_os("ICPGATE_UNRECORDED").is_some_and(|told| told == "1"));
-    cfg!(feature = "unrecorded") && *TOLD
-}
 
 /// In milliseconds.
 const HOUR: i64 = 60 * 60 * 1000;

@@ -167,7 +167,7 @@ fn coding(asked: &HeaderMap, headers: &HeaderMap) -> Result<Option<Coding>, Skip
 /// Whether a client takes what is in no coding (RFC 9110, 12.5.3): unless it says otherwise, it does.
 fn takes_identity(asked: &HeaderMap) -> bool {
     let is_refused = |element: &str| {
-        let mut parameters = element.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+        let mut parameters = element.split(';').filter_map(|parameter| parameter.split_once('='));
         parameters.any(|(name, weight)| {
             name.trim().eq_ignore_ascii_case("q") && weight.trim().parse() == Ok(0.0_f32)
         })
