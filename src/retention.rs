@@ -23,6 +23,7 @@ mod gaps;
 mod kernel_clock;
 mod lanes;
 mod notary;
+mod prefetch;
 mod recorder;
 mod recovery;
 mod refusals;

@@ -17,11 +17,14 @@ use thread_local::ThreadLocal;
 
 use crate::access::AccessRecord;
 use crate::access::texts::{Lengths, Sent};
+use crate::retention::prefetch::prefetch;
 
 /// Records that a lane holds.
 const RECORDS: usize = 1024;
 /// Bytes of texts that a lane holds.
 const BYTES: usize = 192 * 1024;
+/// As much of the texts of a record is fetched ahead: more than most have.
+const FETCHED_BYTES: usize = 256;
 /// The memory of a lane.
 const LANE_BYTES: usize = RECORDS * size_of::<Entry>() + BYTES;
 
@@ -157,6 +160,17 @@ impl Lane {
         self.unseen += lengths.sum();
         let _ = self.entries.push(Entry { number, turn, lengths, record });
         self.settled.store(self.next, Ordering::Release);
+        self.fetch_next();
+    }
+
+    /// Has the memory fetched that the next record goes to, which comes when another request is over.
+    fn fetch_next(&mut self) {
+        if let Ok(mut place) = self.entries.write_chunk_uninit(1) {
+            prefetch(place.as_mut_slices().0);
+        }
+        if let Ok(mut place) = self.bytes.write_chunk_uninit(FETCHED_BYTES) {
+            prefetch(place.as_mut_slices().0);
+        }
     }
 
     /// Whether it is half full, looked at now and then: the writer's end is another core's memory.
