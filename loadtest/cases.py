@@ -31,6 +31,8 @@ class Case:
     tool = None
     # Cases that are slow and steady are measured less often.
     rounds = None
+    # Cases about a small difference are measured so many times a round.
+    times = 1
 
     def measure(self, bench, subject):
         """The figures of one subject in one round."""

@@ -107,6 +107,7 @@ class Records(Case):
     more = (("per_second", "requests/s"),)
     subjects = ("icpgate, records", "icpgate, no records")
     goals = (Goal("cpu_us", 1.03, "icpgate, no records"),)
+    times = 4
 
     def measure(self, bench, subject):
         with bench.serving(subject) as process:

@@ -84,22 +84,27 @@ def subjects(given):
 
 
 def rounds(bench, results, given):
-    """Measures everything in turn; each round begins with another subject."""
+    """Measures everything in turn."""
     for turn in range(given.rounds):
         for name, case in results.cases.items():
-            if name in results.skipped or turn >= min(case.rounds or given.rounds, given.rounds):
+            if turn >= min(case.rounds or given.rounds, given.rounds):
                 continue
-            present = [subject for subject in case.subjects if subject in bench.subjects]
-            order = present[turn % len(present) :] + present[: turn % len(present)]
-            measured = {}
-            for subject in order:
-                if (figures := attempt(bench, case, subject, results)) is None:
-                    break
-                measured[subject] = figures
-                shown = report.number(measured[subject][case.shown[0]])
-                print(f"round {turn + 1}  {name:<10} {subject:<22} {shown:>10} {case.shown[1]}", flush=True)
-            else:
-                results.rounds[name].append(measured)
+            for turn_of_case in range(turn * case.times, (turn + 1) * case.times):
+                if name not in results.skipped:
+                    in_turn(bench, results, case, turn_of_case)
+
+
+def in_turn(bench, results, case, turn):
+    """Measures a case with each of its subjects, each time another of them first; all or none of it counts."""
+    present = [subject for subject in case.subjects if subject in bench.subjects]
+    measured = {}
+    for subject in present[turn % len(present) :] + present[: turn % len(present)]:
+        if (figures := attempt(bench, case, subject, results)) is None:
+            return
+        measured[subject] = figures
+        shown = report.number(figures[case.shown[0]])
+        print(f"round {turn + 1}  {case.name:<10} {subject:<22} {shown:>10} {case.shown[1]}", flush=True)
+    results.rounds[case.name].append(measured)
 
 
 def attempt(bench, case, subject, results):

@@ -32,3 +32,23 @@ fn fetch(address: *mut u8) {
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = address;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_address_faults() {
+        for address in [std::ptr::null_mut(), std::ptr::without_provenance_mut(usize::MAX)] {
+            fetch(address);
+        }
+        prefetch::<u64>(&mut []);
+    }
+
+    #[test]
+    fn what_is_there_stays() {
+        let mut bytes: Vec<u8> = (0..=255).collect();
+        prefetch(&mut bytes[1..200]);
+        assert!(bytes.iter().copied().eq(0..=255));
+    }
+}
