@@ -4,7 +4,7 @@
 //! A worker would wait for that memory where it next counts a reference: 0.17 µs a record, which is a third
 //! of what records cost (docs/benchmarks.md). Standard Rust has no safe word for it.
 
-#![expect(unsafe_code, reason = "an instruction that is a hint")]
+#![allow(unsafe_code, reason = "an instruction that is a hint")]
 
 /// Between two of the places that a core fetches at once.
 const LINE: usize = 64;
