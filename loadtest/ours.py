@@ -103,7 +103,7 @@ class Workers(Case):
 class Records(Case):
     """One program, built with the feature `unrecorded`, as it is and told to keep none."""
 
-    name, title = "records", "1 KB JSON: with records against without"
+    name, title = "records", "1 KB JSON: with records against without, four times a round"
     more = (("per_second", "requests/s"),)
     subjects = ("icpgate, records", "icpgate, no records")
     goals = (Goal("cpu_us", 1.03, "icpgate, no records"),)

@@ -126,7 +126,7 @@ def conditions(facts):
     yield "generators", "; ".join(one for one in (machine["wrk"], machine["h2load"]) if one)
     yield "TLS, the same for all", ", ".join(f"{key} {value}" for key, value in facts["terms"].items())
     yield "session tickets after a handshake", ", ".join(f"{name} {count}" for name, count in facts["tickets"].items())
-    yield "run", f"{facts['rounds']} rounds, {facts['seconds']} s each time after {facts['warm_up']} s to warm up, records four times a round; `{facts['command']}`"
+    yield "run", f"{facts['rounds']} rounds, {facts['seconds']} s each time after {facts['warm_up']} s to warm up; `{facts['command']}`"
     if "origin" in facts:
         yield "origin", f"{facts['origin']['per_second']:,.0f} requests/s of 1 KB when asked directly, {facts['origin']['times']:.1f} times the most that came through a proxy"
     load, foreign = facts["load"], facts["foreign"]

@@ -12,8 +12,9 @@ const LINE: usize = 64;
 /// Has `place` fetched into the caches of this core, to be written there, and does not wait for it.
 pub(super) fn prefetch<T>(place: &mut [T]) {
     let start = place.as_mut_ptr().cast::<u8>();
-    for line in (0..size_of_val(place)).step_by(LINE) {
-        fetch(start.wrapping_add(line));
+    let before = start.addr() % LINE;
+    for line in (0..before + size_of_val(place)).step_by(LINE) {
+        fetch(start.wrapping_sub(before).wrapping_add(line));
     }
 }
 
