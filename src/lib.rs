@@ -14,6 +14,7 @@ pub mod message;
 pub mod metrics;
 pub mod origin;
 pub mod proxy;
+pub mod regular_file;
 pub mod retention;
 pub mod rewrite;
 pub mod route;

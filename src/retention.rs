@@ -45,7 +45,7 @@ use std::time::{Duration, Instant};
 
 use fs_err::os::unix::fs::OpenOptionsExt;
 use fs_err::{File, OpenOptions};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 use crate::clock::Clock;
 use crate::config::AccessLog;
@@ -201,7 +201,10 @@ fn create_directory(directory: &Path) -> io::Result<()> {
 /// The lock on the directory; `None` when another has it.
 fn lock(directory: &Path) -> io::Result<Option<File>> {
     let path = directory.join(LOCK_FILE);
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(path)?;
+    let mut options = OpenOptions::new();
+    // Opening a pipe would wait for its reader.
+    options.write(true).create(true).truncate(false).mode(0o640).custom_flags(OFlags::NONBLOCK.bits() as i32);
+    let file = options.open(path)?;
     for _ in 0..LOCK_ATTEMPTS {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(Some(file)),
@@ -216,7 +219,7 @@ fn lock(directory: &Path) -> io::Result<Option<File>> {
 /// Whether a checkpoint of the store's own speaks of more than there is. It is kept aside then: it is all that
 /// tells what is missing.
 fn is_shortened(directory: &Path, left: &Left) -> io::Result<bool> {
-    let Ok(note) = fs_err::read(directory.join(CHECKPOINT_FILE)) else { return Ok(false) };
+    let Ok(note) = notary::read_note(&directory.join(CHECKPOINT_FILE)) else { return Ok(false) };
     let Some(checkpoint) = notary::unverified(&note) else { return Ok(false) };
     let (blocks, signed) = (left.position.tree.size(), checkpoint.size());
     if signed <= blocks {

@@ -5,7 +5,6 @@
 pub mod certificates;
 pub mod roots;
 
-use std::io::Read;
 use std::path::Path;
 
 pub use certificates::{Certificate, Tickets};
@@ -15,10 +14,5 @@ const PEM_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Reads a PEM file whole, as long as it is not larger than [`PEM_BYTES`].
 fn read_pem(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    fs_err::File::open(path)?.take(PEM_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > PEM_BYTES {
-        return Err(std::io::Error::other(format!("{} is larger than {PEM_BYTES} bytes", path.display())));
-    }
-    Ok(bytes)
+    crate::regular_file::read(path, PEM_BYTES)
 }

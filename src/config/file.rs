@@ -7,14 +7,14 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
 
 use super::plain;
+use crate::regular_file;
 
 /// A file that cannot be read at all.
 #[derive(Debug, thiserror::Error)]
@@ -38,20 +38,7 @@ impl Unreadable {
 
 /// Reads the regular file `path`, at most one byte more than `limit`.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> {
-    let unreadable = |reason| Unreadable { path: path.to_owned(), reason };
-    let kind = std::fs::metadata(path).map_err(unreadable)?;
-    if kind.is_dir() {
-        return Err(unreadable(io::ErrorKind::IsADirectory.into()));
-    }
-    // Opening a pipe would wait for its writer.
-    if !kind.is_file() {
-        return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
-        .map_err(unreadable)?;
-    Ok(bytes)
+    regular_file::read_up_to(path, limit).map_err(|reason| Unreadable { path: path.to_owned(), reason })
 }
 
 /// One value of a file.

@@ -13,6 +13,7 @@ use rand_core::OsRng;
 use signed_note::{Note, Signer, StandardSigner, StandardVerifier, Verifier, VerifierList};
 use tlog_tiles::Checkpoint;
 
+use crate::regular_file;
 use crate::retention::tree::Tree;
 
 /// The secret key, mode 0600.
@@ -21,6 +22,14 @@ const SIGNER_FILE: &str = "signer.key";
 pub(super) const VERIFIER_FILE: &str = "verifier.key";
 /// The newest checkpoint, for whoever wants to keep it elsewhere.
 pub(super) const CHECKPOINT_FILE: &str = "checkpoint";
+
+/// As much as a key or a checkpoint may take, in bytes: more than ten thousand verifier keys.
+const NOTE_BYTES: u64 = 1024 * 1024;
+
+/// Reads one of the files above.
+pub(super) fn read_note(path: &Path) -> io::Result<Vec<u8>> {
+    regular_file::read(path, NOTE_BYTES)
+}
 
 /// Signs for a store.
 pub(super) struct Notary {
@@ -32,8 +41,8 @@ impl Notary {
     /// Reads the key in `directory`, or makes one that is named after `node`.
     pub(super) fn open(directory: &Path, node: &str) -> io::Result<Self> {
         let path = directory.join(SIGNER_FILE);
-        let notary = match fs_err::read_to_string(&path) {
-            Ok(text) => Self::parse(&text).ok_or_else(|| {
+        let notary = match read_note(&path) {
+            Ok(text) => Self::parse(&String::from_utf8_lossy(&text)).ok_or_else(|| {
                 let hint = "is no signer key; put it back from a copy, or delete it to have a new one made";
                 io::Error::new(io::ErrorKind::InvalidData, format!("{} {hint}", path.display()))
             })?,
@@ -51,7 +60,7 @@ impl Notary {
 
     /// Puts the verifier key first into its file; keys from before it stay, for what they signed.
     fn show(&self, directory: &Path) -> io::Result<()> {
-        let shown = match fs_err::read(directory.join(VERIFIER_FILE)) {
+        let shown = match read_note(&directory.join(VERIFIER_FILE)) {
             Ok(shown) => shown,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error),

@@ -13,7 +13,7 @@ use tlog_tiles::{EMPTY_HASH, Hash, check_record, node_hash};
 use crate::retention::block::{Unpacker, digest};
 use crate::retention::format::{BlockHead, Frame, write_checkpoint, write_key, write_path};
 use crate::retention::frames::{Frames, Step};
-use crate::retention::notary::{CHECKPOINT_FILE, Keys, VERIFIER_FILE, unverified};
+use crate::retention::notary::{CHECKPOINT_FILE, Keys, VERIFIER_FILE, read_note, unverified};
 use crate::retention::reader::Selection;
 use crate::retention::rows::RowReader;
 use crate::retention::segment::{self, Segment};
@@ -39,8 +39,8 @@ pub struct Written {
 ///
 /// Nothing is written where the store is damaged so that they cannot be proved.
 pub fn write(directory: &Path, selection: &Selection, out: &mut dyn Write) -> io::Result<Written> {
-    let note = fs_err::read(directory.join(CHECKPOINT_FILE))?;
-    let key = fs_err::read(directory.join(VERIFIER_FILE))?;
+    let note = read_note(&directory.join(CHECKPOINT_FILE))?;
+    let key = read_note(&directory.join(VERIFIER_FILE))?;
     let not_signed = || io::Error::new(io::ErrorKind::InvalidData, "the file checkpoint is none");
     let signed = unverified(&note).ok_or_else(not_signed)?;
     let (size, root) = (signed.size(), *signed.hash());

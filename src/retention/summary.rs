@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::retention::format::Frame;
 use crate::retention::frames::{Frames, Step};
-use crate::retention::notary::VERIFIER_FILE;
+use crate::retention::notary::{VERIFIER_FILE, read_note};
 use crate::retention::segment;
 
 /// A store at a glance.
@@ -33,7 +33,7 @@ pub struct Summary {
 pub fn summarize(directory: &Path) -> io::Result<Summary> {
     let segments = segment::list(directory)?;
     let disk = rustix::fs::statvfs(directory)?;
-    let key = fs_err::read_to_string(directory.join(VERIFIER_FILE)).ok();
+    let key = read_note(&directory.join(VERIFIER_FILE)).ok().and_then(|keys| String::from_utf8(keys).ok());
     let mut summary = Summary {
         segments: segments.len() as u64,
         records: 0,

@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use fs_err::File;
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use tlog_tiles::{Checkpoint, Hash};
@@ -18,10 +17,11 @@ use tlog_tiles::{Checkpoint, Hash};
 use crate::access::GapReason;
 use crate::access::fields::{Detail, Fields};
 use crate::clock::Clock;
+use crate::regular_file;
 use crate::retention::block::{Unpacker, digest};
 use crate::retention::format::{BlockHead, Frame, SegmentHead};
 use crate::retention::frames::{Frames, Step};
-use crate::retention::notary::{CHECKPOINT_FILE, Keys, VERIFIER_FILE, unverified};
+use crate::retention::notary::{CHECKPOINT_FILE, Keys, VERIFIER_FILE, read_note, unverified};
 use crate::retention::recovery::Position;
 use crate::retention::rows::RowReader;
 use crate::retention::segment::{self, Segment, SegmentName};
@@ -361,7 +361,7 @@ fn broken(segment: &Segment, byte: Option<u64>, block: Option<u64>, reason: Reas
 }
 
 fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs_err::read(path) {
+    match read_note(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -370,7 +370,7 @@ fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
 
 /// Whether a process has the store open for writing.
 fn is_written_to(directory: &Path) -> io::Result<bool> {
-    let lock = match File::open(directory.join(LOCK_FILE)) {
+    let lock = match regular_file::open(&directory.join(LOCK_FILE)) {
         Ok(lock) => lock,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),

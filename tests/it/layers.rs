@@ -16,7 +16,7 @@ const LAYERS: [&[&str]; 12] = [
     &["config"],
     &["gate", "origin", "route", "rewrite", "access"],
     &["message"],
-    &["hostname", "clock"],
+    &["hostname", "clock", "regular_file"],
 ];
 
 /// What decides knows no socket, no disk, no engine and no runtime.

@@ -144,3 +144,16 @@ fn a_store_that_cannot_be_written_to_the_end_says_how_many_are_lost() {
     assert_eq!((error.lost, recorder.stats().lost()), (3, 3));
     assert_eq!(recorder.reserve().expect_err("closed"), StoreFull::Closed);
 }
+
+#[test]
+fn a_start_waits_for_no_pipe_that_stands_in_place_of_a_file() {
+    for name in [".lock", "signer.key", "verifier.key"] {
+        let folder = Folder::new();
+        let directory = folder.log().directory;
+        fs_err::create_dir_all(&directory).expect("made");
+        let made = std::process::Command::new("mkfifo").arg(directory.join(name)).status().expect("mkfifo");
+        assert!(made.success());
+        let error = Store::open(&folder.log(), "n".into(), Clock::system()).expect_err("a pipe");
+        assert!(format!("{error:?}").contains(name), "{error:?}");
+    }
+}

@@ -2,6 +2,8 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use fs_err::File;
+
 use super::*;
 use crate::access::AccessRecord;
 use crate::clock::Clock;
@@ -115,6 +117,23 @@ fn an_intact_store_is_verified_against_every_checkpoint_it_had() {
         assert_eq!(verdict.records, (SEGMENTS * BLOCKS) as u64 * RECORDS);
         assert_eq!((verdict.from, verdict.to), (Some(time(0)), Some(time(3 * 3_600_000 + 4_000))));
         assert!(verdict.checkpoint.expect("a checkpoint").starts_with("icpgate/edge-1\n21\n"));
+    }
+}
+
+#[test]
+fn what_stands_in_place_of_a_file_of_the_store_is_neither_waited_for_nor_read_without_end() {
+    for name in [CHECKPOINT_FILE, VERIFIER_FILE, LOCK_FILE] {
+        let folder = tempfile::tempdir().expect("a folder");
+        write_store(folder.path(), "a");
+        let path = folder.path().join(name);
+        let _ = fs_err::remove_file(&path);
+        std::os::unix::fs::symlink("/dev/zero", &path).expect("a link");
+        assert!(verify(folder.path(), &against()).is_err(), "{name}");
+        fs_err::remove_file(&path).expect("removed");
+        let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+        assert!(made.success());
+        let error = verify(folder.path(), &against()).expect_err("nobody writes to it");
+        assert!(error.to_string().contains(name), "{error}");
     }
 }
 
