@@ -8,6 +8,7 @@ mod convert;
 mod file;
 pub mod filings;
 mod findings;
+mod node;
 mod plain;
 pub mod problem;
 mod reader;

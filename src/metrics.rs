@@ -3,6 +3,7 @@
 //! Labels come from closed sets and from configured names alone, so that no stranger can make a
 //! family grow; every family is there from the start, at zero for every configured name.
 
+mod family;
 mod paths;
 mod prepared;
 mod render;

@@ -1,8 +1,7 @@
-//! From a file to a [`Node`]: plain data, before anything is known of its meaning.
+//! Reads a YAML file into a [`Node`].
 //!
-//! This is the one place that knows all of YAML; the form that files mostly have is read by `plain`. Whatever the bytes are, the answer is a node or a
-//! [`Malformed`] in bounded time and space: the size of the file, the depth of its nesting and what
-//! its aliases multiply are all limited.
+//! Only this file uses the YAML library; [`plain`] reads the simple subset that most files keep to, without
+//! it. Time and memory are bounded for any input: file size, nesting depth and alias expansion are limited.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -13,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
 
+use super::node::{Malformed, Node, Number};
 use super::plain;
 use crate::regular_file;
 
@@ -39,53 +39,6 @@ impl Unreadable {
 /// Reads the regular file `path`, at most one byte more than `limit`.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> {
     regular_file::read_up_to(path, limit).map_err(|reason| Unreadable { path: path.to_owned(), reason })
-}
-
-/// One value of a file.
-#[derive(Debug)]
-pub(super) enum Node<'i> {
-    Null,
-    Bool(bool),
-    Number(Number),
-    Text(Cow<'i, str>),
-    List(Vec<Self>),
-    /// In the order of the file; a key that stands twice is here twice.
-    Map(Vec<(Cow<'i, str>, Self)>),
-}
-
-/// A number, and how the file means it.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Number {
-    Unsigned(u64),
-    Negative(i64),
-    Fraction(f64),
-}
-
-impl fmt::Display for Number {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unsigned(number) => number.fmt(f),
-            Self::Negative(number) => number.fmt(f),
-            Self::Fraction(number) => number.fmt(f),
-        }
-    }
-}
-
-/// Why bytes are not one YAML document.
-#[derive(Debug, Eq, PartialEq, thiserror::Error)]
-pub(super) enum Malformed {
-    #[error("it is empty")]
-    Empty,
-    #[error("it is larger than {0} MiB")]
-    TooLarge(u64),
-    #[error("it is not UTF-8: byte {0} of line {1}")]
-    NotUtf8(usize, usize),
-    #[error("it is nested too deeply")]
-    TooDeep,
-    #[error("it has too many parts")]
-    TooManyParts,
-    #[error("it is not valid YAML: {0}")]
-    Syntax(String),
 }
 
 /// Parses one YAML document of at most `limit` bytes.

@@ -11,8 +11,9 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
 use super::convert::{filed_name, host_pattern, ip_address};
-use super::file::{self, Malformed, Unreadable};
+use super::file::{self, Unreadable};
 use super::findings::{Findings, quote};
+use super::node::Malformed;
 use super::reader::{Fields, Value};
 use super::{Loaded, schema};
 use crate::clock::{day_of, end_of_day, start_of_day};

@@ -7,7 +7,7 @@ use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
 use super::Loaded;
-use super::file::Malformed;
+use super::node::Malformed;
 use super::problem::{Problem, Severity};
 
 /// The problems of one file, as they are found; past a limit they are only counted.

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::file::{Node, Number};
+use super::node::{Node, Number};
 
 /// How deep blocks and brackets go; what is deeper is not plain.
 const MAX_DEPTH: usize = 16;

@@ -10,8 +10,8 @@ use std::hash::Hash;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::file::{Node, Number};
 use super::findings::{Findings, Place, quote};
+use super::node::{Node, Number};
 use super::problem::Severity;
 use super::schema::Section;
 use super::suggest::did_you_mean;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::render::Family;
+use super::family::Family;
 use crate::origin::Server;
 use crate::origin::measured::BOUNDS;
 use crate::snapshot::{ServerState, Snapshot};
