@@ -1,7 +1,13 @@
-//! The shape of the code: which module may know which, and which crates stay behind which door.
+//! The shape of the code: which modules and files may import which, and which module alone names a crate.
+
+mod circles;
+mod imports;
+mod modules;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+
+use imports::top_level_imports;
 
 /// From the top to the bottom; imports point downwards, or sideways without coming back.
 const LAYERS: [&[&str]; 12] = [
@@ -67,86 +73,52 @@ impl Source {
         (!["lib", "main"].contains(&module)).then_some(module)
     }
 
-    /// The modules of the top level that it names by their path.
-    fn edges(&self) -> BTreeSet<String> {
-        let mut edges = BTreeSet::new();
-        for (place, _) in self.code.match_indices("crate::") {
-            let rest = &self.code[place + "crate::".len()..];
-            match rest.strip_prefix('{') {
-                None => edges.extend(identifier(rest)),
-                Some(group) => edges.extend(group_members(group)),
-            }
-        }
-        edges
-    }
-
     fn is_in(&self, place: &str) -> bool {
         let path = self.path.to_str().expect("UTF-8");
         path == place || (place.ends_with('/') && path.starts_with(place))
     }
 }
 
-fn identifier(text: &str) -> Option<String> {
-    let end = text.find(|c: char| !(c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit()));
-    let word = &text[..end.unwrap_or(text.len())];
-    (!word.is_empty()).then(|| word.to_owned())
-}
-
-/// The first words of the members of `a::b, c::{d, e}}`, up to the brace that closes them.
-fn group_members(group: &str) -> Vec<String> {
-    let (mut depth, mut begins, mut members) = (0, true, Vec::new());
-    for (place, character) in group.char_indices() {
-        match character {
-            '}' if depth == 0 => break,
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            ',' if depth == 0 => begins = true,
-            _ if begins && !character.is_whitespace() => {
-                begins = false;
-                members.extend(identifier(&group[place..]));
-            }
-            _ => {}
-        }
-    }
-    members
-}
-
-fn sources() -> Vec<Source> {
+/// The text of every file below `src`.
+fn files() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut sources = Vec::new();
+    let mut files = BTreeMap::new();
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
         for entry in fs_err::read_dir(folder).expect("a folder") {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs")
-                && !path.ends_with("tests.rs")
-                && !path.parent().is_some_and(|folder| folder.ends_with("tests"))
-            {
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs_err::read_to_string(&path).expect("UTF-8");
-                let code = text.split("#[cfg(test)]\nmod tests {").next().expect("a beginning");
-                let code = code.lines().map(|line| line.split("//").next().unwrap_or_default());
-                let code = code.collect::<Vec<_>>().join("\n");
-                let path = path.strip_prefix(&root).expect("below src").to_owned();
-                sources.push(Source { path, code });
+                let name = path.strip_prefix(&root).expect("below src").to_str().expect("UTF-8");
+                files.insert(name.to_owned(), text);
             }
         }
     }
+    files
+}
+
+/// Every file of the program, its tests apart.
+fn sources() -> Vec<Source> {
+    let is_test = |name: &str| name.ends_with("tests.rs") || name.contains("/tests/");
+    let sources: Vec<Source> = files()
+        .into_iter()
+        .filter(|(name, _)| !is_test(name))
+        .map(|(name, text)| {
+            let code = text.split("#[cfg(test)]\nmod tests {").next().expect("a beginning");
+            let code: Vec<&str> =
+                code.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
+            Source { path: name.into(), code: code.join("\n") }
+        })
+        .collect();
     assert!(sources.len() > 50, "the program has more files than {}", sources.len());
     sources
 }
 
-/// Which modules each module of the top level names.
+/// Which modules of the top level each of them names.
 fn edges() -> BTreeMap<String, BTreeSet<String>> {
-    let mut edges = BTreeMap::<String, BTreeSet<String>>::new();
-    for source in sources() {
-        if let Some(module) = source.module() {
-            let known = edges.entry(module.to_owned()).or_default();
-            known.extend(source.edges().into_iter().filter(|edge| edge != module));
-        }
-    }
-    edges
+    top_level_imports(&modules::modules(&files(), "lib.rs"))
 }
 
 fn layer(module: &str) -> usize {
@@ -175,15 +147,6 @@ fn neighbours_do_not_know_each_other() {
 
 fn reaches(edges: &BTreeMap<String, BTreeSet<String>>, from: &str, to: &str) -> bool {
     edges.get(from).is_some_and(|known| known.iter().any(|next| next == to || reaches(edges, next, to)))
-}
-
-#[test]
-fn no_path_climbs_around_the_layers() {
-    for source in sources().iter().filter(|source| source.module().is_some()) {
-        let out = "super::".repeat(source.path.iter().count());
-        let climbs = source.code.lines().find(|line| line.contains(&out) && !line.contains("use super::*"));
-        assert_eq!(climbs, None, "{} leaves its module by {out}", source.path.display());
-    }
 }
 
 #[test]
@@ -243,11 +206,13 @@ fn what_decides_touches_nothing() {
 }
 
 #[test]
-fn every_file_says_what_it_is_for() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+fn every_file_begins_with_its_role() {
+    let files = files();
     for source in sources() {
-        let text = fs_err::read_to_string(root.join("src").join(&source.path)).expect("UTF-8");
-        let begins = text.lines().next().unwrap_or_default();
-        assert!(begins.starts_with("//! "), "{} does not say what it is for", source.path.display());
+        let name = source.path.to_str().expect("UTF-8");
+        assert!(
+            files[name].starts_with("//! "),
+            "{name} does not begin with a `//!` line that says its role"
+        );
     }
 }
