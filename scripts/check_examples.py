@@ -1,4 +1,4 @@
-"""Checks every configuration in config/ and in the manifests with `icpgate check`.
+"""Checks every configuration in config/, in the manifests and in the rendered Helm chart with `icpgate check`.
 
 Works on copies in a temporary folder, with certificates made for the occasion: the examples name
 certificate files, and none belong into a repository.
@@ -13,15 +13,32 @@ import sys
 import tempfile
 
 import yaml
+from helm_python.chart import Chart
+
+# The chart refuses to make a load balancer of its own.
+CHART_VALUES = {
+    "service": {"type": "ClusterIP"},
+    "filings": [
+        {"domain": "example.cn", "number": "京ICP备2024012345号-1", "status": "approved", "approved_on": "2026-03-02"}
+    ],
+}
+
+
+def manifests():
+    """Every manifest, and what the chart renders, as (name, text)."""
+    for manifest in sorted(pathlib.Path("kubernetes").glob("*.yaml")):
+        yield manifest.stem, manifest.read_text()
+    rendered = Chart.load("kubernetes/chart").render(CHART_VALUES, name="edge", namespace="default")
+    yield "chart", "\n---\n".join(rendered.values())
 
 
 def copied(folder):
     """Copies every example into `folder`; every icpgate.yaml among them."""
     shutil.copytree("config", folder / "config")
-    for manifest in sorted(pathlib.Path("kubernetes").glob("*.yaml")):
-        for document in yaml.safe_load_all(manifest.read_text()):
+    for source, text in manifests():
+        for document in filter(None, yaml.safe_load_all(text)):
             if document["kind"] == "ConfigMap" and "icpgate.yaml" in document["data"]:
-                place = folder / "kubernetes" / manifest.stem / document["metadata"]["name"]
+                place = folder / "kubernetes" / source / document["metadata"]["name"]
                 place.mkdir(parents=True)
                 for name, text in document["data"].items():
                     (place / name).write_text(text)
