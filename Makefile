@@ -1,11 +1,12 @@
 # `make` lists the targets.
-.PHONY: help setup build demo test bench loadtest
+.PHONY: help setup build demo test bench loadtest vendor
 
 help:
 	@echo 'make setup     install what a build and the tests need (Debian, Ubuntu; Rust must be installed)'
 	@echo 'make demo      run the real proxy with its own certificates, origins and allowlist'
 	@echo 'make test      run what CI runs: format, lints, every test, documents, examples'
 	@echo 'make build     build the release program: target/dist/icpgate'
+	@echo 'make vendor    the sources of every dependency, for builds without a registry'
 	@echo 'make bench     benchmark the hot paths one by one (criterion)'
 	@echo 'make loadtest  measure CPU time, memory and latency beside nginx and HAProxy on this machine'
 
@@ -30,3 +31,6 @@ bench: setup
 # LOADTEST passes options: make loadtest LOADTEST="--quick"
 loadtest:
 	@loadtest/run.sh $(LOADTEST)
+
+vendor:
+	@scripts/vendor
