@@ -18,9 +18,7 @@ use icpgate::access::{AccessRecord, Event};
 use icpgate::clock::Clock;
 use icpgate::config::{AccessLog, WhenFull};
 use icpgate::origin::Region;
-use icpgate::retention::Store;
-use icpgate::retention::reader::{Reader, Selection, summarize};
-use icpgate::retention::verify::{Against, verify};
+use icpgate::retention::{Against, Reader, Selection, Store, summarize, verify};
 use jiff::Timestamp;
 
 /// The program's own.

@@ -45,7 +45,7 @@ def figures(dumps, requests, where):
 
     The writer works by the clock, and so do threads that only keep time: on a slow machine they have more to do.
     """
-    writer = [dump for dump in dumps if any("retention::spool" in name for name in dump.functions)]
+    writer = [dump for dump in dumps if any("retention::write::spool" in name for name in dump.functions)]
     others = [dump for dump in dumps if dump not in writer]
     busiest = max(dump.instructions for dump in others)
     serving = [dump for dump in others if dump.instructions > busiest / 10]

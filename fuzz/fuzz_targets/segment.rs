@@ -9,12 +9,12 @@
 use std::cell::RefCell;
 use std::io::{Seek, Write};
 
-use icpgate::retention::reader::{Item, Reader, Selection};
+use icpgate::retention::{Item, Reader, Selection};
 use libfuzzer_sys::fuzz_target;
 use tempfile::NamedTempFile;
 use zstd::bulk::Compressor;
 
-const DICTIONARY: &[u8] = include_bytes!("../../src/retention/dictionary.txt");
+const DICTIONARY: &[u8] = include_bytes!("../../src/retention/format/dictionary.txt");
 
 thread_local! {
     static FILE: RefCell<NamedTempFile> = RefCell::new(NamedTempFile::new().expect("a file"));

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use crate::clock::SHANGHAI;
 use crate::hostname::Hostname;
 use crate::retention::proof;
-use crate::retention::reader::{Item, Reader, Selection, Summary, summarize};
+use crate::retention::{Item, Reader, Selection, Summary, summarize};
 
 pub use verify::VerifyArgs;
 pub(super) use verify::verify;

@@ -1,27 +1,31 @@
+//! The whole store: written, stopped in every way, and read again.
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use super::block::{Packer, Place};
-use super::format::SegmentHead;
-use super::reader::{Item, Reader, Selection};
-use super::recovery::Position;
-use super::rows::Rows;
-use super::segment::SegmentName;
-use super::*;
 use crate::access::AccessRecord;
 use crate::access::packed::Clients;
 use crate::access::record::{BlockPlace, ConnectionFacts, Event, RequestFacts};
 use crate::access::request_id::RequestIds;
 use crate::access::texts::Sent;
-use crate::config::WhenFull;
+use crate::clock::Clock;
+use crate::config::{AccessLog, WhenFull};
 use crate::gate::Refusal;
+use crate::retention::format::SegmentHead;
+use crate::retention::format::block::{Packer, Place};
+use crate::retention::format::position::Position;
+use crate::retention::format::rows::Rows;
+use crate::retention::format::segment::{self, SegmentName};
+use crate::retention::{
+    Against, Item, OpenError, Reader, Reason, Selection, Store, StoreFull, summarize, verify,
+};
 
-mod going_on;
 mod reading;
-mod trouble;
 
-fn record(event: Event, client: &str) -> AccessRecord {
+pub(crate) fn record(event: Event, client: &str) -> AccessRecord {
     let client = SocketAddr::new(client.parse().expect("an address"), 40_000);
     AccessRecord {
         time: "2026-03-02T00:00:00Z".parse().expect("a time"),
@@ -49,11 +53,11 @@ fn record(event: Event, client: &str) -> AccessRecord {
     }
 }
 
-pub(super) fn refusal(client: &str, reason: Refusal) -> AccessRecord {
+pub(crate) fn refusal(client: &str, reason: Refusal) -> AccessRecord {
     AccessRecord { reason: Some(reason), ..record(Event::Refused, client) }
 }
 
-pub(super) fn request() -> AccessRecord {
+pub(crate) fn request() -> AccessRecord {
     AccessRecord {
         host: Some("www.example.cn".into()),
         request: Some(RequestFacts { status: Some(200), ..RequestFacts::default() }),
@@ -62,23 +66,23 @@ pub(super) fn request() -> AccessRecord {
 }
 
 /// What a client sent that wants `path`.
-pub(super) fn sent(path: &str) -> Sent<'_> {
+pub(crate) fn sent(path: &str) -> Sent<'_> {
     Sent { method: b"GET", path: path.as_bytes(), ..Sent::default() }
 }
 
 /// Adds a request for `path` to `rows`.
-pub(super) fn push(rows: &mut Rows, record: &AccessRecord, path: &str) {
+pub(crate) fn push(rows: &mut Rows, record: &AccessRecord, path: &str) {
     rows.push(record, &sent(path), Clients::One);
 }
 
-struct Folder(tempfile::TempDir);
+pub(crate) struct Folder(pub(crate) tempfile::TempDir);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().expect("a folder"))
     }
 
-    fn log(&self) -> AccessLog {
+    pub(crate) fn log(&self) -> AccessLog {
         AccessLog {
             directory: self.0.path().join("access"),
             retention: Duration::from_secs(190 * 24 * 60 * 60),
@@ -88,15 +92,15 @@ impl Folder {
         }
     }
 
-    fn open(&self) -> Store {
+    pub(crate) fn open(&self) -> Store {
         self.open_with(&self.log())
     }
 
-    fn open_with(&self, log: &AccessLog) -> Store {
+    pub(crate) fn open_with(&self, log: &AccessLog) -> Store {
         Store::open(log, "bj-edge-1".into(), Clock::system()).expect("opened")
     }
 
-    fn select(&self, selection: Selection) -> Vec<serde_json::Value> {
+    pub(crate) fn select(&self, selection: Selection) -> Vec<serde_json::Value> {
         let mut reader = Reader::open(&self.log().directory, selection).expect("readable");
         let mut records = Vec::new();
         while let Some(item) = reader.next_item().expect("readable") {
@@ -106,23 +110,23 @@ impl Folder {
         records
     }
 
-    fn records(&self) -> Vec<serde_json::Value> {
+    pub(crate) fn records(&self) -> Vec<serde_json::Value> {
         self.select(Selection::default())
     }
 
-    fn segments(&self) -> Vec<PathBuf> {
+    pub(crate) fn segments(&self) -> Vec<PathBuf> {
         let segments = segment::list(&self.log().directory).expect("listed");
         segments.into_iter().map(|segment| segment.path).collect()
     }
 }
 
-fn keep(store: &Store, path: &str) {
+pub(crate) fn keep(store: &Store, path: &str) {
     store.recorder().reserve().expect("a slot").keep(request(), &sent(path));
 }
 
 /// Waits until `holds`, 10 s at most; for how long it took.
 #[track_caller]
-pub(super) fn eventually(mut holds: impl FnMut() -> bool) -> Duration {
+pub(crate) fn eventually(mut holds: impl FnMut() -> bool) -> Duration {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < Duration::from_secs(10), "not within 10 s");
@@ -131,7 +135,7 @@ pub(super) fn eventually(mut holds: impl FnMut() -> bool) -> Duration {
     start.elapsed()
 }
 
-fn seqs(records: &[serde_json::Value]) -> Vec<u64> {
+pub(crate) fn seqs(records: &[serde_json::Value]) -> Vec<u64> {
     records.iter().map(|record| record["seq"].as_u64().expect("a number")).collect()
 }
 
@@ -167,7 +171,7 @@ fn a_store_of_another_version_is_refused_by_name_and_left_as_it_is() {
         fs_err::write(&segment, &bytes).expect("written");
         let error = Store::open(&folder.log(), "n".into(), Clock::system()).expect_err("another version");
         assert!(error.to_string().contains(&format!("version {version} of the format")), "{error}");
-        let error = reader::summarize(&folder.log().directory).expect_err("another version");
+        let error = summarize(&folder.log().directory).expect_err("another version");
         assert!(error.to_string().contains(&segment.display().to_string()), "{error}");
         assert_eq!(fs_err::read(&segment).expect("read"), bytes);
     }
@@ -225,7 +229,7 @@ fn four_workers_lose_nothing_and_numbers_have_no_gap() {
     assert_eq!(paths.len(), 4 * EACH);
     let gaps = records.iter().filter(|record| record["event"] == "gap").count();
     assert_eq!(records.len(), 4 * EACH + gaps);
-    let summary = reader::summarize(&folder.log().directory).expect("readable");
+    let summary = summarize(&folder.log().directory).expect("readable");
     assert_eq!(summary.records, records.len() as u64);
 }
 
@@ -379,12 +383,12 @@ fn what_is_left_after_a_deletion_is_proved_and_a_deletion_by_others_is_found() {
     let expired = records.iter().rfind(|record| record["event"] == "expired").expect("a record");
     assert_eq!(records[0]["seq"], expired["before_seq"]);
     store.close().expect("closed");
-    let against = verify::Against { keys: Vec::new(), since: None, clock: Clock::from_fn(move || now) };
-    let verdict = verify::verify(&folder.log().directory, &against).expect("verified");
+    let against = Against { keys: Vec::new(), since: None, clock: Clock::from_fn(move || now) };
+    let verdict = verify(&folder.log().directory, &against).expect("verified");
     assert_eq!(verdict.first_break, None);
     fs_err::remove_file(&folder.segments()[0]).expect("removed");
-    let found = verify::verify(&folder.log().directory, &against).expect("verified").first_break;
-    assert!(matches!(found.expect("a break").reason, verify::Reason::Deleted { .. }));
+    let found = verify(&folder.log().directory, &against).expect("verified").first_break;
+    assert!(matches!(found.expect("a break").reason, Reason::Deleted { .. }));
 }
 
 fn keep_at(store: &Store, time: jiff::Timestamp) {

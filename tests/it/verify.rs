@@ -149,7 +149,7 @@ async fn of_all_kinds() -> Edge {
 async fn the_reference_implementation_agrees_and_a_stranger_reads_every_record() {
     const MODULES: &str = "/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog";
     const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/reader");
-    const DICTIONARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/retention/dictionary.txt");
+    const DICTIONARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/retention/format/dictionary.txt");
     let is_there = async |program, version| run(program, [version]).await.code == 0;
     let modules = std::path::Path::new(MODULES).exists();
     if !modules || !is_there("go", "version").await || !is_there("zstd", "--version").await {

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{shown, unreadable};
 use crate::cli::Answer;
 use crate::clock::Clock;
-use crate::retention::verify::{Against, Break, Verdict};
+use crate::retention::{Against, Break, Verdict};
 
 /// What `logs verify` is asked.
 #[derive(Clone, Debug, clap::Args)]
@@ -42,8 +42,7 @@ pub(in crate::cli) fn verify(args: &VerifyArgs, out: &mut dyn Write) -> anyhow::
     let since = args.since.as_ref().map(fs_err::read).transpose().context("--since")?;
     let clock = args.at.map_or_else(Clock::system, |at| Clock::from_fn(move || at));
     let against = Against { keys: args.keys.clone(), since, clock };
-    let verdict =
-        crate::retention::verify::verify(&args.dir, &against).with_context(|| unreadable(&args.dir))?;
+    let verdict = crate::retention::verify(&args.dir, &against).with_context(|| unreadable(&args.dir))?;
     if args.json {
         writeln!(out, "{}", document(&verdict))?;
     } else {

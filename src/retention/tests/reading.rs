@@ -1,8 +1,8 @@
 //! What a reader takes of a store, and what it says of the rest.
 
-use super::super::format::{BlockHead, Frame};
-use super::super::frames::{Frames, Step};
 use super::*;
+use crate::retention::format::frames::{Frames, Step};
+use crate::retention::format::{BlockHead, Frame};
 
 #[test]
 fn a_segment_is_chosen_by_the_day_in_its_name_whenever_its_file_was_changed() {

@@ -1,0 +1,40 @@
+//! The files beside the segments: keys and checkpoints, each read within a bound and replaced whole.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use fs_err::os::unix::fs::OpenOptionsExt;
+use fs_err::{File, OpenOptions};
+use signed_note::Note;
+use tlog_tiles::Checkpoint;
+
+use crate::regular_file;
+
+/// What checks its signatures: the key in use, then those before it.
+pub(crate) const VERIFIER_FILE: &str = "verifier.key";
+/// The newest checkpoint, for whoever wants to keep it elsewhere.
+pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
+
+/// As much as a key or a checkpoint may take, in bytes: more than ten thousand verifier keys.
+const NOTE_BYTES: u64 = 1024 * 1024;
+
+/// Reads one of the files above.
+pub(crate) fn read_note(path: &Path) -> io::Result<Vec<u8>> {
+    regular_file::read(path, NOTE_BYTES)
+}
+
+/// The checkpoint in `note`, whoever signed it.
+pub(crate) fn unverified(note: &[u8]) -> Option<Checkpoint> {
+    Checkpoint::from_bytes(Note::from_bytes(note).ok()?.text()).ok()
+}
+
+/// Puts `bytes` under `name`, whole or not at all.
+pub(crate) fn replace(directory: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let new = directory.join(format!("{name}.new"));
+    let _ = fs_err::remove_file(&new);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs_err::rename(new, directory.join(name))?;
+    File::open(directory)?.sync_all()
+}

@@ -1,0 +1,126 @@
+//! Segment files: what the store is made of.
+//!
+//! A segment is `access-<opened>-<first block>.seg`, only ever appended to. Order is by block
+//! number, since a clock may have been set back in between. A segment answers for the blocks from
+//! its own up to the next segment's first: blocks beyond are the remains of a failed write, and
+//! were written again there.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fs_err::os::unix::fs::OpenOptionsExt;
+use fs_err::{File, OpenOptions};
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+
+use crate::clock::SHANGHAI;
+
+/// A segment's name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct SegmentName {
+    /// When it was opened, in Asia/Shanghai, to the second.
+    pub(crate) opened: DateTime,
+    /// The number of the first block in it.
+    pub(crate) first_block: u64,
+}
+
+impl SegmentName {
+    /// The name of a segment that was opened at `opened`.
+    pub(crate) fn new(opened: Timestamp, first_block: u64) -> Self {
+        let opened = SHANGHAI.to_datetime(opened);
+        Self { opened: opened.with().subsec_nanosecond(0).build().unwrap_or(opened), first_block }
+    }
+
+    /// Parses a file name; `None` for a file that is no segment.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let (opened, block) = name.strip_prefix("access-")?.strip_suffix(".seg")?.split_once('-')?;
+        if block.len() != 20 || !block.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let opened = DateTime::strptime("%Y%m%dT%H%M%S", opened).ok()?;
+        // What is read leniently is not how a name is written.
+        Some(Self { opened, first_block: block.parse().ok()? }).filter(|parsed| parsed.to_string() == name)
+    }
+
+    /// When it was opened.
+    pub(crate) fn opened_at(&self) -> Option<Timestamp> {
+        SHANGHAI.to_timestamp(self.opened).ok()
+    }
+}
+
+impl fmt::Display for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "access-{}-{:020}.seg", self.opened.strftime("%Y%m%dT%H%M%S"), self.first_block)
+    }
+}
+
+/// A segment as a listing shows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Segment {
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    /// What its name says.
+    pub(crate) name: SegmentName,
+}
+
+impl Segment {
+    /// When it was last written to.
+    pub(crate) fn modified(&self) -> io::Result<Timestamp> {
+        Timestamp::try_from(fs_err::metadata(&self.path)?.modified()?).map_err(io::Error::other)
+    }
+}
+
+/// The segments of a store, oldest first.
+pub(crate) fn list(directory: &Path) -> io::Result<Vec<Segment>> {
+    let mut segments = Vec::new();
+    for entry in fs_err::read_dir(directory)? {
+        let entry = entry?;
+        let Some(name) = entry.file_name().to_str().and_then(SegmentName::parse) else { continue };
+        if entry.file_type()?.is_file() {
+            segments.push(Segment { path: entry.path(), name });
+        }
+    }
+    segments.sort_by_key(|segment| (segment.name.first_block, segment.name.opened));
+    Ok(segments)
+}
+
+/// Where a segment is.
+pub(crate) fn path(directory: &File, name: SegmentName) -> PathBuf {
+    directory.path().join(name.to_string())
+}
+
+/// Creates an empty segment (mode 0640); its name is on disk when this returns. After an error it may
+/// be there.
+pub(crate) fn create(directory: &File, name: SegmentName) -> io::Result<File> {
+    let path = path(directory, name);
+    let file = OpenOptions::new().append(true).create_new(true).mode(0o640).open(path)?;
+    directory.sync_all()?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_when_it_was_opened_and_where_it_begins() {
+        let text = "access-20260302T000000-00000000000000000042.seg";
+        let name = SegmentName::parse(text).expect("a segment");
+        assert_eq!(name.first_block, 42);
+        let opened = name.opened_at().expect("a time");
+        assert_eq!(Some(opened), "2026-03-01T16:00:00Z".parse().ok());
+        assert_eq!(name.to_string(), text);
+        assert_eq!(SegmentName::new(opened + jiff::SignedDuration::from_millis(999), 42), name);
+        for other in [
+            "access-20260302T000000-42.seg",
+            "access.seg",
+            ".lock",
+            "access-x-00000000000000000042.seg",
+            "access-+20260302T000000-00000000000000000042.seg",
+            "access-20260302T0000 0-00000000000000000042.seg",
+        ] {
+            assert_eq!(SegmentName::parse(other), None, "{other}");
+        }
+    }
+}

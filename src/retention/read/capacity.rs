@@ -1,0 +1,70 @@
+//! How long a disk lasts at a given rate of records.
+
+use std::io;
+use std::path::Path;
+
+use crate::config::AccessLog;
+use crate::retention::read::summary::summarize;
+
+/// Bytes of a record in a store, where there are too few to tell: somewhat more than was measured.
+const RECORD_BYTES: f64 = 200.0;
+/// So many tell.
+const ENOUGH: u64 = 1_000;
+
+/// What a disk holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Capacity {
+    /// Records a second.
+    pub rate: f64,
+    /// Days of records.
+    pub days: f64,
+    /// Bytes of a record, on disk.
+    pub bytes_per_record: f64,
+    /// Whether that was measured in the store.
+    pub measured: bool,
+}
+
+impl Capacity {
+    /// What the disk of the store that `log` describes holds at `rate` records a second, with the
+    /// reserve left free. The directory need not be there yet.
+    pub fn at_rate(log: &AccessLog, rate: f64) -> io::Result<Self> {
+        let there = log.directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
+        let disk = rustix::fs::statvfs(there)?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let store = if log.directory.is_dir() { Some(summarize(&log.directory)?) } else { None };
+        let held = store.as_ref().map_or(0, |store| store.bytes);
+        let enough = store.filter(|store| store.records >= ENOUGH);
+        let bytes_per_record = enough.as_ref().map(|store| store.bytes as f64 / store.records as f64);
+        let room = held + free.saturating_sub(log.reserve);
+        let a_day = rate * bytes_per_record.unwrap_or(RECORD_BYTES) * 24.0 * 60.0 * 60.0;
+        Ok(Self {
+            rate,
+            days: room as f64 / a_day,
+            bytes_per_record: bytes_per_record.unwrap_or(RECORD_BYTES),
+            measured: bytes_per_record.is_some(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::WhenFull;
+
+    #[test]
+    fn twice_the_rate_lasts_half_as_long_and_the_reserve_does_not_count() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut log = AccessLog {
+            directory: folder.path().join("not/there/yet"),
+            retention: std::time::Duration::ZERO,
+            reserve: 0,
+            when_full: WhenFull::Refuse,
+            redact_query: Vec::new(),
+        };
+        let days = |log: &AccessLog, rate| Capacity::at_rate(log, rate).expect("told").days;
+        let (one, two) = (days(&log, 100.0), days(&log, 200.0));
+        assert!(one > 0.0 && (one / two - 2.0).abs() < 0.1, "{one} {two}");
+        log.reserve = u64::MAX;
+        assert_eq!(days(&log, 100.0), 0.0);
+    }
+}

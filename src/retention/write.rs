@@ -1,0 +1,120 @@
+//! Writing a store: one writer, a thread, and those who hand records to it.
+
+pub(crate) mod appender;
+mod emergency;
+mod expiry;
+mod gaps;
+mod kernel_clock;
+mod lanes;
+pub(crate) mod notary;
+mod prefetch;
+pub(crate) mod recorder;
+pub(crate) mod recovery;
+mod refusals;
+mod spool;
+pub(crate) mod stats;
+pub(crate) mod store;
+mod syncer;
+pub(crate) mod unrecorded;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+/// Why no record can be kept now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum StoreFull {
+    /// Every slot is taken, or what waits to be written is too large.
+    #[error("too many access records are under way or not yet written")]
+    Queue,
+    /// Less disk is free than `access_log.reserve`.
+    #[error("the disk of the access records has less free than access_log.reserve")]
+    Reserve,
+    /// The last write found no space.
+    #[error("the disk of the access records is full")]
+    NoSpace,
+    /// The file system became read-only.
+    #[error("the file system of the access records is read-only")]
+    ReadOnly,
+    /// The last write failed otherwise.
+    #[error("the access records cannot be written")]
+    Failing,
+    /// The writer has ended.
+    #[error("the store of access records is closed")]
+    Closed,
+}
+
+impl StoreFull {
+    /// Every one of them.
+    pub const ALL: [Self; 6] =
+        [Self::Queue, Self::Reserve, Self::NoSpace, Self::ReadOnly, Self::Failing, Self::Closed];
+
+    /// The word for it in metrics and on the status page.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Reserve => "reserve",
+            Self::NoSpace => "no_space",
+            Self::ReadOnly => "read_only",
+            Self::Failing => "failing",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory or a file in it cannot be read or written.
+    #[error("access_log.directory {}: {cause}{}", directory.display(), hint(cause))]
+    Unusable {
+        /// The store.
+        directory: PathBuf,
+        /// What failed: said here, and no source that would be said again.
+        cause: io::Error,
+    },
+    /// Another process has it open.
+    #[error(
+        "access_log.directory {}: another process writes to it; give each edge a directory of its own",
+        .0.display()
+    )]
+    InUse(PathBuf),
+}
+
+/// What to do about an error, where it is what the directory is that is wrong.
+fn hint(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        // Where a file stands in the place of a directory, that exists already.
+        io::ErrorKind::PermissionDenied
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::AlreadyExists
+        | io::ErrorKind::ReadOnlyFilesystem => "; it must be a directory that this user may write to",
+        _ => "",
+    }
+}
+
+/// What could not be written when the store was closed.
+#[derive(Debug, thiserror::Error)]
+#[error("access_log.directory {}: {lost} access records are lost: {cause}", directory.display())]
+pub struct CloseError {
+    /// The store.
+    pub directory: PathBuf,
+    /// Exchanges and refusals without a record.
+    pub lost: u64,
+    /// The last failure: said here, and no source that would be said again.
+    pub cause: io::Error,
+}
+
+/// A time on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    /// For spans.
+    pub(crate) monotonic: Instant,
+    /// For records.
+    pub(crate) wall: Timestamp,
+}
+
+#[cfg(test)]
+mod tests;

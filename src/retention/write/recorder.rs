@@ -1,0 +1,201 @@
+//! The recorder: how workers hand records over, without ever waiting.
+//!
+//! Who serves a request holds a [`Slot`] first, so that the record of an exchange that was accepted
+//! always has its place on a lane. The writer is woken by the first slot that is taken, and looks by
+//! itself as long as there is one.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::access::AccessRecord;
+use crate::access::texts::Sent;
+use crate::config::{AccessLog, WhenFull};
+use crate::retention::write::StoreFull;
+use crate::retention::write::lanes::Lanes;
+use crate::retention::write::refusals::Refusals;
+use crate::retention::write::stats::StoreStats;
+use crate::retention::write::unrecorded::is_unrecorded;
+
+/// What the recorders and the writer share.
+pub(super) struct Shared {
+    pub(super) stats: StoreStats,
+    /// As configured at the moment; the directory never changes.
+    pub(super) policy: ArcSwap<AccessLog>,
+    pub(super) lanes: Lanes,
+    refusals: Mutex<Refusals>,
+    closing: AtomicBool,
+    /// Nothing is under way, and the writer sleeps until somebody wakes it.
+    idle: AtomicBool,
+    writer: OnceLock<Thread>,
+    /// Nobody takes records from the lanes any more.
+    pub(super) ended: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says who writes.
+    pub(super) fn writer(&self, thread: Thread) {
+        let _ = self.writer.set(thread);
+    }
+
+    /// Asks the writer to end.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Whether the writer is asked to end.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Lets the writer sleep: for `tick` while exchanges are under way, and else for `idle` or until
+    /// one begins.
+    pub(super) fn rest(&self, tick: Duration, idle: Duration) {
+        self.idle.store(true, Ordering::SeqCst);
+        let nothing = self.stats.in_use.load(Ordering::SeqCst) == 0 && self.refusals().is_empty();
+        if !nothing {
+            self.idle.store(false, Ordering::Relaxed);
+        }
+        if !self.is_closing() {
+            std::thread::park_timeout(if nothing { idle } else { tick });
+        }
+        self.idle.store(false, Ordering::Relaxed);
+    }
+
+    fn wake(&self) {
+        if let Some(writer) = self.writer.get() {
+            writer.unpark();
+        }
+    }
+
+    /// Wakes the writer if it sleeps until then. While it is busy it looks by itself, so that hardly
+    /// any exchange pays for waking it.
+    fn wake_if_idle(&self) {
+        if self.idle.load(Ordering::SeqCst) && self.idle.swap(false, Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+}
+
+/// Takes records from the workers. Cheap to clone; no call waits for the disk.
+#[derive(Clone)]
+pub struct Recorder {
+    shared: Arc<Shared>,
+}
+
+impl Recorder {
+    pub(super) fn new(log: &AccessLog) -> (Self, Arc<Shared>) {
+        let stats = StoreStats::default();
+        let shared = Arc::new(Shared {
+            lanes: Lanes::new(Arc::clone(&stats.full_bytes)),
+            stats,
+            policy: ArcSwap::from_pointee(log.clone()),
+            refusals: Mutex::default(),
+            closing: AtomicBool::new(false),
+            idle: AtomicBool::new(false),
+            writer: OnceLock::new(),
+            ended: AtomicBool::new(false),
+        });
+        (Self { shared: Arc::clone(&shared) }, shared)
+    }
+
+    /// A place for the record of an exchange that is about to begin.
+    ///
+    /// Fails when no record can be kept and `access_log.when_full` is `refuse`: the request then gets
+    /// 503. With `drop` it never fails.
+    pub fn reserve(&self) -> Result<Slot<'_>, StoreFull> {
+        if is_unrecorded() {
+            return Ok(Slot { shared: &self.shared, claimed: false });
+        }
+        let claimed = match self.shared.stats.claim() {
+            Ok(()) => {
+                self.shared.wake_if_idle();
+                true
+            }
+            Err(_) if self.shared.policy.load().when_full == WhenFull::Drop => false,
+            Err(full) => {
+                self.shared.stats.turned_away.fetch_add(1, Ordering::Relaxed);
+                return Err(full);
+            }
+        };
+        Ok(Slot { shared: &self.shared, claimed })
+    }
+
+    /// Keeps the record of a refused connection, alone or, in a flood, counted with those alike.
+    pub fn refused(&self, record: AccessRecord) {
+        if is_unrecorded() {
+            return;
+        }
+        if self.shared.stats.full() == Some(StoreFull::Closed) {
+            self.shared.stats.lose(record.count);
+        } else {
+            self.shared.refusals().add(record);
+            self.shared.wake_if_idle();
+        }
+    }
+
+    /// Goes by the retention, the reserve and the `when_full` of `log` from now on.
+    pub fn configure(&self, log: &AccessLog) {
+        self.shared.policy.store(Arc::new(log.clone()));
+    }
+
+    /// How the store is.
+    pub fn stats(&self) -> &StoreStats {
+        &self.shared.stats
+    }
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder").field("stats", &self.shared.stats).finish_non_exhaustive()
+    }
+}
+
+/// The place of one exchange's record on the lanes. Dropped without a record, it is free again.
+#[must_use = "the exchange's record is kept through its slot"]
+pub struct Slot<'r> {
+    shared: &'r Shared,
+    /// Not so only where `when_full` is `drop` and nothing could be kept.
+    claimed: bool,
+}
+
+impl Slot<'_> {
+    /// Takes the record, with the texts of its request; it is in the store within 100 ms.
+    pub fn keep(mut self, record: AccessRecord, sent: &Sent<'_>) {
+        if is_unrecorded() {
+            return;
+        }
+        self.claimed = self.claimed || self.shared.stats.claim().is_ok();
+        if !self.claimed || self.shared.ended.load(Ordering::Acquire) {
+            self.shared.stats.lose(1);
+            return;
+        }
+        // The writer frees it.
+        self.claimed = false;
+        if self.shared.lanes.put(record, sent) {
+            self.shared.wake();
+        }
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        if self.claimed {
+            self.shared.stats.release(1);
+        }
+    }
+}
+
+impl std::fmt::Debug for Slot<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Slot").field("claimed", &self.claimed).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,103 @@
+//! What comes to the writer becomes rows: records of the lanes, refusals, and gaps.
+//!
+//! Records become rows in the order of their turns, whichever lane they came on.
+
+use std::sync::atomic::Ordering;
+
+use super::{BLOCK_BYTES, SECOND, Spool};
+use crate::access::packed::Clients;
+use crate::access::texts::Sent;
+use crate::access::{AccessRecord, Gap};
+use crate::retention::write::Now;
+use crate::retention::write::lanes::{Enough, LaneEnd};
+
+impl Spool {
+    /// Turns waiting records into rows; whether they were enough for a block.
+    pub(super) fn gather(&mut self, now: Now) -> bool {
+        let second_ended = now.monotonic >= self.second_ends;
+        self.gather_refusals(second_ended && !self.below_reserve, !self.below_reserve);
+        if second_ended {
+            self.second_ends = now.monotonic + SECOND;
+        }
+        let over = self.shared.stats.full().is_none();
+        for gap in self.gaps.due(&self.shared.stats, over, now) {
+            self.encode_gap(&gap);
+        }
+        self.gather_lanes()
+    }
+
+    /// Takes what is on the lanes, in the order in which it was put there, as much as makes a block;
+    /// whether it does.
+    fn gather_lanes(&mut self) -> bool {
+        let (rows, loose, stats) = (&mut self.appender.rows, &mut self.loose, &self.shared.stats);
+        // What comes while one lane is looked at must not overtake what is on another.
+        let now = self.shared.lanes.turn();
+        self.shared.lanes.take_new(&mut self.lanes);
+        while let Some((place, others)) = first_lane(&self.lanes) {
+            let (missing, enough) = self.lanes[place].drain(others.min(now), |record, sent| {
+                loose.slots += 1;
+                loose.records += 1;
+                loose.exchanges += 1;
+                rows.push(record, sent, Clients::One);
+                if rows.bytes().len() >= BLOCK_BYTES { Enough::Yes } else { Enough::No }
+            });
+            stats.lost.fetch_add(missing, Ordering::Relaxed);
+            if enough == Enough::Yes {
+                return true;
+            }
+            if others >= now {
+                break;
+            }
+        }
+        let missing = self.shared.lanes.settle(&mut self.lanes);
+        stats.lost.fetch_add(missing, Ordering::Relaxed);
+        false
+    }
+
+    /// Below the reserve, refusals go on being counted in memory: what is left of the disk is for the
+    /// requests that were accepted.
+    pub(super) fn gather_refusals(&mut self, second_ended: bool, singles: bool) {
+        let (singles, shared) = {
+            let mut refusals = self.shared.refusals();
+            let singles = if singles { refusals.take_singles() } else { Vec::new() };
+            (singles, second_ended.then(|| refusals.end_second()))
+        };
+        for record in &singles {
+            self.encode(record, Clients::One);
+        }
+        for (record, clients) in shared.into_iter().flatten() {
+            self.encode(&record, clients);
+        }
+    }
+
+    /// Adds the record of a refused connection.
+    fn encode(&mut self, record: &AccessRecord, clients: Clients) {
+        self.appender.rows.push(record, &Sent::default(), clients);
+        self.loose.records += 1;
+        self.loose.exchanges += record.count;
+    }
+
+    pub(super) fn encode_gap(&mut self, gap: &Gap) {
+        self.appender.rows.push_gap(gap);
+        self.loose.records += 1;
+        let (reason, count) = (gap.reason.label(), gap.count.unwrap_or_default());
+        tracing::warn!(reason, count, since = %gap.since, "access records are missing, and a record says so");
+    }
+}
+
+/// The lane whose first record has the lowest turn, and the lowest turn on any other.
+fn first_lane(lanes: &[LaneEnd]) -> Option<(usize, u64)> {
+    let mut turns: Option<(u64, usize)> = None;
+    let mut others = u64::MAX;
+    for (place, turn) in lanes.iter().enumerate().filter_map(|(place, lane)| Some((place, lane.next_turn()?)))
+    {
+        match turns {
+            Some((first, _)) if first < turn => others = others.min(turn),
+            known => {
+                others = known.map_or(others, |(first, _)| first);
+                turns = Some((turn, place));
+            }
+        }
+    }
+    turns.map(|(_, place)| (place, others))
+}

@@ -1,0 +1,75 @@
+//! What hinders the writer: a write or a sync that failed, a disk that fills up.
+//!
+//! Workers and the log are told once for each change.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::{DISK_EVERY, RETRY_AFTER, Spool};
+use crate::retention::write::StoreFull;
+use crate::retention::write::emergency::is_full;
+use crate::retention::write::kernel_clock;
+
+impl Spool {
+    /// Gives the open segment up; what is not synced is written again.
+    pub(super) fn abandon(&mut self, error: &io::Error, now: Instant) {
+        let shorter = self.appender.abandon(now);
+        self.shared.stats.bytes.fetch_sub(shorter, Ordering::Relaxed);
+        self.shared.stats.failures.fetch_add(1, Ordering::Relaxed);
+        let kind = match error.kind() {
+            _ if is_full(error) => StoreFull::NoSpace,
+            io::ErrorKind::ReadOnlyFilesystem => StoreFull::ReadOnly,
+            _ => StoreFull::Failing,
+        };
+        self.failing = Some((kind, now + RETRY_AFTER));
+        self.publish(Some(error));
+    }
+
+    pub(super) fn look_at_disk(&mut self, now: Instant) {
+        self.disk_due = now + DISK_EVERY;
+        self.clock = kernel_clock::state();
+        self.shared.stats.clock_synchronized.store(self.clock.synchronized, Ordering::Relaxed);
+        if now >= self.retry_due {
+            self.retry_due = now + RETRY_AFTER;
+            self.appender.cut_abandoned();
+            let prepared = self.appender.prepare_emergency();
+            if let Err(error) = &prepared
+                && !self.no_emergency
+            {
+                tracing::error!("no room can be kept for when the disk is full: {error}");
+            }
+            self.no_emergency = prepared.is_err();
+        }
+        match rustix::fs::fstatvfs(self.appender.directory()) {
+            Ok(disk) => {
+                let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+                self.shared.stats.free_bytes.store(free, Ordering::Relaxed);
+                self.below_reserve = free < self.shared.policy.load().reserve;
+                self.publish(None);
+            }
+            Err(error) => {
+                self.below_reserve = true;
+                self.publish(Some(&error.into()));
+            }
+        }
+    }
+
+    /// Tells workers and the log, once for each change, whether records can be kept.
+    pub(super) fn publish(&mut self, error: Option<&io::Error>) {
+        let reserve = self.below_reserve.then_some(StoreFull::Reserve);
+        let space = self.no_emergency.then_some(StoreFull::NoSpace);
+        let trouble = self.failing.map(|(kind, _)| kind).or(reserve).or(space);
+        self.shared.stats.set_trouble(trouble);
+        if trouble == self.trouble {
+            return;
+        }
+        self.trouble = trouble;
+        let directory = self.appender.directory().path().display();
+        match (trouble, error) {
+            (Some(full), Some(error)) => tracing::error!(%directory, "{full}: {error}"),
+            (Some(full), None) => tracing::error!(%directory, "{full}"),
+            (None, _) => tracing::info!(%directory, "access records can be kept again"),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What a store has done and how it is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+
+use jiff::Timestamp;
+
+use crate::retention::write::StoreFull;
+
+/// Exchanges under way and records not yet written, together.
+pub const SLOTS: usize = 65_536;
+
+/// Bytes of lanes that are full of records, at which no slot is given.
+const QUEUE_BYTES: usize = 256 * 1024 * 1024;
+
+/// In milliseconds.
+const HOUR: i64 = 60 * 60 * 1000;
+
+/// What the store has done and how it is, for metrics and the status page.
+#[derive(Debug, Default)]
+pub struct StoreStats {
+    pub(super) records: AtomicU64,
+    pub(super) lost: AtomicU64,
+    pub(super) turned_away: AtomicU64,
+    pub(super) failures: AtomicU64,
+    pub(super) free_bytes: AtomicU64,
+    /// When the oldest segment was opened, in milliseconds; zero without one.
+    pub(super) oldest: AtomicI64,
+    pub(super) bytes: AtomicU64,
+    pub(super) synced_before: AtomicU64,
+    pub(super) clock_synchronized: AtomicBool,
+    pub(super) in_use: AtomicUsize,
+    pub(super) full_bytes: Arc<AtomicUsize>,
+    trouble: AtomicU8,
+}
+
+impl StoreStats {
+    /// Records written since the start.
+    pub fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    /// Exchanges and refusals whose record was lost since the start.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Requests that got 503 since the start because no record could be kept.
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away.load(Ordering::Relaxed)
+    }
+
+    /// Writes and syncs that failed since the start.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// For how many days the disk holds records at the rate of those in the store, `reserve` left
+    /// free; nothing before there are records of an hour.
+    pub fn days_held(&self, reserve: u64, now: Timestamp) -> Option<f64> {
+        let oldest = self.oldest.load(Ordering::Relaxed);
+        let span = now.as_millisecond().saturating_sub(oldest);
+        let bytes = self.bytes();
+        if oldest == 0 || span < HOUR || bytes == 0 {
+            return None;
+        }
+        let room = bytes + self.free_bytes.load(Ordering::Relaxed).saturating_sub(reserve);
+        Some(room as f64 / bytes as f64 * span as f64 / (24 * HOUR) as f64)
+    }
+
+    /// The durable watermark: every record with a lower `seq` survives a power failure.
+    pub fn synced_before(&self) -> u64 {
+        self.synced_before.load(Ordering::Relaxed)
+    }
+
+    /// Bytes in the store.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether the wall clock is known to follow a time source.
+    pub fn clock_synchronized(&self) -> bool {
+        self.clock_synchronized.load(Ordering::Relaxed)
+    }
+
+    /// Slots taken: exchanges under way and records not yet written.
+    pub fn slots_in_use(&self) -> usize {
+        self.in_use.load(Ordering::Relaxed)
+    }
+
+    /// Why no record can be kept now, if so.
+    pub fn full(&self) -> Option<StoreFull> {
+        match self.trouble.load(Ordering::Relaxed) {
+            1 => Some(StoreFull::Reserve),
+            2 => Some(StoreFull::NoSpace),
+            3 => Some(StoreFull::Failing),
+            4 => Some(StoreFull::Closed),
+            5 => Some(StoreFull::ReadOnly),
+            _ => {
+                let bytes = self.full_bytes.load(Ordering::Relaxed);
+                (self.slots_in_use() >= SLOTS || bytes >= QUEUE_BYTES).then_some(StoreFull::Queue)
+            }
+        }
+    }
+
+    /// Publishes what is wrong with the disk or the writer; the queue speaks for itself.
+    pub(super) fn set_trouble(&self, trouble: Option<StoreFull>) {
+        let code = match trouble {
+            None | Some(StoreFull::Queue) => 0,
+            Some(StoreFull::Reserve) => 1,
+            Some(StoreFull::NoSpace) => 2,
+            Some(StoreFull::Failing) => 3,
+            Some(StoreFull::Closed) => 4,
+            Some(StoreFull::ReadOnly) => 5,
+        };
+        self.trouble.store(code, Ordering::Relaxed);
+    }
+
+    pub(super) fn claim(&self) -> Result<(), StoreFull> {
+        if let Some(full) = self.full() {
+            return Err(full);
+        }
+        // In one order with `Shared::idle`: either the writer sees the slot or the worker an idle writer.
+        if self.in_use.fetch_add(1, Ordering::SeqCst) >= SLOTS {
+            self.release(1);
+            return Err(StoreFull::Queue);
+        }
+        Ok(())
+    }
+
+    pub(super) fn release(&self, slots: usize) {
+        self.in_use.fetch_sub(slots, Ordering::Relaxed);
+    }
+
+    pub(super) fn lose(&self, count: u64) {
+        self.lost.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_disk_lasts_as_long_as_the_store_s_own_growth_lets_it() {
+        const DAY: i64 = 24 * HOUR;
+        let stats = StoreStats::default();
+        let now = Timestamp::from_millisecond(1_772_000_000_000).expect("a time");
+        let held = |reserve| stats.days_held(reserve, now);
+        assert_eq!(held(0), None, "nothing is known yet");
+        // A gigabyte in ten days, nine free, one of them the reserve.
+        stats.oldest.store(now.as_millisecond() - 10 * DAY, Ordering::Relaxed);
+        stats.bytes.store(1_000_000_000, Ordering::Relaxed);
+        stats.free_bytes.store(9_000_000_000, Ordering::Relaxed);
+        assert_eq!(held(1_000_000_000), Some(90.0));
+        assert_eq!(held(u64::MAX), Some(10.0));
+        stats.oldest.store(now.as_millisecond() - HOUR / 2, Ordering::Relaxed);
+        assert_eq!(held(0), None, "half an hour tells nothing");
+    }
+}

@@ -1,0 +1,4 @@
+//! The writer and what it leaves.
+
+mod going_on;
+mod trouble;
