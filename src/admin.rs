@@ -20,10 +20,10 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
-use crate::listen::Edge;
+use crate::edge::Edge;
 use crate::listen::set::Standing;
 use crate::metrics::StoreFigures;
-use crate::proxy::Upstreams;
+use crate::upstream::connect::Upstreams;
 
 /// Connections at a time: readers are few, and each is served at once.
 const CONNECTIONS: usize = 64;

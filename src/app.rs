@@ -26,15 +26,18 @@ use crate::admin;
 use crate::clock::Clock;
 use crate::config::Unreadable;
 use crate::config::problem::Problem;
+use crate::edge::admission::Admission;
+use crate::edge::{Edge, Phase};
+use crate::exchange::Proxy;
 use crate::listen::accept::Acceptor;
-use crate::listen::limits::Admission;
 use crate::listen::set::{ListenerSet, Standing};
-use crate::listen::{Edge, Phase};
 use crate::metrics::Metrics;
-use crate::proxy::{Proxy, Upstreams, checks, links, upkeep};
 use crate::retention::Store;
+use crate::serve;
 use crate::snapshot::{self, Snapshots};
 use crate::tls::Tickets;
+use crate::upstream::connect::Upstreams;
+use crate::upstream::{checks, links, maintenance};
 
 /// How long connections may take to notice that they are cut.
 const CUTTING: Duration = Duration::from_secs(1);
@@ -89,7 +92,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     let upstreams = Arc::new(Upstreams::new(&edge.snapshots.load().config, &edge.metrics));
     let acceptor = Acceptor {
         edge: Arc::clone(&edge),
-        serve: Proxy::new(Arc::clone(&edge), Arc::clone(&upstreams)).serve(),
+        serve: serve::with(Proxy::new(Arc::clone(&edge), Arc::clone(&upstreams))),
         tasks: TaskTracker::new(),
         cut: CancellationToken::new(),
     };
@@ -107,7 +110,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     let reloading = reload.start(signals.hangup).context("no thread for reloading")?;
     let checking = tokio::spawn(checks::run(Arc::clone(&edge), Arc::clone(&upstreams)));
     let judging = tokio::spawn(links::run(Arc::clone(&edge), Arc::clone(&upstreams)));
-    let keeping_up = tokio::spawn(upkeep::run(Arc::clone(&edge), Arc::clone(&upstreams)));
+    let keeping_up = tokio::spawn(maintenance::run(Arc::clone(&edge), Arc::clone(&upstreams)));
     let mut binding =
         bind::Binding::new(ListenerSet::new(acceptor, loops), Arc::clone(&edge), upstreams, standing);
     binding.reconcile().await;

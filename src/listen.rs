@@ -6,86 +6,28 @@
 
 pub mod accept;
 pub mod clear;
-pub mod downstream;
-pub mod frames;
+pub mod client_address;
+pub mod handshake;
 pub mod head;
 pub mod hello;
-pub mod limits;
-pub mod proxy_protocol;
 pub mod refuse;
 pub mod set;
-pub mod tls;
-pub mod told;
-pub mod transport;
-pub mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::access::record::{BlockPlace, ConnectionFacts};
 use crate::access::request_id::RequestIds;
 use crate::access::{AccessRecord, Event};
-use crate::clock::{Clock, Moment};
+use crate::edge::Edge;
+use crate::edge::admission::Admitted;
 use crate::gate::{Coverage, Refusal};
 use crate::hostname::Hostname;
-use crate::metrics::{Metrics, OfListener};
-use crate::retention::Recorder;
-use crate::snapshot::Snapshots;
-use downstream::EdgeStream;
-use limits::{Admission, Admitted};
-
-/// What every listener and every connection shares.
-#[derive(Debug)]
-pub struct Edge {
-    /// What is judged and served by.
-    pub snapshots: Snapshots,
-    /// What time it is.
-    pub clock: Clock,
-    /// What is counted.
-    pub metrics: Metrics,
-    /// Where records go.
-    pub recorder: Recorder,
-    /// How far the program is from its end.
-    pub phase: watch::Sender<Phase>,
-    /// Whether it ends, for whoever asks often.
-    pub draining: AtomicBool,
-    /// How many connections there are.
-    pub admission: Admission,
-    /// Numbers connections.
-    pub connections: AtomicU64,
-}
-
-/// How far the program is from its end.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Phase {
-    /// It serves.
-    Serving,
-    /// It ends: what is idle closes, what is in flight may finish.
-    Draining,
-}
-
-impl Edge {
-    /// The moment that is judged at.
-    pub fn moment(&self) -> Moment {
-        self.clock.moment()
-    }
-
-    /// Whether the program ends.
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
-    }
-
-    /// Lets the program end; whatever is open is told.
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-        self.phase.send_replace(Phase::Draining);
-        self.snapshots.announce();
-    }
-}
+use crate::metrics::OfListener;
+use crate::net::edge_stream::EdgeStream;
 
 /// A connection that was accepted, and has not said what it wants.
 #[derive(Debug)]
@@ -163,20 +105,20 @@ pub enum HttpVersion {
     Http2,
 }
 
-impl Edge {
+impl Port {
     /// Counts and records a refused connection; `named` is what it asked for.
-    pub fn refused(&self, refusal: Refusal, ends: Ends, port: &Port, named: Named) {
-        port.figures.refused(refusal);
-        self.recorder.refused(AccessRecord {
-            time: self.clock.now(),
+    pub fn refused(&self, edge: &Edge, refusal: Refusal, ends: Ends, named: Named) {
+        self.figures.refused(refusal);
+        edge.recorder.refused(AccessRecord {
+            time: edge.clock.now(),
             event: Event::Refused,
             reason: Some(refusal),
             count: 1,
             connection: Arc::new(ConnectionFacts {
                 server_name: named.server_name,
-                ..self.facts(ends, port)
+                ..self.facts(edge, ends)
             }),
-            generation: self.snapshots.load().generation,
+            generation: edge.snapshots.load().generation,
             request_id: None,
             client: ends.client,
             host: named.host,
@@ -187,12 +129,12 @@ impl Edge {
     }
 
     /// The facts of a connection, before any TLS.
-    fn facts(&self, ends: Ends, port: &Port) -> ConnectionFacts {
+    fn facts(&self, edge: &Edge, ends: Ends) -> ConnectionFacts {
         ConnectionFacts {
-            id: self.connections.fetch_add(1, Ordering::Relaxed),
+            id: edge.connections.fetch_add(1, Ordering::Relaxed),
             peer: ends.peer,
             local: ends.local,
-            listener: Arc::clone(&port.listener),
+            listener: Arc::clone(&self.listener),
             server_name: None,
             tls_version: None,
             tls_cipher: None,
@@ -205,12 +147,12 @@ impl Edge {
 impl Accepted {
     /// The facts of the connection, before any TLS.
     fn facts(&self) -> ConnectionFacts {
-        self.edge.facts(self.ends, &self.port)
+        self.port.facts(&self.edge, self.ends)
     }
 
     /// Counts and records that the connection is refused; `named` is what it asked for.
     fn record_refusal(&self, refusal: Refusal, named: Named) {
-        self.edge.refused(refusal, self.ends, &self.port, named);
+        self.port.refused(&self.edge, refusal, self.ends, named);
     }
 
     /// Counts that the connection ended before it sent a byte.

@@ -8,6 +8,7 @@ pub mod encode;
 pub mod fields;
 pub mod request;
 pub mod response;
+pub mod websocket;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Version};

@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use icpgate::listen::proxy_protocol::{Progress, read, write};
+use icpgate::net::proxy_protocol::{Progress, read, write};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(decided.map_or(Progress::Wanting, |length| read(&bytes[..length])), whole);
     if let Progress::Whole(source, length) = whole {
         assert_eq!(decided, Some(length));
-        if let icpgate::listen::proxy_protocol::Source::Client(client) = source {
+        if let icpgate::net::proxy_protocol::Source::Client(client) = source {
             let again = write(client, client);
             assert_eq!(read(&again), Progress::Whole(source, again.len()));
         }

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::clock::{Moment, SHANGHAI};
+use crate::edge::Edge;
 use crate::gate::{self, Filing, ListenerId, SiteId};
-use crate::listen::Edge;
 use crate::listen::set::{ListenerStanding, Standing};
 use crate::origin::Server;
 use crate::origin::links::{Look, OriginLink};

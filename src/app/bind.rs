@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::clock::{Moment, until};
-use crate::listen::Edge;
+use crate::edge::Edge;
 use crate::listen::set::{ListenerSet, Standing};
-use crate::proxy::Upstreams;
+use crate::upstream::connect::Upstreams;
 
 /// How often the clock is looked at, in case it was set, and a failed bind is tried again.
 const LOOKING: Duration = Duration::from_secs(1);

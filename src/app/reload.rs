@@ -18,7 +18,7 @@ use super::watch::Watch;
 use crate::background::{self, Priority};
 use crate::config::Unreadable;
 use crate::config::problem::{Problem, Severity};
-use crate::listen::Edge;
+use crate::edge::Edge;
 use crate::snapshot::{self, Built, Snapshot, Stamps};
 use crate::tls::Tickets;
 

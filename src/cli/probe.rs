@@ -19,8 +19,8 @@ use crate::clock::Clock;
 use crate::config::report::Report;
 use crate::metrics::Metrics;
 use crate::origin::OriginId;
-use crate::proxy::measure::{self, Round};
 use crate::snapshot::Snapshot;
+use crate::upstream::measure::{self, Round};
 use report::{Probed, ProbedServer};
 
 /// Servers that are asked at the same time.

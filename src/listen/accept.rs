@@ -20,10 +20,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::handshake::{self, Greeting, READ_BYTES, Refused, Verdict};
 use super::hello::HelloReader;
-use super::tls::{Greeting, READ_BYTES, Refused, Verdict};
-use super::{Accepted, Connection, Edge, Ends, Named, Phase, Port, clear, refuse, tls, told};
+use super::{Accepted, Connection, Ends, Named, Port, clear, client_address, refuse};
 use crate::config::{ClientAddress, Limits, Listener, Protocol, RefusalMode};
+use crate::edge::{Edge, Phase};
 use crate::gate::Refusal;
 
 /// The first pause after a failure of the system; each next one is twice as long.
@@ -136,7 +137,7 @@ impl Acceptor {
         let admitted = admitted
             .and_then(|mut admitted| (!counts_now || admitted.count(peer.ip(), &limits)).then_some(admitted));
         let Some(admitted) = admitted else {
-            self.edge.refused(Refusal::TooManyConnections, ends, port, Named::default());
+            port.refused(&self.edge, Refusal::TooManyConnections, ends, Named::default());
             return refuse::reset(&socket);
         };
         // Answers go out in whole records, so that there is nothing to wait for.
@@ -167,7 +168,7 @@ impl Acceptor {
             }
         };
         let mut reader = HelloReader::default();
-        match tls::judge(&self.edge, port, mode, &mut reader, &bytes[..read]) {
+        match handshake::judge(&self.edge, port, mode, &mut reader, &bytes[..read]) {
             Verdict::Wanting => Some(Opening::Begun(reader)),
             Verdict::Permitted(greeting) => Some(Opening::Permitted(greeting)),
             Verdict::Refused(refused) if refused.mode != RefusalMode::Reset => {
@@ -175,7 +176,7 @@ impl Acceptor {
             }
             Verdict::Refused(Refused { refusal, server_name, .. }) => {
                 refuse::reset(socket);
-                self.edge.refused(refusal, ends, port, Named { server_name, host: None });
+                port.refused(&self.edge, refusal, ends, Named { server_name, host: None });
                 None
             }
         }
@@ -211,19 +212,19 @@ async fn establish(
 ) -> Option<Connection> {
     let accepted = match &listener.client_address {
         ClientAddress::OfPeer => accepted,
-        ClientAddress::ToldBy(trusted) => told::client(accepted, trusted, &limits).await?,
+        ClientAddress::ToldBy(trusted) => client_address::client(accepted, trusted, &limits).await?,
     };
     match (&listener.protocol, opening) {
         (Protocol::Https { .. }, Opening::Permitted(greeting)) => {
-            tls::handshake(accepted, &limits, greeting).await
+            handshake::handshake(accepted, &limits, greeting).await
         }
         (Protocol::Https { refusal }, Opening::Begun(reader)) => {
-            tls::establish(accepted, &limits, *refusal, reader).await
+            handshake::establish(accepted, &limits, *refusal, reader).await
         }
         (Protocol::Https { refusal }, Opening::Unknown) => {
-            tls::establish(accepted, &limits, *refusal, HelloReader::default()).await
+            handshake::establish(accepted, &limits, *refusal, HelloReader::default()).await
         }
-        (Protocol::Https { .. }, Opening::Refused(refused)) => tls::refuse(accepted, refused).await,
+        (Protocol::Https { .. }, Opening::Refused(refused)) => handshake::refuse(accepted, refused).await,
         (Protocol::Http { health_check, redirect: _ }, _) => {
             clear::establish(accepted, limits, health_check.as_ref()).await
         }

@@ -10,9 +10,7 @@ use http::StatusCode;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout_at;
 
-use super::downstream::EdgeStream;
 use super::head::{self, Head};
-use super::transport::Transport;
 use super::{Accepted, Connection, HttpVersion, Named, Opened, refuse};
 use crate::access::record::RequestFacts;
 use crate::access::texts::Sent;
@@ -20,6 +18,8 @@ use crate::access::{AccessRecord, Event};
 use crate::config::{HealthCheck, Limits};
 use crate::gate::Refusal;
 use crate::message::fields::EndOfHead;
+use crate::net::edge_stream::EdgeStream;
+use crate::net::transport::Transport;
 
 /// Reads the first head. The connection comes back, the head still to be read, when the gate permits
 /// its host.

@@ -10,17 +10,21 @@ use std::path::{Path, PathBuf};
 use imports::top_level_imports;
 
 /// From the top to the bottom; imports point downwards, or sideways without coming back.
-const LAYERS: [&[&str]; 12] = [
+const LAYERS: [&[&str]; 16] = [
     &["cli"],
     &["app"],
     &["admin"],
-    &["proxy"],
+    &["serve"],
+    &["exchange"],
+    &["downstream", "upstream"],
     &["listen"],
+    &["edge"],
     &["retention", "metrics", "background"],
     &["snapshot"],
     &["tls"],
     &["config"],
     &["gate", "origin", "route", "rewrite", "access"],
+    &["net"],
     &["message"],
     &["hostname", "clock", "regular_file"],
 ];
@@ -34,25 +38,28 @@ const DOORS: [(&[&str], &[&str]); 13] = [
     (&["maxminddb::"], &["config/regions.rs"]),
     (&["flate2::", "brotli_decompressor::"], &["rewrite/decode.rs"]),
     // The snapshot holds what TLS needs ready made; it negotiates nothing.
-    (&["rustls::"], &["main.rs", "tls/", "listen/tls.rs", "listen/tls/", "snapshot.rs", "snapshot/"]),
-    (&["tokio_rustls::"], &["listen/", "proxy/connect/establish.rs"]),
+    (
+        &["rustls::"],
+        &["main.rs", "tls/", "listen/handshake.rs", "net/tls_stream.rs", "snapshot.rs", "snapshot/"],
+    ),
+    (&["tokio_rustls::"], &["net/transport.rs", "upstream/connect/establish.rs"]),
     // A listener's socket takes a permit; the others are the admin pages' and the demonstration's own.
     (&["TcpListener::bind", ".listen("], &["listen/set.rs", "app.rs", "cli/demo.rs"]),
     // HTTP/2's framing alone, so that it can be replaced.
     (
         &["h2::"],
         &[
-            "proxy/http2.rs",
-            "proxy/http2/",
-            "proxy/outflow.rs",
-            "proxy/upstream/http2.rs",
-            "proxy/upstream/http2/",
-            "proxy/upstream/once.rs",
+            "serve/http2.rs",
+            "downstream/http2.rs",
+            "net/outflow.rs",
+            "upstream/http2.rs",
+            "upstream/http2/",
+            "upstream/once.rs",
         ],
     ),
-    (&["hickory_resolver::"], &["proxy/connect/names/lookup.rs"]),
+    (&["hickory_resolver::"], &["upstream/names/lookup.rs"]),
     (&["axum::"], &["admin.rs", "cli/demo.rs"]),
-    (&["prometheus::"], &["metrics.rs", "metrics/", "listen/limits.rs"]),
+    (&["prometheus::"], &["metrics.rs", "metrics/", "edge/admission.rs"]),
     (&["notify::"], &["app/watch.rs"]),
     (&["tokio::signal"], &["app.rs", "app/"]),
     (&["Clock::system"], &["cli.rs", "cli/"]),

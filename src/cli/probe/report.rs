@@ -8,8 +8,8 @@ use http::Method;
 use serde::Serialize;
 
 use crate::origin::{ProxyProtocol, Scheme};
-use crate::proxy::measure::{Question, Round};
 use crate::snapshot::OriginState;
+use crate::upstream::measure::{Question, Round};
 
 /// Everything.
 #[derive(Debug, Serialize)]

@@ -1,0 +1,368 @@
+//! What is known of an exchange while it goes on, and the record that it leaves.
+//!
+//! The record is handed over when the value is dropped: exactly once, however the exchange ends.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Version, header};
+use tokio::time::Instant;
+
+use crate::access::fields::ShownId;
+use crate::access::record::{Reached, RequestFacts, UpstreamFacts};
+use crate::access::redact::redact_userinfo;
+use crate::access::texts::{NAME_BYTES, Sent};
+use crate::access::{AccessRecord, Event, QueryRedaction, RequestId};
+use crate::clock::Moment;
+use crate::config::Listener;
+use crate::edge::Edge;
+use crate::gate::{Permit, Refusal, SiteId};
+use crate::listen::Opened;
+use crate::message::RequestHead;
+use crate::metrics::{Counted, status_class};
+use crate::retention::{Slot, is_unrecorded};
+use crate::snapshot::Snapshot;
+use crate::upstream::request::{Changes, UpstreamRequest};
+
+/// The longest request id that is believed, in bytes.
+const REQUEST_ID_BYTES: usize = 128;
+
+/// An exchange, as far as it has come.
+pub(crate) struct RequestContext<'x> {
+    edge: &'x Edge,
+    opened: &'x Opened,
+    snapshot: &'x Snapshot,
+    /// What the client sent; none where it could not be read.
+    head: Option<&'x RequestHead>,
+    version: Version,
+    began: Instant,
+    /// When its head was there.
+    pub(crate) moment: Moment,
+    slot: Option<Slot<'x>>,
+    site: Option<SiteId>,
+    request_id: RequestId,
+    /// Whether whoever opened the connection is a trusted proxy.
+    pub(crate) proxy_is_trusted: bool,
+    /// Who the client is: the peer, or what a trusted proxy said.
+    pub(crate) client: SocketAddr,
+    /// The host that it is for.
+    pub(crate) host: Option<Arc<str>>,
+    /// Why the gate refuses it, if it does.
+    pub(crate) refusal: Option<Refusal>,
+    /// What the record says of the exchange itself.
+    pub(crate) facts: RequestFacts,
+    /// Where it was sent, or was to be sent first.
+    pub(crate) upstream: Option<UpstreamFacts>,
+}
+
+impl<'x> RequestContext<'x> {
+    /// Begins with the head of a request.
+    pub(crate) fn begin(
+        edge: &'x Edge,
+        opened: &'x Opened,
+        snapshot: &'x Snapshot,
+        head: &'x RequestHead,
+    ) -> Self {
+        let mut context = Self::of_nothing(edge, opened, snapshot, head.version);
+        context.head = Some(head);
+        let listener = snapshot.listener(&opened.facts.listener).and_then(|id| snapshot.listener_config(id));
+        context.proxy_is_trusted = listener.is_some_and(|listener| is_trusted(listener, opened.client.ip()));
+        if context.proxy_is_trusted {
+            let trusted = listener.map_or(&[][..], |listener| &listener.trusted_proxies);
+            if let Some(client) =
+                forwarded_client(&head.headers, |ip| trusted.iter().any(|net| net.contains(&ip)))
+            {
+                context.client = SocketAddr::new(client, 0);
+            }
+            if let Some(id) = believable_id(&head.headers) {
+                context.request_id = id;
+            }
+        }
+        context
+    }
+
+    /// An exchange whose head could not be read.
+    pub(crate) fn of_nothing(
+        edge: &'x Edge,
+        opened: &'x Opened,
+        snapshot: &'x Snapshot,
+        version: Version,
+    ) -> Self {
+        Self {
+            edge,
+            opened,
+            snapshot,
+            head: None,
+            version,
+            began: Instant::now(),
+            moment: edge.moment(),
+            slot: edge.recorder.reserve().ok(),
+            site: None,
+            request_id: opened.facts.ids.next(),
+            proxy_is_trusted: false,
+            client: opened.client,
+            host: None,
+            refusal: None,
+            facts: RequestFacts::default(),
+            upstream: None,
+        }
+    }
+
+    /// The id of the exchange.
+    pub(crate) fn request_id(&self) -> ShownId<'_> {
+        self.opened.facts.ids.shown(&self.request_id)
+    }
+
+    /// Who opened the connection, as far as the connection itself tells.
+    pub(crate) fn opened_by(&self) -> SocketAddr {
+        self.opened.client
+    }
+
+    /// The request as it goes to a server.
+    pub(crate) fn upstream_request<'r>(
+        &'r self,
+        head: &'r RequestHead,
+        changes: Changes<'r>,
+    ) -> UpstreamRequest<'r> {
+        UpstreamRequest {
+            head,
+            changes,
+            proxy_is_trusted: self.proxy_is_trusted,
+            request_id: self.request_id(),
+            opened_by: self.opened_by().ip().to_canonical(),
+        }
+    }
+
+    /// This end of the connection.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.opened.facts.local
+    }
+
+    /// Whether the program ends.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.edge.is_draining()
+    }
+
+    /// Whether a record of it can be kept. Without that it is answered with 503.
+    pub(crate) fn can_be_recorded(&self) -> bool {
+        self.slot.is_some()
+    }
+
+    /// The gate has permitted it.
+    pub(crate) fn permitted(&mut self, permit: &Permit) {
+        self.site = Some(permit.site());
+        self.facts.site = self.snapshot.site(permit.site()).map(|site| Arc::clone(&site.name));
+        self.facts.icp_number = permit.filing().number.as_ref().map(|number| number.shared());
+    }
+
+    /// It is sent over that connection, or was to be sent there.
+    pub(crate) fn sent_over(&mut self, reached: Arc<Reached>) {
+        self.upstream = Some(UpstreamFacts { reached, status: None, first_byte: None });
+    }
+
+    /// Counts it, now that it is over.
+    fn count(&self) {
+        let metrics = &self.edge.metrics;
+        if let (Some(id), Some(site)) = (self.site, &self.facts.site) {
+            // Without an answer of a server, the bytes are this edge's own.
+            let answered = self.upstream.as_ref().filter(|upstream| upstream.status.is_some());
+            let counted = Counted {
+                class: status_class(self.facts.status),
+                egress: answered.map(|upstream| (upstream.reached.region, self.facts.bytes_out)),
+                footer: self.facts.footer,
+                duration: self.facts.duration,
+                site,
+            };
+            metrics.exchanged(self.snapshot.generation, id, counted);
+        }
+        if let Some(reason) = self.refusal {
+            metrics.refused(&self.opened.facts.listener, reason);
+        }
+    }
+
+    /// Hands its record over, with what it knows.
+    fn record(&mut self, slot: Slot<'_>) {
+        let record = AccessRecord {
+            time: self.moment.now,
+            event: Event::Request,
+            reason: self.refusal,
+            count: 1,
+            connection: Arc::clone(&self.opened.facts),
+            generation: self.snapshot.generation,
+            request_id: Some(self.request_id.clone()),
+            client: self.client,
+            host: self.host.take(),
+            protocol: Some(self.version),
+            request: Some(std::mem::take(&mut self.facts)),
+            upstream: self.upstream.take(),
+        };
+        match self.head {
+            Some(head) => slot.keep(record, &Texts::of(head, &self.snapshot.redaction).sent()),
+            None => slot.keep(record, &Sent::default()),
+        }
+    }
+}
+
+impl Drop for RequestContext<'_> {
+    fn drop(&mut self) {
+        self.facts.duration = self.began.elapsed();
+        self.count();
+        if let Some(slot) = self.slot.take()
+            && !is_unrecorded()
+        {
+            self.record(slot);
+        }
+    }
+}
+
+fn is_trusted(listener: &Listener, client: IpAddr) -> bool {
+    let client = client.to_canonical();
+    listener.trusted_proxies.iter().any(|net| net.contains(&client))
+}
+
+/// The last address of `x-forwarded-for` that is not itself a trusted proxy: everything before it
+/// is what that client claims.
+fn forwarded_client(headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+    let mut client = None;
+    for value in headers.get_all("x-forwarded-for").iter().rev() {
+        for address in value.to_str().ok()?.rsplit(',') {
+            let address: IpAddr = address.trim().parse().ok()?;
+            client = Some(address.to_canonical());
+            if !is_trusted(address.to_canonical()) {
+                return client;
+            }
+        }
+    }
+    client
+}
+
+fn believable_id(headers: &HeaderMap) -> Option<RequestId> {
+    let id = headers.get("x-request-id")?.to_str().ok()?;
+    let fits =
+        !id.is_empty() && id.len() <= REQUEST_ID_BYTES && id.bytes().all(|byte| byte.is_ascii_graphic());
+    fits.then(|| RequestId::Given(Arc::from(id)))
+}
+
+/// What a record takes of a head: without secrets.
+struct Texts<'h> {
+    head: &'h RequestHead,
+    path: &'h [u8],
+    query: Cow<'h, [u8]>,
+    referer: Cow<'h, [u8]>,
+}
+
+impl<'h> Texts<'h> {
+    fn of(head: &'h RequestHead, redaction: &QueryRedaction) -> Self {
+        let (path, query) = match memchr::memchr(b'?', &head.target) {
+            Some(at) => (&head.target[..at], redact(&head.target[at + 1..], redaction)),
+            None => (&*head.target, Cow::default()),
+        };
+        let from = head.headers.get(header::REFERER);
+        let referer = from.map_or(Cow::default(), |from| referer(from.as_bytes(), redaction));
+        Self { head, path, query, referer }
+    }
+
+    fn sent(&self) -> Sent<'_> {
+        Sent {
+            method: self.head.method.as_str().as_bytes(),
+            path: self.path,
+            query: &self.query,
+            referer: &self.referer,
+            user_agent: self.head.headers.get(header::USER_AGENT).map_or(&[], HeaderValue::as_bytes),
+        }
+    }
+}
+
+fn redact<'q>(query: &'q [u8], redaction: &QueryRedaction) -> Cow<'q, [u8]> {
+    match redaction.redact(&String::from_utf8_lossy(query)) {
+        Cow::Borrowed(_) => query.into(),
+        Cow::Owned(redacted) => redacted.into_bytes().into(),
+    }
+}
+
+/// The page that a request comes from: its query is as private as a request's own, and so is who it says asks.
+fn referer<'u>(sent: &'u [u8], redaction: &QueryRedaction) -> Cow<'u, [u8]> {
+    let (page, query) = sent.split_at(memchr::memchr(b'?', sent).map_or(sent.len(), |at| at + 1));
+    let (scheme, rest) = page.split_at(memchr::memmem::find(page, b"://").map_or(page.len(), |at| at + 3));
+    let (authority, path) = rest.split_at(memchr::memchr(b'/', rest).unwrap_or(rest.len()));
+    match (redact_userinfo(authority), redact(query, redaction)) {
+        (Cow::Borrowed(_), Cow::Borrowed(_)) => sent.into(),
+        (authority, query) => [scheme, &*authority, path, &*query].concat().into(),
+    }
+}
+
+/// A host that is none, as a record keeps it.
+pub(crate) fn host_shown(bytes: impl AsRef<[u8]>) -> Arc<str> {
+    let bytes = redact_userinfo(bytes.as_ref());
+    Arc::from(String::from_utf8_lossy(&bytes[..bytes.len().min(NAME_BYTES)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::Method;
+
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_none_is_cut_and_made_utf_8() {
+        assert_eq!(&*host_shown("exa mple"), "exa mple");
+        assert_eq!(&*host_shown(b"caf\xe9"), "caf\u{fffd}");
+        assert_eq!(host_shown([b'x'; 9_000]).len(), NAME_BYTES);
+        assert_eq!(&*host_shown("me:secret@a.cn"), "***@a.cn");
+    }
+
+    #[test]
+    fn values_are_redacted_in_queries_of_targets_and_of_pages() {
+        let redaction = QueryRedaction::new(["token"]);
+        let of = |target: &'static [u8], from: Option<&'static [u8]>| {
+            let value = |bytes: &'static [u8]| HeaderValue::from_bytes(bytes).expect("a value");
+            let mut headers = HeaderMap::new();
+            headers.extend(from.map(|from| (header::REFERER, value(from))));
+            headers.insert(header::USER_AGENT, value(b"caf\xe9"));
+            let (method, target, version) = (Method::PUT, Bytes::from_static(target), Version::HTTP_11);
+            let head = RequestHead { method, target, authority: None, version, headers };
+            let texts = Texts::of(&head, &redaction);
+            let sent = texts.sent();
+            assert_eq!((sent.method, sent.user_agent), (&b"PUT"[..], &b"caf\xe9"[..]));
+            [sent.path, sent.query, sent.referer].map(<[u8]>::to_vec)
+        };
+        let parts = |parts: [&[u8]; 3]| parts.map(<[u8]>::to_vec);
+        let both = of(b"/a?token=1&b=2", Some(b"/b?token=3"));
+        assert_eq!(both, parts([b"/a", b"token=***&b=2", b"/b?token=***"]));
+        assert_eq!(of(b"/a?b=2", Some(b"/b?c=3")), parts([b"/a", b"b=2", b"/b?c=3"]));
+        assert_eq!(of(b"/a?", Some(b"/b?")), parts([b"/a", b"", b"/b?"]));
+        assert_eq!(of(b"/a", None), parts([b"/a", b"", b""]));
+        // Without a secret, whatever bytes were sent.
+        assert_eq!(of(b"/a?caf\xe9", Some(b"/b?caf\xe9")), parts([b"/a", b"caf\xe9", b"/b?caf\xe9"]));
+        let with = of(b"/a?caf\xe9&token=1", Some(b"/b?caf\xe9&token=1"));
+        let shown = "caf\u{fffd}&token=***";
+        assert_eq!(with, parts([b"/a", shown.as_bytes(), format!("/b?{shown}").as_bytes()]));
+        let referer = |from: &'static str| {
+            let [.., referer] = of(b"/", Some(from.as_bytes()));
+            String::from_utf8(referer).expect("it is UTF-8")
+        };
+        assert_eq!(referer("http://me:pass@b.cn/x@y?c=d@e"), "http://***@b.cn/x@y?c=d@e");
+        assert_eq!(referer("http://me@b.cn?token=1"), "http://***@b.cn?token=***");
+        assert_eq!(referer("/x@y"), "/x@y");
+    }
+
+    #[test]
+    fn the_client_is_the_last_address_that_is_no_trusted_proxy() {
+        let trusted = |ip: IpAddr| ip.to_string().starts_with("10.");
+        let client = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("x-forwarded-for", HeaderValue::from_static(value));
+            }
+            forwarded_client(&headers, trusted).map(|ip| ip.to_string())
+        };
+        assert_eq!(client(&["192.0.2.1"]).as_deref(), Some("192.0.2.1"));
+        assert_eq!(client(&["198.51.100.9, 192.0.2.1, 10.0.0.1"]).as_deref(), Some("192.0.2.1"));
+        assert_eq!(client(&["198.51.100.9, 192.0.2.1", "10.0.0.1"]).as_deref(), Some("192.0.2.1"));
+        assert_eq!(client(&["10.0.0.2, 10.0.0.1"]).as_deref(), Some("10.0.0.2"));
+        assert_eq!(client(&["192.0.2.1, unknown"]), None);
+        assert_eq!(client(&[]), None);
+    }
+}

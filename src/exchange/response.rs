@@ -1,0 +1,110 @@
+//! The answer as it goes to the client: the origin's, or one of ours.
+//!
+//! A head of ours always ends with a short body that shows the request id.
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, Method, StatusCode, Version};
+
+use super::context::RequestContext;
+use super::grpc;
+use crate::downstream::ClientFailure;
+use crate::downstream::session::{Downstream, Session};
+use crate::hostname::Hostname;
+use crate::message::{ResponseHead, fields};
+use crate::upstream::request::{X_REQUEST_ID, is_hop_by_hop, nominated};
+
+/// The body of an answer of ours.
+pub(crate) fn body(status: StatusCode, request_id: &str) -> String {
+    format!("{status}\nrequest id: {request_id}\n")
+}
+
+/// Answers without an origin, and notes it in the context.
+pub(crate) async fn answer(
+    down: &mut Downstream<'_>,
+    context: &mut RequestContext<'_>,
+    status: StatusCode,
+) -> Result<(), ClientFailure> {
+    match grpc::answer(down.head, status, &context.request_id()) {
+        Some(head) => send_head(down, context, status, head),
+        None => send(down, context, status, None).await,
+    }
+}
+
+/// Answers a gRPC call with a head alone, and notes the status that it stands for.
+fn send_head(
+    down: &mut Downstream<'_>,
+    context: &mut RequestContext<'_>,
+    status: StatusCode,
+    mut head: ResponseHead,
+) -> Result<(), ClientFailure> {
+    let id = HeaderValue::from_str(&context.request_id()).map_err(|_| ClientFailure::Gone)?;
+    head.headers.insert(X_REQUEST_ID, id);
+    if let Session::Http1(_) = down.session {
+        head.headers.insert(header::CONTENT_LENGTH, 0.into());
+    }
+    context.facts.status = Some(status.as_u16());
+    down.write_head(head, true)
+}
+
+/// Sends the client to the same URL over TLS.
+pub(crate) async fn redirect(
+    down: &mut Downstream<'_>,
+    context: &mut RequestContext<'_>,
+    host: &Hostname,
+) -> Result<(), ClientFailure> {
+    let target = &*down.head.target;
+    let target = if target.starts_with(b"/") { target } else { b"/" };
+    let location = [b"https://", host.as_str().as_bytes(), target].concat();
+    // What is taken for a target may be in a header.
+    let location = HeaderValue::from_bytes(&location).map_err(|_| ClientFailure::Gone)?;
+    send(down, context, StatusCode::PERMANENT_REDIRECT, Some(location)).await
+}
+
+async fn send(
+    down: &mut Downstream<'_>,
+    context: &mut RequestContext<'_>,
+    status: StatusCode,
+    location: Option<HeaderValue>,
+) -> Result<(), ClientFailure> {
+    let body = body(status, &context.request_id());
+    let is_head = down.head.method == Method::HEAD;
+    let value = |text: &str| HeaderValue::from_str(text).map_err(|_| ClientFailure::Gone);
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_REQUEST_ID, value(&context.request_id())?);
+    if let Some(location) = location {
+        headers.insert(header::LOCATION, location);
+    }
+    down.write_head(ResponseHead { status, version: Version::HTTP_11, headers }, is_head)?;
+    context.facts.status = Some(status.as_u16());
+    if !is_head {
+        context.facts.bytes_out = body.len() as u64;
+        down.put_body(Bytes::from(body))?;
+        down.taken().await?;
+    }
+    down.finish(None)
+}
+
+/// Takes out of an origin's head what concerns one hop alone, and says its length once and as a plain number.
+pub(crate) fn strip(headers: &mut HeaderMap) {
+    for name in nominated(headers) {
+        headers.remove(name);
+    }
+    // Looking a field up costs more than passing over it, and mostly there is one of these.
+    while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
+        headers.remove(name);
+    }
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let said = lengths.next().map(HeaderValue::as_bytes);
+    let is_plain = |said: &[u8]| said.iter().all(u8::is_ascii_digit) && !said.starts_with(b"0");
+    if !said.is_none_or(is_plain) || lengths.next().is_some() {
+        let length = fields::content_length(headers).ok().flatten();
+        headers.remove(header::CONTENT_LENGTH);
+        if let Some(length) = length {
+            headers.insert(header::CONTENT_LENGTH, length.into());
+        }
+    }
+}

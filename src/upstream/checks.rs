@@ -1,0 +1,120 @@
+//! Active health checks: a request or a connection of our own to every server of an origin that asks for
+//! them.
+//!
+//! Two failed checks in a row take a server out of service, one that passes puts it back.
+
+use std::sync::Arc;
+
+use http::Method;
+use tokio::task::JoinSet;
+
+use super::connect::Upstreams;
+use super::once::{self, Asking};
+use super::{Offer, Told, UpstreamConnection};
+use crate::edge::Edge;
+use crate::origin::{HealthCheck, OriginId, Probe, ProxyProtocol, UpstreamHost};
+use crate::snapshot::{OriginState, Snapshot};
+
+/// So many failed checks in a row take a server out of service.
+const FAILURES: u32 = 2;
+
+/// Checks servers until the value is dropped, always those of the snapshot in use.
+pub async fn run(edge: Arc<Edge>, upstreams: Arc<Upstreams>) {
+    let mut changed = edge.snapshots.subscribe();
+    loop {
+        let snapshot = edge.snapshots.load_full();
+        let mut checks = JoinSet::new();
+        for (id, origin) in snapshot.origins.iter().enumerate() {
+            for place in 0..origin.servers.len() {
+                if let Some(check) = &origin.origin.health {
+                    let (edge, upstreams) = (Arc::clone(&edge), Arc::clone(&upstreams));
+                    checks.spawn(keep_checking(
+                        edge,
+                        upstreams,
+                        Arc::clone(&snapshot),
+                        OriginId(id),
+                        place,
+                        check.clone(),
+                    ));
+                }
+            }
+        }
+        let generation = snapshot.generation;
+        drop(snapshot);
+        // What is announced may be a date: then the servers are the same.
+        while edge.snapshots.load().generation == generation {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn keep_checking(
+    edge: Arc<Edge>,
+    upstreams: Arc<Upstreams>,
+    snapshot: Arc<Snapshot>,
+    id: OriginId,
+    place: usize,
+    check: HealthCheck,
+) {
+    let Some(origin) = snapshot.origin(id) else { return };
+    let Some(server) = origin.servers.get(place) else { return };
+    let up = edge.metrics.origin_up.with_label_values(&[&*origin.origin.name, &*server.label]);
+    // The first comes soon, and no two edges and servers keep step.
+    let mut pause = check.interval.mul_f64(fastrand::f64() / 2.0);
+    let mut failures = 0;
+    loop {
+        tokio::time::sleep(pause).await;
+        pause = check.interval.mul_f64(0.9 + fastrand::f64() / 5.0);
+        let since = upstreams.now();
+        let outcome =
+            tokio::time::timeout(check.interval, ask(&edge, &upstreams, origin, place, &check)).await;
+        let outcome = outcome.unwrap_or_else(|_| Err("no answer in time".to_owned()));
+        match outcome {
+            Ok(()) => {
+                failures = 0;
+                if server.health.succeeded(since, upstreams.now()) {
+                    up.set(1);
+                    tracing::info!(origin = %origin.origin.name, server = %server.label, "passes its check again");
+                }
+            }
+            Err(reason) => {
+                failures += 1;
+                // Until the check after the next, so that no request is the first to find out.
+                let hold = check.interval * 3;
+                if failures >= FAILURES && server.health.failed_check(upstreams.now(), hold) {
+                    up.set(0);
+                    tracing::warn!(origin = %origin.origin.name, server = %server.label, reason, "fails its check");
+                }
+            }
+        }
+    }
+}
+
+/// One check over a connection of its own.
+async fn ask(
+    edge: &Edge,
+    upstreams: &Upstreams,
+    origin: &OriginState,
+    place: usize,
+    check: &HealthCheck,
+) -> Result<(), String> {
+    let told = match origin.origin.proxy_protocol {
+        ProxyProtocol::None => None,
+        ProxyProtocol::V2 => Some(Told::Local),
+    };
+    let made = upstreams.connect(origin, place, told, Offer::Any, &edge.metrics).await;
+    let UpstreamConnection { wire, speaks, .. } = made.map_err(|unreached| unreached.error.to_string())?;
+    let Probe::Http { path, expect } = &check.probe else { return Ok(()) };
+    let host = match (&origin.origin.host, origin.origin.servers.get(place)) {
+        (UpstreamHost::Fixed(host), _) => host.to_string(),
+        (UpstreamHost::Preserve, server) => server.map(ToString::to_string).unwrap_or_default(),
+    };
+    let asking = Asking { method: &Method::GET, path, host: &host, scheme: &origin.origin.scheme };
+    match once::ask(wire, speaks, asking).await {
+        Ok(status) if expect.iter().any(|range| range.contains(&status.as_u16())) => Ok(()),
+        Ok(status) => Err(format!("status {}", status.as_u16())),
+        Err(failure) => Err(failure.to_string()),
+    }
+}

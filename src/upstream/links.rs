@@ -1,0 +1,35 @@
+//! Keeps looking at the links of origins, and tells of every switch to one that costs more and back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::connect::Upstreams;
+use crate::clock::SHANGHAI;
+use crate::edge::Edge;
+
+/// From one look to the next.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Looks at the links of every origin until the value is dropped, always those of the snapshot in use.
+pub async fn run(edge: Arc<Edge>, upstreams: Arc<Upstreams>) {
+    let mut looks = tokio::time::interval(PERIOD);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let time = SHANGHAI.to_datetime(edge.clock.now());
+        let minute = u16::from(time.hour().unsigned_abs()) * 60 + u16::from(time.minute().unsigned_abs());
+        let snapshot = edge.snapshots.load();
+        for state in &snapshot.origins {
+            let origin = &*state.origin.name;
+            for (link, standing) in state.links.judge(minute, upstreams.now()) {
+                let (name, reason) = (&*link.name, standing.reason);
+                edge.metrics.link_in_use.with_label_values(&[origin, name]).set(standing.in_use.into());
+                edge.metrics.link_switches.with_label_values(&[origin, name]).inc();
+                match standing.in_use {
+                    true => tracing::warn!(origin, link = name, %reason, "the metered link is used"),
+                    false => tracing::info!(origin, link = name, %reason, "the metered link is spared again"),
+                }
+            }
+        }
+    }
+}

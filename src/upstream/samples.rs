@@ -1,0 +1,66 @@
+//! Samples of what the kernel knows of connections to servers, taken beside their use.
+//!
+//! Connections that live shorter than from one sample to the next are not seen.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use super::kernel::{Kernel, TcpFigures};
+use crate::snapshot::ServerState;
+
+/// The most connections that are looked at; later ones wait until earlier ones have ended.
+const CONNECTIONS: usize = 512;
+
+/// The connections that are looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Samples {
+    followed: Mutex<Vec<Followed>>,
+}
+
+#[derive(Debug)]
+struct Followed {
+    server: Weak<ServerState>,
+    local: SocketAddr,
+    remote: SocketAddr,
+    /// At the last sample.
+    segments: u32,
+    retransmitted: u32,
+}
+
+impl Samples {
+    /// A connection to `server` has been made.
+    pub(crate) fn follow(&self, server: &Arc<ServerState>, local: SocketAddr, remote: SocketAddr) {
+        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        if followed.len() < CONNECTIONS {
+            let server = Arc::downgrade(server);
+            followed.push(Followed { server, local, remote, segments: 0, retransmitted: 0 });
+        }
+    }
+
+    /// Looks at every connection that is followed, and forgets those that have ended.
+    pub(crate) fn take(&self, kernel: &Kernel, now: Duration) {
+        let taken = std::mem::take(&mut *self.followed.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut open: Vec<Followed> =
+            taken.into_iter().filter_map(|followed| followed.sampled(kernel, now)).collect();
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner).append(&mut open);
+    }
+}
+
+impl Followed {
+    /// The same after a sample at `now`; `None` once the connection, or its server, is no more.
+    fn sampled(self, kernel: &Kernel, now: Duration) -> Option<Self> {
+        let server = self.server.upgrade()?;
+        // A question that cannot be asked is as good as one without an answer: the next connection is
+        // followed in its place.
+        let TcpFigures { round_trip, segments, retransmitted } =
+            kernel.ask(self.local, self.remote).ok().flatten()?;
+        let path = &server.measured.path;
+        let since = |now: u32, before: u32| u64::from(now.saturating_sub(before));
+        path.sent(since(segments, self.segments), since(retransmitted, self.retransmitted), now);
+        if segments > self.segments {
+            path.round_trip_took(round_trip, now);
+        }
+        Some(Self { segments, retransmitted, ..self })
+    }
+}
