@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::support::client::Target;
 use crate::support::edge::{Edge, HOSTS, icpgate, run};
+use crate::support::machine::{Need, require};
 use crate::support::{PATIENCE, eventually};
 
 /// Exchanges after the failure, and as many once that is over.
@@ -29,9 +30,7 @@ const WHEN: [&str; 11] = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "2.
 
 #[tokio::test]
 async fn whichever_write_or_sync_fails_an_exchange_is_kept_or_refused_and_counted() {
-    if !may_trace().await {
-        return;
-    }
+    require([Need::Strace]).await;
     tokio::task::LocalSet::new().run_until(sweep()).await;
 }
 
@@ -40,20 +39,10 @@ fn incompressible() -> String {
     format!("/{letters}")
 }
 
-async fn may_trace() -> bool {
-    let traced = run("sh", ["-c", "command -v strace && strace -D -o /dev/null true"]).await.code == 0;
-    if !traced {
-        println!("NOT TRIED: strace is not there, or may not trace");
-    }
-    traced
-}
-
 #[tokio::test]
 async fn what_the_disk_cannot_give_costs_its_blocks_and_no_others() {
     const RECORDS: usize = 8;
-    if !may_trace().await {
-        return;
-    }
+    require([Need::Strace]).await;
     let mut edge = Edge::builder().start().await;
     for number in 1..=RECORDS {
         // In a block of its own: two of them in a page.
@@ -91,9 +80,7 @@ async fn what_the_disk_cannot_give_costs_its_blocks_and_no_others() {
 #[tokio::test]
 async fn a_start_keeps_what_is_signed_where_the_disk_does_not_give_all_of_it_and_cuts_nothing_else() {
     const RECORDS: usize = 8;
-    if !may_trace().await {
-        return;
-    }
+    require([Need::Strace]).await;
     // The first page of the newest segment, if there is one; the configuration is the last word.
     let script = r#"
         for last in "$@"; do :; done

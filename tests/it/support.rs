@@ -8,6 +8,7 @@ pub(crate) mod edge;
 pub(crate) mod faketime;
 pub(crate) mod hello;
 pub(crate) mod http2_origin;
+pub(crate) mod machine;
 pub(crate) mod message;
 pub(crate) mod netns;
 pub(crate) mod origin;

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::support::client::Target;
 use crate::support::edge::{Edge, HOSTS, Run, icpgate, run};
 use crate::support::hello::client_hello;
+use crate::support::machine::{Need, require};
 use crate::support::origin::{Origin, answer, html};
 use crate::support::probe::probe;
 use crate::support::{PATIENCE, eventually};
@@ -147,18 +148,9 @@ async fn of_all_kinds() -> Edge {
 
 #[tokio::test]
 async fn the_reference_implementation_agrees_and_a_stranger_reads_every_record() {
-    const MODULES: &str = "/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog";
     const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/reader");
     const DICTIONARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/retention/format/dictionary.txt");
-    let is_there = async |program, version| run(program, [version]).await.code == 0;
-    let modules = std::path::Path::new(MODULES).exists();
-    if !modules || !is_there("go", "version").await || !is_there("zstd", "--version").await {
-        println!(
-            "NOT CHECKED against Go's own tlog and note: golang-go, golang-golang-x-mod-dev and zstd are not all \
-             installed"
-        );
-        return;
-    }
+    require([Need::Go, Need::GoTlog, Need::Zstd]).await;
     let edge = of_all_kinds().await;
     let binary = edge.path("reader").display().to_string();
     let cache = edge.path("go-cache").display().to_string();

@@ -11,18 +11,6 @@ use crate::support::netns::{Network, Trouble, heals, network};
 use crate::support::origin::Origin;
 use crate::support::{PATIENCE, eventually};
 
-/// Whether the test called `name` goes on here.
-async fn goes_on(name: &str) -> bool {
-    match network(name).await {
-        Network::Own => true,
-        Network::Passed => false,
-        Network::Shared(why) => {
-            println!("no network of its own ({why}): nothing is shown");
-            false
-        }
-    }
-}
-
 async fn edge_of(servers: &[&Origin], keys: &str) -> Edge {
     let servers: Vec<String> = servers.iter().map(|server| format!("\"{}\"", server.address)).collect();
     let origins = format!(
@@ -74,8 +62,9 @@ impl Asking {
 }
 
 #[tokio::test]
-async fn no_get_fails_while_a_way_loses_swallows_or_resets() {
-    if !goes_on("failover::network::no_get_fails_while_a_way_loses_swallows_or_resets").await {
+async fn no_get_fails_while_a_path_drops_or_resets_segments() {
+    let name = "failover::network::no_get_fails_while_a_path_drops_or_resets_segments";
+    if network(name).await == Network::Passed {
         return;
     }
     let (near, far) = (Origin::text("near").await, Origin::text("far").await);
@@ -96,8 +85,8 @@ async fn no_get_fails_while_a_way_loses_swallows_or_resets() {
 }
 
 #[tokio::test]
-async fn what_a_way_loses_is_shown() {
-    if !goes_on("failover::network::what_a_way_loses_is_shown").await {
+async fn segment_loss_of_a_path_is_measured() {
+    if network("failover::network::segment_loss_of_a_path_is_measured").await == Network::Passed {
         return;
     }
     let (well, lossy) = (Origin::text("well").await, Origin::text("lossy").await);

@@ -1,6 +1,5 @@
 //! The store under a running edge: in time, without gaps, and honest when it cannot keep.
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,6 +10,7 @@ use crate::support::client::{Http1, Target};
 use crate::support::edge::{Edge, Folder, run};
 use crate::support::faketime::Wall;
 use crate::support::hello::client_hello;
+use crate::support::machine::{Mounted, Need, require};
 use crate::support::origin::Origin;
 use crate::support::probe::{Answer, probe};
 use crate::support::{PATIENCE, eventually};
@@ -251,46 +251,17 @@ async fn a_disk_that_holds_less_than_the_retention_is_warned_of() {
     assert_eq!(edge.metric("icpgate_access_store_days").await.round(), 2.0);
 }
 
-/// A disk of 16 MiB, mounted for as long as this lives.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// `None` where this user may not mount.
-    async fn mount(at: &Path, words: &[&str]) -> Option<Self> {
-        if !at.exists() {
-            fs_err::create_dir(at).unwrap();
-        }
-        let words = words.iter().map(std::ffi::OsStr::new);
-        let mounted = run("mount", words.chain([at.as_os_str()])).await;
-        (mounted.code == 0).then(|| Self(at.to_owned()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmounted = std::process::Command::new("umount").arg("--lazy").arg(&self.0).status();
-        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking());
-    }
-}
-
 #[tokio::test]
 async fn a_disk_that_is_really_full_is_no_different() {
     let origin = Origin::text("hello").await;
     let folder = with_store(&origin, "reserve: 0");
-    let Some(disk) =
-        SmallDisk::mount(&folder.path("access"), &["-t", "tmpfs", "-o", "size=16m", "tmpfs"]).await
-    else {
-        println!(
-            "a small disk cannot be mounted by this user; the same is tried by a reserve beyond the disk alone"
-        );
-        return;
-    };
+    let disk = Mounted::at(&folder.path("access"), &["-t", "tmpfs", "-o", "size=16m", "tmpfs"]).await;
     let edge = folder.start().await;
     let mut client = Target::https(&edge).http1(HOST).await;
     assert_eq!(status(&mut client, "/before").await, 200);
     edge.records_where(1, |record| record["path"] == "/before").await;
     // Until the disk takes no more.
-    let filler = disk.0.join("filler");
+    let filler = disk.path("filler");
     let full = fs_err::write(&filler, vec![0; 17 << 20]).expect_err("full");
     assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
 
@@ -317,14 +288,12 @@ async fn a_file_system_that_becomes_read_only_is_told_and_what_was_kept_stays() 
     let folder = with_store(&origin, "reserve: 0");
     let (image, access) = (folder.path("disk"), folder.path("access"));
     fs_err::File::create(&image).unwrap().set_len(16 << 20).unwrap();
-    let made = run("mkfs.ext4", ["-q".as_ref(), image.as_os_str()]).await;
-    let shown = image.display().to_string();
-    let mount = ["-o", "loop", &shown];
-    let disk = if made.code == 0 { SmallDisk::mount(&access, &mount).await } else { None };
-    let Some(disk) = disk else {
-        println!("NOT TRIED: this user may not mount a disk; the same is tried by injected faults alone");
-        return;
-    };
+    let image = image.display().to_string();
+    require([Need::Mkfs]).await;
+    let made = run("sh", ["-c", "PATH=$PATH:/usr/sbin mkfs.ext4 -q \"$1\"", "sh", &image]).await;
+    assert_eq!(made.code, 0, "{made:?}");
+    let mount = ["-o", "loop", &image];
+    let disk = Mounted::at(&access, &mount).await;
     let mut edge = folder.start().await;
     let mut client = Target::https(&edge).http1(HOST).await;
     assert_eq!(status(&mut client, "/before").await, 200);
@@ -335,7 +304,7 @@ async fn a_file_system_that_becomes_read_only_is_told_and_what_was_kept_stays() 
         (synced_before > before[0]["seq"].as_u64()).then_some(())
     };
     eventually("the record is synced", PATIENCE, synced).await;
-    assert_eq!(run("mount", ["-o", "remount,abort", access.to_str().unwrap()]).await.code, 0);
+    disk.change("remount,abort").await;
     eventually("503", PATIENCE, async || (status(&mut client, "/during").await == 503).then_some(())).await;
     edge.logged("the file system of the access records is read-only").await;
     assert_eq!(edge.status().await["retention"]["full"], "read_only");
@@ -343,7 +312,7 @@ async fn a_file_system_that_becomes_read_only_is_told_and_what_was_kept_stays() 
     edge.signal(Signal::KILL);
     edge.wait_exit().await;
     drop(disk);
-    let _mended = SmallDisk::mount(&access, &mount).await.expect("mounted again");
+    let _mended = Mounted::at(&access, &mount).await;
     edge.restart().await;
     let mut client = Target::https(&edge).http1(HOST).await;
     assert_eq!(status(&mut client, "/after").await, 200);

@@ -5,18 +5,17 @@
 use std::process::Stdio;
 
 use super::edge::run;
+use super::machine::{Need, require};
 
 const INSIDE: &str = "ICPGATE_TEST_NETWORK";
 
 /// Where a test finds itself.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Network {
-    /// In a network of its own.
+    /// In a network of its own: it goes on here.
     Own,
-    /// In everybody's; it has run in one of its own, and passed.
+    /// In the machine's network. The test has run in a network of its own, and passed.
     Passed,
-    /// In everybody's, since this machine allows no other, for this reason.
-    Shared(String),
 }
 
 /// Runs the test called `name` in a network of its own, unless it is there already.
@@ -24,44 +23,37 @@ pub(crate) async fn network(name: &str) -> Network {
     if std::env::var_os(INSIDE).is_some() {
         return Network::Own;
     }
-    let namespace = |command: &str| {
-        let mut unshare = tokio::process::Command::new("unshare");
-        unshare
-            .args(["--net", "--map-root-user", "sh", "-c", command])
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        unshare
-    };
-    // Whatever is missing is missing before the test begins.
-    let setup = "ip link set lo up && nft list tables";
-    match namespace(setup).output().await {
-        Ok(tried) if tried.status.success() => {}
-        Ok(tried) => return Network::Shared(String::from_utf8_lossy(&tried.stderr).trim().to_owned()),
-        Err(error) => return Network::Shared(error.to_string()),
-    }
-    let own = std::env::current_exe().expect("this program");
-    let command = format!("ip link set lo up && exec {own:?} --exact {name} --nocapture");
-    let ran = namespace(&command).env(INSIDE, "1").output().await.expect("it ran a moment ago");
-    let told = [ran.stdout, ran.stderr].concat();
-    let told = String::from_utf8_lossy(&told);
-    println!("{told}");
-    assert!(ran.status.success() && told.contains("1 passed"), "it failed in a network of its own");
+    require([Need::Network]).await;
+    let test = std::env::current_exe().expect("this program");
+    let command = format!("ip link set lo up && exec {test:?} --exact {name} --nocapture");
+    let ran = tokio::process::Command::new("unshare")
+        .args(["--net", "--map-root-user", "sh", "-c", &command])
+        .env(INSIDE, "1")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .expect("unshare ran a moment ago");
+    let output = [ran.stdout, ran.stderr].concat();
+    let output = String::from_utf8_lossy(&output);
+    println!("{output}");
+    assert!(ran.status.success() && output.contains("1 passed"), "{name} failed in a network of its own");
     Network::Passed
 }
 
-/// What happens to segments on their way to a port, and back. In a network of the test's own alone.
+/// What happens to TCP segments to and from a port. In a network of the test's own alone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Trouble {
-    /// None arrives.
+    /// All are dropped.
     Cut,
-    /// So many of a hundred do not arrive.
+    /// This many of a hundred are dropped.
     Loses(u32),
-    /// Whoever sends one is reset.
+    /// Each is answered with RST.
     Resets,
 }
 
 impl Trouble {
-    /// From now on, in place of what was before.
+    /// Takes effect now, in place of the trouble before.
     pub(crate) async fn befalls(self, port: u16) {
         let verdict = match self {
             Self::Cut => "drop".to_owned(),
@@ -82,7 +74,7 @@ pub(crate) async fn heals() {
 }
 
 async fn rules(rules: &str) {
-    let script = "printf 'flush ruleset\n%s' \"$1\" | nft -f -";
+    let script = "printf 'flush ruleset\n%s' \"$1\" | PATH=$PATH:/usr/sbin nft -f -";
     let done = run("sh", ["-c", script, "sh", rules]).await;
     assert_eq!(done.code, 0, "{done:?}");
 }
