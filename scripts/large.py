@@ -1,10 +1,10 @@
-"""Writes a large store of access records, and measures what a start and a reader take of it.
+"""Measures a start and the readers on a large store of access records.
 
 usage: python3 scripts/large.py [--mib 10240] [--export-mib 1024] [--program target/release/icpgate] [--store DIRECTORY]
 
-It says how long a start takes on the whole store, then, while the program has it open for writing: how much memory
-`logs export` (of the oldest --export-mib of it) and `logs verify` (of all) take at the most, and how long. Where DIRECTORY holds a store
-already, that is taken; else it is made there, or in a folder for temporary files that is deleted at the end. Nothing else should run meanwhile.
+Reports how long a start takes on the whole store. Then, while the program has the store open for writing, it reports the time and peak memory of
+`logs export` (of the oldest --export-mib) and of `logs verify` (of everything). Uses the store in DIRECTORY if there is one; else creates it there, or in
+a temporary folder that is deleted at the end. Nothing else should run on the machine.
 """
 
 import argparse
@@ -35,21 +35,21 @@ admin: {{address: "127.0.0.1:{admin}"}}
 
 def options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--mib", type=int, default=10 * 1024, help="the size of the store (10240)")
-    parser.add_argument("--export-mib", type=int, default=1024, help="how much of it is exported (1024)")
+    parser.add_argument("--mib", type=int, default=10 * 1024, help="size of the store to create (10240)")
+    parser.add_argument("--export-mib", type=int, default=1024, help="how much of it to export (1024)")
     parser.add_argument("--program", type=pathlib.Path, default=ROOT / "target/release/icpgate")
-    parser.add_argument("--store", type=pathlib.Path, help="where the store is, or is made; default: a folder for temporary files")
+    parser.add_argument("--store", type=pathlib.Path, help="where the store is, or is created; default: a temporary folder")
     return parser.parse_args()
 
 
 def write(store, mib):
-    """A store of made-up records, as the bench writes it."""
+    """Creates a store of generated records, with the retention bench."""
     environment = os.environ | {"STORE": str(store), "MIB": str(mib)}
     subprocess.run(["cargo", "bench", "--quiet", "--locked", "--bench", "retention"], cwd=ROOT, env=environment, check=True)
 
 
 def start(program, folder, admin):
-    """The program, and the seconds that it took until it answered."""
+    """Starts the program; returns its process and the seconds until it answered."""
     began = time.monotonic()
     process = subprocess.Popen([program, "run", "--config", folder / "icpgate.yaml"], stderr=subprocess.DEVNULL)
     while True:
@@ -63,13 +63,13 @@ def start(program, folder, admin):
 
 
 def measured(what, size, *command):
-    """Runs a command to its end, and says what it took."""
+    """Runs a command to its end; prints time, throughput and peak memory."""
     began = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
     took = time.monotonic() - began
     code = os.waitstatus_to_exitcode(status)
-    print(f"{what}: {took:.1f} s, {size / took:.0f} MiB/s, {used.ru_maxrss / 1024:.1f} MiB of memory at the most, exit code {code}")
+    print(f"{what}: {took:.1f} s, {size / took:.0f} MiB/s, {used.ru_maxrss / 1024:.1f} MiB peak memory, exit code {code}")
 
 
 def main():
@@ -86,7 +86,7 @@ def main():
         (folder / "icpgate.yaml").write_text(CONFIGURATION.format(port=port, admin=admin, store=store))
         (folder / "filings.yaml").write_text("filings: []\n")
         process, seconds = start(given.program, folder, admin)
-        print(f"from the start until it answers: {seconds:.2f} s")
+        print(f"start until it answers: {seconds:.2f} s")
         chosen, oldest = pathlib.Path(name, "oldest"), 0
         chosen.mkdir()
         for path, size in zip(segments, sizes):
