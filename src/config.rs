@@ -5,6 +5,7 @@
 //! snapshot is built.
 
 mod convert;
+pub mod credentials;
 mod file;
 pub mod filings;
 mod findings;
@@ -15,6 +16,7 @@ mod reader;
 pub mod regions;
 pub mod report;
 mod schema;
+pub mod sinks;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -93,6 +95,8 @@ pub struct Config {
     pub name_servers: Vec<SocketAddr>,
     /// The local store of access records.
     pub access_log: AccessLog,
+    /// Where records are shipped besides.
+    pub sinks: Vec<Arc<sinks::Sink>>,
     /// Where the admin pages are.
     pub admin: SocketAddr,
     /// The program's own log.

@@ -22,6 +22,7 @@ pub mod retention;
 pub mod rewrite;
 pub mod route;
 pub mod serve;
+pub mod ship;
 pub mod snapshot;
 pub mod tls;
 pub mod upstream;

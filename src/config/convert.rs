@@ -9,6 +9,7 @@ mod origins;
 mod pool;
 mod resilience;
 mod resolver;
+mod sinks;
 mod sites;
 
 use std::cell::RefCell;
@@ -37,6 +38,10 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
     let client_regions = or(fields.get("client_regions"), None, |path| path.path(folder).map(Some));
     let name_servers = or(fields.get("resolver"), Vec::new(), resolver::name_servers);
     let access_log = section(fields.get("access_log"), default_access_log(), |v, d| access_log(v, folder, d));
+    let sinks = or(fields.get("access_log"), Vec::new(), |section| {
+        let fields = section.fields(schema::ACCESS_LOG)?;
+        or(fields.get("sinks"), Vec::new(), |list| sinks::sinks(list, folder))
+    });
     let admin = section(fields.get("admin"), SocketAddr::from(([127, 0, 0, 1], 9180)), admin);
     let log = section(fields.get("log"), DEFAULT_LOG, log);
     let limits = section(fields.get("limits"), Limits::default(), limits);
@@ -78,6 +83,7 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
         client_regions: client_regions?,
         name_servers: name_servers?,
         access_log: access_log?,
+        sinks: sinks?,
         admin: admin?,
         log: log?,
         limits: limits?,

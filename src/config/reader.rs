@@ -66,10 +66,15 @@ impl<'v> Value<'v> {
 
     /// The text under the key `name`, if one stands there, and its place; nothing is a problem.
     pub(super) fn own_name<'s>(&'s self) -> Option<(&'s str, Value<'s>)> {
-        let Node::Map(map) = self.node else { return None };
-        let (key, node) = map.iter().find(|(key, _)| key == "name")?;
-        let value = Value { node, place: Place::Key(&self.place, key), findings: self.findings };
+        let value = self.own("name")?;
         Some((value.plain_text()?, value))
+    }
+
+    /// The value under `key` of a mapping whose other keys are not looked at, if it stands there.
+    pub(super) fn own<'s>(&'s self, key: &str) -> Option<Value<'s>> {
+        let Node::Map(map) = self.node else { return None };
+        let (key, node) = map.iter().find(|(own, _)| own == key)?;
+        Some(Value { node, place: Place::Key(&self.place, key), findings: self.findings })
     }
 
     /// Whether a mapping stands here.

@@ -47,7 +47,23 @@ sections! {
     RETRIES = "origins[].retries": ["attempts", "budget", "per_try"];
     RESOLVER = "resolver": ["servers"];
     LINK = "links.*": ["first_byte", "failures", "prefer"];
-    ACCESS_LOG = "access_log": ["directory", "retention", "reserve", "when_full", "redact_query"];
+    ACCESS_LOG = "access_log": ["directory", "retention", "reserve", "when_full", "redact_query", "sinks"];
+    SINK_DIRECTORY = "access_log.sinks[type: directory]": ["name", "type", "require", "path"];
+    SINK_S3 = "access_log.sinks[type: s3]": [
+        "name", "type", "require", "endpoint", "trust", "region", "bucket", "prefix", "path_style", "credentials",
+    ];
+    SINK_OSS = "access_log.sinks[type: oss]": [
+        "name", "type", "require", "endpoint", "trust", "region", "bucket", "prefix", "credentials",
+    ];
+    SINK_SLS = "access_log.sinks[type: sls]": [
+        "name", "type", "require", "endpoint", "trust", "region", "project", "logstore", "credentials",
+    ];
+    SINK_KAFKA = "access_log.sinks[type: kafka]": ["name", "type", "require", "brokers", "topic", "tls", "sasl"];
+    SINK_RELP = "access_log.sinks[type: relp]": ["name", "type", "require", "address", "tls"];
+    SINK_CREDENTIALS = "access_log.sinks[].credentials": ["from", "path", "role", "metadata"];
+    SINK_TLS = "access_log.sinks[].tls": ["server_name", "trust"];
+    SINK_SASL = "access_log.sinks[].sasl": ["mechanism", "username", "password_file"];
+    CREDENTIALS_FILE = "credentials file": ["access_key_id", "access_key_secret", "security_token"];
     ADMIN = "admin": ["address"];
     LOG = "log": ["format", "level"];
     LIMITS = "limits": [

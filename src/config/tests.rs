@@ -1,4 +1,5 @@
 mod origins;
+mod sinks;
 mod sites;
 
 use std::path::Path;
@@ -270,7 +271,6 @@ fn keys_and_types() {
         "0.0.0.0/0 is everywhere",
     );
     fatal("scheme: http", "scheme: http, proxy_protocol: v1", "origins[0].proxy_protocol", "not one of v2");
-    fatal("filings:", "access_log: {sinks: []}\nfilings:", "access_log.sinks", "unknown key");
     fatal("scheme: http", "scheme: h3", "origins[0].scheme", "\"h3\" is not one of http, https, h2c");
 }
 

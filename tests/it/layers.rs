@@ -17,7 +17,7 @@ const LAYERS: [&[&str]; 16] = [
     &["serve"],
     &["exchange"],
     &["downstream", "upstream"],
-    &["listen"],
+    &["listen", "ship"],
     &["edge"],
     &["retention", "metrics", "background"],
     &["snapshot"],
@@ -40,9 +40,17 @@ const DOORS: [(&[&str], &[&str]); 13] = [
     // The snapshot holds what TLS needs ready made; it negotiates nothing.
     (
         &["rustls::"],
-        &["main.rs", "tls/", "listen/handshake.rs", "net/tls_stream.rs", "snapshot.rs", "snapshot/"],
+        &[
+            "main.rs",
+            "tls/",
+            "listen/handshake.rs",
+            "net/tls_stream.rs",
+            "ship/http.rs",
+            "snapshot.rs",
+            "snapshot/",
+        ],
     ),
-    (&["tokio_rustls::"], &["net/transport.rs", "upstream/connect/establish.rs"]),
+    (&["tokio_rustls::"], &["net/transport.rs", "ship/http.rs", "upstream/connect/establish.rs"]),
     // A listener's socket takes a permit; the others are the admin pages' and the demonstration's own.
     (&["TcpListener::bind", ".listen("], &["listen/set.rs", "app.rs", "cli/demo.rs"]),
     // HTTP/2's framing alone, so that it can be replaced.

@@ -1,0 +1,298 @@
+//! The sinks' HTTP client: HTTP/1.1 over TLS or in clear text, one connection kept at a time.
+//!
+//! Every wait has a deadline and every answer a size limit. A request is sent once; trying again is the lane's.
+
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{HeaderMap, RETRY_AFTER};
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::failure::{FailureKind, SinkFailure};
+use crate::config::sinks::{Endpoint, SinkHost};
+use crate::tls::roots::{Roots, http1_alone};
+
+/// A name lookup, a connection and a TLS handshake together.
+const CONNECT: Duration = Duration::from_secs(10);
+/// From the end of the upload to the head of the answer.
+const FIRST_BYTE: Duration = Duration::from_secs(30);
+/// From the head of an answer to its end.
+const ANSWER: Duration = Duration::from_secs(60);
+/// An upload slower than this is given up: a 64 MiB segment gets nine minutes, in bytes per second.
+const SLOWEST: u64 = 128 * 1024;
+/// The largest answer read into memory: a listing of 1000 long keys.
+const ANSWER_BYTES: usize = 2 * 1024 * 1024;
+/// How much of a file is read at once.
+const CHUNK: usize = 64 * 1024;
+
+/// A client of one service.
+pub struct HttpClient {
+    endpoint: Endpoint,
+    tls: Option<Arc<ClientConfig>>,
+    kept: Option<SendRequest<Payload>>,
+}
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status, whatever it is: reading it is the caller's.
+    pub status: StatusCode,
+    /// The head.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// How long the service asks to be left alone, by seconds or by a date after `now`.
+    pub fn retry_after(&self, now: Timestamp) -> Option<Duration> {
+        let text = self.headers.get(RETRY_AFTER)?.to_str().ok()?;
+        match text.parse() {
+            Ok(seconds) => Some(Duration::from_secs(seconds)),
+            Err(_) => {
+                let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+                Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
+            }
+        }
+    }
+}
+
+impl HttpClient {
+    /// A client of the service at `endpoint`, verified by the certificates in `trust` or the system's.
+    pub fn new(endpoint: &Endpoint, trust: Option<&Path>) -> Result<Self, SinkFailure> {
+        let tls = if endpoint.is_tls { Some(client_config(trust)?) } else { None };
+        Ok(Self { endpoint: endpoint.clone(), tls, kept: None })
+    }
+
+    /// Sends a request whose `host` field is set, and reads the whole answer.
+    pub async fn send(&mut self, request: Request<Payload>) -> Result<Answer, SinkFailure> {
+        let (head, mut body) = self.begin(request).await?.into_parts();
+        let mut read = BytesMut::new();
+        while let Some(chunk) = self.next_chunk(&mut body).await? {
+            if read.len() + chunk.len() > ANSWER_BYTES {
+                let message = format!("{}: the answer is larger than {ANSWER_BYTES} bytes", self.endpoint);
+                return Err(SinkFailure::new(FailureKind::Protocol, message));
+            }
+            read.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status: head.status, headers: head.headers, body: read.freeze() })
+    }
+
+    /// Sends a request and returns the answer's head; its body is read with [`next_chunk`](Self::next_chunk).
+    pub async fn begin(&mut self, request: Request<Payload>) -> Result<Response<Incoming>, SinkFailure> {
+        let upload = Duration::from_secs(request.body().length / SLOWEST);
+        let mut sender = match self.kept.take() {
+            // The service may close a connection at any time; one that is known to be closed is not used.
+            Some(kept) if kept.is_ready() => kept,
+            _ => self.connect().await?,
+        };
+        let answer = match timeout(upload + FIRST_BYTE, sender.send_request(request)).await {
+            Ok(answer) => answer.map_err(|error| self.failed(&error))?,
+            Err(_) => return Err(self.late("did not answer", upload + FIRST_BYTE)),
+        };
+        self.kept = Some(sender);
+        Ok(answer)
+    }
+
+    /// The next part of an answer's body; `None` at its end.
+    pub async fn next_chunk(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, SinkFailure> {
+        loop {
+            match timeout(ANSWER, body.frame()).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => return Ok(Some(data)),
+                    // Trailers say nothing here.
+                    Err(_) => continue,
+                },
+                Ok(Some(Err(error))) => {
+                    self.kept = None;
+                    return Err(self.failed(&error));
+                }
+                Err(_) => {
+                    self.kept = None;
+                    return Err(self.late("stopped in the middle of its answer", ANSWER));
+                }
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Payload>, SinkFailure> {
+        match timeout(CONNECT, self.connect_within()).await {
+            Ok(connected) => connected,
+            Err(_) => Err(self.late("did not take a connection", CONNECT)),
+        }
+    }
+
+    async fn connect_within(&self) -> Result<SendRequest<Payload>, SinkFailure> {
+        let Endpoint { address, .. } = &self.endpoint;
+        let stream = match &address.host {
+            SinkHost::Address(ip) => TcpStream::connect((*ip, address.port)).await,
+            SinkHost::Name(name) => TcpStream::connect((name.as_str(), address.port)).await,
+        };
+        // A name that is not found is a service that cannot be reached, not a bucket that is missing.
+        let stream = stream.map_err(|error| {
+            SinkFailure::new(FailureKind::Unreachable, format_args!("{}: {error}", self.endpoint))
+        })?;
+        let _ = stream.set_nodelay(true);
+        match &self.tls {
+            None => self.handshake(stream).await,
+            Some(config) => {
+                let name = server_name(&address.host)?;
+                let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
+                let stream = stream.map_err(|error| tls_failure(&self.endpoint, &error))?;
+                self.handshake(stream).await
+            }
+        }
+    }
+
+    async fn handshake<S>(&self, stream: S) -> Result<SendRequest<Payload>, SinkFailure>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.failed(&error))?;
+        tokio::spawn(async move {
+            // What goes wrong on it is said to the request that was sent over it.
+            let _ = connection.await;
+        });
+        Ok(sender)
+    }
+
+    fn failed(&self, error: &hyper::Error) -> SinkFailure {
+        let kind = if error.is_parse() { FailureKind::Protocol } else { FailureKind::Unreachable };
+        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        SinkFailure::new(kind, format_args!("{}: {error}{cause}", self.endpoint))
+    }
+
+    fn late(&self, what: &str, after: Duration) -> SinkFailure {
+        let message = format!("{} {what} within {} s", self.endpoint, after.as_secs());
+        SinkFailure::new(FailureKind::TimedOut, message)
+    }
+}
+
+impl std::fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpClient").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+/// The client side of TLS to a sink, verified by the certificates in `trust` or the system's.
+pub(super) fn client_config(trust: Option<&Path>) -> Result<Arc<ClientConfig>, SinkFailure> {
+    let config = Roots::load(trust).and_then(Roots::client_config);
+    let config = config.map_err(|error| SinkFailure::new(FailureKind::Tls, error))?;
+    Ok(http1_alone(&config))
+}
+
+/// The name that a server is asked for and verified by.
+pub(super) fn server_name(host: &SinkHost) -> Result<ServerName<'static>, SinkFailure> {
+    match host {
+        SinkHost::Address(ip) => Ok(ServerName::IpAddress((*ip).into())),
+        SinkHost::Name(name) => ServerName::try_from(name.as_str().to_owned())
+            .map_err(|error| SinkFailure::new(FailureKind::Tls, format_args!("{name}: {error}"))),
+    }
+}
+
+/// Why a TLS handshake failed: a certificate or an alert is the peer's doing, the rest the network's.
+pub(super) fn tls_failure(peer: impl std::fmt::Display, error: &std::io::Error) -> SinkFailure {
+    let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+    if is_tls {
+        SinkFailure::new(FailureKind::Tls, format_args!("{peer}: {error}"))
+    } else {
+        SinkFailure::new(FailureKind::Unreachable, format_args!("{peer}: the TLS handshake ended: {error}"))
+    }
+}
+
+/// A request's body, of a length that is known before.
+#[derive(Debug)]
+pub struct Payload {
+    length: u64,
+    left: u64,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Bytes(Bytes),
+    File(std::fs::File),
+}
+
+impl Payload {
+    /// No bytes.
+    pub fn empty() -> Self {
+        Self::bytes(Bytes::new())
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(bytes: Bytes) -> Self {
+        let length = bytes.len() as u64;
+        Self { length, left: length, source: Source::Bytes(bytes) }
+    }
+
+    /// The first `length` bytes of a file, read as they are sent.
+    pub fn file(file: std::fs::File, length: u64) -> Self {
+        Self { length, left: length, source: Source::File(file) }
+    }
+
+    /// How many bytes it has.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+}
+
+impl HttpBody for Payload {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    /// A file is read in place: the lane has this thread for itself.
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        use std::io::Read as _;
+        let this = self.get_mut();
+        if this.left == 0 {
+            return Poll::Ready(None);
+        }
+        let chunk = match &mut this.source {
+            Source::Bytes(bytes) => Ok(std::mem::take(bytes)),
+            Source::File(file) => {
+                let mut chunk = vec![0; CHUNK.min(usize::try_from(this.left).unwrap_or(CHUNK))];
+                file.read(&mut chunk).map(|read| {
+                    chunk.truncate(read);
+                    Bytes::from(chunk)
+                })
+            }
+        };
+        Poll::Ready(Some(match chunk {
+            Ok(chunk) if chunk.is_empty() => Err(std::io::ErrorKind::UnexpectedEof.into()),
+            Ok(chunk) => {
+                this.left -= chunk.len() as u64;
+                Ok(Frame::data(chunk))
+            }
+            Err(error) => Err(error),
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
