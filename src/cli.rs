@@ -5,6 +5,7 @@
 mod check;
 mod demo;
 mod explain;
+mod filings;
 pub mod logs;
 mod probe;
 mod run;
@@ -39,6 +40,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Say how long every upstream server takes: DNS, connect, TLS, first byte.
     Probe(probe::ProbeArgs),
+    /// Show what is due for each filing, in how many hours, and what happens if it is missed.
+    Filings(filings::FilingsArgs),
     /// Read kept access records.
     Logs {
         #[command(subcommand)]
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::explain(&args, out, notes),
         Command::Demo(args) => demo::demo(&args, out),
         Command::Probe(args) => probe::probe(&args, out, notes),
+        Command::Filings(args) => filings::filings(&args, out, notes),
         Command::Logs { command } => match command {
             LogsCommand::Export(args) => {
                 // A closed pipe spares it reading the rest.

@@ -5,6 +5,7 @@
 //! can only come from here.
 
 mod certified;
+pub mod deadline;
 mod decide;
 pub mod filing;
 pub mod filings;

@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::{SignedDuration, Timestamp};
 
 use super::convert::{filed_name, host_pattern, ip_address};
 use super::file::{self, Unreadable};
@@ -20,7 +20,7 @@ use crate::clock::{day_of, end_of_day, start_of_day};
 use crate::gate::filing::FiledHosts;
 use crate::gate::number::NumberKind;
 use crate::gate::top_level::{TopLevel, top_level};
-use crate::gate::{Filing, FilingNumber, FilingStatus, Filings, PublicSecurityNumber};
+use crate::gate::{Filing, FilingNumber, FilingStatus, Filings, PublicSecurityNumber, deadline};
 use crate::hostname::{HostPattern, Hostname};
 
 /// Reads and converts the allowlist `path`, judging numbers and deadlines at `at`. Bytes that are no
@@ -86,12 +86,11 @@ fn filing(item: &Value<'_>, at: Timestamp, claims: &mut Claims) -> Option<Filing
     });
 
     let ((begins, ends), public_security, live, sms_sent_at) = (days?, public_security?, live?, sms_sent_at?);
-    let public_security_due = live
-        .filter(|_| public_security.is_none())
-        .and_then(|day| due(start_of_day(day)?, PUBLIC_SECURITY_TERM));
+    let public_security_due =
+        live.filter(|_| public_security.is_none()).and_then(deadline::public_security_due);
     let sms_verification_due = sms_sent_at
         .filter(|_| status == Some(FilingStatus::SmsVerification))
-        .and_then(|sent| due(sent, SMS_TERM));
+        .and_then(deadline::sms_verification_due);
     for (key, due, what) in [
         ("live_on", public_security_due, "the public security filing"),
         ("sms_sent_at", sms_verification_due, "the SMS verification"),
@@ -112,15 +111,6 @@ fn filing(item: &Value<'_>, at: Timestamp, claims: &mut Claims) -> Option<Filing
         public_security_due,
         sms_verification_due,
     })
-}
-
-/// From going live to the public security filing.
-const PUBLIC_SECURITY_TERM: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// From the text message to its answer.
-const SMS_TERM: SignedDuration = SignedDuration::from_hours(24);
-
-fn due(from: Timestamp, term: SignedDuration) -> Option<Timestamp> {
-    from.checked_add(term).ok()
 }
 
 /// A key that may be left out; the outer `None` is a problem.

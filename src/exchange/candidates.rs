@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Proxy;
-use crate::origin::OriginId;
 use crate::origin::health::Fault;
 use crate::origin::load::InFlight;
+use crate::origin::{DEFAULT_LINK, OriginId};
 use crate::route::Route;
 use crate::snapshot::{OriginState, ServerState, Snapshot};
 
@@ -150,14 +150,18 @@ impl<'s> Candidates<'s> {
 
     /// A server has not answered after that long, and nobody waits for it any more.
     pub(super) fn took_at_least(&self, candidate: &Candidate<'_>, time: Duration) {
-        candidate.origin.abandoned(candidate.place, time, self.proxy.upstreams.now());
+        let now = self.proxy.upstreams.now();
+        candidate.server.load.answered(time, now);
+        if let Some(link) = candidate.origin.links.to(candidate.place) {
+            link.first_bytes().answered(time, now);
+        }
     }
 
     /// Holds a fault against a server. It is ejected for it only where another could serve instead.
     pub(super) fn blame(&self, candidate: &Candidate<'_>, fault: Fault) {
         let now = self.proxy.upstreams.now();
         if fault == Fault::NoAnswer {
-            candidate.origin.links.failed(candidate.place, now);
+            Self::unanswered(candidate, now);
         }
         let others = allowed(self.snapshot, self.route)
             .flat_map(|(_, origin)| &origin.servers)
@@ -171,19 +175,33 @@ impl<'s> Candidates<'s> {
 
     /// A server could not be connected to. Its own health knows that already.
     pub(super) fn unreached(&self, candidate: &Candidate<'_>) {
-        candidate.origin.links.failed(candidate.place, self.proxy.upstreams.now());
+        Self::unanswered(candidate, self.proxy.upstreams.now());
+    }
+
+    fn unanswered(candidate: &Candidate<'_>, now: Duration) {
+        if let Some(link) = candidate.origin.links.to(candidate.place) {
+            link.first_bytes().failed(now);
+        }
     }
 
     /// What an answer tells of its server.
     pub(super) fn answered(&self, candidate: &Candidate<'_>, status: u16, first_byte: Duration) {
-        let Candidate { origin, place, server, .. } = candidate;
+        let Candidate { id, origin, place, server, .. } = candidate;
+        let metrics = &self.proxy.edge.metrics;
+        let name = &origin.origin.name;
+        let link = origin.origin.servers.get(*place).map_or(DEFAULT_LINK, |server| &server.link);
+        let labels = [&**name, link];
+        metrics.answered(self.snapshot.generation, (*id, *place), labels, first_byte);
         let now = self.proxy.upstreams.now();
-        origin.answered(*place, first_byte, now);
+        server.load.answered(first_byte, now);
+        server.measured.first_byte.took(first_byte, now);
+        if let Some(link) = origin.links.to(*place) {
+            link.first_bytes().answered(first_byte, now);
+        }
         if status >= 500 {
             self.blame(candidate, Fault::ServerError);
         } else if server.health.succeeded(candidate.since, now) {
-            let name = &origin.origin.name;
-            self.proxy.edge.metrics.origin_up.with_label_values(&[&**name, &*server.label]).set(1);
+            metrics.origin_up.with_label_values(&[&**name, &*server.label]).set(1);
             tracing::info!(origin = %name, server = %server.label, "answers again");
         }
     }

@@ -277,9 +277,7 @@ fn origin_state(
                         label: label.clone(),
                         health: Default::default(),
                         load: Default::default(),
-                        connect_time: Default::default(),
-                        tls_time: Default::default(),
-                        path: Default::default(),
+                        measured: Default::default(),
                         kept: Default::default(),
                     })
                 },

@@ -55,11 +55,11 @@ impl Followed {
         // followed in its place.
         let TcpFigures { round_trip, segments, retransmitted } =
             kernel.ask(self.local, self.remote).ok().flatten()?;
-        let path = &server.path;
+        let path = &server.measured.path;
         let since = |now: u32, before: u32| u64::from(now.saturating_sub(before));
-        path.add_segments(since(segments, self.segments), since(retransmitted, self.retransmitted), now);
+        path.sent(since(segments, self.segments), since(retransmitted, self.retransmitted), now);
         if segments > self.segments {
-            path.add_round_trip(round_trip, now);
+            path.round_trip_took(round_trip, now);
         }
         Some(Self { segments, retransmitted, ..self })
     }

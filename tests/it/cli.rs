@@ -3,6 +3,7 @@
 
 mod contract;
 mod explain;
+mod filings;
 
 use serde_json::{Value, json};
 

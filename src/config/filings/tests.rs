@@ -56,7 +56,7 @@ fn the_example_is_taken_as_it_stands() {
     assert_eq!((example.public_security_due, example.sms_verification_due), (None, None));
     assert_eq!(other.domain.as_str(), "xn--fsqu00a.xn--fiqs8s");
     assert_eq!(other.status, FilingStatus::SmsVerification);
-    assert_eq!(other.public_security_due, Some(time("2026-12-01T00:00:00+08:00")));
+    assert_eq!(other.public_security_due, Some(time("2026-12-02T00:00:00+08:00")));
     assert_eq!(other.sms_verification_due, Some(time("2026-11-23T10:00:00+08:00")));
     assert!(other.hosts.is_none() && other.access.is_none() && other.number.is_none());
 }

@@ -80,7 +80,7 @@ impl<'a> Attempt<'a, '_> {
         match after {
             _ if !fits => None,
             HedgeAfter::Time(after) => Some(after),
-            HedgeAfter::P95 => origin.links.to(candidate.place)?.p95(candidate.since),
+            HedgeAfter::P95 => origin.links.to(candidate.place)?.first_bytes().p95(candidate.since),
         }
     }
 

@@ -178,7 +178,8 @@ impl Folder {
         self.ask("explain", more).await
     }
 
-    async fn ask(&self, command: &str, more: &[&str]) -> Run {
+    /// A command of the program with this configuration and `more` arguments.
+    pub(crate) async fn ask(&self, command: &str, more: &[&str]) -> Run {
         let config = self.config_path();
         let mut words: Vec<&OsStr> = vec![command.as_ref(), "--config".as_ref(), config.as_ref()];
         words.extend(more.iter().map(OsStr::new));
