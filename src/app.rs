@@ -6,6 +6,7 @@
 mod bind;
 mod log;
 mod reload;
+mod systemd;
 mod watch;
 
 use std::num::NonZeroUsize;
@@ -114,7 +115,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     let mut binding =
         bind::Binding::new(ListenerSet::new(acceptor, loops), Arc::clone(&edge), upstreams, standing);
     binding.reconcile().await;
-    notify(&[NotifyState::Ready]);
+    systemd::notify(&[NotifyState::Ready]);
     tracing::info!(node = %edge.snapshots.load().config.node, admin = %admin_address, "serving");
 
     tokio::select! {
@@ -124,7 +125,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     // The phase comes first: a connection that is accepted until the port is closed sees it.
     edge.drain();
     tracing::info!(connections = edge.admission.open(), "draining");
-    notify(&[NotifyState::Stopping]);
+    systemd::notify(&[NotifyState::Stopping]);
     reloading.cancel();
     checking.abort();
     judging.abort();
@@ -187,13 +188,6 @@ impl Stop {
                 _ = self.user2.recv() => tracing::warn!("SIGUSR2: an upgrade without a stop is not part of this build; restart instead"),
             }
         }
-    }
-}
-
-/// Tells systemd, where there is one.
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "systemd was not told");
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! 0 is fine, 1 is a no, 2 is what could not be done.
 
+mod answer;
+mod arguments;
 mod check;
 mod demo;
 mod explain;
@@ -11,11 +13,12 @@ mod probe;
 mod run;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use jiff::Timestamp;
+
+use answer::Answer;
+use arguments::{At, ConfigFile};
 
 /// An edge proxy for mainland China that opens and serves only what is filed (ICP 备案).
 #[derive(Debug, Parser)]
@@ -57,37 +60,6 @@ enum LogsCommand {
     Verify(logs::VerifyArgs),
     /// Say how many there are, how fast they grow, and how long what is free suffices.
     Stat(logs::StatArgs),
-}
-
-/// Which configuration is meant.
-#[derive(Clone, Debug, clap::Args)]
-struct ConfigFile {
-    /// The configuration.
-    #[arg(long = "config", value_name = "FILE", default_value = "/etc/icpgate/icpgate.yaml")]
-    file: PathBuf,
-}
-
-/// Which moment is meant.
-#[derive(Clone, Debug, clap::Args)]
-struct At {
-    /// The time to judge at, RFC 3339; now by default.
-    #[arg(long = "at", value_name = "TIME")]
-    time: Option<Timestamp>,
-}
-
-impl At {
-    fn or_now(&self) -> Timestamp {
-        self.time.unwrap_or_else(|| crate::clock::Clock::system().now())
-    }
-}
-
-/// What a command found.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Answer {
-    /// All is well.
-    Yes,
-    /// The answer is no.
-    No,
 }
 
 /// Does what the command line says.

@@ -9,6 +9,7 @@ pub mod credentials;
 mod file;
 pub mod filings;
 mod findings;
+mod load;
 mod node;
 mod plain;
 pub mod problem;
@@ -23,7 +24,7 @@ mod tests;
 mod units;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,43 +37,8 @@ use crate::rewrite::FooterPages;
 use crate::route::Routes;
 
 pub use file::Unreadable;
-
-/// What a file was found to hold.
-#[derive(Clone, Debug)]
-pub struct Loaded<T> {
-    /// The value; `None` when a problem is fatal.
-    pub value: Option<T>,
-    /// Everything that is wrong, and what is worth a warning, in the order of the conversion.
-    pub problems: Vec<problem::Problem>,
-}
-
-/// Reads and converts the configuration `path`. Bytes that are no configuration are problems; a file
-/// that cannot be read is the error.
-pub fn load(path: &Path) -> Result<Loaded<Config>, Unreadable> {
-    Ok(parse(path, &file::read(path, MAX_BYTES)?))
-}
-
-/// Converts the bytes of the configuration `path`; relative paths in it begin at its folder.
-pub fn parse(path: &Path, bytes: &[u8]) -> Loaded<Config> {
-    let findings = findings::Findings::new(path);
-    match file::parse(bytes, MAX_BYTES) {
-        Ok(node) => {
-            let value = convert::config(&reader::Value::root(&node, &findings), path);
-            findings.loaded(value)
-        }
-        Err(malformed) => findings.malformed(&malformed, None),
-    }
-}
-
-/// The allowlist that the configuration `path` names, whatever else is wrong with it.
-pub fn allowlist_of(path: &Path) -> Option<PathBuf> {
-    let findings = findings::Findings::new(path);
-    let bytes = file::read(path, MAX_BYTES).ok()?;
-    let node = file::parse(&bytes, MAX_BYTES).ok()?;
-    convert::allowlist(&reader::Value::root(&node, &findings), path)
-}
-
-const MAX_BYTES: u64 = 4 << 20;
+pub use load::{allowlist_of, load, parse};
+pub use problem::Loaded;
 
 /// What an operator configured.
 #[derive(Clone, Debug)]

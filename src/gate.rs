@@ -15,12 +15,11 @@ pub mod top_level;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use crate::hostname::{HostPattern, HostTable, Hostname};
 
 use certified::Certified;
 
+pub use certified::Coverage;
 pub use decide::{bind, decide, permitted_patterns};
 pub use filing::{Filing, FilingStatus};
 pub use filings::Filings;
@@ -83,17 +82,6 @@ pub enum CertificateNeed {
     Required,
     /// It speaks clear text.
     None,
-}
-
-/// What a certificate covers, and when.
-#[derive(Clone, Debug)]
-pub struct Coverage {
-    /// The names it is for.
-    pub names: HostTable<()>,
-    /// Its first instant.
-    pub begins: Timestamp,
-    /// The first instant after its last.
-    pub ends: Timestamp,
 }
 
 /// Proof that a host was permitted on a listener when the gate was asked.

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::log::{self, LogControl};
+use super::systemd;
 use super::watch::Watch;
 use crate::background::{self, Priority};
 use crate::config::Unreadable;
@@ -102,10 +103,10 @@ impl Reload {
             tokio::select! {
                 () = end.cancelled() => return,
                 _ = hangup.recv() => {
-                    super::notify(&[NotifyState::Reloading]);
+                    systemd::notify(&[NotifyState::Reloading]);
                     let built = self.build();
                     self.apply(built);
-                    super::notify(&[NotifyState::Ready]);
+                    systemd::notify(&[NotifyState::Ready]);
                 }
                 () = self.watch.event() => self.reload_when_changed().await,
                 () = tokio::time::sleep(pause) => self.reload_when_changed().await,

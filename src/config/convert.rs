@@ -11,24 +11,22 @@ mod resilience;
 mod resolver;
 mod sinks;
 mod sites;
+mod values;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
-use super::findings::quote;
 use super::reader::Value;
 use super::schema;
-use super::suggest::did_you_mean;
 use super::{AccessLog, Config, Limits, Log, LogFormat, WhenFull, units};
 use crate::route::region::is_internal;
 use listeners::AddressClaims;
 pub(super) use sites::{filed_name, host_pattern};
+pub(super) use values::ip_address;
+use values::{Names, network, or};
 
 pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
     let folder = file.parent().unwrap_or(Path::new(""));
@@ -94,46 +92,6 @@ pub(super) fn allowlist(root: &Value<'_>, file: &Path) -> Option<PathBuf> {
     root.fields(schema::ICPGATE)?.get("filings")?.path(file.parent().unwrap_or(Path::new("")))
 }
 
-/// The names that the items of a list give themselves, by the item's place in the list.
-struct Names<'n> {
-    by_name: HashMap<&'n str, usize>,
-    count: usize,
-}
-
-impl<'n> Names<'n> {
-    fn of(items: &'n [Value<'n>], what: &str) -> Self {
-        let mut by_name = HashMap::new();
-        for (index, item) in items.iter().enumerate() {
-            if let Some((name, place)) = item.own_name()
-                && by_name.insert(name, index).is_some()
-            {
-                place.fatal(
-                    format_args!("another {what} is named {}", quote(name)),
-                    "rename one of them".to_owned(),
-                );
-            }
-        }
-        Self { by_name, count: items.len() }
-    }
-
-    /// The place of the item that `reference` names.
-    fn resolve(&self, reference: &Value<'_>, what: &str) -> Option<usize> {
-        let name = reference.text()?;
-        let found = self.by_name.get(name).copied();
-        if found.is_none() {
-            let mut known: Vec<_> = self.by_name.keys().copied().collect();
-            known.sort_unstable();
-            let hint = did_you_mean(name, known.iter().copied()).unwrap_or_else(|| match known.as_slice() {
-                [] => format!("there is no {what}"),
-                [.., _] if known.len() <= 10 => format!("known: {}", known.join(", ")),
-                _ => format!("it must be the name of one of {} {what}s", known.len()),
-            });
-            reference.fatal(format_args!("no {what} is named {}", quote(name)), hint);
-        }
-        found
-    }
-}
-
 /// A section that may be left out: its defaults, or what is read over them.
 fn section<T>(
     value: Option<&Value<'_>>,
@@ -146,32 +104,11 @@ fn section<T>(
     }
 }
 
-/// A key that may be left out, with its default.
-fn or<'v, T>(value: Option<&Value<'v>>, default: T, read: impl FnOnce(&Value<'v>) -> Option<T>) -> Option<T> {
-    value.map_or(Some(default), read)
-}
-
 fn host_name() -> Arc<str> {
     match rustix::system::uname().nodename().to_str() {
         Ok(name) if !name.is_empty() => name.into(),
         Ok(_) | Err(_) => "localhost".into(),
     }
-}
-
-pub(super) fn ip_address(value: &Value<'_>) -> Option<IpAddr> {
-    value.parsed("an IP address", "203.0.113.10", str::parse)
-}
-
-fn network(value: &Value<'_>) -> Option<IpNet> {
-    let network: IpNet = value.parsed("a network", "100.64.0.0/10", |text| match text.parse::<IpAddr>() {
-        Ok(address) => Ok(IpNet::from(address)),
-        Err(_) => text.parse(),
-    })?;
-    if network != network.trunc() {
-        value
-            .warn(format_args!("{network} has bits beyond its length"), format!("write {}", network.trunc()));
-    }
-    Some(network.trunc())
 }
 
 fn default_access_log() -> AccessLog {

@@ -6,9 +6,8 @@ use std::cell::{Cell, RefCell};
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
-use super::Loaded;
 use super::node::Malformed;
-use super::problem::{Problem, Severity};
+use super::problem::{Loaded, Problem, Severity};
 
 /// The problems of one file, as they are found; past a limit they are only counted.
 #[derive(Debug)]

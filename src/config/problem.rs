@@ -32,6 +32,15 @@ pub enum Severity {
     Fatal,
 }
 
+/// What a file was found to hold.
+#[derive(Clone, Debug)]
+pub struct Loaded<T> {
+    /// The value; `None` when a problem is fatal.
+    pub value: Option<T>,
+    /// Everything that is wrong, and what is worth a warning, in the order of the conversion.
+    pub problems: Vec<Problem>,
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.file.display())?;

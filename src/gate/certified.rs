@@ -7,9 +7,19 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::Coverage;
 use crate::clock::{Moment, Within};
-use crate::hostname::{HostPattern, Hostname};
+use crate::hostname::{HostPattern, HostTable, Hostname};
+
+/// What a certificate covers, and when.
+#[derive(Clone, Debug)]
+pub struct Coverage {
+    /// The names it is for.
+    pub names: HostTable<()>,
+    /// Its first instant.
+    pub begins: Timestamp,
+    /// The first instant after its last.
+    pub ends: Timestamp,
+}
 
 /// Which of a pattern's hosts the certificate in use is for.
 #[derive(Clone, Debug)]

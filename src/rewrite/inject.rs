@@ -7,7 +7,7 @@ mod reading;
 
 use bytes::Bytes;
 
-use self::reading::Reading;
+use self::reading::{Reading, pass};
 use super::{Charset, Footer, FooterResult};
 
 #[cfg(test)]
@@ -65,11 +65,5 @@ impl Injector {
         reading.release(out);
         self.state = State::Passing(result);
         result
-    }
-}
-
-fn pass(bytes: Bytes, out: &mut impl FnMut(Bytes)) {
-    if !bytes.is_empty() {
-        out(bytes);
     }
 }

@@ -10,7 +10,6 @@ use std::ops::Range;
 use bytes::Bytes;
 use encoding_rs::Encoding;
 
-use super::pass;
 use crate::rewrite::scan::Scanner;
 use crate::rewrite::shown::{self, AFTER, BEFORE, LONGEST_PLACE, Shown};
 use crate::rewrite::tags::{Outline, Tag};
@@ -283,5 +282,12 @@ impl PageCharset {
             Self::Known(Some(charset)) => footer.needles().places(bytes, Some(charset)),
             Self::Known(None) => Vec::new(),
         }
+    }
+}
+
+/// Passes on bytes, if there are any.
+pub(super) fn pass(bytes: Bytes, out: &mut impl FnMut(Bytes)) {
+    if !bytes.is_empty() {
+        out(bytes);
     }
 }

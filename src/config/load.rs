@@ -1,0 +1,37 @@
+//! From a file to a [`Config`], or to everything that is wrong with it.
+
+use std::path::{Path, PathBuf};
+
+use super::findings::Findings;
+use super::problem::Loaded;
+use super::reader::Value;
+use super::{Config, Unreadable, convert, file};
+
+/// 4 MiB: thousands of sites.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// Reads and converts the configuration `path`. Bytes that are no configuration are problems; a file
+/// that cannot be read is the error.
+pub fn load(path: &Path) -> Result<Loaded<Config>, Unreadable> {
+    Ok(parse(path, &file::read(path, MAX_BYTES)?))
+}
+
+/// Converts the bytes of the configuration `path`; relative paths in it begin at its folder.
+pub fn parse(path: &Path, bytes: &[u8]) -> Loaded<Config> {
+    let findings = Findings::new(path);
+    match file::parse(bytes, MAX_BYTES) {
+        Ok(node) => {
+            let value = convert::config(&Value::root(&node, &findings), path);
+            findings.loaded(value)
+        }
+        Err(malformed) => findings.malformed(&malformed, None),
+    }
+}
+
+/// The allowlist that the configuration `path` names, whatever else is wrong with it.
+pub fn allowlist_of(path: &Path) -> Option<PathBuf> {
+    let findings = Findings::new(path);
+    let bytes = file::read(path, MAX_BYTES).ok()?;
+    let node = file::parse(&bytes, MAX_BYTES).ok()?;
+    convert::allowlist(&Value::root(&node, &findings), path)
+}
