@@ -16,15 +16,19 @@ pub(crate) mod write;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use format::epoch::{Epoch, Epochs};
+pub use format::segment::{Segment, SegmentName};
 pub use prove::proof;
 pub use prove::verify::{Against, verify};
 pub use prove::{Break, Reason, Verdict};
 pub use read::capacity::Capacity;
+pub use read::follow::{Follower, Found, Missing, Records};
 pub use read::reader::Reader;
 pub use read::summary::{Summary, summarize};
 pub use read::{Item, Selection};
+pub use write::feed::StoreFeed;
 pub use write::recorder::{Recorder, Slot};
 pub use write::stats::{SLOTS, StoreStats};
 pub use write::store::Store;
 pub use write::unrecorded::is_unrecorded;
-pub use write::{CloseError, OpenError, StoreFull};
+pub use write::{CloseError, OpenError, Progress, StoreFull};

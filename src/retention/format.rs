@@ -32,6 +32,7 @@
 
 pub(crate) mod block;
 pub(crate) mod codec;
+pub(crate) mod epoch;
 pub(crate) mod frames;
 pub(crate) mod note;
 pub(crate) mod position;

@@ -1,6 +1,7 @@
 //! Reading a store: which records are wanted, and what comes of it.
 
 pub(crate) mod capacity;
+pub(crate) mod follow;
 pub(crate) mod reader;
 pub(crate) mod summary;
 

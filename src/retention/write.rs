@@ -3,6 +3,7 @@
 pub(crate) mod appender;
 mod emergency;
 mod expiry;
+pub(crate) mod feed;
 mod gaps;
 mod kernel_clock;
 mod lanes;
@@ -105,6 +106,15 @@ pub struct CloseError {
     pub lost: u64,
     /// The last failure: said here, and no source that would be said again.
     pub cause: io::Error,
+}
+
+/// How much of a store is safe on the disk.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Progress {
+    /// The durable watermark: every record with a lower `seq` is synced, and survives a power failure.
+    pub synced_before: u64,
+    /// Every segment whose first block has a lower number is complete and never changes again.
+    pub sealed_before: u64,
 }
 
 /// A time on both clocks.

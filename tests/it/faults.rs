@@ -107,7 +107,7 @@ async fn a_start_keeps_what_is_signed_where_the_disk_does_not_give_all_of_it_and
     let before = edge.records().await;
     edge.launch_again();
     assert_eq!(edge.wait_exit().await, 2);
-    assert!(edge.log().contains("the disk cannot give what stands before byte 4096"), "{}", edge.log());
+    assert!(edge.log().contains("the disk cannot read the bytes before byte 4096"), "{}", edge.log());
     assert_eq!(edge.records().await, before);
 }
 

@@ -100,6 +100,11 @@ impl Frames {
         self.window.lost_until
     }
 
+    /// Goes back to the frame at `at`, which was read before.
+    pub(crate) fn rewind(&mut self, at: u64) {
+        self.at = at;
+    }
+
     /// The next frame, damage or end. After the end, more may follow once it is written.
     pub(crate) fn next_step(&mut self) -> io::Result<Step> {
         match self.frame_at(self.at)? {

@@ -23,6 +23,15 @@ pub(crate) fn read_note(path: &Path) -> io::Result<Vec<u8>> {
     regular_file::read(path, NOTE_BYTES)
 }
 
+/// The same; `None` where there is no such file.
+pub(crate) fn read_note_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match read_note(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// The checkpoint in `note`, whoever signed it.
 pub(crate) fn unverified(note: &[u8]) -> Option<Checkpoint> {
     Checkpoint::from_bytes(Note::from_bytes(note).ok()?.text()).ok()

@@ -18,22 +18,22 @@ use crate::clock::SHANGHAI;
 
 /// A segment's name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct SegmentName {
+pub struct SegmentName {
     /// When it was opened, in Asia/Shanghai, to the second.
-    pub(crate) opened: DateTime,
+    pub opened: DateTime,
     /// The number of the first block in it.
-    pub(crate) first_block: u64,
+    pub first_block: u64,
 }
 
 impl SegmentName {
     /// The name of a segment that was opened at `opened`.
-    pub(crate) fn new(opened: Timestamp, first_block: u64) -> Self {
+    pub fn new(opened: Timestamp, first_block: u64) -> Self {
         let opened = SHANGHAI.to_datetime(opened);
         Self { opened: opened.with().subsec_nanosecond(0).build().unwrap_or(opened), first_block }
     }
 
     /// Parses a file name; `None` for a file that is no segment.
-    pub(crate) fn parse(name: &str) -> Option<Self> {
+    pub fn parse(name: &str) -> Option<Self> {
         let (opened, block) = name.strip_prefix("access-")?.strip_suffix(".seg")?.split_once('-')?;
         if block.len() != 20 || !block.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
@@ -44,7 +44,7 @@ impl SegmentName {
     }
 
     /// When it was opened.
-    pub(crate) fn opened_at(&self) -> Option<Timestamp> {
+    pub fn opened_at(&self) -> Option<Timestamp> {
         SHANGHAI.to_timestamp(self.opened).ok()
     }
 }
@@ -57,16 +57,16 @@ impl fmt::Display for SegmentName {
 
 /// A segment as a listing shows it.
 #[derive(Clone, Debug)]
-pub(crate) struct Segment {
+pub struct Segment {
     /// Where it is.
-    pub(crate) path: PathBuf,
+    pub path: PathBuf,
     /// What its name says.
-    pub(crate) name: SegmentName,
+    pub name: SegmentName,
 }
 
 impl Segment {
     /// When it was last written to.
-    pub(crate) fn modified(&self) -> io::Result<Timestamp> {
+    pub fn modified(&self) -> io::Result<Timestamp> {
         Timestamp::try_from(fs_err::metadata(&self.path)?.modified()?).map_err(io::Error::other)
     }
 }

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::regular_file;
 use crate::retention::format::block::{Unpacker, digest};
 use crate::retention::format::frames::{Frames, Step};
-use crate::retention::format::note::{CHECKPOINT_FILE, VERIFIER_FILE, read_note, unverified};
+use crate::retention::format::note::{CHECKPOINT_FILE, VERIFIER_FILE, read_note_if_there, unverified};
 use crate::retention::format::position::Position;
 use crate::retention::format::rows::RowReader;
 use crate::retention::format::segment::{self, Segment, SegmentName};
@@ -122,7 +122,7 @@ struct Verification<'v> {
 
 impl Verification<'_> {
     fn run(directory: &Path, against: &Against, verdict: &mut Verdict) -> Result<(), Stop> {
-        let own = read_if_there(&directory.join(VERIFIER_FILE))?;
+        let own = read_note_if_there(&directory.join(VERIFIER_FILE))?;
         let own = own.map(|keys| String::from_utf8_lossy(&keys).into_owned()).unwrap_or_default();
         let given = against.keys.iter().map(String::as_str);
         let keys = if against.keys.is_empty() { own.lines().collect() } else { given.collect::<Vec<_>>() };
@@ -131,7 +131,7 @@ impl Verification<'_> {
         }
         let keys = Keys::parse(keys).map_err(|key| Reason::BadKey(key.to_owned()))?;
         // Before the segments, since a writer may add to both.
-        let shown = read_if_there(&directory.join(CHECKPOINT_FILE))?;
+        let shown = read_note_if_there(&directory.join(CHECKPOINT_FILE))?;
         let writing = is_written_to(directory)?;
         let segments = segment::list(directory)?;
         let mut verification = Verification {
@@ -358,14 +358,6 @@ fn milestones(keys: &Keys, shown: Option<&[u8]>, since: Option<&[u8]>) -> Result
 
 fn broken(segment: &Segment, byte: Option<u64>, block: Option<u64>, reason: Reason) -> Stop {
     Stop::Broken(Break { segment: Some(segment.path.clone()), byte, block, reason })
-}
-
-fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match read_note(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// Whether a process has the store open for writing.

@@ -9,7 +9,7 @@ mod sync;
 
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,10 +24,10 @@ use crate::retention::format::position::Position;
 use crate::retention::format::rows::Rows;
 use crate::retention::format::segment::{self, SegmentName};
 use crate::retention::format::{BlockHead, SegmentHead};
-use crate::retention::write::Now;
 use crate::retention::write::emergency::{Emergency, is_full};
 use crate::retention::write::notary::Notary;
 use crate::retention::write::syncer::Syncer;
+use crate::retention::write::{Now, Progress};
 
 /// The size at which a segment ends.
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
@@ -43,6 +43,7 @@ const SIGN_AT_LAST: Duration = Duration::from_secs(45);
 #[derive(Debug)]
 struct OpenSegment {
     file: Arc<File>,
+    name: SegmentName,
     opened: Instant,
     day: Date,
     synced: u64,
@@ -97,7 +98,7 @@ pub(crate) struct Appender {
     checkpoint: Option<Vec<u8>>,
     emergency: Emergency,
     /// Abandoned segments that could not be cut, and where to cut them.
-    uncut: Vec<(PathBuf, u64)>,
+    uncut: Vec<(SegmentName, u64)>,
 }
 
 impl Appender {
@@ -140,9 +141,15 @@ impl Appender {
         self.position.tree.size()
     }
 
-    /// The number of the first record that is not synced.
-    pub(crate) fn synced_before(&self) -> u64 {
-        self.synced.next_seq
+    /// How much is safe on the disk.
+    pub(crate) fn progress(&self) -> Progress {
+        let open = self.segment.as_ref().map_or(self.synced.tree.size(), |segment| segment.name.first_block);
+        // An abandoned segment still has to be cut.
+        let uncut = self.uncut.iter().map(|(name, _)| name.first_block).min();
+        Progress {
+            synced_before: self.synced.next_seq,
+            sealed_before: uncut.map_or(open, |uncut| uncut.min(open)),
+        }
     }
 
     /// Bytes of frames that are not synced.
@@ -243,14 +250,15 @@ impl Appender {
             Err(error) => {
                 // What there may be of it goes before another is begun.
                 if error.kind() != io::ErrorKind::AlreadyExists {
-                    self.cut(segment::path(&self.directory, name), 0);
+                    self.cut(name, 0);
                 }
                 return Err(error);
             }
         };
         let (written, day) = (bytes.len() as u64, day_of(opened));
         let file = Arc::new(file);
-        self.segment = Some(OpenSegment { file, opened: now.monotonic, day, synced: 0, written, emergency });
+        self.segment =
+            Some(OpenSegment { file, name, opened: now.monotonic, day, synced: 0, written, emergency });
         Ok(written)
     }
 
@@ -319,21 +327,22 @@ impl Appender {
             self.unsigned_since.get_or_insert(now);
         }
         let Some(segment) = self.segment.take() else { return 0 };
-        self.cut(segment.file.path().to_owned(), segment.synced);
+        self.cut(segment.name, segment.synced);
         segment.written - segment.synced
     }
 
     /// Cuts an abandoned segment at its last synced byte, now or as soon as that can be done.
-    fn cut(&mut self, path: PathBuf, synced: u64) {
-        if let Err(error) = cut(&path, synced) {
+    fn cut(&mut self, name: SegmentName, synced: u64) {
+        if let Err(error) = cut(&segment::path(&self.directory, name), synced) {
             tracing::warn!("an abandoned segment keeps records that are written again: {error}");
-            self.uncut.push((path, synced));
+            self.uncut.push((name, synced));
         }
     }
 
     /// Cuts abandoned segments where that could not be done before.
     pub(crate) fn cut_abandoned(&mut self) {
-        self.uncut.retain(|(path, synced)| cut(path, *synced).is_err());
+        let directory = &self.directory;
+        self.uncut.retain(|(name, synced)| cut(&segment::path(directory, *name), *synced).is_err());
     }
 }
 

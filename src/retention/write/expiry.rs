@@ -57,7 +57,7 @@ pub(super) fn expired(
     else {
         return Ok(None);
     };
-    let mut segments = segment::list(directory)?;
+    let segments = segment::list(directory)?;
     let mut old = 0;
     while old + 1 < segments.len() {
         let segment = &segments[old];
@@ -81,14 +81,37 @@ pub(super) fn expired(
         }
         old += 1;
     }
-    // What is left must say where it begins.
-    while old > 0 {
-        let first = Frames::open_for_heads(&segments[old].path)?.next_step()?;
+    deletable(segments, old)
+}
+
+/// The oldest segments whose blocks are all before `confirmed_before`, as many as have `bytes` together, oldest
+/// first, and the number of the first record after them. The last segment stays.
+pub(super) fn confirmed(
+    directory: &Path,
+    confirmed_before: u64,
+    bytes: u64,
+) -> io::Result<Option<(Vec<Segment>, u64)>> {
+    let segments = segment::list(directory)?;
+    let (mut count, mut found) = (0, 0);
+    for pair in segments.windows(2).take_while(|pair| pair[1].name.first_block <= confirmed_before) {
+        if found >= bytes {
+            break;
+        }
+        found += fs_err::metadata(&pair[0].path)?.len();
+        count += 1;
+    }
+    deletable(segments, count)
+}
+
+/// The first `count` segments, or fewer: the first that is left must say where it begins.
+fn deletable(mut segments: Vec<Segment>, mut count: usize) -> io::Result<Option<(Vec<Segment>, u64)>> {
+    while count > 0 {
+        let first = Frames::open_for_heads(&segments[count].path)?.next_step()?;
         if let Step::Frame(Frame::Head(head), _) = first {
-            segments.truncate(old);
+            segments.truncate(count);
             return Ok(Some((segments, head.first_seq)));
         }
-        old -= 1;
+        count -= 1;
     }
     Ok(None)
 }
@@ -104,7 +127,7 @@ pub(super) fn delete(segments: &[Segment]) -> io::Result<u64> {
     for segment in segments {
         let bytes = fs_err::metadata(&segment.path)?.len();
         fs_err::remove_file(&segment.path)?;
-        tracing::info!(segment = %segment.path.display(), "access records past their retention deleted");
+        tracing::info!(segment = %segment.path.display(), "Deleted a segment of access records");
         deleted += bytes;
     }
     Ok(deleted)

@@ -4,7 +4,7 @@
 //! always has its place on a lane. The writer is woken by the first slot that is taken, and looks by
 //! itself as long as there is one.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
@@ -26,6 +26,8 @@ pub(super) struct Shared {
     /// As configured at the moment; the directory never changes.
     pub(super) policy: ArcSwap<AccessLog>,
     pub(super) lanes: Lanes,
+    /// Segments of blocks before this one are confirmed elsewhere, and may be freed when the disk runs low.
+    pub(super) confirmed_before: AtomicU64,
     refusals: Mutex<Refusals>,
     closing: AtomicBool,
     /// Nothing is under way, and the writer sleeps until somebody wakes it.
@@ -98,6 +100,7 @@ impl Recorder {
             lanes: Lanes::new(Arc::clone(&stats.full_bytes)),
             stats,
             policy: ArcSwap::from_pointee(log.clone()),
+            confirmed_before: AtomicU64::new(0),
             refusals: Mutex::default(),
             closing: AtomicBool::new(false),
             idle: AtomicBool::new(false),

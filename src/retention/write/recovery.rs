@@ -1,249 +1,222 @@
-//! Where an earlier writer left off, told by the segments alone.
+//! Recovery: finds where the previous writer stopped, and repairs the end of the store.
 //!
-//! The newest segment's head holds the tree of all before it, so that only the newest segment is
-//! read, however large the store. What was unfinished at its end is cut off. What was signed stays, and
-//! what can be read is never deleted: it is kept aside.
+//! Only the newest segment is read, however large the store is: its head holds the tree of everything before
+//! it. An unfinished end is cut off. Signed data stays, and data that can still be read is never deleted: it is
+//! set aside under another name.
+
+mod tail;
 
 use std::io;
 use std::path::Path;
 
-use fs_err::OpenOptions;
 use jiff::Timestamp;
 
+use crate::retention::format::epoch::Epochs;
 use crate::retention::format::frames::{Frames, Step};
+use crate::retention::format::note::{CHECKPOINT_FILE, read_note, replace, unverified};
 use crate::retention::format::position::Position;
 use crate::retention::format::segment::{self, Segment};
 use crate::retention::format::{BlockHead, Frame, SegmentHead};
+use crate::retention::write::recovery::tail::{Tail, cut};
 
-/// A segment without a block that can be read is the beginning of one that was never written up to this
-/// size, and a damaged one above.
-const TORN_HEAD: u64 = 64 * 1024;
-
-/// No store has as many blocks: a number beyond is damage.
+/// No store has this many blocks: a higher number is damage.
 const MOST_BLOCKS: u64 = 1 << 60;
 
-/// How an earlier writer ended.
+/// How the previous writer ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Ended {
-    /// There was none.
+    /// There was no writer before.
     Never,
-    /// It was told to, and wrote everything.
+    /// It was told to stop, and wrote everything.
     InOrder {
         /// When it sealed its last block.
         after: Timestamp,
     },
     /// It was killed, or the power failed.
     Killed {
-        /// When it last sealed a block.
+        /// When it sealed its last block.
         after: Timestamp,
-        /// Bytes of an unfinished tail, which are cut off.
+        /// Bytes of the unfinished end, which were cut off.
         cut: u64,
     },
 }
 
-/// What an earlier writer left.
+/// What the previous writer left, after the repair.
 #[derive(Debug)]
 pub(crate) struct Left {
-    /// Where it stood.
+    /// Where the next block goes.
     pub(crate) position: Position,
-    /// How it ended.
+    /// How the previous writer ended.
     pub(crate) ended: Ended,
     /// The time of the newest record.
     pub(crate) newest: Option<Timestamp>,
     /// Bytes of all segments.
     pub(crate) bytes: u64,
+    /// The store is shorter than its own checkpoint: somebody cut it.
+    pub(crate) shortened: bool,
+    /// The epochs of its records.
+    pub(crate) epochs: Epochs,
 }
 
-/// Makes the newest segment whole, and finds where to go on.
+/// Repairs the end of the store in `directory`, and finds where to continue.
+///
+/// The epoch is renewed before anything is cut: a crash in between must not leave numbers that are given again
+/// in their old epoch.
 pub(crate) fn resume(directory: &Path) -> io::Result<Left> {
-    let mut segments = segment::list(directory)?;
-    let mut cut = 0;
-    // When a segment was begun that came to nothing.
-    let mut begun = None;
-    while let Some(newest) = segments.last() {
-        let tail = Tail::of(newest)?;
-        if tail.stays() {
-            cut += tail.length - tail.whole;
-            tail.cut(newest)?;
-            break;
-        }
-        cut += tail.length;
-        begun = Some(newest.name.opened_at().unwrap_or_default());
-        set_aside(newest, &tail)?;
-        segments.pop();
-    }
-    let mut left = Left { position: Position::default(), ended: Ended::Never, newest: None, bytes: 0 };
-    let mut last = None;
-    for (place, read) in readable(&segments)? {
-        if let Some(head) = read {
-            let (previous, next_seq) = (head.previous, head.first_seq);
-            left.position = Position { tree: head.tree, previous, next_seq, signed: 0 };
-        }
-        let end = segments.get(place + 1).map(|next| next.name.first_block);
-        for frame in frames(&segments[place])? {
-            let Frame::Block(block) = frame else {
-                left.position.signed = left.position.tree.size();
-                continue;
-            };
-            let is_next = block.number >= left.position.tree.size() && block.number < MOST_BLOCKS;
-            if is_next && end.is_none_or(|end| block.number < end) {
-                left.position.pass_damage(&block);
-                left.newest = left.newest.max(block.latest_time());
-                last = Some(block);
-            }
-        }
-    }
+    let survey = Survey::of(directory)?;
+    let End { position, last, newest } = survey.end()?;
+    let cut = survey.cut_bytes();
+    let begun = survey.discarded.last().map(|(segment, _)| segment.name.opened_at().unwrap_or_default());
     let was_killed = cut > 0 || begun.is_some() || !last.is_some_and(BlockHead::is_end);
     let sealed = last.map(|last| Timestamp::from_millisecond(last.sealed).unwrap_or_default());
-    left.ended = match sealed.or(begun) {
+    let ended = match sealed.or(begun) {
         Some(after) if was_killed => Ended::Killed { after, cut },
         Some(after) => Ended::InOrder { after },
         None => Ended::Never,
     };
-    if let Ended::Killed { .. } = left.ended {
-        cut_remains(&segments)?;
+    let longer = longer_checkpoint(directory, position.tree.size());
+    let mut epochs = Epochs::open(directory)?;
+    if cut > 0 || longer.is_some() || epochs.is_empty() {
+        epochs.renew(directory, survey.first_seq()?, position.next_seq)?;
     }
-    for segment in &segments {
-        left.bytes += fs_err::metadata(&segment.path)?.len();
+    survey.repair(ended)?;
+    if let Some((note, signed)) = &longer {
+        keep_aside(directory, note, position.tree.size(), *signed)?;
     }
-    Ok(left)
+    let mut bytes = 0;
+    for segment in &survey.segments {
+        bytes += fs_err::metadata(&segment.path)?.len();
+    }
+    Ok(Left { position, ended, newest, bytes, shortened: longer.is_some(), epochs })
 }
 
-/// The newest segment whose head can be read, with its head, and those after it.
-fn readable(segments: &[Segment]) -> io::Result<Vec<(usize, Option<SegmentHead>)>> {
-    let mut wanted = Vec::new();
-    for (place, segment) in segments.iter().enumerate().rev() {
-        let first = Frames::open_for_heads(&segment.path)?.next_step()?;
-        let head = if let Step::Frame(Frame::Head(head), 0) = first { Some(head) } else { None };
-        let found = head.is_some();
-        wanted.push((place, head));
-        if found {
-            break;
-        }
-        tracing::error!(segment = %segment.path.display(), "the head of a segment is damaged");
-    }
-    wanted.reverse();
-    Ok(wanted)
+/// A store as the previous writer left it. Nothing is changed while it is surveyed.
+struct Survey {
+    /// Those that stay, oldest first.
+    segments: Vec<Segment>,
+    /// The end of the newest segment that stays.
+    tail: Option<Tail>,
+    /// Newer segments in which nothing can be read or is signed, newest first.
+    discarded: Vec<(Segment, Tail)>,
 }
 
-/// The blocks and checkpoints of a segment.
-fn frames(segment: &Segment) -> io::Result<Vec<Frame>> {
-    let mut frames = Frames::open_for_heads(&segment.path)?;
-    let mut found = Vec::new();
-    loop {
-        match frames.next_step()? {
-            Step::Frame(frame @ (Frame::Block(_) | Frame::Checkpoint(_)), _) => found.push(frame),
-            Step::Frame(..) | Step::Damage { .. } => {}
-            Step::End { .. } => return Ok(found),
-        }
-    }
-}
-
-/// What the end of a segment looks like.
+/// Where a store ends.
 #[derive(Default)]
-struct Tail {
-    /// Blocks that can be read, up to there.
-    blocks: u64,
-    /// Whether a checkpoint covers what may be damaged now.
-    signed: bool,
-    /// The end of what stays: of the last whole frame, or of the last before damage that no
-    /// checkpoint follows. A power failure may keep what was written later and lose what was earlier;
-    /// what was neither synced nor signed is no part of the store.
-    whole: u64,
-    /// Whether a block that can be read is after that.
-    readable: bool,
-    length: u64,
+struct End {
+    position: Position,
+    last: Option<BlockHead>,
+    /// The time of the newest record.
+    newest: Option<Timestamp>,
 }
 
-impl Tail {
-    fn of(segment: &Segment) -> io::Result<Self> {
-        let mut frames = Frames::open(&segment.path)?;
-        let mut tail = Self { length: fs_err::metadata(&segment.path)?.len(), ..Self::default() };
-        let mut damaged = false;
-        loop {
-            match frames.next_step()? {
-                Step::Frame(Frame::Block(head), at) => {
-                    let whole = crc32c::crc32c(frames.payload(at, &head)?) == head.crc;
-                    tail.readable |= whole && damaged;
-                    damaged |= !whole;
-                    if !damaged {
-                        tail.blocks += 1;
-                        tail.whole = frames.at();
-                    }
+impl Survey {
+    fn of(directory: &Path) -> io::Result<Self> {
+        let mut survey = Self { segments: segment::list(directory)?, tail: None, discarded: Vec::new() };
+        while let Some(newest) = survey.segments.last() {
+            let tail = Tail::of(newest)?;
+            if tail.stays() {
+                survey.tail = Some(tail);
+                break;
+            }
+            survey.discarded.extend(survey.segments.pop().map(|segment| (segment, tail)));
+        }
+        Ok(survey)
+    }
+
+    /// Bytes that the repair removes.
+    fn cut_bytes(&self) -> u64 {
+        let discarded: u64 = self.discarded.iter().map(|(_, tail)| tail.length).sum();
+        discarded + self.tail.as_ref().map_or(0, |tail| tail.length - tail.whole)
+    }
+
+    /// The number of the first record in the store, as its oldest segment says.
+    fn first_seq(&self) -> io::Result<u64> {
+        let Some(oldest) = self.segments.first() else { return Ok(1) };
+        Ok(head_of(oldest)?.map_or(1, |head| head.first_seq))
+    }
+
+    /// Where the store ends once it is repaired.
+    fn end(&self) -> io::Result<End> {
+        let mut end = End::default();
+        for (place, head) in self.since_last_head()? {
+            if let Some(head) = head {
+                let (previous, next_seq) = (head.previous, head.first_seq);
+                end.position = Position { tree: head.tree, previous, next_seq, signed: 0 };
+            }
+            let next = self.segments.get(place + 1).map(|next| next.name.first_block);
+            let is_newest = place + 1 == self.segments.len();
+            let whole = self.tail.as_ref().filter(|_| is_newest).map(|tail| tail.whole);
+            for frame in frames(&self.segments[place], whole.unwrap_or(u64::MAX))? {
+                let Frame::Block(block) = frame else {
+                    end.position.signed = end.position.tree.size();
+                    continue;
+                };
+                let is_next = block.number >= end.position.tree.size() && block.number < MOST_BLOCKS;
+                if is_next && next.is_none_or(|next| block.number < next) {
+                    end.position.pass_damage(&block);
+                    end.newest = end.newest.max(block.latest_time());
+                    end.last = Some(block);
                 }
-                Step::Frame(frame, _) => {
-                    if matches!(frame, Frame::Checkpoint(_)) {
-                        (damaged, tail.readable, tail.signed) = (false, false, true);
-                    }
-                    if !damaged {
-                        tail.whole = frames.at();
-                    }
-                }
-                Step::Damage { .. } => damaged = true,
-                Step::End { .. } => break,
             }
         }
-        if frames.lost_until() > tail.whole {
-            let path = segment.path.display();
-            let message = format!(
-                "{path}: the disk cannot give what stands before byte {}, and it is not signed yet: mend the disk, or \
-                 move the segment elsewhere and read it with `icpgate logs export FILE`",
-                frames.lost_until()
-            );
-            return Err(io::Error::other(message));
-        }
-        Ok(tail)
+        Ok(end)
     }
 
-    /// Whether it is a segment, or the beginning of one.
-    fn stays(&self) -> bool {
-        self.blocks > 0 || self.signed
+    /// The newest segment whose head can be read, with its head, and the segments after it, by their index.
+    fn since_last_head(&self) -> io::Result<Vec<(usize, Option<SegmentHead>)>> {
+        let mut wanted = Vec::new();
+        for (place, segment) in self.segments.iter().enumerate().rev() {
+            let head = head_of(segment)?;
+            let found = head.is_some();
+            wanted.push((place, head));
+            if found {
+                break;
+            }
+            tracing::error!(segment = %segment.path.display(), "the head of a segment is damaged");
+        }
+        wanted.reverse();
+        Ok(wanted)
     }
 
-    fn cut(&self, segment: &Segment) -> io::Result<()> {
-        if self.whole == self.length {
-            return Ok(());
+    fn repair(&self, ended: Ended) -> io::Result<()> {
+        for (segment, tail) in &self.discarded {
+            tail.set_aside(segment)?;
         }
-        let bytes = self.length - self.whole;
-        tracing::warn!(segment = %segment.path.display(), bytes, "an unfinished end of the access records is cut off");
-        if self.readable {
-            let aside = segment.path.with_extension("seg.cut");
-            tracing::error!(aside = %aside.display(), "records after a torn block are kept aside");
-            fs_err::copy(&segment.path, aside)?;
+        if let (Some(newest), Some(tail)) = (self.segments.last(), &self.tail) {
+            tail.cut(newest)?;
         }
-        cut(segment, self.whole)
+        if let Ended::Killed { .. } = ended { cut_remains(&self.segments) } else { Ok(()) }
     }
 }
 
-fn cut(segment: &Segment, length: u64) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).open(&segment.path)?;
-    file.set_len(length)?;
-    file.sync_all()
+fn head_of(segment: &Segment) -> io::Result<Option<SegmentHead>> {
+    let first = Frames::open_for_heads(&segment.path)?.next_step()?;
+    Ok(if let Step::Frame(Frame::Head(head), 0) = first { Some(head) } else { None })
 }
 
-/// Removes the beginning of a segment, or renames it if something may be in it.
-fn set_aside(segment: &Segment, tail: &Tail) -> io::Result<()> {
-    let (path, bytes) = (segment.path.display(), tail.length);
-    let extension = if tail.readable { "seg.cut" } else { "seg.unreadable" };
-    if !tail.readable && bytes <= TORN_HEAD {
-        tracing::warn!(segment = %path, bytes, "a segment that was begun and holds no records is removed");
-        return fs_err::remove_file(&segment.path);
+/// The blocks and checkpoints of a segment that begin before byte `end`.
+fn frames(segment: &Segment, end: u64) -> io::Result<Vec<Frame>> {
+    let mut frames = Frames::open_for_heads(&segment.path)?;
+    let mut found = Vec::new();
+    while frames.at() < end {
+        match frames.next_step()? {
+            Step::Frame(frame @ (Frame::Block(_) | Frame::Checkpoint(_)), at) if at < end => {
+                found.push(frame);
+            }
+            Step::Frame(..) | Step::Damage { .. } => {}
+            Step::End { .. } => break,
+        }
     }
-    let aside = segment.path.with_extension(extension);
-    tracing::error!(
-        segment = %path, bytes, aside = %aside.display(),
-        "the first block of a segment cannot be read, and none of it is signed; it is kept aside"
-    );
-    fs_err::rename(&segment.path, aside)
+    Ok(found)
 }
 
-/// Cuts off what a failed write left at the end of a segment before the newest, where the writer of then could
-/// not: those blocks stand in the next segment. What a checkpoint follows is no such thing, and stays.
+/// Cuts off what a failed write left at the end of an older segment, where the writer could not do it: the next
+/// segment has those blocks too. Data before a checkpoint is not that, and stays.
 fn cut_remains(segments: &[Segment]) -> io::Result<()> {
     for pair in segments.windows(2).rev() {
         let [segment, next] = pair else { continue };
         let mut frames = Frames::open_for_heads(&segment.path)?;
-        // Where the last block ends that it answers for, if that is the last before the next segment.
+        // The end of the segment's own blocks, if the last of them is the one before the next segment.
         let mut own = None;
         let (end, length) = loop {
             match frames.next_step()? {
@@ -258,8 +231,30 @@ fn cut_remains(segments: &[Segment]) -> io::Result<()> {
         };
         let Some(end) = end.filter(|end| *end < length) else { return Ok(()) };
         let bytes = length - end;
-        tracing::warn!(segment = %segment.path.display(), bytes, "what a failed write left is cut off");
+        tracing::warn!(
+            segment = %segment.path.display(), bytes,
+            "Cutting off the remains of a failed write of access records"
+        );
         cut(segment, end)?;
     }
     Ok(())
+}
+
+/// The store's own checkpoint, and how many blocks it covers, if the store has fewer.
+fn longer_checkpoint(directory: &Path, blocks: u64) -> Option<(Vec<u8>, u64)> {
+    let note = read_note(&directory.join(CHECKPOINT_FILE)).ok()?;
+    let signed = unverified(&note)?.size();
+    (signed > blocks).then_some((note, signed))
+}
+
+/// Keeps a copy of a checkpoint that covers more than the store has: nothing else tells what is missing.
+fn keep_aside(directory: &Path, note: &[u8], blocks: u64, signed: u64) -> io::Result<()> {
+    let aside = format!("{CHECKPOINT_FILE}.{signed}");
+    tracing::error!(
+        blocks,
+        signed,
+        aside,
+        "The store of access records is shorter than its checkpoint: it was cut. The checkpoint is kept aside"
+    );
+    replace(directory, &aside, note, 0o640)
 }

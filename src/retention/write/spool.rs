@@ -247,7 +247,7 @@ impl Spool {
     fn publish_synced(&self, written: u64) {
         let stats = &self.shared.stats;
         stats.bytes.fetch_add(written, Ordering::Relaxed);
-        stats.synced_before.store(self.appender.synced_before(), Ordering::Relaxed);
+        stats.publish_progress(self.appender.progress());
     }
 
     /// Takes no more, writes and syncs what is left; once more into a fresh segment if that fails.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
-use crate::retention::write::StoreFull;
+use crate::retention::write::{Progress, StoreFull};
 
 /// Exchanges under way and records not yet written, together.
 pub const SLOTS: usize = 65_536;
@@ -27,7 +28,8 @@ pub struct StoreStats {
     /// When the oldest segment was opened, in milliseconds; zero without one.
     pub(super) oldest: AtomicI64,
     pub(super) bytes: AtomicU64,
-    pub(super) synced_before: AtomicU64,
+    /// Only the writer publishes; a receiver may wait for more.
+    pub(super) progress: watch::Sender<Progress>,
     pub(super) clock_synchronized: AtomicBool,
     pub(super) in_use: AtomicUsize,
     pub(super) full_bytes: Arc<AtomicUsize>,
@@ -70,7 +72,7 @@ impl StoreStats {
 
     /// The durable watermark: every record with a lower `seq` survives a power failure.
     pub fn synced_before(&self) -> u64 {
-        self.synced_before.load(Ordering::Relaxed)
+        self.progress.borrow().synced_before
     }
 
     /// Bytes in the store.
@@ -114,6 +116,11 @@ impl StoreStats {
             Some(StoreFull::ReadOnly) => 5,
         };
         self.trouble.store(code, Ordering::Relaxed);
+    }
+
+    /// Publishes how much is safe, and wakes those who wait for it if that is more than before.
+    pub(super) fn publish_progress(&self, progress: Progress) {
+        self.progress.send_if_modified(|known| std::mem::replace(known, progress) != progress);
     }
 
     pub(super) fn claim(&self) -> Result<(), StoreFull> {

@@ -14,12 +14,12 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use crate::clock::Clock;
 use crate::config::AccessLog;
 use crate::retention::format::LOCK_FILE;
-use crate::retention::format::note::{self, CHECKPOINT_FILE};
 use crate::retention::write::appender::Appender;
 use crate::retention::write::expiry::StoreTime;
+use crate::retention::write::feed::StoreFeed;
 use crate::retention::write::notary::Notary;
 use crate::retention::write::recorder::{Recorder, Shared};
-use crate::retention::write::recovery::{Left, resume};
+use crate::retention::write::recovery::resume;
 use crate::retention::write::spool::{Setting, Spool};
 use crate::retention::write::unrecorded::is_unrecorded;
 use crate::retention::write::{CloseError, OpenError, gaps};
@@ -31,6 +31,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 #[must_use = "records are kept while the store is open"]
 pub struct Store {
     recorder: Recorder,
+    feed: StoreFeed,
     shared: Arc<Shared>,
     directory: PathBuf,
     writer: Option<JoinHandle<Result<(), CloseError>>>,
@@ -57,28 +58,33 @@ impl Store {
         let notary = Notary::open(&log.directory, &node).map_err(unusable)?;
         tracing::info!(verifier_key = notary.verifier_key(), "access records are signed");
         let left = resume(&log.directory).map_err(unusable)?;
-        let shortened = is_shortened(&log.directory, &left).map_err(unusable)?;
         let setting = Setting {
             log: log.clone(),
             lock,
-            gap: gaps::left(left.ended, shortened, clock.now()),
+            gap: gaps::left(left.ended, left.shortened, clock.now()),
             time: StoreTime::start(clock.moment(), left.newest, Instant::now()),
             clock,
         };
         let (recorder, shared) = Recorder::new(log);
         shared.stats.bytes.store(left.bytes, Ordering::Relaxed);
-        shared.stats.synced_before.store(left.position.next_seq, Ordering::Relaxed);
+        let feed = StoreFeed::new(&log.directory, Arc::clone(&node), left.epochs, Arc::clone(&shared));
         let appender = Appender::new(directory, notary, node, left.position).map_err(unusable)?;
+        shared.stats.publish_progress(appender.progress());
         let spool = Spool::new(Arc::clone(&shared), setting, appender);
         let thread = std::thread::Builder::new().name("access-records".to_owned());
         let writer = thread.spawn(move || spool.run()).map_err(unusable)?;
         shared.writer(writer.thread().clone());
-        Ok(Self { recorder, shared, directory: log.directory.clone(), writer: Some(writer) })
+        Ok(Self { recorder, feed, shared, directory: log.directory.clone(), writer: Some(writer) })
     }
 
     /// A handle for whoever makes records.
     pub fn recorder(&self) -> Recorder {
         self.recorder.clone()
+    }
+
+    /// A view for those who ship records elsewhere.
+    pub fn feed(&self) -> StoreFeed {
+        self.feed.clone()
     }
 
     /// Writes and syncs everything handed over so far, then ends the writer.
@@ -134,24 +140,4 @@ fn lock(directory: &Path) -> io::Result<Option<File>> {
         }
     }
     Ok(None)
-}
-
-/// Whether a checkpoint of the store's own speaks of more than there is. It is kept aside then: it is all that
-/// tells what is missing.
-fn is_shortened(directory: &Path, left: &Left) -> io::Result<bool> {
-    let Ok(bytes) = note::read_note(&directory.join(CHECKPOINT_FILE)) else { return Ok(false) };
-    let Some(checkpoint) = note::unverified(&bytes) else { return Ok(false) };
-    let (blocks, signed) = (left.position.tree.size(), checkpoint.size());
-    if signed <= blocks {
-        return Ok(false);
-    }
-    let aside = format!("{CHECKPOINT_FILE}.{signed}");
-    tracing::error!(
-        blocks,
-        signed,
-        aside,
-        "the store of access records is shorter than its checkpoint, which is kept aside: it was cut"
-    );
-    note::replace(directory, &aside, &bytes, 0o640)?;
-    Ok(true)
 }

@@ -1,4 +1,5 @@
 //! The writer and what it leaves.
 
+mod feed;
 mod going_on;
 mod trouble;

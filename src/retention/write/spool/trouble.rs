@@ -16,6 +16,7 @@ impl Spool {
     pub(super) fn abandon(&mut self, error: &io::Error, now: Instant) {
         let shorter = self.appender.abandon(now);
         self.shared.stats.bytes.fetch_sub(shorter, Ordering::Relaxed);
+        self.shared.stats.publish_progress(self.appender.progress());
         self.shared.stats.failures.fetch_add(1, Ordering::Relaxed);
         let kind = match error.kind() {
             _ if is_full(error) => StoreFull::NoSpace,
@@ -30,7 +31,8 @@ impl Spool {
         self.disk_due = now + DISK_EVERY;
         self.clock = kernel_clock::state();
         self.shared.stats.clock_synchronized.store(self.clock.synchronized, Ordering::Relaxed);
-        if now >= self.retry_due {
+        let retries = now >= self.retry_due;
+        if retries {
             self.retry_due = now + RETRY_AFTER;
             self.appender.cut_abandoned();
             let prepared = self.appender.prepare_emergency();
@@ -45,7 +47,11 @@ impl Spool {
             Ok(disk) => {
                 let free = disk.f_bavail.saturating_mul(disk.f_frsize);
                 self.shared.stats.free_bytes.store(free, Ordering::Relaxed);
-                self.below_reserve = free < self.shared.policy.load().reserve;
+                let reserve = self.shared.policy.load().reserve;
+                self.below_reserve = free < reserve;
+                if self.below_reserve && retries {
+                    self.free_confirmed(free, reserve, now);
+                }
                 self.publish(None);
             }
             Err(error) => {

@@ -1,0 +1,201 @@
+//! Following a store: its records in the order of `seq`, block by block, while it is written to.
+//!
+//! Only records below the durable watermark are given out: one that is not synced may be lost, and its number be
+//! given to another. Memory is one block, whatever the backlog.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::access::fields::Fields;
+use crate::retention::format::block::Unpacker;
+use crate::retention::format::frames::{Frames, Step};
+use crate::retention::format::rows::RowReader;
+use crate::retention::format::segment::{self, Segment};
+use crate::retention::format::{BlockHead, Frame};
+
+/// Reads a store from a record on, and stops at the watermark.
+pub struct Follower {
+    directory: PathBuf,
+    /// The record that comes next.
+    next_seq: u64,
+    current: Option<Current>,
+    unpacker: Unpacker,
+    rows: Vec<u8>,
+}
+
+/// The segment that is read.
+struct Current {
+    frames: Frames,
+    first_block: u64,
+    /// A newer segment exists, so this one does not grow any more.
+    is_final: bool,
+}
+
+/// What a follower finds next.
+#[derive(Debug)]
+pub enum Found<'f> {
+    /// The records of one block.
+    Records(Records<'f>),
+    /// Records that cannot be read: damaged, or deleted before they were.
+    Missing(Missing),
+}
+
+/// Records `from..to`, by `seq`, that cannot be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Missing {
+    /// The first.
+    pub from: u64,
+    /// The one after the last.
+    pub to: u64,
+}
+
+/// The records of one block, in the order of `seq`.
+#[derive(Debug)]
+pub struct Records<'f> {
+    rows: &'f [u8],
+    reader: RowReader,
+    /// The first that is wanted.
+    from: u64,
+    /// The number after the last.
+    to: u64,
+}
+
+impl Records<'_> {
+    /// The number after the last record: to be followed from once these are kept.
+    pub fn next_seq(&self) -> u64 {
+        self.to
+    }
+}
+
+impl<'f> Iterator for Records<'f> {
+    type Item = Result<Fields<'f>, Missing>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.reader.next(self.rows)? {
+                Ok(fields) if fields.seq < self.from => {}
+                Ok(fields) => {
+                    self.from = fields.seq + 1;
+                    return Some(Ok(fields));
+                }
+                Err(_) => return Some(Err(Missing { from: self.from, to: self.to })),
+            }
+        }
+    }
+}
+
+impl Follower {
+    /// Follows the store in `directory` from the record `seq` on.
+    pub fn new(directory: &Path, seq: u64) -> io::Result<Self> {
+        let unpacker = Unpacker::new()?;
+        Ok(Self { directory: directory.to_owned(), next_seq: seq, current: None, unpacker, rows: Vec::new() })
+    }
+
+    /// The record that comes next.
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// The next records, all of them before `synced_before`; `None` until there are more. Blocks the thread on the
+    /// disk.
+    pub fn next(&mut self, synced_before: u64) -> io::Result<Option<Found<'_>>> {
+        while self.next_seq < synced_before {
+            let Some(current) = &mut self.current else {
+                let Some(first) = first_segment(&self.directory, self.next_seq)? else { return Ok(None) };
+                self.current = Current::open(&first)?;
+                continue;
+            };
+            match current.frames.next_step()? {
+                Step::Frame(Frame::Head(head), _) if head.first_seq > self.next_seq => {
+                    return Ok(Some(self.skip_to(head.first_seq.min(synced_before))));
+                }
+                Step::Frame(Frame::Block(head), at) if head.next_seq() > self.next_seq => {
+                    if head.next_seq() > synced_before {
+                        current.frames.rewind(at);
+                        return Ok(None);
+                    }
+                    if head.first_seq > self.next_seq {
+                        current.frames.rewind(at);
+                        return Ok(Some(self.skip_to(head.first_seq)));
+                    }
+                    return self.read_block(&head, at).map(Some);
+                }
+                // Blocks that were read before, checkpoints, and damage: the numbers after it tell what is missing.
+                Step::Frame(..) | Step::Damage { .. } => {}
+                Step::End { .. } => {
+                    if !self.go_on()? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn skip_to(&mut self, seq: u64) -> Found<'static> {
+        let from = std::mem::replace(&mut self.next_seq, seq);
+        Found::Missing(Missing { from, to: seq })
+    }
+
+    fn read_block(&mut self, head: &BlockHead, at: u64) -> io::Result<Found<'_>> {
+        let from = std::mem::replace(&mut self.next_seq, head.next_seq());
+        let whole = match &mut self.current {
+            Some(current) => self.unpacker.unpack(*head, current.frames.payload(at, head)?, &mut self.rows),
+            None => false,
+        };
+        if !whole {
+            return Ok(Found::Missing(Missing { from, to: self.next_seq }));
+        }
+        Ok(Found::Records(Records { rows: &self.rows, reader: RowReader::of(head), from, to: self.next_seq }))
+    }
+
+    /// At the end of a segment: whether there may be more to read, in it or in the next one.
+    fn go_on(&mut self) -> io::Result<bool> {
+        let Some(current) = &mut self.current else { return Ok(true) };
+        let mut segments = segment::list(&self.directory)?.into_iter();
+        let Some(next) = segments.find(|next| next.name.first_block > current.first_block) else {
+            return Ok(false);
+        };
+        if std::mem::replace(&mut current.is_final, true) {
+            self.current = Current::open(&next)?;
+        }
+        // A block may have come between the end that was seen and the listing: the segment is read once more.
+        Ok(true)
+    }
+}
+
+impl Current {
+    /// `None` for a segment that was deleted since it was listed.
+    fn open(segment: &Segment) -> io::Result<Option<Self>> {
+        match Frames::open(&segment.path) {
+            Ok(frames) => Ok(Some(Self { frames, first_block: segment.name.first_block, is_final: false })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The segment with the record `seq`, by the segments' heads; the oldest, if it comes after that record.
+fn first_segment(directory: &Path, seq: u64) -> io::Result<Option<Segment>> {
+    let mut segments = segment::list(directory)?;
+    while segments.len() > 1 {
+        let Some(newest) = segments.last() else { break };
+        let first = match Frames::open_for_heads(&newest.path) {
+            Ok(mut frames) => Some(frames.next_step()?),
+            // Deleted since it was listed, as all before it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        if matches!(first, Some(Step::Frame(Frame::Head(head), 0)) if head.first_seq <= seq) {
+            break;
+        }
+        segments.pop();
+    }
+    Ok(segments.pop())
+}
+
+impl std::fmt::Debug for Follower {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Follower").field("next_seq", &self.next_seq).finish_non_exhaustive()
+    }
+}
