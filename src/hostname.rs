@@ -31,6 +31,10 @@ impl Hostname {
         if text.is_ascii() && !text.to_ascii_lowercase().contains("xn--") {
             return Self::parse(text);
         }
+        // UTS 46 takes quotation marks and other punctuation, which no registry does (RFC 5892).
+        if let Some(mark) = text.chars().find(|c| is_punctuation(*c)) {
+            return Err(InvalidHostname::Character(mark));
+        }
         let ascii = idna::domain_to_ascii_strict(text).map_err(|_| InvalidHostname::Idna)?;
         Self::parse(&ascii)
     }
@@ -115,7 +119,7 @@ pub enum InvalidHostname {
     #[error("a label begins or ends with '-'")]
     Hyphen,
     /// A character that host names do not have.
-    #[error("{0:?} is not allowed in a host name")]
+    #[error("{} is not allowed in a host name", show(*.0))]
     Character(char),
     /// An IP address stands where a name is due.
     #[error("it is an IP address")]
@@ -123,6 +127,11 @@ pub enum InvalidHostname {
     /// A Unicode name that does not convert.
     #[error("it is not a valid internationalised name (UTS 46)")]
     Idna,
+}
+
+/// A character as messages name it; one outside ASCII with its code point, since it may look like another.
+fn show(c: char) -> String {
+    if c.is_ascii() { format!("{c:?}") } else { format!("{c:?} (U+{:04X})", u32::from(c)) }
 }
 
 fn check(text: &str) -> Result<(), InvalidHostname> {
@@ -150,6 +159,16 @@ fn check(text: &str) -> Result<(), InvalidHostname> {
         }
     }
     Ok(())
+}
+
+/// Punctuation outside ASCII: Latin quotation marks, general punctuation, and CJK brackets and marks, but for
+/// the dots that UTS 46 maps to `.`, the joiners, and the letters among the CJK marks.
+fn is_punctuation(c: char) -> bool {
+    match c {
+        '\u{3002}' | '\u{3005}'..='\u{3007}' | '\u{200c}' | '\u{200d}' => false,
+        '\u{ab}' | '\u{bb}' | '\u{2010}'..='\u{205e}' | '\u{3001}'..='\u{3030}' => true,
+        _ => false,
+    }
 }
 
 /// A name whose last label is all digits can only be meant as an IPv4 address (WHATWG URL, 3.5).
@@ -310,6 +329,12 @@ mod tests {
         assert_eq!(Hostname::from_unicode("Example.CN").expect("valid").as_str(), "example.cn");
         assert_eq!(Hostname::from_unicode("xn--example-.cn"), Err(InvalidHostname::Idna));
         assert!(Hostname::from_unicode("a b.cn").is_err());
+        assert_eq!(Hostname::from_unicode("例子。中国").expect("valid").as_str(), "xn--fsqu00a.xn--fiqs8s");
+        assert!(Hostname::from_unicode("佐々木.中国").is_ok());
+        for mark in ['“', '”', '‘', '’', '「', '《', '«', '、', '—'] {
+            let error = Hostname::from_unicode(&format!("{mark}example.cn")).expect_err("punctuation");
+            assert_eq!(error, InvalidHostname::Character(mark));
+        }
     }
 
     #[track_caller]

@@ -159,6 +159,10 @@ fn number(value: &Value<'_>, this_year: i16) -> Option<FilingNumber> {
                 format_args!("{number} is a licence, which proves no filing of a domain"),
                 format!("write the record of the service under it, such as {number}-1"),
             ),
+            NumberKind::Record if number.area() == Some(GUANGDONG) => value.warn(
+                format_args!("{number} is the number of a subject, which is what sites in Guangdong show"),
+                None,
+            ),
             NumberKind::Record => value.warn(
                 format_args!("{number} is the number of a subject, not of one of its services"),
                 format!("write the number of the service, such as {number}-1"),
@@ -167,6 +171,9 @@ fn number(value: &Value<'_>, this_year: i16) -> Option<FilingNumber> {
     }
     Some(number)
 }
+
+/// Its area code. Sites there show the subject's number ; in all other provinces the service's, with `-N`.
+const GUANGDONG: &str = "44";
 
 /// The first instant of an approval and the first after it.
 fn days(
@@ -247,13 +254,13 @@ fn public_security(value: &Value<'_>) -> Option<PublicSecurityNumber> {
     let fields = value.fields(schema::PUBLIC_SECURITY)?;
     let value = fields.required("number")?;
     let number = value.parsed(
-        "a public security number",
+        "a public security number (公安备案)",
         "京公网安备11010502030143号",
         PublicSecurityNumber::parse,
     )?;
     if number.is_legacy() {
         value.warn(
-            format_args!("{} is of the old form with 13 digits", number.as_str()),
+            format_args!("{} is of the old form with {} digits", number.as_str(), number.code().len()),
             "look up its present form at beian.mps.gov.cn".to_owned(),
         );
     }

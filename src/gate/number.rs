@@ -1,47 +1,15 @@
 //! Filing numbers: the ICP number of a domain and the public security number of a site.
 //!
-//! A number is normalised when it is parsed, so that two spellings of one number compare equal and
-//! the footer shows it as the ministry prints it. Forms: MIIT's own records and Order 33 (2005).
+//! Parsing normalises, so two spellings of one number compare equal. The forms come from MIIT's records
+//! and Order 33 (2005).
 
 mod filing;
 mod public_security;
 
-pub use filing::{FilingNumber, NumberKind, Service};
-pub use public_security::PublicSecurityNumber;
+pub use filing::{FilingNumber, InvalidNumber, NumberKind, Service};
+pub use public_security::{InvalidPublicSecurityNumber, PublicSecurityNumber};
 
-/// Why a text is no filing number.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum InvalidNumber {
-    /// It begins with no province.
-    #[error("it does not begin with a province's character, such as 京")]
-    Province,
-    /// Neither `ICP备`, `ICP证` nor a licence class follows.
-    #[error("neither ICP备, ICP证 nor a licence class such as B2 follows the province")]
-    Kind,
-    /// A count of digits that the form does not have.
-    #[error("its digits are not of this form: 6, 8 or 10 for 备, 6 to 8 for 证, 8 for a licence class")]
-    Digits,
-    /// A public security number with another count of digits.
-    #[error("a public security number has 14 digits, and an old one 13")]
-    PublicSecurityDigits,
-    /// A number that only stands for one.
-    #[error("it is a placeholder")]
-    Placeholder,
-    /// A year before filings began, or one to come.
-    #[error("the year in it cannot be")]
-    Year,
-    /// `号` is missing.
-    #[error("号 is missing after the digits")]
-    Unclosed,
-    /// Something else follows.
-    #[error("what follows the number is not -N")]
-    Service,
-    /// The area code belongs to another province.
-    #[error("its first two digits are not the area code of the province it begins with")]
-    Area,
-}
-
-/// What is left to read of a number. Before each part of it one space may stand.
+/// The unread rest of a number. One space may precede each part.
 #[derive(Clone, Copy, Debug)]
 struct Cursor<'t>(&'t str);
 
@@ -57,7 +25,7 @@ impl<'t> Cursor<'t> {
         rest.is_some()
     }
 
-    /// The two digits of the province that its short name stands for.
+    /// Takes a province's short name, and returns the first two digits of its area codes.
     fn province(&mut self) -> Option<&'static str> {
         let first = self.0.chars().next()?;
         let area = area(first)?;
@@ -74,7 +42,7 @@ impl<'t> Cursor<'t> {
     }
 }
 
-/// Numbers that templates print where a real one belongs.
+/// Whether the digits are a template's placeholder, such as 12345678.
 fn is_placeholder(digits: &str) -> bool {
     let bytes = digits.as_bytes();
     let all_same = bytes.windows(2).all(|pair| pair[0] == pair[1]);
@@ -84,13 +52,12 @@ fn is_placeholder(digits: &str) -> bool {
     all_same || counting(1) || counting(9) || (digits.len() == 10 && serial == "000000")
 }
 
-/// Drops white space and writes the rest as [`fold`] has it.
+/// Drops white space and [folds](fold) the rest.
 fn normalise(text: &str) -> String {
     text.chars().filter(|c| !c.is_whitespace()).filter_map(fold).collect()
 }
 
-/// Folds full width and traditional forms, unifies dashes, and writes letters in upper case; `None`
-/// for what cannot be seen.
+/// Folds full width, traditional characters, dashes and lower case; `None` for an invisible character.
 fn fold(c: char) -> Option<char> {
     let folded = match c {
         '\u{200b}'..='\u{200d}' | '\u{feff}' | '\u{ad}' => return None,
@@ -105,7 +72,7 @@ fn fold(c: char) -> Option<char> {
     Some(folded.to_ascii_uppercase())
 }
 
-/// The first two digits of the area codes of the province with this short name (GB/T 2260).
+/// The first two digits of a province's area codes, by its short name.
 fn area(short_name: char) -> Option<&'static str> {
     PROVINCES.iter().find(|(names, _)| names.contains(short_name)).map(|(_, area)| *area)
 }

@@ -150,6 +150,14 @@ fn domains() {
 }
 
 #[test]
+fn a_quotation_mark_of_another_script_is_named() {
+    for (quoted, character) in [("“example.cn”", "'“' (U+201C)"), ("例子」.cn", "'」' (U+300D)")] {
+        fatal("example.cn", quoted, "domain", character);
+        fatal("status", &format!("hosts: [{quoted}], status"), "hosts[0]", character);
+    }
+}
+
+#[test]
 fn numbers() {
     for (number, message) in [
         ("京ICP证030173号", "such as 京ICP证030173号-1"),
@@ -168,6 +176,16 @@ fn numbers() {
     fatal("status", wrong, "public_security.number", "area code");
     let old = "public_security: {number: 京公网安备1101050203014}, status";
     warning("status", old, "public_security.number", "old form with 13 digits");
+    let older = "public_security: {number: 京公网安备110105000585号}, status";
+    warning("status", older, "public_security.number", "old form with 12 digits");
+    let none = "public_security: {number: 京ICP备2024012345号-1}, status";
+    fatal("status", none, "public_security.number", "公安备案 number 公网安备 follows the province");
+    warning(
+        "京ICP备2024012345号-1",
+        "粤ICP备2024012345号",
+        "number",
+        "which is what sites in Guangdong show",
+    );
 }
 
 #[test]

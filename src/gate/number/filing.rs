@@ -1,11 +1,14 @@
-//! The ICP number of a filing: the record of a subject or of a service, or a licence.
+//! The ICP number of a filing: a subject's record, a service's record, or a telecom licence.
 
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Cursor, InvalidNumber, area, fold, is_placeholder, normalise};
+use super::{Cursor, area, fold, is_placeholder, normalise};
 
-/// The number that a filing got from the ministry.
+/// The number that the ministry gave a filing, as the ministry prints it.
+///
+/// A licence of a class has two spellings, `浙B2-20080101-4` and `浙ICP证B2-20080101-4号`; it is kept as
+/// the first, which is the ministry's.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FilingNumber {
     text: Arc<str>,
@@ -13,12 +16,12 @@ pub struct FilingNumber {
     service: Option<Service>,
 }
 
-/// What a filing number speaks of.
+/// Whether a number is a record or a licence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum NumberKind {
-    /// 备: the record of a subject or, with `-N`, of one of its services.
+    /// 备: a subject's record; with `-N`, the record of one of its services.
     Record,
-    /// 证 or A/B class: a licence; with `-N`, the ministry's record of a service under it.
+    /// 证, or a class such as B2: a licence; with `-N`, the record of a service under it.
     Licence,
 }
 
@@ -35,7 +38,33 @@ pub enum Service {
     QuickApp,
 }
 
-/// The longest beginning of a text that is looked at for a number, in characters.
+/// Why a text is not an ICP filing number.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum InvalidNumber {
+    /// No province at the start.
+    #[error("it does not begin with a province's character, such as 京")]
+    Province,
+    /// Neither `ICP备`, `ICP证` nor a licence class after the province.
+    #[error("neither ICP备, ICP证 nor a licence class such as B2 follows the province")]
+    Kind,
+    /// The wrong count of digits.
+    #[error("its digits are not of this form: 6, 8 or 10 for 备, 6 to 8 for 证, 8 for a licence class")]
+    Digits,
+    /// A template's number.
+    #[error("it is a placeholder")]
+    Placeholder,
+    /// A year before filings existed, or in the future.
+    #[error("the year in it cannot be")]
+    Year,
+    /// No `号` after the digits.
+    #[error("号 is missing after the digits")]
+    Unclosed,
+    /// Something other than `-N` at the end.
+    #[error("what follows the number is not -N")]
+    Service,
+}
+
+/// Characters of running text searched for one number. A number has at most 40, and may be spaced.
 const LONGEST: usize = 64;
 
 impl FilingNumber {
@@ -43,15 +72,11 @@ impl FilingNumber {
     pub fn parse(text: &str, this_year: i16) -> Result<Self, InvalidNumber> {
         let normal = normalise(text);
         let mut rest = Cursor(&normal);
-        let (kind, service) = read(&mut rest, this_year)?;
-        if !rest.0.is_empty() {
-            return Err(InvalidNumber::Service);
-        }
-        Ok(Self { text: normal.as_str().into(), kind, service })
+        let (number, rest) = read(&mut rest, this_year)?;
+        if rest.is_empty() { Ok(number) } else { Err(InvalidNumber::Service) }
     }
 
-    /// The number that running text begins with, normalised. Its parts may be spaced, and more text
-    /// may follow.
+    /// The number at the start of running text. Its parts may be spaced, and text may follow.
     pub fn at_start_of(text: &str) -> Option<Self> {
         if !text.starts_with(|c| c == '合' || area(c).is_some()) {
             return None;
@@ -64,10 +89,7 @@ impl FilingNumber {
                 false => folded.extend(fold(c)),
             }
         }
-        let mut rest = Cursor(&folded);
-        let (kind, service) = read(&mut rest, i16::MAX).ok()?;
-        let number = &folded[..folded.len() - rest.0.len()];
-        Some(Self { text: number.replace(' ', "").into(), kind, service })
+        read(&mut Cursor(&folded), i16::MAX).ok().map(|(number, _)| number)
     }
 
     /// As the ministry prints it.
@@ -102,16 +124,22 @@ impl fmt::Display for FilingNumber {
     }
 }
 
+/// What stands before the digits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Form {
+    /// `ICP备`
     Record,
+    /// `ICP证`
     Certificate,
+    /// `B2-`, or `ICP证B2-`
     Class,
 }
 
-/// Reads a number to its end, and leaves what follows it.
-fn read(rest: &mut Cursor<'_>, this_year: i16) -> Result<(NumberKind, Option<Service>), InvalidNumber> {
+/// Reads a number; also returns the text behind it.
+fn read<'t>(rest: &mut Cursor<'t>, this_year: i16) -> Result<(FilingNumber, &'t str), InvalidNumber> {
+    let start = rest.0;
     let form = form(rest)?;
+    let prefix = &start[..start.len() - rest.0.len()];
     let digits = rest.digits();
     let year = match form {
         Form::Record => record_year(digits)?,
@@ -125,12 +153,24 @@ fn read(rest: &mut Cursor<'_>, this_year: i16) -> Result<(NumberKind, Option<Ser
     if year.is_some_and(|year| year < 1999 || year > this_year) {
         return Err(InvalidNumber::Year);
     }
-    let closed = rest.take("号");
+    let mut closed = rest.take("号");
     if form == Form::Record && !closed {
         return Err(InvalidNumber::Unclosed);
     }
+    let before = rest.0;
+    let service = service(rest);
+    let suffix = &before[..before.len() - rest.0.len()];
+    if form != Form::Record && !closed {
+        closed = rest.take("号");
+    }
+    let text = match form {
+        Form::Class => format!("{}{digits}{suffix}", prefix.replace("ICP证", "")),
+        Form::Record | Form::Certificate => {
+            format!("{prefix}{digits}{}{suffix}", if closed { "号" } else { "" })
+        }
+    };
     let kind = if form == Form::Record { NumberKind::Record } else { NumberKind::Licence };
-    Ok((kind, service(rest)))
+    Ok((FilingNumber { text: text.replace(' ', "").into(), kind, service }, rest.0))
 }
 
 fn form(rest: &mut Cursor<'_>) -> Result<Form, InvalidNumber> {
@@ -142,13 +182,16 @@ fn form(rest: &mut Cursor<'_>) -> Result<Form, InvalidNumber> {
         if rest.take("备") {
             return Ok(Form::Record);
         }
-        if rest.take("证") && (!classes(rest) || rest.take("-")) {
+        if !rest.take("证") {
+            return Err(InvalidNumber::Kind);
+        }
+        if !classes(rest) {
             return Ok(Form::Certificate);
         }
-    } else if classes(rest) && rest.take("-") {
-        return Ok(Form::Class);
+    } else if !classes(rest) {
+        return Err(InvalidNumber::Kind);
     }
-    Err(InvalidNumber::Kind)
+    if rest.take("-") { Ok(Form::Class) } else { Err(InvalidNumber::Kind) }
 }
 
 /// `B2`, `A1.B1.B2`: telecom licence classes.
@@ -167,7 +210,7 @@ fn classes(rest: &mut Cursor<'_>) -> bool {
     }
 }
 
-/// Ten digits begin with a year, eight with its last two digits, six with none.
+/// The year in the digits: the first four of ten, the first two of eight, none of six.
 fn record_year(digits: &str) -> Result<Option<i16>, InvalidNumber> {
     let leading = |count: usize| digits[..count].parse::<i16>().ok();
     match digits.len() {
@@ -178,7 +221,7 @@ fn record_year(digits: &str) -> Result<Option<i16>, InvalidNumber> {
     }
 }
 
-/// `-N`, if it follows. A letter that begins a word is none of the number's.
+/// Takes `-N`. A letter behind it belongs to the number only if no word goes on there.
 fn service(rest: &mut Cursor<'_>) -> Option<Service> {
     let mut after = *rest;
     if !after.take("-") {
@@ -227,7 +270,7 @@ mod tests {
         check("粤B2-20090059-1626X", Ok(("粤B2-20090059-1626X", Licence, Some(Service::MiniProgram))));
         check("京ICP证030173号", Ok(("京ICP证030173号", Licence, None)));
         check("京ICP证030173号-1", Ok(("京ICP证030173号-1", Licence, Some(Service::Website))));
-        check("京ICP证B2-20190051", Ok(("京ICP证B2-20190051", Licence, None)));
+        check("京ICP证B2-20190051", Ok(("京B2-20190051", Licence, None)));
         check("浙B2-20080101-4", Ok(("浙B2-20080101-4", Licence, Some(Service::Website))));
         check("合字B2-20190051", Ok(("合字B2-20190051", Licence, None)));
         check("合字A1.B1.B2-20180017-2", Ok(("合字A1.B1.B2-20180017-2", Licence, Some(Service::Website))));
@@ -243,6 +286,21 @@ mod tests {
         ] {
             check(text, Ok(("京ICP备2024012345号-1", Record, Some(Service::Website))));
         }
+    }
+
+    #[test]
+    fn a_licence_of_a_class_is_kept_in_the_ministrys_spelling() {
+        for text in [
+            "浙B2-20080101-4",
+            "浙Ｂ２－２００８０１０１－４",
+            "浙 b2 — 20080101 — 4",
+            "浙ICP证B2-20080101-4号",
+            "浙ICP证B2-20080101号-4",
+            "浙icp證b2-20080101-4號",
+        ] {
+            check(text, Ok(("浙B2-20080101-4", NumberKind::Licence, Some(Service::Website))));
+        }
+        check("京ICP证030173-1号", Ok(("京ICP证030173号-1", NumberKind::Licence, Some(Service::Website))));
     }
 
     #[test]
@@ -291,6 +349,7 @@ mod tests {
         check("京ICP备2024012345号-2024010101", Some("京ICP备2024012345号"));
         check("合字B2-20190051。", Some("合字B2-20190051"));
         check("京ICP证030173 号", Some("京ICP证030173号"));
+        check("浙ICP证 B2 - 20080101 - 4 号。", Some("浙B2-20080101-4"));
         check("京ICP备 20240 12345号", None);
         check("ICP备2024012345号-1", None);
         check("", None);
