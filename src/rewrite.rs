@@ -1,23 +1,25 @@
-//! The footer: which pages get it, what it looks like, and how it is put into a body that streams.
+//! The footer: which pages get it, what it looks like, and how it gets into a body that streams.
 //!
-//! Pure and synchronous: heads are judged by [`plan`], bodies go through an [`Injector`], those that are
-//! compressed through a [`Decoder`] before it, and nothing here knows a socket. Every byte of a page comes
-//! out in its order, whatever becomes of the footer.
+//! [`plan`] judges heads; an [`Injector`] rewrites bodies, behind a [`Decoder`] where they come compressed. All of it is
+//! pure and synchronous. Every byte of a page comes out, in order, whatever the result.
 
 mod charset;
 mod decode;
+mod destination;
+mod existing_number;
+mod fields;
 mod footer;
 mod inject;
 mod plan;
 mod scan;
-mod shown;
+mod sniff;
 mod tags;
 
 pub use charset::Charset;
 pub use decode::{BadCoding, Coding, Decoder, PIECE};
 pub use footer::{Footer, Footers};
 pub use inject::Injector;
-pub use plan::{Ask, Rewrite, apply_to_head, ask, plan};
+pub use plan::{Ask, Rewrite, apply_to_head, ask, plan, vary};
 pub use scan::Scanner;
 
 /// Which pages get the footer.
@@ -32,26 +34,26 @@ pub enum FooterPages {
     Off,
 }
 
-/// What became of the footer of one page.
+/// The result for one page.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FooterResult {
-    /// It was put in.
+    /// The footer was inserted.
     Injected,
-    /// The page carries the filing's number already, and was left as it is.
+    /// The page shows the filing's number already, and passed unchanged.
     Present,
-    /// It was put in, and the page shows the number of another filing besides.
+    /// The footer was inserted, and the page also shows another filing's number.
     WrongNumber,
     /// The page passed unchanged.
     Skipped(SkipReason),
-    /// The page could not be read to its end as HTML, and passed unchanged.
+    /// The page could not be followed to its end, and passed unchanged.
     Failed,
 }
 
 impl FooterResult {
-    /// Every label, in the order of the variants.
+    /// Every label, in the order of variants.
     pub const ALL_LABELS: [&'static str; 5] = ["injected", "present", "wrong_number", "skipped", "failed"];
 
-    /// The word used in metrics and records.
+    /// The word in metrics and records.
     pub fn label(self) -> &'static str {
         match self {
             Self::Injected => "injected",
@@ -66,28 +68,36 @@ impl FooterResult {
 /// Why a page gets no footer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SkipReason {
-    /// It stays in its content coding: one that is not known, or more than one, or the client takes no page
-    /// without.
+    /// It is data by its first characters: JSON, a script, a feed.
+    Data,
+    /// A script, an image or the like asked for it.
+    Subresource,
+    /// An `iframe` asked for it.
+    Frame,
+    /// It stays in its content coding: an unknown one, several, or the client takes nothing else.
     Encoded,
     /// It is a part of a page.
     Partial,
     /// The origin forbids changes: `cache-control: no-transform`.
     NoTransform,
-    /// It is to be saved, not shown: `content-disposition: attachment`.
+    /// It is for saving: `content-disposition: attachment`.
     Attachment,
-    /// Its charset is no superset of ASCII, as UTF-16.
+    /// Its charset is not a superset of ASCII, such as UTF-16.
     Charset,
     /// It has no doctype, html, head or body tag.
     Fragment,
-    /// It has frames in place of a body.
+    /// It has a frameset in place of a body.
     Frameset,
-    /// It ends within a tag, a comment, a script or a template.
+    /// It ends in a tag, a comment, a script or a template.
     Unfinished,
 }
 
 impl SkipReason {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
+        Self::Data,
+        Self::Subresource,
+        Self::Frame,
         Self::Encoded,
         Self::Partial,
         Self::NoTransform,
@@ -98,9 +108,12 @@ impl SkipReason {
         Self::Unfinished,
     ];
 
-    /// The word used in metrics.
+    /// The word in metrics.
     pub fn label(self) -> &'static str {
         match self {
+            Self::Data => "data",
+            Self::Subresource => "subresource",
+            Self::Frame => "frame",
             Self::Encoded => "encoded",
             Self::Partial => "partial",
             Self::NoTransform => "no_transform",

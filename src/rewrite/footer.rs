@@ -1,38 +1,43 @@
 //! The footer of one filing, ready to be written into a page.
 //!
-//! It has no style and no script of its own, so that no content security policy can hide it. In a page
-//! of another charset than UTF-8 it is written in ASCII.
+//! It has no style and no script, so no content security policy can hide it. Where a page does not declare
+//! UTF-8 it is written in ASCII, with character references.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use encoding_rs::{Encoding, UTF_8};
+use encoding_rs::UTF_8;
 
-use super::shown::{Letters, Needles};
+use super::charset::Known;
+use super::existing_number::Landmarks;
 use crate::gate::{Filing, FilingNumber, PublicSecurityNumber, SiteId};
 
-/// The footer of one filing. A clone is the same one.
+/// The footer of one filing. A clone shares it.
 #[derive(Clone, Debug)]
-pub struct Footer(Arc<Made>);
+pub struct Footer(Arc<Html>);
 
 #[derive(Debug)]
-struct Made {
+struct Html {
     number: FilingNumber,
-    /// What shows that a page may carry the number already.
-    needles: Needles,
-    html: Bytes,
-    /// The same for a page of another charset than UTF-8, once there is one.
+    /// Finds numbers that a page carries already.
+    landmarks: Landmarks,
+    utf8: Bytes,
+    /// With character references; made for the first page that needs it.
     ascii: OnceLock<Bytes>,
 }
 
 impl Footer {
     /// The footer for a filing's number and, where it has one, its public security number.
     pub fn new(number: &FilingNumber, public_security: Option<&PublicSecurityNumber>) -> Self {
-        Self::with(Letters::default(), number, public_security)
+        Self::with(Landmarks::default(), number, public_security)
     }
 
-    fn with(letters: Letters, number: &FilingNumber, public_security: Option<&PublicSecurityNumber>) -> Self {
+    fn with(
+        landmarks: Landmarks,
+        number: &FilingNumber,
+        public_security: Option<&PublicSecurityNumber>,
+    ) -> Self {
         let mut html = format!(
             "<div align=\"center\"><a href=\"https://beian.miit.gov.cn/\" target=\"_blank\" \
              rel=\"noopener noreferrer nofollow\">{number}</a>"
@@ -47,37 +52,37 @@ impl Footer {
             );
         }
         html.push_str("</div>");
-        Self(Arc::new(Made {
+        Self(Arc::new(Html {
             number: number.clone(),
-            needles: Needles::new(number, letters),
-            html: Bytes::from(html),
+            landmarks,
+            utf8: Bytes::from(html),
             ascii: OnceLock::new(),
         }))
     }
 
-    /// The bytes to write into a page of this charset.
-    pub(super) fn bytes(&self, charset: &'static Encoding) -> Bytes {
-        if charset == UTF_8 {
-            return self.0.html.clone();
+    /// The bytes to write into a page, by what it declares.
+    pub(super) fn bytes(&self, charset: Known) -> Bytes {
+        if charset == Known::Declared(UTF_8) {
+            return self.0.utf8.clone();
         }
-        let ascii = || Bytes::from(references(&String::from_utf8_lossy(&self.0.html)));
+        let ascii = || Bytes::from(references(&String::from_utf8_lossy(&self.0.utf8)));
         self.0.ascii.get_or_init(ascii).clone()
     }
 
-    /// The number that it shows.
+    /// The number it shows.
     pub(super) fn number(&self) -> &FilingNumber {
         &self.0.number
     }
 
-    pub(super) fn needles(&self) -> &Needles {
-        &self.0.needles
+    pub(super) fn landmarks(&self) -> &Landmarks {
+        &self.0.landmarks
     }
 }
 
-/// The footers of every site of a configuration, each made when it is first asked for.
+/// The footers of every site of a configuration, each made when a page first needs it.
 #[derive(Debug)]
 pub struct Footers {
-    letters: Letters,
+    landmarks: Landmarks,
     /// By [`SiteId`].
     sites: Vec<OnceLock<Box<Kept>>>,
 }
@@ -86,17 +91,17 @@ pub struct Footers {
 struct Kept {
     filing: Arc<Filing>,
     footer: Option<Footer>,
-    /// That of another filing: a site may have hosts under several.
+    /// Another filing's: a site may have hosts under several.
     next: OnceLock<Box<Self>>,
 }
 
-/// Footers kept for one site. A site with more filings has some of them made for every page.
+/// Footers kept for one site. Those of further filings are made anew for every page.
 const KEPT: usize = 16;
 
 impl Footers {
-    /// None yet, for so many sites.
+    /// For this many sites.
     pub fn new(sites: usize) -> Self {
-        Self { letters: Letters::default(), sites: (0..sites).map(|_| OnceLock::new()).collect() }
+        Self { landmarks: Landmarks::default(), sites: (0..sites).map(|_| OnceLock::new()).collect() }
     }
 
     /// The footer of a filing on a site; `None` for a filing without a number.
@@ -120,11 +125,11 @@ impl Footers {
 
     fn make(&self, filing: &Filing) -> Option<Footer> {
         let number = filing.number.as_ref()?;
-        Some(Footer::with(self.letters.clone(), number, filing.public_security.as_ref()))
+        Some(Footer::with(self.landmarks.clone(), number, filing.public_security.as_ref()))
     }
 }
 
-/// Writes everything that is not ASCII as a numeric character reference.
+/// With numeric character references for everything outside ASCII.
 fn references(html: &str) -> String {
     let mut ascii = String::with_capacity(html.len() * 2);
     for c in html.chars() {
@@ -149,7 +154,7 @@ mod tests {
         let number = FilingNumber::parse("京ICP备2024012345号-1", 2026).unwrap();
         let police = PublicSecurityNumber::parse("京公网安备11010502030143号").unwrap();
         let footer = Footer::new(&number, Some(&police));
-        let html = String::from_utf8(footer.bytes(UTF_8).to_vec()).unwrap();
+        let html = String::from_utf8(footer.bytes(Known::Declared(UTF_8)).to_vec()).unwrap();
         assert!(html.contains(">京ICP备2024012345号-1</a>"), "{html}");
         assert!(html.contains("href=\"https://beian.miit.gov.cn/\""), "{html}");
         assert!(
@@ -159,10 +164,15 @@ mod tests {
         assert!(html.contains(">京公网安备11010502030143号</a>"), "{html}");
         assert!(!html.contains("style"), "{html}");
 
-        let ascii = footer.bytes(GBK);
-        assert!(ascii.is_ascii());
-        assert!(memchr::memmem::find(&ascii, b">&#x4EAC;ICP&#x5907;2024012345&#x53F7;-1</a>").is_some());
-        assert!(!String::from_utf8_lossy(&Footer::new(&number, None).bytes(UTF_8)).contains("mps"));
+        for charset in [Known::Undeclared, Known::Declared(GBK)] {
+            let ascii = footer.bytes(charset);
+            assert!(ascii.is_ascii());
+            assert!(memchr::memmem::find(&ascii, b">&#x4EAC;ICP&#x5907;2024012345&#x53F7;-1</a>").is_some());
+        }
+        assert!(
+            !String::from_utf8_lossy(&Footer::new(&number, None).bytes(Known::Declared(UTF_8)))
+                .contains("mps")
+        );
     }
 
     #[test]

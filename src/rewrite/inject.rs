@@ -1,7 +1,7 @@
-//! The footer's way into a page that streams.
+//! Inserts the footer into a page that streams.
 //!
-//! The page's own bytes are never written anew: they pass, in their order, and the footer is put
-//! between two of them at most once. Where does not depend on how the page was cut into chunks.
+//! The page's own bytes pass unchanged and in order; the footer goes between two of them, at most once. Its place does
+//! not depend on how the page is cut into chunks.
 
 mod reading;
 
@@ -13,8 +13,7 @@ use super::{Charset, Footer, FooterResult};
 #[cfg(test)]
 mod tests;
 
-/// Puts the footer into one page. Chunks go through [`push`](Self::push), the end through
-/// [`finish`](Self::finish).
+/// Inserts the footer into one page: [`push`](Self::push) every chunk, then [`finish`](Self::finish).
 #[derive(Debug)]
 pub struct Injector {
     footer: Footer,
@@ -24,19 +23,18 @@ pub struct Injector {
 #[derive(Debug)]
 enum State {
     Reading(Box<Reading>),
-    /// What became of the footer is settled; the rest passes unread.
+    /// The result is settled; the rest passes unread.
     Passing(FooterResult),
 }
 
 impl Injector {
-    /// For a page whose head was judged [`Rewrite::Inject`](super::Rewrite::Inject) with this charset.
+    /// For a page whose head [`plan`](super::plan) judged [`Rewrite::Inject`](super::Rewrite::Inject).
     pub fn new(footer: Footer, charset: Charset) -> Self {
         Self { footer, state: State::Reading(Box::new(Reading::new(charset))) }
     }
 
-    /// Takes the next bytes of the page, and passes on what can be: all but the few that may begin the
-    /// body's end tag, or, behind that tag, at most some 16 KiB. What is passed is the chunk's own
-    /// memory, but for those few.
+    /// Takes the next bytes and passes them on without copying, except for what is held back: up to 6 bytes that may
+    /// begin `</body`, and behind that tag up to 16 KiB.
     pub fn push(&mut self, chunk: Bytes, out: &mut impl FnMut(Bytes)) {
         match &mut self.state {
             State::Reading(reading) => {
@@ -49,8 +47,7 @@ impl Injector {
         }
     }
 
-    /// Passes on the rest of the page, and tells what became of the footer. A page that was cut off is
-    /// finished by nobody: drop the injector.
+    /// Passes on the rest and returns the result. For a page that was cut off, drop the injector instead.
     pub fn finish(mut self, out: &mut impl FnMut(Bytes)) -> FooterResult {
         self.settle(out)
     }

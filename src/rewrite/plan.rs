@@ -1,49 +1,49 @@
-//! What is asked of the origin, and what is done with its answer, by heads alone.
+//! What the origin is asked for, and what is done with its answer, judged by heads alone.
 //!
-//! Only an answer that is a page to be shown is counted; what is no page is nobody's failure.
+//! Only pages have a result that is counted; other answers have none.
 
 use encoding_rs::Encoding;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
+use super::destination::Destination;
+use super::fields::{accepts, tokens, without_parameters};
 use super::{Charset, Coding, FooterPages, SkipReason};
 
 #[cfg(test)]
 mod tests;
 
-/// How a request is put to the origin.
+/// How a request goes to the origin.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Ask {
     /// As the client sent it.
     AsSent,
     /// With `accept-encoding: identity`, since the answer may be a page.
     Identity,
-    /// So, and without `range` and `if-range`: a part of a page cannot be rewritten, and does not fit the
-    /// parts of the page with its footer.
+    /// The same without `range` and `if-range`: a part of a page cannot be rewritten, and its offsets are not those of
+    /// the page with its footer.
     Whole,
 }
 
 /// What is done with an answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Rewrite {
-    /// The head is changed by [`apply_to_head`], and the body goes through an
-    /// [`Injector`](super::Injector).
+    /// [`apply_to_head`] changes the head, and the body goes through an [`Injector`](super::Injector).
     Inject(Charset),
-    /// The same, and the body goes through a [`Decoder`](super::Decoder) before.
+    /// The same, with a [`Decoder`](super::Decoder) before the injector.
     Decode(Coding, Charset),
-    /// There is no body, but the head is that of such a page: [`apply_to_head`]. Not counted.
+    /// The head of such a page without its body: [`apply_to_head`]. Not counted.
     HeadOnly,
-    /// It is a page that is chosen for the footer, and passes unchanged. Counted.
+    /// It passes unchanged, for this reason. Counted.
     Skipped(SkipReason),
-    /// It is no such page, and passes unchanged. Not counted.
+    /// It is not a page that was chosen for the footer, and passes unchanged. Not counted.
     NotApplicable,
 }
 
-/// How a request for `path` (without its query) is put to the origin of a site.
+/// How a request for `path` (without its query) goes to the origin.
 ///
-/// Whoever may be answered with a page is answered whole and in identity coding. A range is kept where
-/// it may be a player's, seeking in a video whose path does not say so: there the client neither names
-/// `text/html` nor has the path a page's form.
+/// A request that may be answered with a page asks for the whole page, uncompressed. A range is kept where a player
+/// may be seeking in a video: the client does not name `text/html`, and the path does not look like a page's.
 pub fn ask(pages: FooterPages, method: &Method, path: &str, headers: &HeaderMap) -> Ask {
     if !is_chosen(pages, path) || !may_be_html(method, path, headers) {
         Ask::AsSent
@@ -56,7 +56,7 @@ pub fn ask(pages: FooterPages, method: &Method, path: &str, headers: &HeaderMap)
     }
 }
 
-/// What is done with the answer to a request for `path` (without its query) that came with the fields `asked`.
+/// What is done with the answer to a request for `path` (without its query) with the fields `asked`.
 pub fn plan(
     pages: FooterPages,
     method: &Method,
@@ -68,18 +68,23 @@ pub fn plan(
     if !is_chosen(pages, path) || !matches!(*method, Method::GET | Method::HEAD) {
         return Rewrite::NotApplicable;
     }
-    // Most answers are no pages, and not looked at so closely.
     let coding = || coding(asked, headers);
+    let is_for_page = || Destination::of(asked) == Destination::Page;
     let charset = match (status, MediaType::of(headers)) {
         (StatusCode::NOT_MODIFIED, _) if coding().is_err() => return Rewrite::NotApplicable,
-        // It speaks of the page that was sent before, with its weakened tag; a type is rarely given.
+        (StatusCode::NOT_MODIFIED, _) if !is_for_page() => return Rewrite::NotApplicable,
+        // A 304 is about the page sent before, with its weak tag. It rarely has a type.
         (StatusCode::NOT_MODIFIED, None) if !has_form_of_asset(path) => return Rewrite::HeadOnly,
         (StatusCode::NOT_MODIFIED, Some(MediaType::Html(_))) => return Rewrite::HeadOnly,
         (StatusCode::OK | StatusCode::PARTIAL_CONTENT, Some(MediaType::Html(charset))) => charset,
         _ => return Rewrite::NotApplicable,
     };
     let coding = coding();
-    let reason = if status == StatusCode::PARTIAL_CONTENT || headers.contains_key(header::CONTENT_RANGE) {
+    let reason = if Destination::of(asked) == Destination::Subresource {
+        SkipReason::Subresource
+    } else if Destination::of(asked) == Destination::Frame {
+        SkipReason::Frame
+    } else if status == StatusCode::PARTIAL_CONTENT || headers.contains_key(header::CONTENT_RANGE) {
         SkipReason::Partial
     } else if let Err(reason) = coding {
         reason
@@ -98,7 +103,7 @@ pub fn plan(
     if method == Method::HEAD { Rewrite::NotApplicable } else { Rewrite::Skipped(reason) }
 }
 
-/// Headers that speak of the body's exact bytes, and are removed when those change.
+/// Headers about the body's exact bytes.
 const REMOVED_HEADERS: [HeaderName; 7] = [
     header::CONTENT_LENGTH,
     header::CONTENT_ENCODING,
@@ -109,9 +114,10 @@ const REMOVED_HEADERS: [HeaderName; 7] = [
     HeaderName::from_static("content-digest"),
 ];
 
-/// Makes a head true for a page whose bytes change: what speaks of its exact bytes goes, the entity tag
-/// becomes weak. The framing of the body is the caller's.
+/// Makes a head true for a page with a footer: removes what describes its exact bytes, weakens the entity tag, and adds
+/// to `vary`. The framing of the body is the caller's.
 pub fn apply_to_head(headers: &mut HeaderMap) {
+    vary(headers);
     for name in REMOVED_HEADERS {
         headers.remove(name);
     }
@@ -120,7 +126,15 @@ pub fn apply_to_head(headers: &mut HeaderMap) {
     }
 }
 
-/// The weak form of a strong entity tag; `None` if there is nothing to weaken.
+/// Tells caches that a page, a frame and a script get different bytes of one URL.
+pub fn vary(headers: &mut HeaderMap) {
+    let is_said = |token: &str| token == "*" || token.eq_ignore_ascii_case("sec-fetch-dest");
+    if !tokens(headers, header::VARY).any(is_said) {
+        headers.append(header::VARY, HeaderValue::from_static("sec-fetch-dest"));
+    }
+}
+
+/// The weak form of a strong entity tag.
 fn weak_etag(etag: &HeaderValue) -> Option<HeaderValue> {
     let strong = etag.as_bytes();
     if !strong.starts_with(b"\"") {
@@ -137,23 +151,14 @@ fn is_chosen(pages: FooterPages, path: &str) -> bool {
     }
 }
 
-/// Whether a request may be answered with a page. Not: methods other than GET and HEAD, whose answers
-/// are no pages to be kept or compared; paths that end as files of other kinds do; clients that name
-/// other types; and what a browser says is for an image, a script or the like.
+/// Whether a request may be answered with a page that gets the footer.
 fn may_be_html(method: &Method, path: &str, headers: &HeaderMap) -> bool {
-    let named = || ["text/html", "text/*"].into_iter().any(|range| accepts(headers, range));
-    let whatever = || tokens(headers, header::ACCEPT).all(|range| without_parameters(range) == "*/*");
     matches!(*method, Method::GET | Method::HEAD)
         && !has_form_of_asset(path)
-        && match headers.get("sec-fetch-dest").map(HeaderValue::as_bytes) {
-            None => named() || whatever(),
-            // A script's request: most are for data, which is better left compressed.
-            Some(b"empty") => named(),
-            Some(destination) => DOCUMENT_DESTINATIONS.contains(&destination),
-        }
+        && Destination::of(headers) == Destination::Page
 }
 
-/// The content coding to be undone, if there is one.
+/// The content coding to decode, if any.
 fn coding(asked: &HeaderMap, headers: &HeaderMap) -> Result<Option<Coding>, SkipReason> {
     let mut codings =
         tokens(headers, header::CONTENT_ENCODING).filter(|coding| !coding.eq_ignore_ascii_case("identity"));
@@ -164,7 +169,7 @@ fn coding(asked: &HeaderMap, headers: &HeaderMap) -> Result<Option<Coding>, Skip
     }
 }
 
-/// Whether a client takes what is in no coding (RFC 9110, 12.5.3): unless it says otherwise, it does.
+/// Whether a client takes an answer without a coding: yes, unless it says otherwise (RFC 9110, 12.5.3).
 fn takes_identity(asked: &HeaderMap) -> bool {
     let is_refused = |element: &str| {
         let mut parameters = element.split(';').filter_map(|parameter| parameter.split_once('='));
@@ -187,7 +192,7 @@ enum MediaType {
 }
 
 impl MediaType {
-    /// By the last `content-type`, which is the one that browsers take.
+    /// By the last `content-type`, as browsers do.
     fn of(headers: &HeaderMap) -> Option<Self> {
         let value = headers.get_all(header::CONTENT_TYPE).iter().next_back()?.as_bytes();
         let mut parts = value.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
@@ -213,28 +218,6 @@ fn is_attachment(headers: &HeaderMap) -> bool {
     kind.is_some_and(|kind| kind.trim_ascii().eq_ignore_ascii_case(b"attachment"))
 }
 
-/// The elements of a header that is a list. A value that is not ASCII is one odd element.
-fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    let values = headers.get_all(name).into_iter();
-    values
-        .flat_map(|value| value.to_str().unwrap_or("?").split(','))
-        .map(str::trim)
-        .filter(|token| !token.is_empty())
-}
-
-fn accepts(headers: &HeaderMap, range: &str) -> bool {
-    tokens(headers, header::ACCEPT).any(|sent| without_parameters(sent).eq_ignore_ascii_case(range))
-}
-
-/// An element of `accept` or the like without its parameters.
-fn without_parameters(element: &str) -> &str {
-    element.split(';').next().unwrap_or_default().trim()
-}
-
-/// What browsers fetch to show as a page.
-const DOCUMENT_DESTINATIONS: [&[u8]; 6] =
-    [b"document", b"iframe", b"frame", b"embed", b"object", b"fencedframe"];
-
 fn extension(path: &str) -> Option<&str> {
     let (_, last) = path.rsplit_once('/')?;
     last.rsplit_once('.').map(|(_, extension)| extension)
@@ -254,8 +237,7 @@ fn is_one_of(extension: &str, known: &[&str]) -> bool {
 
 const PAGES: [&str; 7] = ["html", "htm", "shtml", "php", "jsp", "asp", "aspx"];
 
-/// Files that no server answers with a page but in an error. An answer that is one all the same is
-/// still rewritten.
+/// Extensions that servers answer with a page only in an error. Such a page is rewritten all the same.
 const ASSETS: [&str; 40] = [
     "js", "mjs", "css", "map", "json", "xml", "txt", "wasm", "png", "jpg", "jpeg", "gif", "webp", "avif",
     "svg", "ico", "woff", "woff2", "ttf", "otf", "mp4", "m4a", "m4s", "webm", "mov", "flv", "ts", "m3u8",

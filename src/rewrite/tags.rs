@@ -1,4 +1,4 @@
-//! The tags that matter to a footer, and what they tell of a page.
+//! The tags that matter to the footer, and what they say of the page.
 
 /// A tag that matters.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -8,19 +8,21 @@ pub(super) enum Tag {
     Body,
     BodyEnd,
     Frameset,
+    /// The start tag of `meta`, which may name the charset.
+    Meta,
     Template,
     TemplateEnd,
 }
 
-/// What the tags told of the page.
+/// What the tags so far say of the page.
 #[derive(Debug, Default)]
 pub(super) struct Outline {
-    /// It has a doctype, or an html, head or body tag.
+    /// It has a doctype, or an `html`, `head` or `body` tag.
     pub(super) document: bool,
     body: bool,
-    /// It has frames and no body before them.
+    /// It has a frameset, and no body before it.
     pub(super) frameset: bool,
-    /// Templates that are open.
+    /// Open templates.
     pub(super) templates: usize,
 }
 
@@ -35,6 +37,7 @@ impl Outline {
             Tag::Frameset => self.frameset |= !self.body,
             Tag::Template => self.templates += 1,
             Tag::TemplateEnd => self.templates = self.templates.saturating_sub(1),
+            Tag::Meta => {}
         }
     }
 }

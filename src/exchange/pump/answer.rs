@@ -10,7 +10,7 @@ use super::{Answer, Compressed, Ended, Pump, Upload};
 use crate::downstream::ClientFailure;
 use crate::exchange::response;
 use crate::message::{RequestHead, ResponseHead};
-use crate::rewrite::{self, Decoder, FooterResult, Injector, Rewrite};
+use crate::rewrite::{self, Decoder, FooterResult, Injector, Rewrite, SkipReason};
 use crate::upstream::Part;
 use crate::upstream::request::Framing;
 
@@ -97,6 +97,9 @@ impl Pump<'_, '_> {
                 return Answer::Passing;
             }
             Rewrite::Skipped(reason) => {
+                if matches!(reason, SkipReason::Frame | SkipReason::Subresource) {
+                    rewrite::vary(&mut head.headers);
+                }
                 self.context.facts.footer = Some(FooterResult::Skipped(reason));
                 return Answer::Passing;
             }

@@ -1,16 +1,25 @@
-use encoding_rs::{BIG5, GBK, UTF_8, UTF_16LE};
+use encoding_rs::{BIG5, Encoding, GBK, ISO_2022_JP, UTF_8, UTF_16LE};
 use proptest::prelude::*;
 
 use super::reading::TAIL;
 use super::*;
 use crate::gate::FilingNumber;
 use crate::rewrite::SkipReason;
-use crate::rewrite::shown::AFTER;
+use crate::rewrite::charset::Known;
+use crate::rewrite::existing_number::AFTER;
 
 const OWN: &str = "京ICP备2024012345号-1";
 
 fn footer() -> Footer {
     Footer::new(&FilingNumber::parse(OWN, 2026).unwrap(), None)
+}
+
+/// The footer in a page of this charset.
+fn written(charset: Charset) -> Bytes {
+    footer().bytes(match charset {
+        Charset::Declared(encoding) => Known::Declared(encoding),
+        Charset::Undeclared => Known::Undeclared,
+    })
 }
 
 /// What comes out of a page that comes in these chunks.
@@ -41,13 +50,21 @@ fn check_bytes(page: &[u8], charset: Charset, expected: &[u8], result: FooterRes
 /// `^` marks where the footer goes.
 #[track_caller]
 fn check_in(charset: Charset, marked: &str, result: FooterResult) {
-    let Charset::Declared(encoding) = charset else {
-        return check_in(Charset::Declared(UTF_8), marked, result);
-    };
+    check_encoded(
+        charset,
+        if let Charset::Declared(encoding) = charset { encoding } else { UTF_8 },
+        marked,
+        result,
+    );
+}
+
+/// A page in `encoding`, whatever its head says.
+#[track_caller]
+fn check_encoded(charset: Charset, encoding: &'static Encoding, marked: &str, result: FooterResult) {
     let (before, after) = marked.split_once('^').map_or((marked, None), |(a, b)| (a, Some(b)));
     let (before, after) = (encoding.encode(before).0, after.map(|after| encoding.encode(after).0));
     let expected = match &after {
-        Some(after) => [&*before, &footer().bytes(encoding), after].concat(),
+        Some(after) => [&*before, &written(charset), after].concat(),
         None => before.to_vec(),
     };
     check_bytes(&[&*before, &after.unwrap_or_default()].concat(), charset, &expected, result);
@@ -77,7 +94,7 @@ fn the_footer_goes_before_the_end_tag_of_the_body() {
     injected("<body>text^</body\n\tclass=x>");
     injected("<body>text^</body/>");
     injected("<body>text^</body>more</body></html>");
-    injected("text^</body>");
+    injected("<p>text^</body>");
     injected("<body>a < b <b <</b>^</body>");
     injected("<body><bodyx></bodyx></bod></ body>^</body>");
     injected("<body><svg><title>^</body>");
@@ -124,10 +141,23 @@ fn what_is_no_document_gets_none() {
     skipped("<header></header><bodyguard>", SkipReason::Fragment);
     skipped("<!-- <html><body> --><p>", SkipReason::Fragment);
     skipped("<script>'<html>'</script>", SkipReason::Fragment);
-    skipped("{\"html\": \"&lt;body&gt;\"}", SkipReason::Fragment);
     skipped("<html><frameset><frame></frameset></html>", SkipReason::Frameset);
     skipped("<html><frameset><noframes><body>x</body></noframes></frameset>", SkipReason::Frameset);
     injected("<html><body><frameset></frameset>^</body>");
+}
+
+#[test]
+fn data_that_is_labelled_html_passes_unchanged() {
+    for data in [
+        "{\"a\": \"<body></body>\"}",
+        "callback({\"a\": \"<html><body></body></html>\"})",
+        "<?xml version=\"1.0\"?><rss><description><![CDATA[<html><body>x</body></html>]]></description></rss>",
+        "<rss><![CDATA[<html><body>x</body></html>]]></rss>",
+        "\u{feff}document.write('<!doctype html><body></body>')",
+        "{\"number\": \"京ICP备2024012345号-1 <body></body>\"}",
+    ] {
+        skipped(data, SkipReason::Data);
+    }
 }
 
 #[test]
@@ -185,6 +215,14 @@ fn what_no_visitor_sees_is_not_shown() {
 fn the_number_of_another_filing_is_told() {
     check("<body>沪ICP备2024099999号-1^</body>", FooterResult::WrongNumber);
     check("<body>京ICP备2024012345号-2^</body>", FooterResult::WrongNumber);
+    for licence in [
+        "浙B2-20080101-4",
+        "浙Ｂ２－２００８０１０１－４",
+        "合字A1.B1.B2-20190051-3",
+        "浙ICP证B2-20080101-4号",
+    ] {
+        check(&format!("<body>{licence}^</body>"), FooterResult::WrongNumber);
+    }
     check("<body>^</body>沪ICP备2024099999号-1", FooterResult::WrongNumber);
     // The subject's own number and a licence are nobody else's.
     injected("<body>京ICP备2024012345号 京ICP证030173号^</body>");
@@ -203,12 +241,12 @@ fn a_number_far_behind_the_body_is_not_waited_for() {
     }
     let result = injector.finish(&mut |part| out.extend_from_slice(&part));
     assert_eq!(result, FooterResult::Injected);
-    assert_eq!(inject([page.as_bytes()], Charset::Undeclared), (out, FooterResult::Injected));
+    assert!(inject([page.as_bytes()], Charset::Declared(UTF_8)) == (out, FooterResult::Injected));
 }
 
 #[test]
 fn a_page_in_another_charset_is_read_and_written_in_it() {
-    for encoding in [GBK, BIG5] {
+    for encoding in [UTF_8, GBK, BIG5] {
         let charset = Charset::Declared(encoding);
         check_in(charset, "<body><p>網站中文^</body>", FooterResult::Injected);
         check_in(charset, "<body>中文京ICP備2024012345號-1</body>", FooterResult::Present);
@@ -218,14 +256,48 @@ fn a_page_in_another_charset_is_read_and_written_in_it() {
 }
 
 #[test]
-fn a_page_may_name_its_charset_itself() {
-    let page = GBK.encode("<html><meta charset=gbk><body>中文</body>").0.into_owned();
-    let at = page.len() - "</body>".len();
-    let expected = [&page[..at], &footer().bytes(GBK), &page[at..]].concat();
-    check_bytes(&page, Charset::Undeclared, &expected, FooterResult::Injected);
-    let page = GBK.encode("<html><meta charset=gbk><body>京ICP备2024012345号-1</body>").0.into_owned();
-    check_bytes(&page, Charset::Undeclared, &page, FooterResult::Present);
+fn a_page_may_name_its_charset_itself_wherever_it_does() {
+    let style = format!("<style>{}</style>", "a{b:c}".repeat(200));
+    for late in ["", &style, "<!-- <meta charset=big5> -->", "<meta name=a content='charset=utf-8'>"] {
+        let page =
+            |body| format!("<html><head>{late}<meta charset=gbk></head><body>中文{body}</body></html>");
+        check_encoded(Charset::Undeclared, GBK, &page("^"), FooterResult::Injected);
+        check_encoded(Charset::Undeclared, GBK, &page(OWN), FooterResult::Present);
+        check_encoded(Charset::Undeclared, GBK, &page("沪ICP备2024099999号-1^"), FooterResult::WrongNumber);
+        let big5 = page("京ICP備2024012345號-1").replace("=gbk", "=big5").replace("中文", "網");
+        check_encoded(Charset::Undeclared, BIG5, &big5, FooterResult::Present);
+        let utf8 = page("^").replace("=gbk", "=utf-8");
+        let (before, after) = utf8.split_once('^').unwrap();
+        let expected = [before, &String::from_utf8_lossy(&written(Charset::Declared(UTF_8))), after].concat();
+        let page = [before, after].concat();
+        check_bytes(page.as_bytes(), Charset::Undeclared, expected.as_bytes(), FooterResult::Injected);
+    }
+    // The first that is known counts, and none behind the body.
+    let first = "<html><meta charset=x><meta charset=gbk><meta charset=utf-8><body>中文^</body>";
+    check_encoded(Charset::Undeclared, GBK, first, FooterResult::Injected);
+    check_encoded(
+        Charset::Undeclared,
+        UTF_8,
+        "<body>中文^</body><meta charset=utf-8>",
+        FooterResult::Injected,
+    );
+    let japanese = b"<html><meta charset=iso-2022-jp><body></body>";
+    check_bytes(japanese, Charset::Undeclared, japanese, FooterResult::Skipped(SkipReason::Charset));
+    assert!(!ISO_2022_JP.is_ascii_compatible());
+}
 
+#[test]
+fn a_page_that_declares_nothing_is_read_as_utf_8_and_as_gbk() {
+    for encoding in [UTF_8, GBK] {
+        let check = |marked: &str, result| check_encoded(Charset::Undeclared, encoding, marked, result);
+        check("<html><body>中文^</body></html>", FooterResult::Injected);
+        check("<html><body>中文京ICP备2024012345号-1</body></html>", FooterResult::Present);
+        check("<html><body>中文沪ICP备2024099999号-1^</body></html>", FooterResult::WrongNumber);
+    }
+}
+
+#[test]
+fn charsets_that_the_footer_cannot_be_written_in_are_skipped() {
     let skipped = FooterResult::Skipped(SkipReason::Charset);
     let utf16: Vec<u8> = "\u{feff}<html><body></body>".encode_utf16().flat_map(u16::to_le_bytes).collect();
     check_bytes(&utf16, Charset::Declared(UTF_8), &utf16, skipped);
@@ -241,7 +313,7 @@ fn a_huge_tag_and_a_huge_comment_pass() {
         format!("<html><body><script>{huge}'</body>'</script>^</body></html>"),
     ] {
         let (before, after) = page.split_once('^').unwrap();
-        let expected = [before.as_bytes(), &footer().bytes(UTF_8), after.as_bytes()].concat();
+        let expected = [before.as_bytes(), &written(Charset::Undeclared), after.as_bytes()].concat();
         let page = [before, after].concat();
         for size in [7, 1000, 16 << 10, page.len()] {
             let (out, result) = inject(page.as_bytes().chunks(size), Charset::Undeclared);
@@ -274,7 +346,7 @@ fn a_tag_may_be_of_any_length() {
         ),
     ] {
         let (before, after) = page.split_once('^').unwrap();
-        let expected = [before.as_bytes(), &footer().bytes(UTF_8), after.as_bytes()].concat();
+        let expected = [before.as_bytes(), &written(Charset::Undeclared), after.as_bytes()].concat();
         let (out, result) = inject([before, after].concat().as_bytes().chunks(4096), Charset::Undeclared);
         assert!(out == expected && result == FooterResult::Injected);
     }
@@ -289,7 +361,7 @@ fn the_body_of_a_page_is_not_copied() {
     injector.finish(&mut |part| parts.push(part));
     let own = |part: &Bytes| page.as_ptr_range().contains(&part.as_ptr());
     assert_eq!(parts.iter().map(own).collect::<Vec<_>>(), [true, false, true]);
-    assert_eq!(parts[1], footer().bytes(UTF_8));
+    assert_eq!(parts[1], written(Charset::Declared(UTF_8)));
 }
 
 #[test]
@@ -319,7 +391,7 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
             "<script>", "</script>", "<!--", "-->", "<!", "<?", "<![CDATA[", "]]>", "<style>", "</style>", "<textarea>",
             "</textarea>", "<template>", "</template>", "<svg>", "</svg>", "<math>", "<plaintext>", "<frameset>",
             "<a title=\"", "'", "\"", ">", "<", "</", "/", " ", "&", "=", "ICP", OWN, "沪ICP备2024099999号-1", "&#20140;",
-            "<noscript>", "</noscript>", "<select>", "</select>", "<meta charset=gbk>", "\u{feff}",
+            "<noscript>", "</noscript>", "<select>", "</select>", "<meta charset=gbk>", "<meta charset=utf-8>", "<meta", " charset=", "B2-20080101-4", "\u{feff}",
         ][..]).prop_map(|piece| piece.as_bytes().to_vec()),
         1 => prop::collection::vec(any::<u8>(), 0..8),
         1 => (0usize..2000).prop_map(|length| vec![b'x'; length]),
@@ -343,9 +415,10 @@ proptest! {
         let (whole, result) = inject([&page[..]], charset);
         match result {
             FooterResult::Injected | FooterResult::WrongNumber => {
-                let footer = footer().bytes(charset.of_page(&page[..page.len().min(1024)]).unwrap());
-                let without = memchr::memmem::find_iter(&whole, &footer)
-                    .any(|at| [&whole[..at], &whole[at + footer.len()..]].concat() == page);
+                let without = [Charset::Declared(UTF_8), Charset::Undeclared].map(written).into_iter().any(|footer| {
+                    memchr::memmem::find_iter(&whole, &footer)
+                        .any(|at| [&whole[..at], &whole[at + footer.len()..]].concat() == page)
+                });
                 prop_assert!(without, "{}", String::from_utf8_lossy(&whole));
             }
             FooterResult::Present | FooterResult::Skipped(_) | FooterResult::Failed => prop_assert!(whole == page),

@@ -22,7 +22,7 @@ fn what_may_be_a_page_is_asked_for_whole_and_plain() {
     check("/news", &[("accept", "text/html,application/xhtml+xml;q=0.9")], Ask::Whole);
     check("/news", &[("accept", "*/*;q=0.8")], Ask::Whole);
     check("/news", &[("accept", "text/html, */*"), ("sec-fetch-dest", "empty")], Ask::Whole);
-    check("/news", &[("accept", "image/png,*/*"), ("sec-fetch-dest", "iframe")], Ask::Whole);
+    check("/news", &[("accept", "text/html"), ("sec-fetch-dest", "iframe")], Ask::AsSent);
     check("/news", &[("accept", "application/json, TEXT/*;q=0.1")], Ask::Whole);
     check("/v1.2/list", &[], Ask::Whole);
 
@@ -111,6 +111,39 @@ fn a_page_that_cannot_be_changed_is_skipped_with_its_reason() {
 }
 
 #[test]
+fn what_is_not_asked_for_as_a_page_is_skipped() {
+    #[track_caller]
+    fn check(destination: &'static str, expected: Rewrite, unmodified: Rewrite) {
+        let asked = headers(&[("sec-fetch-dest", destination), ("accept", "text/html")]);
+        let page = headers(&[("content-type", "text/html"), ("content-encoding", "gzip")]);
+        let plan = |status| plan(FooterPages::All, &Method::GET, "/", &asked, status, &page);
+        assert_eq!(
+            (plan(StatusCode::OK), plan(StatusCode::NOT_MODIFIED)),
+            (expected, unmodified),
+            "{destination}"
+        );
+    }
+    let decode = Rewrite::Decode(Coding::Gzip, Charset::Undeclared);
+    check("document", decode, Rewrite::HeadOnly);
+    check("iframe", Rewrite::Skipped(SkipReason::Frame), Rewrite::NotApplicable);
+    check("script", Rewrite::Skipped(SkipReason::Subresource), Rewrite::NotApplicable);
+}
+
+#[test]
+fn a_cache_is_told_what_an_answer_depends_on_once() {
+    for (sent, expected) in [
+        (&["accept-encoding"][..], &["accept-encoding", "sec-fetch-dest"][..]),
+        (&["*"], &["*"]),
+        (&["accept, Sec-Fetch-Dest"], &["accept, Sec-Fetch-Dest"]),
+    ] {
+        let mut head: HeaderMap =
+            sent.iter().map(|value| (header::VARY, HeaderValue::from_static(value))).collect();
+        vary(&mut head);
+        assert_eq!(head.get_all(header::VARY).iter().collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
 fn what_is_no_page_is_not_applicable() {
     let html = [("content-type", "text/html")];
     assert_eq!(planned(206, &html), Rewrite::Skipped(SkipReason::Partial));
@@ -183,7 +216,11 @@ fn the_head_of_a_changed_page_promises_nothing_of_its_bytes() {
         ("last-modified", "Tue, 03 Mar 2026 00:00:00 GMT"),
     ]);
     apply_to_head(&mut head);
-    let left = headers(&[("etag", "W/\"a\""), ("last-modified", "Tue, 03 Mar 2026 00:00:00 GMT")]);
+    let left = headers(&[
+        ("etag", "W/\"a\""),
+        ("last-modified", "Tue, 03 Mar 2026 00:00:00 GMT"),
+        ("vary", "sec-fetch-dest"),
+    ]);
     assert_eq!(head, left);
     apply_to_head(&mut head);
     assert_eq!(head, left);

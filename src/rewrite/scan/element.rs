@@ -11,6 +11,7 @@ pub(super) enum Element {
     Head,
     Body,
     Frameset,
+    Meta,
     Template,
     Title,
     Textarea,
@@ -71,6 +72,7 @@ impl Element {
             b"head" => Head,
             b"body" => Body,
             b"frameset" => Frameset,
+            b"meta" => Meta,
             b"template" => Template,
             b"title" => Title,
             b"textarea" => Textarea,
@@ -93,6 +95,7 @@ impl Element {
             Self::Body if closing => Some(Tag::BodyEnd),
             Self::Body => Some(Tag::Body),
             Self::Frameset if !closing => Some(Tag::Frameset),
+            Self::Meta if !closing => Some(Tag::Meta),
             Self::Template if closing => Some(Tag::TemplateEnd),
             Self::Template => Some(Tag::Template),
             _ => None,
@@ -172,9 +175,10 @@ impl Name {
             b"br" => Element::Break,
             b"b" | b"big" | b"blockquote" | b"center" | b"code" | b"dd" | b"div" | b"dl" | b"dt" | b"em"
             | b"embed" | b"h1" | b"h2" | b"h3" | b"h4" | b"h5" | b"h6" | b"hr" | b"i" | b"img" | b"li"
-            | b"listing" | b"menu" | b"meta" | b"nobr" | b"ol" | b"pre" | b"ruby" | b"s" | b"small"
-            | b"span" | b"strong" | b"strike" | b"sub" | b"sup" | b"table" | b"tt" | b"u" | b"ul"
-            | b"var" => Element::Breakout,
+            | b"listing" | b"menu" | b"nobr" | b"ol" | b"pre" | b"ruby" | b"s" | b"small" | b"span"
+            | b"strong" | b"strike" | b"sub" | b"sup" | b"table" | b"tt" | b"u" | b"ul" | b"var" => {
+                Element::Breakout
+            }
             b"font" => Element::Font,
             b"desc" | b"foreignobject" => Element::SvgHtml,
             b"mi" | b"mo" | b"mn" | b"ms" | b"mtext" => Element::MathText,

@@ -51,9 +51,15 @@ impl Foreign {
             (Element::Svg, _) if !end.self_closing => self.enter(Language::Svg),
             (Element::Math, _) if !end.self_closing => self.enter(Language::MathMl),
             (_, Language::Html) => {}
-            (Element::Breakout | Element::Paragraph | Element::Break | Element::Body | Element::Head, _) => {
-                self.leave()
-            }
+            (
+                Element::Breakout
+                | Element::Paragraph
+                | Element::Break
+                | Element::Body
+                | Element::Head
+                | Element::Meta,
+                _,
+            ) => self.leave(),
             (Element::Font, _) if end.watched => self.leave(),
             (Element::SvgHtml | Element::Title, Language::Svg) | (Element::MathText, Language::MathMl)
                 if !end.self_closing =>
