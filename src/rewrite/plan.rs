@@ -114,10 +114,9 @@ const REMOVED_HEADERS: [HeaderName; 7] = [
     HeaderName::from_static("content-digest"),
 ];
 
-/// Makes a head true for a page with a footer: removes what describes its exact bytes, weakens the entity tag, and adds
-/// to `vary`. The framing of the body is the caller's.
+/// Makes a head true for a page with a footer: removes what describes its exact bytes and weakens the entity tag. The
+/// framing of the body is the caller's.
 pub fn apply_to_head(headers: &mut HeaderMap) {
-    vary(headers);
     for name in REMOVED_HEADERS {
         headers.remove(name);
     }
@@ -126,11 +125,17 @@ pub fn apply_to_head(headers: &mut HeaderMap) {
     }
 }
 
-/// Tells caches that a page, a frame and a script get different bytes of one URL.
+/// Tells caches not to answer a request for a page with what a frame or a script got. Pages need no such field: data
+/// never has a footer, and a frame with one does no harm.
 pub fn vary(headers: &mut HeaderMap) {
-    let is_said = |token: &str| token == "*" || token.eq_ignore_ascii_case("sec-fetch-dest");
-    if !tokens(headers, header::VARY).any(is_said) {
-        headers.append(header::VARY, HeaderValue::from_static("sec-fetch-dest"));
+    const FIELD: &str = "sec-fetch-dest";
+    let sent: Vec<_> = tokens(headers, header::VARY).collect();
+    if sent.iter().any(|name| *name == "*" || name.eq_ignore_ascii_case(FIELD)) {
+        return;
+    }
+    let all = [sent.as_slice(), &[FIELD]].concat().join(", ");
+    if let Ok(all) = HeaderValue::from_str(&all) {
+        headers.insert(header::VARY, all);
     }
 }
 

@@ -1,5 +1,7 @@
 //! HTML pages get the filing's number on their way through; nothing else is changed.
 
+mod charsets;
+mod data;
 mod encoded;
 
 use crate::support::client::{Answer, Target, within};
@@ -244,7 +246,7 @@ async fn a_page_is_shown_while_the_rest_of_it_is_still_being_made() {
     let held = gate.clone();
     let (_origin, edge) = edge(move |_| {
         let begin = [
-            head("200 OK", &["content-type: text/html", "transfer-encoding: chunked"]),
+            head("200 OK", &["content-type: text/html; charset=utf-8", "transfer-encoding: chunked"]),
             chunk("<html><body><p>first</p>"),
         ];
         begin

@@ -132,14 +132,17 @@ fn what_is_not_asked_for_as_a_page_is_skipped() {
 #[test]
 fn a_cache_is_told_what_an_answer_depends_on_once() {
     for (sent, expected) in [
-        (&["accept-encoding"][..], &["accept-encoding", "sec-fetch-dest"][..]),
-        (&["*"], &["*"]),
-        (&["accept, Sec-Fetch-Dest"], &["accept, Sec-Fetch-Dest"]),
+        (&["accept-encoding"][..], "accept-encoding, sec-fetch-dest"),
+        (&["accept", "cookie,user-agent"], "accept, cookie, user-agent, sec-fetch-dest"),
+        (&["*"], "*"),
+        (&["accept, Sec-Fetch-Dest"], "accept, Sec-Fetch-Dest"),
     ] {
-        let mut head: HeaderMap =
-            sent.iter().map(|value| (header::VARY, HeaderValue::from_static(value))).collect();
+        let mut head = HeaderMap::new();
+        for value in sent {
+            head.append(header::VARY, HeaderValue::from_static(value));
+        }
         vary(&mut head);
-        assert_eq!(head.get_all(header::VARY).iter().collect::<Vec<_>>(), expected);
+        assert_eq!(head.get_all(header::VARY).iter().collect::<Vec<_>>(), [expected]);
     }
 }
 
@@ -216,11 +219,7 @@ fn the_head_of_a_changed_page_promises_nothing_of_its_bytes() {
         ("last-modified", "Tue, 03 Mar 2026 00:00:00 GMT"),
     ]);
     apply_to_head(&mut head);
-    let left = headers(&[
-        ("etag", "W/\"a\""),
-        ("last-modified", "Tue, 03 Mar 2026 00:00:00 GMT"),
-        ("vary", "sec-fetch-dest"),
-    ]);
+    let left = headers(&[("etag", "W/\"a\""), ("last-modified", "Tue, 03 Mar 2026 00:00:00 GMT")]);
     assert_eq!(head, left);
     apply_to_head(&mut head);
     assert_eq!(head, left);

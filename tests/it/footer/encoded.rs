@@ -37,7 +37,7 @@ fn encoded(target: &str, page: &[u8]) -> Script {
     let (coding, form) = target.trim_start_matches('/').split_once('/').expect("a coding and a form");
     let (body, field) = (encode(coding, page), field(coding));
     let fields = [
-        "content-type: text/html",
+        "content-type: text/html; charset=utf-8",
         &*field,
         "etag: \"a\"",
         "vary: accept-encoding",
@@ -182,7 +182,11 @@ async fn a_compressed_page_is_shown_while_the_rest_of_it_is_still_being_made() {
         encoder.flush().unwrap();
         let first = std::mem::take(encoder.get_mut());
         encoder.write_all(b"<p>last</p></body></html>").unwrap();
-        let fields = ["content-type: text/html", "content-encoding: gzip", "transfer-encoding: chunked"];
+        let fields = [
+            "content-type: text/html; charset=utf-8",
+            "content-encoding: gzip",
+            "transfer-encoding: chunked",
+        ];
         let last = chunk(encoder.finish().unwrap());
         vec![head("200 OK", &fields), chunk(first), Step::Wait(held.clone()), last, chunk("")]
     })
