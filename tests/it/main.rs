@@ -17,6 +17,7 @@ mod cli;
 mod crash;
 mod deadlines;
 mod demo;
+mod documents;
 mod drain;
 mod failover;
 mod faults;
