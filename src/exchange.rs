@@ -1,7 +1,7 @@
 //! Serving requests: from a connection that may send them to origins and back.
 //!
 //! The host of every request is judged again, by the snapshot of that moment; every exchange leaves
-//! exactly one record. The engine lends HTTP's framing; time, order and policy are ours.
+//! exactly one record.
 
 pub mod attempt;
 mod candidates;
