@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group};
 use http::Version;
-use icpgate::access::record::{BlockPlace, ConnectionFacts, Reached, RequestFacts, UpstreamFacts};
+use icpgate::access::record::{BlockPlace, ConnectionFacts, RequestFacts, ServerFacts, UpstreamFacts};
 use icpgate::access::request_id::RequestIds;
-use icpgate::access::texts::Sent;
+use icpgate::access::texts::RequestTexts;
 use icpgate::access::{AccessRecord, Event};
 use icpgate::clock::Clock;
 use icpgate::config::{AccessLog, WhenFull};
@@ -47,7 +47,7 @@ const AGENTS: [&str; 4] = [
 ];
 
 /// Connections to servers.
-const REACHED: usize = 64;
+const SERVERS: usize = 64;
 
 /// What an edge has of its own.
 struct Names {
@@ -55,12 +55,12 @@ struct Names {
     number: Arc<str>,
     listener: Arc<str>,
     /// Its connections to servers.
-    reached: Vec<Arc<Reached>>,
+    servers: Vec<Arc<ServerFacts>>,
 }
 
 impl Names {
     fn new() -> Self {
-        let reached = |port| Reached {
+        let server = |port| ServerFacts {
             origin: "mainland".into(),
             region: Region::Mainland,
             link: "default".into(),
@@ -71,7 +71,7 @@ impl Names {
             host: "www.example.cn".into(),
             number: "京ICP备2024012345号-1".into(),
             listener: "https".into(),
-            reached: (50_000..).take(REACHED).map(|port| Arc::new(reached(port))).collect(),
+            servers: (50_000..).take(SERVERS).map(|port| Arc::new(server(port))).collect(),
         }
     }
 }
@@ -110,8 +110,8 @@ struct Request {
 }
 
 impl Request {
-    fn sent(&self) -> Sent<'_> {
-        Sent {
+    fn sent(&self) -> RequestTexts<'_> {
+        RequestTexts {
             method: b"GET",
             path: self.path.as_bytes(),
             query: self.query.as_bytes(),
@@ -129,7 +129,7 @@ fn request(client: Client, random: &mut fastrand::Rng) -> Request {
         query,
         bytes_out: random.u64(200..100_000),
         duration: Duration::from_micros(random.u64(500..200_000)),
-        over: random.usize(..REACHED),
+        over: random.usize(..SERVERS),
     }
 }
 
@@ -157,7 +157,7 @@ fn record(request: &Request, names: &Names, time: Timestamp) -> AccessRecord {
             footer: None,
         }),
         upstream: Some(UpstreamFacts {
-            reached: Arc::clone(&names.reached[request.over]),
+            server: Arc::clone(&names.servers[request.over]),
             status: Some(200),
             first_byte: Some(request.duration / 2),
         }),

@@ -1,22 +1,20 @@
-//! Work beside the data plane, such as reading the files anew: on threads of its own.
+//! Threads for slow work beside the data plane, such as reading the files again.
 //!
-//! Nothing that serves a connection waits for it, and what takes long gives way to those that serve.
+//! No connection waits for such work, and slow work gives way to the threads that serve.
 
 use std::future::Future;
 use std::io;
 use std::thread;
 
-use tokio::sync::oneshot;
-
-/// How far a thread steps back when others want its core: a quarter of one is left to it beside one other.
+/// The nice value of slow work: a thread at 5 gets about a quarter of a core beside one other busy thread.
 const NICENESS: i32 = 5;
 
-/// Whether a thread gives way.
+/// Whether a thread gives way to those that serve.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Priority {
-    /// It does not, being done in no time.
+    /// For work that takes milliseconds.
     Usual,
-    /// It does.
+    /// For work that takes longer.
     Low,
 }
 
@@ -30,40 +28,26 @@ where
     Ok(())
 }
 
-/// What comes of `work`, done by a thread of its own while the caller blocks; `None` when it panics, or
-/// there is no thread.
-pub fn apart<T: Send>(name: &str, priority: Priority, work: impl FnOnce() -> T + Send) -> Option<T> {
+/// Runs `work` on a thread of its own and blocks the caller until it ends; `None` if it panics or no thread can be
+/// started.
+pub fn run_blocking<T: Send>(name: &str, priority: Priority, work: impl FnOnce() -> T + Send) -> Option<T> {
     let work = move || {
-        take(priority);
+        set_priority(priority);
         work()
     };
     thread::scope(|scope| {
         let worker = thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, work);
-        let worker = worker.inspect_err(|error| tracing::error!(%error, "no thread for {name}")).ok()?;
-        worker.join().inspect_err(|_| tracing::error!("{name} failed")).ok()
+        let worker =
+            worker.inspect_err(|error| tracing::error!(%error, "Cannot start a thread for {name}")).ok()?;
+        worker.join().inspect_err(|_| tracing::error!("The thread for {name} panicked")).ok()
     })
 }
 
-/// The same at [`Priority::Low`], awaited.
-pub async fn done<T: Send + 'static>(
-    name: &'static str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    let (sender, done) = oneshot::channel();
-    let worker = thread::Builder::new().name(name.to_owned()).spawn(move || {
-        take(Priority::Low);
-        // Whoever asked may have gone.
-        let _ = sender.send(work());
-    });
-    worker.inspect_err(|error| tracing::error!(%error, "no thread for {name}")).ok()?;
-    done.await.ok()
-}
-
-/// Gives the calling thread a priority; Linux has one for each thread.
-fn take(priority: Priority) {
+/// Sets the priority of the calling thread; Linux keeps one for each thread.
+fn set_priority(priority: Priority) {
     if priority == Priority::Low
         && let Err(error) = rustix::process::setpriority_process(None, NICENESS)
     {
-        tracing::debug!(%error, "a thread keeps its priority");
+        tracing::debug!(%error, "Cannot lower the priority of a thread");
     }
 }

@@ -108,6 +108,11 @@ pub fn end_of_day(day: Date) -> Option<Timestamp> {
     start_of_day(day.tomorrow().ok()?)
 }
 
+/// `time` in RFC 3339, as Asia/Shanghai has it.
+pub fn shanghai_time(time: Timestamp) -> String {
+    time.display_with_offset(SHANGHAI).to_string()
+}
+
 /// The day that `time` falls on in Asia/Shanghai.
 pub fn day_of(time: Timestamp) -> Date {
     SHANGHAI.to_datetime(time).date()

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use crate::access::record::Reached;
+use crate::access::record::ServerFacts;
 use crate::message::{BadMessage, ResponseHead};
 use crate::net::transport::Transport;
 use crate::net::wire::Wire;
@@ -34,7 +34,7 @@ use crate::origin::Scheme;
 pub(crate) struct UpstreamConnection {
     pub(crate) wire: Box<Wire>,
     pub(crate) speaks: Speaks,
-    pub(crate) reached: Arc<Reached>,
+    pub(crate) reached: Arc<ServerFacts>,
     pub(crate) origin: ConnectionOrigin,
     pub(crate) told: Option<Told>,
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use http::Version;
 use icpgate::access::record::{AccessRecord, BlockPlace, ConnectionFacts, Event, RequestFacts};
 use icpgate::access::request_id::RequestIds;
-use icpgate::access::texts::Sent;
+use icpgate::access::texts::RequestTexts;
 use icpgate::clock::Clock;
 use icpgate::config::{AccessLog, WhenFull};
 use icpgate::retention::Store;
 
-const SENT: Sent<'_> = Sent {
+const SENT: RequestTexts<'_> = RequestTexts {
     method: b"GET",
     path: b"/product/10086",
     query: b"from=list",

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
 
-use crate::access::fields::{ClockState, Detail, Exchange, Fields, Request, ShownId, Upstream};
+use crate::access::fields::{ClockState, Detail, Exchange, Fields, IdText, Request, Upstream};
 use crate::clock::SHANGHAI;
 
 /// Appends a record to `out` as one line, its newline included.
@@ -42,9 +42,9 @@ fn write_exchange(exchange: &Exchange<'_>, node: &str, line: &mut Line<'_>) {
     if let Some(client) = exchange.client {
         line.number("connection_id", client.connection);
         match &exchange.request_id {
-            ShownId::None => {}
-            ShownId::Own(id) => line.text("request_id", std::str::from_utf8(id).unwrap_or_default()),
-            ShownId::Given(id) => line.text("request_id", id),
+            IdText::None => {}
+            IdText::Own(id) => line.text("request_id", std::str::from_utf8(id).unwrap_or_default()),
+            IdText::Given(id) => line.text("request_id", id),
         }
         line.endpoint("peer_ip", "peer_port", client.peer);
         line.endpoint("client_ip", "client_port", client.client);

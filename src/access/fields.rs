@@ -83,7 +83,7 @@ pub struct Exchange<'r> {
     /// The host.
     pub host: &'r str,
     /// The id given to the exchange.
-    pub request_id: ShownId<'r>,
+    pub request_id: IdText<'r>,
     /// What is known of the exchange.
     pub request: Option<Request<'r>>,
     /// Where it was sent.
@@ -105,7 +105,7 @@ pub struct Client {
 
 /// The id of an exchange, as a text.
 #[derive(Clone, Copy, Debug, Default)]
-pub enum ShownId<'r> {
+pub enum IdText<'r> {
     /// It has none.
     #[default]
     None,
@@ -163,7 +163,7 @@ pub struct Upstream<'r> {
     pub first_byte_us: Option<u64>,
 }
 
-impl Deref for ShownId<'_> {
+impl Deref for IdText<'_> {
     type Target = str;
 
     fn deref(&self) -> &str {

@@ -4,20 +4,20 @@
 //! on a connection: whoever writes blocks leaves out a section that is the one before it again.
 //! docs/retention-format.md specifies the sections.
 
-mod setting_of;
+mod setting_source;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::access::fields::{Client, Exchange, Request, ShownId, Upstream};
+use crate::access::fields::{Client, Exchange, IdText, Request, Upstream};
 use crate::access::record::{
     AccessRecord, ConnectionFacts, Event, RequestFacts, UNKNOWN_ADDRESS, UpstreamFacts, protocol_label,
 };
 use crate::access::request_id::{RequestId, own};
-use crate::access::texts::{Sent, TEXT_BYTES, shown};
+use crate::access::texts::{RequestTexts, TEXT_BYTES, to_utf8};
 use crate::access::wire::{Wire, write_address, write_bytes, write_ip, write_number};
 
-pub use setting_of::SettingOf;
+pub use setting_source::SettingSource;
 
 /// Whose exchanges a record stands for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -79,18 +79,18 @@ pub struct Packed {
 
 impl Packed {
     /// Packs `record`, with the texts of its request if it has one, in place of what was packed before.
-    pub fn pack(&mut self, record: &AccessRecord, sent: &Sent<'_>, clients: Clients) {
+    pub fn pack(&mut self, record: &AccessRecord, sent: &RequestTexts<'_>, clients: Clients) {
         self.pack_but_setting(record, sent, clients);
         pack_setting(record, sent, &mut self.bytes);
     }
 
     /// Packs `record` with an empty section in place of its setting, for those who have that already.
-    pub fn pack_but_setting(&mut self, record: &AccessRecord, sent: &Sent<'_>, clients: Clients) {
+    pub fn pack_but_setting(&mut self, record: &AccessRecord, sent: &RequestTexts<'_>, clients: Clients) {
         self.bytes.clear();
         pack_own(record, sent, clients, &mut self.bytes);
         self.ends.0 = self.bytes.len();
         if record.request.is_some() {
-            self.bytes.extend_from_slice(shown(sent.referer).as_bytes());
+            self.bytes.extend_from_slice(to_utf8(sent.referer).as_bytes());
         }
         self.ends.1 = self.bytes.len();
     }
@@ -106,7 +106,7 @@ impl Packed {
     }
 }
 
-fn pack_own(record: &AccessRecord, sent: &Sent<'_>, clients: Clients, out: &mut Vec<u8>) {
+fn pack_own(record: &AccessRecord, sent: &RequestTexts<'_>, clients: Clients, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; 2]);
     let mut flags = 0;
@@ -141,7 +141,7 @@ fn pack_own(record: &AccessRecord, sent: &Sent<'_>, clients: Clients, out: &mut 
     }
     if let Some(upstream) = &record.upstream {
         set(flag::UPSTREAM, true);
-        if let Some(local) = upstream.reached.local
+        if let Some(local) = upstream.server.local
             && set(flag::LOCAL_PORT, true)
         {
             out.extend_from_slice(&local.port().to_le_bytes());
@@ -161,16 +161,16 @@ fn pack_own(record: &AccessRecord, sent: &Sent<'_>, clients: Clients, out: &mut 
 
 fn pack_request(
     request: &RequestFacts,
-    sent: &Sent<'_>,
+    sent: &RequestTexts<'_>,
     set: &mut impl FnMut(u16, bool) -> bool,
     out: &mut Vec<u8>,
 ) {
     if set(flag::METHOD, sent.method != b"GET") {
-        write_bytes(shown(sent.method).as_bytes(), out);
+        write_bytes(to_utf8(sent.method).as_bytes(), out);
     }
-    write_bytes(shown(sent.path).as_bytes(), out);
+    write_bytes(to_utf8(sent.path).as_bytes(), out);
     if set(flag::QUERY, !sent.query.is_empty()) {
-        write_bytes(shown(sent.query).as_bytes(), out);
+        write_bytes(to_utf8(sent.query).as_bytes(), out);
     }
     if let Some(status) = request.status
         && set(flag::STATUS, true)
@@ -189,7 +189,7 @@ fn pack_request(
     }
 }
 
-fn pack_setting(record: &AccessRecord, sent: &Sent<'_>, out: &mut Vec<u8>) {
+fn pack_setting(record: &AccessRecord, sent: &RequestTexts<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     out.push(0);
     let mut flags = 0;
@@ -199,7 +199,7 @@ fn pack_setting(record: &AccessRecord, sent: &Sent<'_>, out: &mut Vec<u8>) {
         write_address(record.client, out);
     }
     let request = record.request.as_ref();
-    let user_agent = shown(user_agent(record, sent));
+    let user_agent = to_utf8(user_agent(record, sent));
     for text in [
         kept(record.connection.server_name.as_deref()),
         kept(record.host.as_deref()),
@@ -210,13 +210,13 @@ fn pack_setting(record: &AccessRecord, sent: &Sent<'_>, out: &mut Vec<u8>) {
     ] {
         write_bytes(text.as_bytes(), out);
     }
-    if let Some(UpstreamFacts { reached, .. }) = &record.upstream {
+    if let Some(UpstreamFacts { server, .. }) = &record.upstream {
         flags |= setting::UPSTREAM;
-        for text in [&*reached.origin, reached.region.label(), &*reached.link] {
+        for text in [&*server.origin, server.region.label(), &*server.link] {
             write_bytes(text.as_bytes(), out);
         }
-        write_address(reached.address, out);
-        if let Some(local) = reached.local {
+        write_address(server.address, out);
+        if let Some(local) = server.local {
             flags |= setting::LOCAL_IP;
             write_ip(local.ip(), out);
         }
@@ -224,7 +224,7 @@ fn pack_setting(record: &AccessRecord, sent: &Sent<'_>, out: &mut Vec<u8>) {
     out[start] = flags;
 }
 
-fn user_agent<'s>(record: &AccessRecord, sent: &Sent<'s>) -> &'s [u8] {
+fn user_agent<'s>(record: &AccessRecord, sent: &RequestTexts<'s>) -> &'s [u8] {
     if record.request.is_some() { sent.user_agent } else { &[] }
 }
 
@@ -298,10 +298,10 @@ fn unpack_own<'p>(
         exchange.count = Some(wire.number()?);
     }
     if has(flag::OWN_ID) {
-        exchange.request_id = ShownId::Own(own(bits, u32::try_from(wire.number()?).ok()?));
+        exchange.request_id = IdText::Own(own(bits, u32::try_from(wire.number()?).ok()?));
     }
     if has(flag::GIVEN_ID) {
-        exchange.request_id = ShownId::Given(wire.text()?);
+        exchange.request_id = IdText::Given(wire.text()?);
     }
     if has(flag::REQUEST) {
         request.method = if has(flag::METHOD) { wire.text()? } else { "GET" };

@@ -155,7 +155,7 @@ pub struct RequestFacts {
 #[derive(Clone, Debug)]
 pub struct UpstreamFacts {
     /// The server, and the connection to it, if one came about.
-    pub reached: Arc<Reached>,
+    pub server: Arc<ServerFacts>,
     /// The status that it answered.
     pub status: Option<u16>,
     /// From the first byte sent to the first byte of its answer.
@@ -164,7 +164,7 @@ pub struct UpstreamFacts {
 
 /// What is the same for every request over a connection to a server.
 #[derive(Clone, Debug)]
-pub struct Reached {
+pub struct ServerFacts {
     /// The origin's name.
     pub origin: Arc<str>,
     /// Where the origin is.

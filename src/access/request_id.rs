@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::access::fields::ShownId;
+use crate::access::fields::IdText;
 
 /// Hexadecimal digits that all ids of a connection begin with.
 const SHARED: usize = 24;
@@ -43,10 +43,10 @@ impl RequestIds {
     }
 
     /// An id of an exchange on the connection, whole.
-    pub fn shown<'i>(&self, id: &'i RequestId) -> ShownId<'i> {
+    pub fn text_of<'i>(&self, id: &'i RequestId) -> IdText<'i> {
         match id {
-            RequestId::Own(number) => ShownId::Own(text(&self.shared, *number)),
-            RequestId::Given(id) => ShownId::Given(id),
+            RequestId::Own(number) => IdText::Own(text(&self.shared, *number)),
+            RequestId::Given(id) => IdText::Given(id),
         }
     }
 
@@ -97,12 +97,12 @@ mod tests {
     fn ids_differ_and_are_told_by_the_connection_s_bits_and_a_number() {
         let (ids, others) = (RequestIds::new(), RequestIds::new());
         let (first, second) = (ids.next(), ids.next());
-        let (shown, next) = (ids.shown(&first), ids.shown(&second));
+        let (shown, next) = (ids.text_of(&first), ids.text_of(&second));
         assert_eq!((shown.len(), &shown[..SHARED]), (DIGITS, &next[..SHARED]));
-        assert!(*shown != *next && *shown != *others.shown(&others.next()));
+        assert!(*shown != *next && *shown != *others.text_of(&others.next()));
         assert!(shown.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit)));
         assert_eq!((&second, &next[SHARED..]), (&RequestId::Own(1), "00000001"));
         assert_eq!(own(ids.bits(), 1), next.as_bytes());
-        assert_eq!(&*ids.shown(&RequestId::Given("0c1d".into())), "0c1d");
+        assert_eq!(&*ids.text_of(&RequestId::Given("0c1d".into())), "0c1d");
     }
 }

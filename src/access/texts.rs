@@ -16,7 +16,7 @@ const TEXTS: usize = 5;
 
 /// What a client sent with a request; what it did not send is empty.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Sent<'r> {
+pub struct RequestTexts<'r> {
     /// The method.
     pub method: &'r [u8],
     /// The path, without the query.
@@ -33,8 +33,8 @@ pub struct Sent<'r> {
 #[derive(Clone, Copy, Debug)]
 pub struct Lengths([u16; TEXTS]);
 
-impl<'r> Sent<'r> {
-    /// As much of each as a record keeps; one after the other, they are what [`Sent::of`] takes apart.
+impl<'r> RequestTexts<'r> {
+    /// As much of each as a record keeps; one after the other, they are what [`RequestTexts::of`] takes apart.
     pub fn kept(&self) -> [&'r [u8]; TEXTS] {
         [cut(self.method), cut(self.path), cut(self.query), cut(self.referer), cut(self.user_agent)]
     }
@@ -68,7 +68,7 @@ impl Lengths {
 }
 
 /// A text as it is written out: cut, and with a replacement for what is no UTF-8.
-pub fn shown(text: &[u8]) -> Cow<'_, str> {
+pub fn to_utf8(text: &[u8]) -> Cow<'_, str> {
     let text = cut(text);
     // Nearly always so, and told much faster than what is no UTF-8 is found.
     std::str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text), Cow::Borrowed)
@@ -85,22 +85,27 @@ mod tests {
     #[test]
     fn each_text_is_its_own_however_long_the_others_are() {
         let long = [b'x'; TEXT_BYTES + 1];
-        let sent =
-            Sent { path: b"/a", query: &long, user_agent: b"curl/8", method: b"PUT", ..Sent::default() };
+        let sent = RequestTexts {
+            path: b"/a",
+            query: &long,
+            user_agent: b"curl/8",
+            method: b"PUT",
+            ..RequestTexts::default()
+        };
         let (all, lengths) = (sent.kept().concat(), Lengths::of(sent.kept()));
         assert_eq!(lengths.sum(), all.len());
-        let read = Sent::of(&all, lengths);
+        let read = RequestTexts::of(&all, lengths);
         assert_eq!((read.method, read.path, read.query), (&b"PUT"[..], &b"/a"[..], &long[1..]));
         assert_eq!((read.referer, read.user_agent), (&b""[..], &b"curl/8"[..]));
         for cut in 0..all.len() {
-            Sent::of(&all[..cut], lengths);
+            RequestTexts::of(&all[..cut], lengths);
         }
     }
 
     #[test]
     fn what_is_shown_is_cut_and_utf_8() {
-        assert_eq!(shown(b"curl/8"), "curl/8");
-        assert_eq!(shown(b"/a\xff\xc2b"), "/a\u{fffd}\u{fffd}b");
-        assert_eq!(shown(&[b'x'; TEXT_BYTES + 1]).len(), TEXT_BYTES);
+        assert_eq!(to_utf8(b"curl/8"), "curl/8");
+        assert_eq!(to_utf8(b"/a\xff\xc2b"), "/a\u{fffd}\u{fffd}b");
+        assert_eq!(to_utf8(&[b'x'; TEXT_BYTES + 1]).len(), TEXT_BYTES);
     }
 }

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::clock::{Moment, SHANGHAI};
+use crate::clock::{Moment, shanghai_time};
 use crate::edge::Edge;
 use crate::gate::{self, Filing, ListenerId, SiteId};
 use crate::listen::set::{ListenerStanding, Standing};
@@ -46,7 +45,7 @@ pub(super) fn status(edge: &Edge, standing: &Standing, uptime: Duration) -> Valu
     let listener = |(place, standing)| listener(&snapshot, ListenerId(place), standing, at);
     json!({
         "node": &*snapshot.config.node,
-        "time": shown(at.now),
+        "time": shanghai_time(at.now),
         "generation": snapshot.generation,
         "ready": unready(edge, standing).is_none(),
         "not_ready": unready(edge, standing),
@@ -76,20 +75,16 @@ pub(super) fn status(edge: &Edge, standing: &Standing, uptime: Duration) -> Valu
     })
 }
 
-fn shown(time: Timestamp) -> String {
-    time.display_with_offset(SHANGHAI).to_string()
-}
-
 fn filing(filing: &Filing) -> Value {
     json!({
         "domain": filing.domain.as_str(),
         "number": filing.number.as_ref().map(|number| number.as_str()),
         "status": filing.status.label(),
-        "begins": filing.begins.map(shown),
-        "ends": filing.ends.map(shown),
+        "begins": filing.begins.map(shanghai_time),
+        "ends": filing.ends.map(shanghai_time),
         "due": {
-            "sms_verification": filing.sms_verification_due.map(shown),
-            "public_security": filing.public_security_due.map(shown),
+            "sms_verification": filing.sms_verification_due.map(shanghai_time),
+            "public_security": filing.public_security_due.map(shanghai_time),
         },
     })
 }
@@ -143,8 +138,8 @@ fn certificates(snapshot: &Snapshot, at: Moment) -> Vec<Value> {
             "site": &*site.name,
             "chain": files.chain.display().to_string(),
             "usable": certificate.is_some_and(|certificate| certificate.serves(&site.hosts, at)),
-            "begins": coverage.map(|coverage| shown(coverage.begins)),
-            "ends": coverage.map(|coverage| shown(coverage.ends)),
+            "begins": coverage.map(|coverage| shanghai_time(coverage.begins)),
+            "ends": coverage.map(|coverage| shanghai_time(coverage.ends)),
             "seconds_left": coverage.map(|coverage| coverage.ends.duration_since(at.latest).as_secs()),
         }))
     };

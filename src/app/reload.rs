@@ -252,7 +252,7 @@ impl Reload {
 fn apart<T: Send>(edge: &Edge, name: &str, work: impl FnOnce() -> T + Send) -> Option<T> {
     let snapshot = edge.snapshots.load_full();
     let names = snapshot.gate.filings.len() + snapshot.config.sites.len();
-    background::apart(name, if names > MANY { Priority::Low } else { Priority::Usual }, work)
+    background::run_blocking(name, if names > MANY { Priority::Low } else { Priority::Usual }, work)
 }
 
 /// Settings that a running program cannot change stay as they are, and say so.

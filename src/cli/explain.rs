@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Answer, At, ConfigFile};
 use crate::app::examine;
-use crate::clock::{Moment, SHANGHAI};
+use crate::clock::{Moment, shanghai_time};
 use crate::config::report::Report;
 use crate::gate::{self, Filing, ListenerId, Refusal};
 use crate::hostname::Hostname;
@@ -63,7 +63,7 @@ pub(super) fn explain(
         let report: Report = built.problems.iter().collect();
         write!(notes, "{report}")?;
         if args.json {
-            let (host, at) = (args.host.clone(), shown(at));
+            let (host, at) = (args.host.clone(), shanghai_time(at));
             print_json(&Explained { host, at, answers: Vec::new(), report: Some(report) }, out)?;
         }
         return Ok(Answer::No);
@@ -75,7 +75,7 @@ pub(super) fn explain(
     let answers: Vec<ListenerAnswer> =
         listeners.into_iter().map(|listener| answer(&snapshot, listener, &args.host, at)).collect();
     let permitted = answers.iter().all(|answer| answer.permitted);
-    let explained = Explained { host: args.host.clone(), at: shown(at), answers, report: None };
+    let explained = Explained { host: args.host.clone(), at: shanghai_time(at), answers, report: None };
     if args.json {
         print_json(&explained, out)?;
     } else {
@@ -96,10 +96,6 @@ fn print_json(explained: &Explained, out: &mut dyn Write) -> anyhow::Result<()> 
 fn unknown_listener(snapshot: &Snapshot, name: &str) -> String {
     let known: Vec<&str> = snapshot.config.listeners.iter().map(|listener| &*listener.name).collect();
     format!("no listener is called {name:?}; there are: {}", known.join(", "))
-}
-
-fn shown(time: Timestamp) -> String {
-    time.display_with_offset(SHANGHAI).to_string()
 }
 
 fn answer(snapshot: &Snapshot, listener: ListenerId, host: &str, at: Timestamp) -> ListenerAnswer {
@@ -130,8 +126,8 @@ fn permitted(snapshot: &Snapshot, permit: &gate::Permit) -> String {
 
 fn filed(filing: &Filing) -> String {
     let number = filing.number.as_ref().map_or("without a number", |number| number.as_str());
-    let until = filing.ends.map(|ends| format!(" until {}", shown(ends))).unwrap_or_default();
-    let since = filing.begins.map(|begins| format!(" since {}", shown(begins))).unwrap_or_default();
+    let until = filing.ends.map(|ends| format!(" until {}", shanghai_time(ends))).unwrap_or_default();
+    let since = filing.begins.map(|begins| format!(" since {}", shanghai_time(begins))).unwrap_or_default();
     format!("filing of {} ({number}), {}{since}{until}", filing.domain, filing.status.label())
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Answer, At, ConfigFile};
 use crate::app::examine;
-use crate::clock::SHANGHAI;
+use crate::clock::shanghai_time;
 use crate::config::report::Report;
 use crate::gate::FilingStatus;
 use crate::gate::deadline::Deadline;
@@ -50,7 +50,7 @@ impl DueDeadline {
         Self {
             domain: domain.to_owned(),
             deadline: deadline.kind.label(),
-            at: deadline.at.display_with_offset(SHANGHAI).to_string(),
+            at: shanghai_time(deadline.at),
             hours_left: (seconds / 360.0).floor() / 10.0,
             consequence: deadline.kind.consequence(),
         }

@@ -12,7 +12,7 @@ use anyhow::Context;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use jiff::Timestamp;
 
-use crate::clock::SHANGHAI;
+use crate::clock::shanghai_time;
 use crate::hostname::Hostname;
 use crate::retention::proof;
 use crate::retention::{Item, Reader, Selection, Summary, summarize};
@@ -60,7 +60,7 @@ pub fn export(args: &ExportArgs, out: &mut dyn Write, notes: &mut dyn Write) -> 
     if let (Some(from), Some(to)) = (args.from, args.to)
         && from >= to
     {
-        anyhow::bail!("--from {} is not before --to {}", shown(from), shown(to));
+        anyhow::bail!("--from {} is not before --to {}", shanghai_time(from), shanghai_time(to));
     }
     let host = args.host.as_deref().map(|host| match Hostname::from_unicode(host) {
         Ok(name) => name.as_str().to_owned(),
@@ -126,7 +126,7 @@ fn prove(dir: &Path, selection: &Selection, file: &Path, notes: &mut dyn Write) 
 pub fn stat(args: &StatArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let summary = summarize(&args.dir).with_context(|| unreadable(&args.dir))?;
     let growth = Growth::of(&summary);
-    let (from, to) = (summary.from.map(shown), summary.to.map(shown));
+    let (from, to) = (summary.from.map(shanghai_time), summary.to.map(shanghai_time));
     if args.json {
         let document = serde_json::json!({
             "directory": args.dir.display().to_string(),
@@ -193,10 +193,6 @@ impl Growth {
 
 fn unreadable(directory: &Path) -> String {
     format!("{}: cannot be read as a record store", directory.display())
-}
-
-fn shown(time: Timestamp) -> String {
-    time.display_with_offset(SHANGHAI).to_string()
 }
 
 fn size(bytes: f64) -> String {

@@ -16,7 +16,7 @@ use super::Proxy;
 use super::candidates::{Candidate, Candidates};
 use super::context::RequestContext;
 use super::pump::{self, Ended, Page};
-use crate::access::record::{Reached, UNKNOWN_ADDRESS};
+use crate::access::record::{ServerFacts, UNKNOWN_ADDRESS};
 use crate::config::Limits;
 use crate::downstream::session::Downstream;
 use crate::origin::{Origin, ProxyProtocol, Timeouts};
@@ -61,7 +61,7 @@ pub(super) struct Attempt<'a, 'd> {
 
 /// What is known of the way that a request is sent over.
 struct SentOver {
-    reached: Arc<Reached>,
+    reached: Arc<ServerFacts>,
     came_from: ConnectionOrigin,
     /// How it is kept, for one that is not shared.
     keeps: Option<Keeps>,
@@ -177,7 +177,8 @@ impl<'a, 'd> Attempt<'a, 'd> {
             && (over.reached.link != server.link || over.reached.region != *region)
         {
             let link = Arc::clone(&server.link);
-            over.reached = Arc::new(Reached { region: *region, link, ..Reached::clone(&over.reached) });
+            over.reached =
+                Arc::new(ServerFacts { region: *region, link, ..ServerFacts::clone(&over.reached) });
         }
         self.context.sent_over(Arc::clone(&over.reached));
     }
@@ -191,7 +192,13 @@ impl<'a, 'd> Attempt<'a, 'd> {
         {
             let (origin, link) = (Arc::clone(name), Arc::clone(&server.link));
             let address = connected.or(server.address()).unwrap_or(UNKNOWN_ADDRESS);
-            self.context.sent_over(Arc::new(Reached { origin, region: *region, link, address, local: None }));
+            self.context.sent_over(Arc::new(ServerFacts {
+                origin,
+                region: *region,
+                link,
+                address,
+                local: None,
+            }));
         }
     }
 

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, Version, header};
 use tokio::time::Instant;
 
-use crate::access::fields::ShownId;
-use crate::access::record::{Reached, RequestFacts, UpstreamFacts};
+use crate::access::fields::IdText;
+use crate::access::record::{RequestFacts, ServerFacts, UpstreamFacts};
 use crate::access::redact::redact_userinfo;
-use crate::access::texts::{NAME_BYTES, Sent};
+use crate::access::texts::{NAME_BYTES, RequestTexts};
 use crate::access::{AccessRecord, Event, QueryRedaction, RequestId};
 use crate::clock::Moment;
 use crate::config::Listener;
@@ -110,8 +110,8 @@ impl<'x> RequestContext<'x> {
     }
 
     /// The id of the exchange.
-    pub(crate) fn request_id(&self) -> ShownId<'_> {
-        self.opened.facts.ids.shown(&self.request_id)
+    pub(crate) fn request_id(&self) -> IdText<'_> {
+        self.opened.facts.ids.text_of(&self.request_id)
     }
 
     /// Who opened the connection, as far as the connection itself tells.
@@ -157,8 +157,8 @@ impl<'x> RequestContext<'x> {
     }
 
     /// It is sent over that connection, or was to be sent there.
-    pub(crate) fn sent_over(&mut self, reached: Arc<Reached>) {
-        self.upstream = Some(UpstreamFacts { reached, status: None, first_byte: None });
+    pub(crate) fn sent_over(&mut self, reached: Arc<ServerFacts>) {
+        self.upstream = Some(UpstreamFacts { server: reached, status: None, first_byte: None });
     }
 
     /// Counts it, now that it is over.
@@ -169,7 +169,7 @@ impl<'x> RequestContext<'x> {
             let answered = self.upstream.as_ref().filter(|upstream| upstream.status.is_some());
             let counted = Counted {
                 class: status_class(self.facts.status),
-                egress: answered.map(|upstream| (upstream.reached.region, self.facts.bytes_out)),
+                egress: answered.map(|upstream| (upstream.server.region, self.facts.bytes_out)),
                 footer: self.facts.footer,
                 duration: self.facts.duration,
                 site,
@@ -199,7 +199,7 @@ impl<'x> RequestContext<'x> {
         };
         match self.head {
             Some(head) => slot.keep(record, &Texts::of(head, &self.snapshot.redaction).sent()),
-            None => slot.keep(record, &Sent::default()),
+            None => slot.keep(record, &RequestTexts::default()),
         }
     }
 }
@@ -263,8 +263,8 @@ impl<'h> Texts<'h> {
         Self { head, path, query, referer }
     }
 
-    fn sent(&self) -> Sent<'_> {
-        Sent {
+    fn sent(&self) -> RequestTexts<'_> {
+        RequestTexts {
             method: self.head.method.as_str().as_bytes(),
             path: self.path,
             query: &self.query,

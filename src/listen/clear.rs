@@ -13,7 +13,7 @@ use tokio::time::timeout_at;
 use super::head::{self, Head};
 use super::{Accepted, Connection, HttpVersion, Named, Opened, refuse};
 use crate::access::record::RequestFacts;
-use crate::access::texts::Sent;
+use crate::access::texts::RequestTexts;
 use crate::access::{AccessRecord, Event};
 use crate::config::{HealthCheck, Limits};
 use crate::gate::Refusal;
@@ -109,11 +109,11 @@ async fn answer_probe(accepted: Accepted, head: &Head) {
     };
     // Kept first: a client may take its time to close, and the program may end meanwhile.
     if let Some(slot) = slot {
-        let sent = Sent {
+        let sent = RequestTexts {
             method: head.method.as_str().as_bytes(),
             path: head.path().as_bytes(),
             user_agent: head.user_agent.as_deref().unwrap_or_default().as_bytes(),
-            ..Sent::default()
+            ..RequestTexts::default()
         };
         slot.keep(record, &sent);
     }

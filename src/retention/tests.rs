@@ -10,7 +10,7 @@ use crate::access::AccessRecord;
 use crate::access::packed::Clients;
 use crate::access::record::{BlockPlace, ConnectionFacts, Event, RequestFacts};
 use crate::access::request_id::RequestIds;
-use crate::access::texts::Sent;
+use crate::access::texts::RequestTexts;
 use crate::clock::Clock;
 use crate::config::{AccessLog, WhenFull};
 use crate::gate::Refusal;
@@ -66,8 +66,8 @@ pub(crate) fn request() -> AccessRecord {
 }
 
 /// What a client sent that wants `path`.
-pub(crate) fn sent(path: &str) -> Sent<'_> {
-    Sent { method: b"GET", path: path.as_bytes(), ..Sent::default() }
+pub(crate) fn sent(path: &str) -> RequestTexts<'_> {
+    RequestTexts { method: b"GET", path: path.as_bytes(), ..RequestTexts::default() }
 }
 
 /// Adds a request for `path` to `rows`.

@@ -21,7 +21,7 @@ use super::kernel::Kernel;
 use super::names::Names;
 use super::samples::Samples;
 use super::{ConnectionOrigin, Offer, Speaks, Told, Unreached, UpstreamConnection};
-use crate::access::record::Reached;
+use crate::access::record::ServerFacts;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::net::wire::Wire;
@@ -126,7 +126,7 @@ impl Upstreams {
         let wire = Box::new(Wire::new(transport, BytesMut::new()));
         let Origin { name, region, .. } = &state.origin;
         let (origin, link) = (Arc::clone(name), Arc::clone(&server.link));
-        let reached = Arc::new(Reached { origin, region: *region, link, address, local });
+        let reached = Arc::new(ServerFacts { origin, region: *region, link, address, local });
         Ok(UpstreamConnection { wire, speaks, reached, origin: ConnectionOrigin::New, told })
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::connect::Upstreams;
 use super::http2::{Made, Room, Slot, Waits};
 use super::{ConnectionOrigin, Offer, Speaks, Told, Unreached, UpstreamConnection};
-use crate::access::record::Reached;
+use crate::access::record::ServerFacts;
 use crate::edge::Edge;
 use crate::origin::Scheme;
 use crate::snapshot::{OriginState, ServerState};
@@ -21,7 +21,7 @@ pub(crate) enum Way {
     /// Over a connection of its own.
     Http1(UpstreamConnection),
     /// Over a connection that others share.
-    Http2(Slot, Arc<Reached>, ConnectionOrigin),
+    Http2(Slot, Arc<ServerFacts>, ConnectionOrigin),
 }
 
 impl Way {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
 
-use crate::access::fields::ShownId;
+use crate::access::fields::IdText;
 use crate::message::fields::{content_length, has_token};
 use crate::message::{RequestHead, websocket};
 use crate::origin::UpstreamHost;
@@ -123,7 +123,7 @@ pub(crate) struct UpstreamRequest<'r> {
     pub(crate) head: &'r RequestHead,
     pub(crate) changes: Changes<'r>,
     pub(crate) proxy_is_trusted: bool,
-    pub(crate) request_id: ShownId<'r>,
+    pub(crate) request_id: IdText<'r>,
     /// Who opened the connection.
     pub(crate) opened_by: IpAddr,
 }

@@ -6,9 +6,9 @@ use http::Version;
 use super::*;
 use crate::access::fields::ClockState;
 use crate::access::packed::{Clients, Packed, pack_connection, unpack};
-use crate::access::record::{BlockPlace, ConnectionFacts, Reached, RequestFacts, UpstreamFacts};
+use crate::access::record::{BlockPlace, ConnectionFacts, RequestFacts, ServerFacts, UpstreamFacts};
 use crate::access::request_id::RequestIds;
-use crate::access::texts::Sent;
+use crate::access::texts::RequestTexts;
 use crate::access::{AccessRecord, Event, RequestId};
 use crate::gate::Refusal;
 use crate::origin::Region;
@@ -46,7 +46,7 @@ fn request() -> AccessRecord {
             footer: Some(FooterResult::Injected),
         }),
         upstream: Some(UpstreamFacts {
-            reached: Arc::new(Reached {
+            server: Arc::new(ServerFacts {
                 origin: "mainland".into(),
                 region: Region::Mainland,
                 link: "default".into(),
@@ -62,12 +62,12 @@ fn request() -> AccessRecord {
 /// What is exported of a record that was packed.
 fn line(record: &AccessRecord, clients: Clients) -> String {
     let (mut packed, mut connection, mut out) = (Packed::default(), Vec::new(), Vec::new());
-    let sent = Sent {
+    let sent = RequestTexts {
         method: b"GET",
         path: b"/a",
         query: b"x=1&token=***",
         user_agent: b"curl/8",
-        ..Sent::default()
+        ..RequestTexts::default()
     };
     packed.pack(record, &sent, clients);
     pack_connection(&record.connection, &mut connection);

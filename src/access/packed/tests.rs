@@ -5,7 +5,7 @@ use http::Version;
 use proptest::prelude::*;
 
 use super::*;
-use crate::access::record::{BlockPlace, Reached, UNKNOWN_ADDRESS};
+use crate::access::record::{BlockPlace, ServerFacts, UNKNOWN_ADDRESS};
 use crate::access::request_id::RequestIds;
 use crate::gate::Refusal;
 use crate::origin::Region;
@@ -46,7 +46,7 @@ fn records() -> impl Strategy<Value = AccessRecord> {
     let known: SocketAddr = "[2001:db8::2]:8080".parse().expect("an address");
     let upstream = (any::<Option<u16>>(), any::<Option<u16>>(), any::<Option<u32>>()).prop_map(
         move |(port, status, first_byte)| UpstreamFacts {
-            reached: Arc::new(Reached {
+            server: Arc::new(ServerFacts {
                 origin: "main".into(),
                 region: Region::Mainland,
                 link: "default".into(),
@@ -88,8 +88,8 @@ fn texts() -> impl Strategy<Value = Texts> {
     (method, text(), text(), text(), text())
 }
 
-fn sent((method, path, query, referer, user_agent): &Texts) -> Sent<'_> {
-    Sent { method, path, query, referer, user_agent }
+fn sent((method, path, query, referer, user_agent): &Texts) -> RequestTexts<'_> {
+    RequestTexts { method, path, query, referer, user_agent }
 }
 
 proptest! {
@@ -108,23 +108,23 @@ proptest! {
         prop_assert_eq!((read.server_name, read.protocol), ("www.example.cn", "h2"));
         let bits = record.connection.ids.bits();
         match (read.request_id, &record.request_id) {
-            (ShownId::None, None) => {}
-            (ShownId::Given(read), Some(RequestId::Given(id))) => prop_assert_eq!(read, &**id),
-            (ShownId::Own(read), Some(RequestId::Own(number))) => prop_assert_eq!(read, own(bits, *number)),
+            (IdText::None, None) => {}
+            (IdText::Given(read), Some(RequestId::Given(id))) => prop_assert_eq!(read, &**id),
+            (IdText::Own(read), Some(RequestId::Own(number))) => prop_assert_eq!(read, own(bits, *number)),
             other => prop_assert!(false, "{:?}", other),
         }
         prop_assert_eq!(read.request.is_some(), record.request.is_some());
         if let (Some(read), Some(request)) = (&read.request, &record.request) {
-            let Sent { method, path, query, referer, user_agent } = sent;
+            let RequestTexts { method, path, query, referer, user_agent } = sent;
             let read_texts = [read.method, read.path, read.query, read.referer, read.user_agent];
-            prop_assert_eq!(read_texts.map(Cow::Borrowed), [method, path, query, referer, user_agent].map(shown));
+            prop_assert_eq!(read_texts.map(Cow::Borrowed), [method, path, query, referer, user_agent].map(to_utf8));
             prop_assert_eq!((read.status, read.bytes_in, read.bytes_out), (request.status, request.bytes_in, request.bytes_out));
             prop_assert_eq!(u128::from(read.duration_us), request.duration.as_micros());
             prop_assert_eq!((read.site, read.footer), (request.site.as_deref().unwrap_or(""), request.footer.map_or("", FooterResult::label)));
         }
         prop_assert_eq!(read.upstream.is_some(), record.upstream.is_some());
         if let (Some(read), Some(upstream)) = (&read.upstream, &record.upstream) {
-            let Reached { origin, region, address, local, .. } = &*upstream.reached;
+            let ServerFacts { origin, region, address, local, .. } = &*upstream.server;
             prop_assert_eq!((read.origin, read.region, read.local), (&**origin, region.label(), *local));
             prop_assert_eq!(read.address.unwrap_or(UNKNOWN_ADDRESS), *address);
             prop_assert_eq!(read.status, upstream.status);

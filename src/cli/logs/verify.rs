@@ -7,9 +7,9 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{shown, unreadable};
+use super::unreadable;
 use crate::cli::Answer;
-use crate::clock::Clock;
+use crate::clock::{Clock, shanghai_time};
 use crate::retention::{Against, Break, Verdict};
 
 /// What `logs verify` is asked.
@@ -63,8 +63,8 @@ fn document(verdict: &Verdict) -> serde_json::Value {
     json!({
         "ok": verdict.is_ok(),
         "records": verdict.records,
-        "from": verdict.from.map(shown),
-        "to": verdict.to.map(shown),
+        "from": verdict.from.map(shanghai_time),
+        "to": verdict.to.map(shanghai_time),
         "checkpoint": verdict.checkpoint,
         "first_break": verdict.first_break.as_ref().map(place),
     })
@@ -80,7 +80,7 @@ fn tell(verdict: &Verdict, own_key: bool, out: &mut dyn Write) -> std::io::Resul
         None => write!(out, "intact: {records} records")?,
     }
     match (verdict.from, verdict.to) {
-        (Some(from), Some(to)) => writeln!(out, ", from {} to {}", shown(from), shown(to))?,
+        (Some(from), Some(to)) => writeln!(out, ", from {} to {}", shanghai_time(from), shanghai_time(to))?,
         _ => writeln!(out)?,
     }
     if let Some(checkpoint) = &verdict.checkpoint {

@@ -11,9 +11,9 @@ use std::sync::atomic::Ordering;
 use jiff::Timestamp;
 
 use crate::access::fields::{ClockState, Detail, Fields};
-use crate::access::packed::{Clients, Packed, Sections, SettingOf, pack_connection, unpack};
+use crate::access::packed::{Clients, Packed, Sections, SettingSource, pack_connection, unpack};
 use crate::access::record::{AccessRecord, ConnectionFacts};
-use crate::access::texts::Sent;
+use crate::access::texts::RequestTexts;
 use crate::access::wire::{Wire, write_bytes, write_number, write_signed};
 use crate::access::{Expired, Gap};
 use crate::retention::format::BlockHead;
@@ -50,7 +50,7 @@ struct Written {
     facts: Arc<ConnectionFacts>,
     setting: Range<usize>,
     /// What that was packed of, where that is known.
-    of: Option<SettingOf>,
+    of: Option<SettingSource>,
     referer: Range<usize>,
 }
 
@@ -113,13 +113,13 @@ impl Rows {
     }
 
     /// Adds a record, with the texts of its request.
-    pub(crate) fn push(&mut self, record: &AccessRecord, sent: &Sent<'_>, clients: Clients) {
+    pub(crate) fn push(&mut self, record: &AccessRecord, sent: &RequestTexts<'_>, clients: Clients) {
         let connection = &record.connection;
         let since = self.begin_row(record.time.as_millisecond());
         let place = connection.place.0.load(Ordering::Relaxed) as usize;
         let known = self.connections.get_mut(place).filter(|known| Arc::ptr_eq(&known.facts, connection));
         let is_same =
-            known.as_ref().and_then(|known| known.of.as_ref()).is_some_and(|of| of.is_of(record, sent));
+            known.as_ref().and_then(|known| known.of.as_ref()).is_some_and(|of| of.matches(record, sent));
         if is_same {
             self.packed.pack_but_setting(record, sent, clients);
         } else {
@@ -136,7 +136,7 @@ impl Rows {
         let place = if let Some(known) = known {
             if !is_same {
                 // From its second record on: of most connections there is no more than one.
-                known.of = Some(SettingOf::new(record, sent));
+                known.of = Some(SettingSource::new(record, sent));
             }
             place
         } else {

@@ -16,7 +16,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use thread_local::ThreadLocal;
 
 use crate::access::AccessRecord;
-use crate::access::texts::{Lengths, Sent};
+use crate::access::texts::{Lengths, RequestTexts};
 use crate::retention::write::prefetch::prefetch;
 
 /// Records that a lane holds.
@@ -82,7 +82,7 @@ impl Lanes {
     }
 
     /// Sends a record on the lane of this thread; whether the writer should look, since that fills up.
-    pub(super) fn put(&self, record: AccessRecord, sent: &Sent<'_>) -> bool {
+    pub(super) fn put(&self, record: AccessRecord, sent: &RequestTexts<'_>) -> bool {
         let mut lane = self.own.get_or(|| RefCell::new(self.open())).borrow_mut();
         let turn = self.turns.fetch_add(1, Ordering::AcqRel);
         let texts = sent.kept();
@@ -199,7 +199,7 @@ impl LaneEnd {
     pub(super) fn drain(
         &mut self,
         before: u64,
-        mut take: impl FnMut(&AccessRecord, &Sent<'_>) -> Enough,
+        mut take: impl FnMut(&AccessRecord, &RequestTexts<'_>) -> Enough,
     ) -> (u64, Enough) {
         let settled = self.settled.load(Ordering::Acquire);
         let mut missing = 0;
@@ -229,9 +229,9 @@ fn show(
     entry: &Entry,
     bytes: &mut Consumer<u8>,
     joined: &mut Vec<u8>,
-    take: &mut impl FnMut(&AccessRecord, &Sent<'_>) -> Enough,
+    take: &mut impl FnMut(&AccessRecord, &RequestTexts<'_>) -> Enough,
 ) -> Enough {
-    let mut show = |texts| take(&entry.record, &Sent::of(texts, entry.lengths));
+    let mut show = |texts| take(&entry.record, &RequestTexts::of(texts, entry.lengths));
     // They were put before it.
     let Ok(texts) = bytes.read_chunk(entry.lengths.sum()) else { return Enough::No };
     let enough = match texts.as_slices() {

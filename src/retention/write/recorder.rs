@@ -12,7 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::access::AccessRecord;
-use crate::access::texts::Sent;
+use crate::access::texts::RequestTexts;
 use crate::config::{AccessLog, WhenFull};
 use crate::retention::write::StoreFull;
 use crate::retention::write::lanes::Lanes;
@@ -172,7 +172,7 @@ pub struct Slot<'r> {
 
 impl Slot<'_> {
     /// Takes the record, with the texts of its request; it is in the store within 100 ms.
-    pub fn keep(mut self, record: AccessRecord, sent: &Sent<'_>) {
+    pub fn keep(mut self, record: AccessRecord, sent: &RequestTexts<'_>) {
         if is_unrecorded() {
             return;
         }

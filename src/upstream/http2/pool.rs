@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::{Connection, Count, Slot};
-use crate::access::record::Reached;
+use crate::access::record::ServerFacts;
 use crate::net::transport::Transport;
 use crate::snapshot::ServerState;
 use crate::upstream::{Told, Unreached};
@@ -48,7 +48,7 @@ struct Server {
 #[derive(Debug)]
 struct Open {
     told: Option<Told>,
-    reached: Arc<Reached>,
+    reached: Arc<ServerFacts>,
     connection: Arc<Connection>,
 }
 
@@ -74,7 +74,7 @@ enum Done {
 #[derive(Debug)]
 pub(crate) enum Made {
     /// HTTP/2 is to be spoken over it.
-    Http2(Transport, Arc<Reached>),
+    Http2(Transport, Arc<ServerFacts>),
     /// HTTP/1.1 is: whoever made it has put it by.
     Http1,
 }
@@ -83,9 +83,9 @@ pub(crate) enum Made {
 #[derive(Debug)]
 pub(crate) enum Room {
     /// On a connection that was there already.
-    Shared(Slot, Arc<Reached>),
+    Shared(Slot, Arc<ServerFacts>),
     /// On one that was made for this request, and those that came with it.
-    New(Slot, Arc<Reached>),
+    New(Slot, Arc<ServerFacts>),
     /// The server speaks HTTP/1.1.
     Http1,
 }
@@ -100,7 +100,7 @@ pub(crate) struct Waits {
 }
 
 enum Claim {
-    Slot(Slot, Arc<Reached>),
+    Slot(Slot, Arc<ServerFacts>),
     Http1,
     /// One is being made.
     Join(watch::Receiver<Option<Done>>),
@@ -281,7 +281,7 @@ impl Server {
         }
     }
 
-    fn slot(&mut self, told: Option<Told>) -> Option<(Slot, Arc<Reached>)> {
+    fn slot(&mut self, told: Option<Told>) -> Option<(Slot, Arc<ServerFacts>)> {
         for open in self.open.iter().filter(|open| open.told == told) {
             if let Some(limit) = open.connection.limit() {
                 self.limit = limit.max(1);

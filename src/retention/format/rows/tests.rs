@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::access::GapReason;
 use crate::access::export::write_line;
-use crate::access::record::{Reached, RequestFacts, UpstreamFacts};
+use crate::access::record::{RequestFacts, ServerFacts, UpstreamFacts};
 use crate::origin::Region;
 use crate::retention::tests::{push, request, sent};
 
@@ -20,8 +20,8 @@ fn lines(rows: &[u8], first_seq: u64) -> Vec<String> {
 }
 
 /// What a client sent that came from a page.
-fn from<'s>(path: &'s str, referer: &'s str) -> Sent<'s> {
-    Sent { referer: referer.as_bytes(), ..sent(path) }
+fn from<'s>(path: &'s str, referer: &'s str) -> RequestTexts<'s> {
+    RequestTexts { referer: referer.as_bytes(), ..sent(path) }
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn what_is_missing_or_deleted_stands_among_the_records() {
 fn varied(
     connection: &Arc<ConnectionFacts>,
     shared: &[Arc<str>; 2],
-    reached: &Arc<Reached>,
+    server: &Arc<ServerFacts>,
     choice: [u8; 12],
 ) -> AccessRecord {
     let name = |place: usize| match choice[place] {
@@ -100,7 +100,7 @@ fn varied(
         2 => Some(Arc::from(&*shared[0])),
         _ => Some(Arc::clone(&shared[1])),
     };
-    let own = || Reached {
+    let own = || ServerFacts {
         origin: name(4).unwrap_or_else(|| Arc::clone(&shared[1])),
         region: if choice[6] < 2 { Region::Mainland } else { Region::Offshore },
         link: name(5).unwrap_or_else(|| Arc::clone(&shared[1])),
@@ -108,7 +108,7 @@ fn varied(
         local: (choice[8] < 3).then(|| ([10, 0, 0, choice[8]], 50_000).into()),
     };
     let upstream = || UpstreamFacts {
-        reached: if choice[0] == 0 { Arc::clone(reached) } else { Arc::new(own()) },
+        server: if choice[0] == 0 { Arc::clone(server) } else { Arc::new(own()) },
         status: Some(200),
         first_byte: None,
     };
@@ -136,7 +136,7 @@ proptest! {
     ) {
         let connections = [request().connection, request().connection];
         let shared: [Arc<str>; 2] = ["www.example.cn".into(), "shop".into()];
-        let reached = Arc::new(Reached {
+        let server = Arc::new(ServerFacts {
             origin: Arc::clone(&shared[0]),
             region: Region::Mainland,
             link: Arc::clone(&shared[1]),
@@ -145,8 +145,8 @@ proptest! {
         });
         let (mut together, mut alone) = (Rows::new("n".into()), Vec::new());
         for (seq, (connection, choice, agent)) in (1..).zip(choices) {
-            let record = varied(&connections[usize::from(connection)], &shared, &reached, choice);
-            let sent = Sent { user_agent: ["curl/8", "wrk"][agent].as_bytes(), ..sent("/") };
+            let record = varied(&connections[usize::from(connection)], &shared, &server, choice);
+            let sent = RequestTexts { user_agent: ["curl/8", "wrk"][agent].as_bytes(), ..sent("/") };
             together.push(&record, &sent, Clients::One);
             let mut rows = Rows::new("n".into());
             rows.push(&record, &sent, Clients::One);

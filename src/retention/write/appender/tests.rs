@@ -1,6 +1,6 @@
 use super::*;
 use crate::access::packed::Clients;
-use crate::access::texts::Sent;
+use crate::access::texts::RequestTexts;
 use crate::retention::tests::{request, sent};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -20,7 +20,7 @@ fn later(now: Now, by: Duration) -> Now {
 }
 
 /// Writes a block of one record; its length.
-fn write(appender: &mut Appender, sent: &Sent<'_>, now: Now) -> u64 {
+fn write(appender: &mut Appender, sent: &RequestTexts<'_>, now: Now) -> u64 {
     appender.rows.push(&request(), sent, Clients::One);
     appender.seal(now).expect("sealed");
     appender.write(now).expect("written")
@@ -46,7 +46,7 @@ fn a_segment_ends_at_64_mib() {
     let (mut appender, now) = (appender(folder.path()), now());
     let mut random = fastrand::Rng::with_seed(1);
     let noise: Vec<u8> = (0..8 * 1024).map(|_| random.alphanumeric() as u8).collect();
-    let long = Sent {
+    let long = RequestTexts {
         path: &noise,
         query: &noise[1..],
         referer: &noise[2..],

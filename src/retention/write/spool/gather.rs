@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::{BLOCK_BYTES, SECOND, Spool};
 use crate::access::packed::Clients;
-use crate::access::texts::Sent;
+use crate::access::texts::RequestTexts;
 use crate::access::{AccessRecord, Gap};
 use crate::retention::write::Now;
 use crate::retention::write::lanes::{Enough, LaneEnd};
@@ -72,7 +72,7 @@ impl Spool {
 
     /// Adds the record of a refused connection.
     fn encode(&mut self, record: &AccessRecord, clients: Clients) {
-        self.appender.rows.push(record, &Sent::default(), clients);
+        self.appender.rows.push(record, &RequestTexts::default(), clients);
         self.loose.records += 1;
         self.loose.exchanges += record.count;
     }

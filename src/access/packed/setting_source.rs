@@ -8,44 +8,44 @@ use std::sync::Arc;
 use http::Version;
 
 use super::user_agent;
-use crate::access::record::{AccessRecord, Reached};
-use crate::access::texts::Sent;
+use crate::access::record::{AccessRecord, ServerFacts};
+use crate::access::texts::RequestTexts;
 
 /// What a setting was packed of. Whether that of another record of its connection would be the same is told
 /// without packing it, and without a look at its names: mostly they are not only alike but the same ones.
 #[derive(Debug)]
-pub struct SettingOf {
+pub struct SettingSource {
     generation: u64,
     client: SocketAddr,
     protocol: Option<Version>,
     names: [Option<Arc<str>>; NAMES],
     user_agent: Box<[u8]>,
-    reached: Option<Arc<Reached>>,
+    server: Option<Arc<ServerFacts>>,
 }
 
 const NAMES: usize = 3;
 
-impl SettingOf {
+impl SettingSource {
     /// That of `record`.
-    pub fn new(record: &AccessRecord, sent: &Sent<'_>) -> Self {
+    pub fn new(record: &AccessRecord, sent: &RequestTexts<'_>) -> Self {
         Self {
             generation: record.generation,
             client: record.client,
             protocol: record.protocol,
             names: names(record).map(Option::<&Arc<str>>::cloned),
             user_agent: user_agent(record, sent).into(),
-            reached: reached(record).cloned(),
+            server: server(record).cloned(),
         }
     }
 
     /// Whether that of `record` is surely the same.
-    pub fn is_of(&self, record: &AccessRecord, sent: &Sent<'_>) -> bool {
+    pub fn matches(&self, record: &AccessRecord, sent: &RequestTexts<'_>) -> bool {
         self.generation == record.generation
             && self.client == record.client
             && self.protocol == record.protocol
             && self.names.iter().zip(names(record)).all(|(own, other)| is_same(own.as_ref(), other))
             && is_same_text(&self.user_agent, user_agent(record, sent))
-            && match (&self.reached, reached(record)) {
+            && match (&self.server, server(record)) {
                 (Some(own), Some(other)) => Arc::ptr_eq(own, other) || is_like(own, other),
                 (own, other) => own.is_none() && other.is_none(),
             }
@@ -68,12 +68,12 @@ fn names(record: &AccessRecord) -> [Option<&Arc<str>>; NAMES] {
     ]
 }
 
-fn reached(record: &AccessRecord) -> Option<&Arc<Reached>> {
-    record.upstream.as_ref().map(|upstream| &upstream.reached)
+fn server(record: &AccessRecord) -> Option<&Arc<ServerFacts>> {
+    record.upstream.as_ref().map(|upstream| &upstream.server)
 }
 
 /// Whether connections are to one server, from one address. Their ports are no part of the setting.
-fn is_like(own: &Reached, other: &Reached) -> bool {
+fn is_like(own: &ServerFacts, other: &ServerFacts) -> bool {
     Arc::ptr_eq(&own.origin, &other.origin)
         && Arc::ptr_eq(&own.link, &other.link)
         && own.region == other.region
