@@ -5,5 +5,8 @@
 
 pub mod credentials;
 pub mod failure;
+mod foreign_text;
 pub mod http;
+pub mod relp;
 pub mod sink;
+mod stream;

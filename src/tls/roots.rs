@@ -60,6 +60,13 @@ pub fn http1_alone(config: &ClientConfig) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
+/// The same for what is no HTTP: without protocols to choose from.
+pub fn without_alpn(config: &ClientConfig) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols = Vec::new();
+    Arc::new(config)
+}
+
 /// Whether a handshake failed since the server speaks none of the protocols offered.
 pub fn is_no_protocol_in_common(error: &io::Error) -> bool {
     let alert = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());

@@ -50,7 +50,10 @@ const DOORS: [(&[&str], &[&str]); 13] = [
             "snapshot/",
         ],
     ),
-    (&["tokio_rustls::"], &["net/transport.rs", "ship/http.rs", "upstream/connect/establish.rs"]),
+    (
+        &["tokio_rustls::"],
+        &["net/transport.rs", "ship/http.rs", "ship/stream.rs", "upstream/connect/establish.rs"],
+    ),
     // A listener's socket takes a permit; the others are the admin pages' and the demonstration's own.
     (&["TcpListener::bind", ".listen("], &["listen/set.rs", "app.rs", "cli/demo.rs"]),
     // HTTP/2's framing alone, so that it can be replaced.
