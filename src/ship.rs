@@ -7,6 +7,7 @@ pub mod credentials;
 pub mod failure;
 mod foreign_text;
 pub mod http;
+pub mod kafka;
 pub mod relp;
 pub mod sink;
 mod stream;
