@@ -10,4 +10,5 @@ pub mod http;
 pub mod kafka;
 pub mod relp;
 pub mod sink;
+pub mod sls;
 mod stream;
