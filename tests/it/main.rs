@@ -31,6 +31,7 @@ mod names;
 mod probe;
 mod proxy_protocol;
 mod proxying;
+mod record_sinks;
 mod records;
 mod regions;
 mod tls;

@@ -17,6 +17,16 @@ fn interpreter() -> PathBuf {
     python
 }
 
+/// A file of a package of `scripts/requirements.txt`.
+pub(crate) fn package_file(name: &str) -> PathBuf {
+    let libraries = interpreter().parent().expect("bin").with_file_name("lib");
+    let python =
+        fs_err::read_dir(&libraries).expect("a folder").next().expect("one version").expect("an entry");
+    let file = python.path().join("site-packages").join(name);
+    assert!(file.exists(), "there is no {}; run scripts/python, as `make test` does", file.display());
+    file
+}
+
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/python").join(name)
 }
@@ -25,22 +35,47 @@ fn script(name: &str) -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct PythonServer {
     pub(crate) port: u16,
-    _child: Child,
+    child: Child,
 }
 
 impl PythonServer {
     /// Starts `NAME server`, which prints its port.
     pub(crate) async fn start(name: &str) -> Self {
+        Self::start_with(name, &[]).await
+    }
+
+    /// The same with `words` behind it.
+    pub(crate) async fn start_with(name: &str, words: &[&str]) -> Self {
         let mut child = Command::new(interpreter())
             .arg(script(name))
             .arg("server")
+            .args(words)
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .expect("Python starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let line = within("the server's port", lines.next_line()).await.expect("a line").expect("a port");
-        Self { port: line.trim().parse().expect("a port"), _child: child }
+        Self { port: line.trim().parse().expect("a port"), child }
+    }
+}
+
+impl PythonServer {
+    /// Ends it at once, as `kill -9` does, and waits until it is gone.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.expect("it runs");
+    }
+}
+
+/// What `NAME PART` prints with `words`.
+#[track_caller]
+pub(crate) fn output(name: &str, part: &str, words: &[&str]) -> impl Future<Output = String> {
+    let mut all = vec![script(name).display().to_string(), part.to_owned()];
+    all.extend(words.iter().map(|word| (*word).to_owned()));
+    async move {
+        let Run { code, stdout, stderr } = run(&interpreter().display().to_string(), all).await;
+        assert!(code == 0, "{stdout}\n{stderr}");
+        stdout
     }
 }
 
@@ -53,11 +88,9 @@ pub(crate) fn client(name: &str, words: &[&str]) -> impl Future<Output = ()> {
 /// The same for another part of it.
 #[track_caller]
 pub(crate) fn part(name: &str, part: &str, words: &[&str]) -> impl Future<Output = ()> {
-    let mut all = vec![script(name).display().to_string(), part.to_owned()];
-    all.extend(words.iter().map(|word| (*word).to_owned()));
+    let printed = output(name, part, words);
     async move {
-        let python = interpreter().display().to_string();
-        let Run { code, stdout, stderr } = run(&python, all).await;
-        assert!(code == 0 && stdout.contains("all is well"), "{stdout}\n{stderr}");
+        let printed = printed.await;
+        assert!(printed.contains("all is well"), "{printed}");
     }
 }
