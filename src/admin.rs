@@ -3,6 +3,7 @@
 //! They read and never change anything; they are served on a listener of their own, to so many at a
 //! time and for so long.
 
+mod sinks;
 mod status;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use tokio::time::timeout;
 use crate::edge::Edge;
 use crate::listen::set::Standing;
 use crate::metrics::StoreFigures;
+use crate::ship::status::SinkBoard;
 use crate::upstream::connect::Upstreams;
 
 /// Connections at a time: readers are few, and each is served at once.
@@ -40,6 +42,7 @@ struct Pages {
     edge: Arc<Edge>,
     upstreams: Arc<Upstreams>,
     standing: watch::Receiver<Standing>,
+    sinks: SinkBoard,
 }
 
 /// Serves the pages for as long as it is polled.
@@ -48,6 +51,7 @@ pub async fn serve(
     edge: Arc<Edge>,
     upstreams: Arc<Upstreams>,
     standing: watch::Receiver<Standing>,
+    sinks: SinkBoard,
 ) {
     let router = Router::new()
         .route("/livez", get(|| async { "alive\n" }))
@@ -55,7 +59,7 @@ pub async fn serve(
         .route("/metrics", get(metrics))
         .route("/status.json", get(status_json))
         .route("/", get(status_page))
-        .with_state(Pages { edge, upstreams, standing });
+        .with_state(Pages { edge, upstreams, standing, sinks });
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     // The semaphore is never closed; who finds no place waits in the kernel's queue.
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
@@ -100,16 +104,17 @@ async fn metrics(State(pages): State<Pages>) -> Response {
         bytes: stats.bytes(),
         clock_synchronized: stats.clock_synchronized(),
     };
-    let text = edge.metrics.render(&snapshot, store, edge.moment(), pages.upstreams.now());
+    let sinks = sinks::figures(&pages.sinks, edge.moment().now);
+    let text = edge.metrics.render(&snapshot, (store, &sinks), edge.moment(), pages.upstreams.now());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
 async fn status_json(State(pages): State<Pages>) -> Response {
-    let status = status::status(&pages.edge, &pages.standing.borrow(), pages.upstreams.now());
+    let status = status::status(&pages.edge, &pages.standing.borrow(), &pages.sinks, pages.upstreams.now());
     ([(header::CONTENT_TYPE, "application/json")], format!("{status:#}\n")).into_response()
 }
 
 async fn status_page(State(pages): State<Pages>) -> Response {
-    let status = status::status(&pages.edge, &pages.standing.borrow(), pages.upstreams.now());
+    let status = status::status(&pages.edge, &pages.standing.borrow(), &pages.sinks, pages.upstreams.now());
     ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], status::page(&status)).into_response()
 }

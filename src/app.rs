@@ -6,6 +6,7 @@
 mod bind;
 mod log;
 mod reload;
+mod shipping;
 mod systemd;
 mod watch;
 
@@ -100,11 +101,13 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     let (tasks, cut) = (acceptor.tasks.clone(), acceptor.cut.clone());
     let loops = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let standing = tokio::sync::watch::Sender::new(Standing::default());
+    let shipping = shipping::Shipping::start(store.feed(), Arc::clone(&edge));
     let admin = tokio::spawn(admin::serve(
         admin_socket,
         Arc::clone(&edge),
         Arc::clone(&upstreams),
         standing.subscribe(),
+        shipping.board(),
     ));
 
     let reload = reload::Reload::new(file, Arc::clone(&edge), tickets, log, built.files);
@@ -112,8 +115,13 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     let checking = tokio::spawn(checks::run(Arc::clone(&edge), Arc::clone(&upstreams)));
     let judging = tokio::spawn(links::run(Arc::clone(&edge), Arc::clone(&upstreams)));
     let keeping_up = tokio::spawn(maintenance::run(Arc::clone(&edge), Arc::clone(&upstreams)));
-    let mut binding =
-        bind::Binding::new(ListenerSet::new(acceptor, loops), Arc::clone(&edge), upstreams, standing);
+    let mut binding = bind::Binding::new(
+        ListenerSet::new(acceptor, loops),
+        Arc::clone(&edge),
+        upstreams,
+        standing,
+        shipping.board(),
+    );
     binding.reconcile().await;
     systemd::notify(&[NotifyState::Ready]);
     tracing::info!(node = %edge.snapshots.load().config.node, admin = %admin_address, "serving");
@@ -146,6 +154,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     let _ = timeout(CUTTING, tasks.wait()).await;
     admin.abort();
     let kept = tokio::task::spawn_blocking(move || store.close()).await;
+    shipping.finish().await;
     let kept = kept
         .context("the store of access records")
         .and_then(|closed| closed.context("the store of access records could not be closed"));

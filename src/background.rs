@@ -28,6 +28,22 @@ where
     Ok(())
 }
 
+/// Runs a future that does I/O to its end on a thread of its own, which gives way and which the future may block.
+pub fn run_low<F>(name: &str, make: impl FnOnce() -> F + Send + 'static) -> io::Result<thread::JoinHandle<()>>
+where
+    F: Future<Output = ()>,
+{
+    // The blocking threads are for name lookups: one at a time, and one that hangs.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        set_priority(Priority::Low);
+        runtime.block_on(make());
+        // A name lookup that hangs is not waited for.
+        runtime.shutdown_background();
+    })
+}
+
 /// Runs `work` on a thread of its own and blocks the caller until it ends; `None` if it panics or no thread can be
 /// started.
 pub fn run_blocking<T: Send>(name: &str, priority: Priority, work: impl FnOnce() -> T + Send) -> Option<T> {

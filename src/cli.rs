@@ -60,6 +60,8 @@ enum LogsCommand {
     Verify(logs::VerifyArgs),
     /// Say how many there are, how fast they grow, and how long what is free suffices.
     Stat(logs::StatArgs),
+    /// Show each sink's promise, how far it is behind, and its last error.
+    Sinks(logs::SinksArgs),
 }
 
 /// Does what the command line says.
@@ -80,6 +82,7 @@ pub fn main() -> ExitCode {
                 logs::export(&args, out, notes).map(|()| Answer::Yes)
             }
             LogsCommand::Verify(args) => logs::verify(&args, out),
+            LogsCommand::Sinks(args) => logs::sinks(&args, out),
             LogsCommand::Stat(args) => logs::stat(&args, out).map(|()| Answer::Yes),
         },
     };

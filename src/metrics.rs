@@ -21,7 +21,7 @@ use crate::snapshot::Snapshot;
 use prepared::Prepared;
 use tallies::Tallies;
 
-pub use render::StoreFigures;
+pub use render::{SinkFigures, StoreFigures};
 pub use tallies::Counted;
 
 /// Of requests: from a small page to a report that takes a minute, in seconds.

@@ -4,11 +4,21 @@
 //! sink has not acknowledged. A lane never blocks the data plane or another lane, and it never drops a record.
 
 pub mod credentials;
+pub mod cursor;
 pub mod failure;
-mod foreign_text;
 pub mod http;
 pub mod kafka;
+pub mod open;
 pub mod relp;
+pub mod shipper;
 pub mod sink;
 pub mod sls;
+pub mod status;
+
+mod directory;
+mod foreign_text;
+mod lane;
+mod pace;
+mod records;
+mod segments;
 mod stream;

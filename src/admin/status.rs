@@ -10,12 +10,16 @@ use crate::gate::{self, Filing, ListenerId, SiteId};
 use crate::listen::set::{ListenerStanding, Standing};
 use crate::origin::Server;
 use crate::origin::links::{Look, OriginLink};
+use crate::ship::status::SinkBoard;
 use crate::snapshot::{OriginState, ServerState, Snapshot};
 
 /// Why the program is not ready; `None` while at least one listener is bound, and every permitted one is.
 pub(super) fn unready(edge: &Edge, standing: &Standing) -> Option<String> {
     if edge.is_draining() {
         return Some("draining".to_owned());
+    }
+    if let Some(reason) = &standing.held {
+        return Some(format!("nothing is bound: {reason}"));
     }
     let failed =
         standing.listeners.iter().find_map(|listener| Some((&listener.name, listener.failed.first()?)));
@@ -35,7 +39,7 @@ pub(super) fn unready(edge: &Edge, standing: &Standing) -> Option<String> {
 
 /// Everything, as one JSON object.
 /// `uptime` is the time that servers are measured in.
-pub(super) fn status(edge: &Edge, standing: &Standing, uptime: Duration) -> Value {
+pub(super) fn status(edge: &Edge, standing: &Standing, sinks: &SinkBoard, uptime: Duration) -> Value {
     let snapshot = edge.snapshots.load();
     let at = edge.moment();
     let stats = edge.recorder.stats();
@@ -71,6 +75,7 @@ pub(super) fn status(edge: &Edge, standing: &Standing, uptime: Duration) -> Valu
             "bytes": stats.bytes(),
             "full": stats.full().map(|full| full.label()),
             "clock_synchronized": stats.clock_synchronized(),
+            "sinks": super::sinks::document(sinks, at.now),
         },
     })
 }

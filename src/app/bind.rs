@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::clock::{Moment, until};
 use crate::edge::Edge;
 use crate::listen::set::{ListenerSet, Standing};
+use crate::ship::status::SinkBoard;
 use crate::upstream::connect::Upstreams;
 
 /// How often the clock is looked at, in case it was set, and a failed bind is tried again.
@@ -22,6 +23,8 @@ pub(super) struct Binding {
     upstreams: Arc<Upstreams>,
     standing: watch::Sender<Standing>,
     changed: watch::Receiver<u64>,
+    sinks: SinkBoard,
+    sinks_changed: watch::Receiver<u64>,
     looked: Moment,
 }
 
@@ -31,9 +34,11 @@ impl Binding {
         edge: Arc<Edge>,
         upstreams: Arc<Upstreams>,
         standing: watch::Sender<Standing>,
+        sinks: SinkBoard,
     ) -> Self {
-        let (changed, looked) = (edge.snapshots.subscribe(), edge.moment());
-        Self { set, edge, upstreams, standing, changed, looked }
+        let (changed, sinks_changed) = (edge.snapshots.subscribe(), sinks.changes());
+        let looked = edge.moment();
+        Self { set, edge, upstreams, standing, changed, sinks, sinks_changed, looked }
     }
 
     /// Follows changes until the program ends.
@@ -50,6 +55,7 @@ impl Binding {
                     }
                     self.reconcile().await;
                 }
+                _ = self.sinks_changed.changed() => self.reconcile().await,
                 () = tokio::time::sleep(pause) => self.look().await,
             }
         }
@@ -57,8 +63,17 @@ impl Binding {
 
     /// Binds what may be bound, unbinds what may not, and tells how that went.
     pub(super) async fn reconcile(&mut self) {
-        let standing = self.set.reconcile().await;
+        let standing = self.set.reconcile(self.sinks.unkept_requirement()).await;
         let before = self.standing.send_replace(standing.clone());
+        match (&before.held, &standing.held) {
+            (_, Some(reason)) if before.held != standing.held => {
+                tracing::error!("Nothing is bound while a required sink does not keep its promise: {reason}");
+            }
+            (Some(_), None) => {
+                tracing::info!("Every required sink keeps its promise: listeners may be bound")
+            }
+            _ => {}
+        }
         for listener in &standing.listeners {
             for (address, reason) in &listener.failed {
                 let known = before.listeners.iter().any(|known| {

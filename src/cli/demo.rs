@@ -124,7 +124,7 @@ sites:
 origins:
   - {{name: mainland, region: mainland, scheme: http, servers: [\"{mainland}\"]}}
   - {{name: offshore, region: offshore, scheme: http, servers: [\"{offshore}\"]}}
-access_log: {{directory: access}}
+access_log: {{directory: access, sinks: [{{name: audit, type: directory, path: audit}}]}}
 admin: {{address: \"{admin}\"}}
 "
     );
@@ -218,6 +218,9 @@ sed -i 's/status: suspended/status: approved/' {folder}/filings.yaml
 
 # The records are signed: nothing was changed, cut or taken out.
 {program} logs verify {folder}/access
+
+# They are shipped off the machine as well, here to {folder}/audit; the first ones after half a minute:
+{program} logs sinks --config {folder}/icpgate.yaml
 
 The allowlist is {folder}/filings.yaml: edit it, and watch the ports follow.
 Ctrl-C ends the demo and removes the folder.

@@ -2,6 +2,7 @@
 //!
 //! Nothing here writes to a store. An error of these functions is exit code 2.
 
+mod sinks;
 mod verify;
 
 use std::io::{self, Write};
@@ -12,11 +13,14 @@ use anyhow::Context;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use jiff::Timestamp;
 
+use super::ConfigFile;
 use crate::clock::shanghai_time;
+use crate::config::Config;
 use crate::hostname::Hostname;
 use crate::retention::proof;
 use crate::retention::{Item, Reader, Selection, Summary, summarize};
 
+pub(super) use sinks::{SinksArgs, sinks};
 pub use verify::VerifyArgs;
 pub(super) use verify::verify;
 
@@ -53,6 +57,13 @@ pub struct StatArgs {
     /// Print one JSON document.
     #[arg(long)]
     pub json: bool,
+}
+
+/// The configuration that is asked about, or an error that tells every problem.
+fn configuration(file: &ConfigFile) -> anyhow::Result<Config> {
+    let loaded = crate::config::load(&file.file)?;
+    let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+    loaded.value.with_context(|| problems.join("\n"))
 }
 
 /// Writes the chosen records to `out` as NDJSON, oldest first, and to `notes` what was passed over.

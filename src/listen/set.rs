@@ -44,6 +44,8 @@ struct Bound {
 pub struct Standing {
     /// By listener, in the order of the configuration.
     pub listeners: Vec<ListenerStanding>,
+    /// Why nothing is bound, whatever the gate permits.
+    pub held: Option<String>,
 }
 
 /// How one listener stands.
@@ -72,8 +74,8 @@ impl ListenerSet {
         Self { acceptor, loops, bound: BTreeMap::new() }
     }
 
-    /// Binds what may be bound, and unbinds what may not.
-    pub async fn reconcile(&mut self) -> Standing {
+    /// Binds what may be bound, and unbinds what may not. Nothing may be bound while there is a reason in `held`.
+    pub async fn reconcile(&mut self, held: Option<String>) -> Standing {
         let edge = Arc::clone(&self.acceptor.edge);
         let snapshot = edge.snapshots.load_full();
         let at = edge.moment();
@@ -83,6 +85,7 @@ impl ListenerSet {
         let wanted: Vec<Address> = permits
             .iter()
             .flatten()
+            .filter(|_| held.is_none())
             .filter_map(|permit| snapshot.listener_config(permit.listener()))
             .flat_map(|listener| {
                 listener.addresses.iter().map(|address| (Arc::clone(&listener.name), *address))
@@ -104,7 +107,9 @@ impl ListenerSet {
                 bound: Vec::new(),
                 failed: Vec::new(),
             };
-            if let Ok(permit) = permit {
+            if let Ok(permit) = permit
+                && held.is_none()
+            {
                 for (address, outcome) in self.bind(permit, &listener.name, &listener.addresses) {
                     match outcome {
                         Ok(()) => state.bound.push(address),
@@ -112,10 +117,11 @@ impl ListenerSet {
                     }
                 }
             }
-            let whole = state.refusal.is_none() && state.failed.is_empty();
+            let whole = held.is_none() && state.refusal.is_none() && state.failed.is_empty();
             edge.metrics.listener_bound.with_label_values(&[&*listener.name]).set(i64::from(whole));
             standing.listeners.push(state);
         }
+        standing.held = held;
         standing
     }
 

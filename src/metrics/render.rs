@@ -1,6 +1,7 @@
 //! The metrics as a page: what was counted, and what the snapshot and the store show at that moment.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -35,10 +36,35 @@ pub struct StoreFigures {
     pub clock_synchronized: bool,
 }
 
+/// What a sink of access records shows of itself.
+#[derive(Clone, Debug)]
+pub struct SinkFigures {
+    /// Its configured name.
+    pub name: Arc<str>,
+    /// Age of the oldest record that it has not acknowledged, in seconds.
+    pub lag_seconds: f64,
+    /// Bytes of the store that it has not acknowledged.
+    pub lag_bytes: u64,
+    /// Number of the last record that it acknowledged.
+    pub acknowledged_seq: u64,
+    /// Whether its promise was read and is enough.
+    pub retention_ok: bool,
+    /// Records that it does not take and that were passed over.
+    pub set_aside: u64,
+    /// Failures by class; every class is there.
+    pub errors: Vec<(&'static str, u64)>,
+}
+
 impl Metrics {
-    /// Everything in Prometheus' text format, with what `snapshot` and the store show at `at`.
+    /// Everything in Prometheus' text format, with what `snapshot`, the store and its sinks show at `at`.
     /// `uptime` is the time that servers are measured in.
-    pub fn render(&self, snapshot: &Snapshot, store: StoreFigures, at: Moment, uptime: Duration) -> String {
+    pub fn render(
+        &self,
+        snapshot: &Snapshot,
+        (store, sinks): (StoreFigures, &[SinkFigures]),
+        at: Moment,
+        uptime: Duration,
+    ) -> String {
         let mut text = String::new();
         self.snapshot_generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
         self.tallies.flush();
@@ -111,18 +137,56 @@ impl Metrics {
         if let Some(days) = store.days_held {
             family.value("icpgate_access_store_days", &[], days);
         }
-        // No sink is configured; the families are there for whoever watches them.
-        family.start(
+        render_sinks(&mut family, sinks);
+        text
+    }
+}
+
+fn render_sinks(family: &mut Family<'_>, sinks: &[SinkFigures]) {
+    type Column = (&'static str, &'static str, &'static str, fn(&SinkFigures) -> f64);
+    let columns: [Column; 5] = [
+        (
             "icpgate_sink_lag_seconds",
             "gauge",
-            "Age of the oldest record that a sink has not got.",
-        );
-        family.start(
+            "Age of the oldest record that a sink has not acknowledged.",
+            |sink| sink.lag_seconds,
+        ),
+        (
+            "icpgate_sink_lag_bytes",
+            "gauge",
+            "Bytes of the record store that a sink has not acknowledged.",
+            |sink| sink.lag_bytes as f64,
+        ),
+        (
+            "icpgate_sink_acknowledged_seq",
+            "gauge",
+            "Number of the last record that a sink has acknowledged.",
+            |sink| sink.acknowledged_seq as f64,
+        ),
+        (
             "icpgate_sink_retention_ok",
             "gauge",
-            "1 while a sink keeps records as long as it must.",
-        );
-        text
+            "1 while a sink's promise is known and is at least access_log.retention.",
+            |sink| f64::from(u8::from(sink.retention_ok)),
+        ),
+        (
+            "icpgate_sink_set_aside_total",
+            "counter",
+            "Records that a sink does not take and that were passed over.",
+            |sink| sink.set_aside as f64,
+        ),
+    ];
+    for (name, kind, help, value) in columns {
+        family.start(name, kind, help);
+        for sink in sinks {
+            family.value(name, &[("sink", &sink.name)], value(sink));
+        }
+    }
+    family.start("icpgate_sink_errors_total", "counter", "Failures of a sink, by class.");
+    for sink in sinks {
+        for (class, count) in &sink.errors {
+            family.value("icpgate_sink_errors_total", &[("sink", &sink.name), ("class", class)], count);
+        }
     }
 }
 

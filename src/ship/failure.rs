@@ -25,6 +25,14 @@ impl SinkFailure {
         Self { kind, message: message.to_string(), retry_after: None }
     }
 
+    /// The local store cannot be read: no fault of the sink.
+    pub fn of_store(error: &io::Error) -> Self {
+        Self::new(
+            FailureKind::Unavailable,
+            format_args!("the store of access records cannot be read: {error}"),
+        )
+    }
+
     /// What an I/O error on a connection or a file means.
     pub fn of_io(what: impl fmt::Display, error: &io::Error) -> Self {
         let kind = match error.kind() {

@@ -78,6 +78,13 @@ pub trait SegmentSink: Send {
     /// Copies what is stored under `key` into the new file `to`.
     fn get<'a>(&'a mut self, key: &'a str, to: &'a std::path::Path) -> SinkResult<'a, ()>;
 
+    /// Puts a small file under `name` in the place of what was there: the verifier keys. A sink in which nothing is
+    /// replaced stores it beside, as `NAME-HASH`.
+    fn publish<'a>(&'a mut self, name: &'a str, bytes: Bytes, retain_until: Timestamp) -> SinkResult<'a, ()>;
+
+    /// Whether `publish` replaces, so that the newest checkpoint may be published after every segment.
+    fn replaces(&self) -> bool;
+
     /// Reads back what the sink promises, to be compared with `retention`.
     fn promise(&mut self, retention: Duration) -> SinkResult<'_, Promise>;
 }

@@ -96,6 +96,18 @@ impl Follower {
         self.next_seq
     }
 
+    /// Bytes of the store from here to its end. Reads the directory.
+    pub fn bytes_left(&self) -> io::Result<u64> {
+        let (first, read) = self.current.as_ref().map_or((0, 0), |one| (one.first_block, one.frames.at()));
+        let mut bytes = 0;
+        for segment in segment::list(&self.directory)? {
+            if segment.name.first_block >= first {
+                bytes += fs_err::metadata(&segment.path)?.len();
+            }
+        }
+        Ok(bytes.saturating_sub(read))
+    }
+
     /// The next records, all of them before `synced_before`; `None` until there are more. Blocks the thread on the
     /// disk.
     pub fn next(&mut self, synced_before: u64) -> io::Result<Option<Found<'_>>> {

@@ -69,6 +69,11 @@ impl StoreFeed {
         Follower::new(&self.directory, seq)
     }
 
+    /// Says whether somebody waits for sealed segments: they are sealed after five minutes then, rather than an hour.
+    pub fn await_segments(&self, awaited: bool) {
+        self.shared.segments_awaited.store(awaited, Ordering::Relaxed);
+    }
+
     /// Allows that segments are freed before their retention is over when less than `access_log.reserve` is free:
     /// those whose blocks are all before `before_block`. Zero, as at the start, allows nothing.
     ///

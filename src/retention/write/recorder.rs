@@ -28,6 +28,8 @@ pub(super) struct Shared {
     pub(super) lanes: Lanes,
     /// Segments of blocks before this one are confirmed elsewhere, and may be freed when the disk runs low.
     pub(super) confirmed_before: AtomicU64,
+    /// Whether somebody waits for sealed segments.
+    pub(super) segments_awaited: AtomicBool,
     refusals: Mutex<Refusals>,
     closing: AtomicBool,
     /// Nothing is under way, and the writer sleeps until somebody wakes it.
@@ -101,6 +103,7 @@ impl Recorder {
             stats,
             policy: ArcSwap::from_pointee(log.clone()),
             confirmed_before: AtomicU64::new(0),
+            segments_awaited: AtomicBool::new(false),
             refusals: Mutex::default(),
             closing: AtomicBool::new(false),
             idle: AtomicBool::new(false),

@@ -173,7 +173,7 @@ impl Spool {
             self.write(now)?;
             self.sync()?;
         }
-        if self.appender.roll_due(now) {
+        if self.appender.roll_due(now, self.shared.segments_awaited.load(Ordering::Relaxed)) {
             self.seal(now)?;
             self.write(now)?;
             let written = self.appender.roll(now)?;
@@ -298,7 +298,10 @@ impl Spool {
             self.ended = true;
         }
         self.write(now)?;
-        self.sync()
+        self.sync()?;
+        self.appender.end_segment()?;
+        self.publish_synced(0);
+        Ok(())
     }
 }
 

@@ -31,8 +31,8 @@ fn a_segment_ends_after_an_hour_signed() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut appender, now) = (appender(folder.path()), now());
     write(&mut appender, &sent("/"), now);
-    assert!(!appender.roll_due(later(now, SEGMENT_AGE - SECOND)));
-    assert!(appender.roll_due(later(now, SEGMENT_AGE)));
+    assert!(!appender.roll_due(later(now, SEGMENT_AGE - SECOND), false));
+    assert!(appender.roll_due(later(now, SEGMENT_AGE), false));
     appender.roll(now).expect("rolled");
     let checkpoint = fs_err::read_to_string(folder.path().join("checkpoint")).expect("a checkpoint");
     assert!(checkpoint.starts_with("icpgate/edge-1\n1\n"), "{checkpoint}");
@@ -54,7 +54,7 @@ fn a_segment_ends_at_64_mib() {
         method: b"GET",
     };
     let mut written = 0;
-    while !appender.roll_due(now) {
+    while !appender.roll_due(now, false) {
         assert!(written < 64 << 20, "{written}");
         written += write(&mut appender, &long, now);
     }

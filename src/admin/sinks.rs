@@ -1,0 +1,48 @@
+//! How the sinks of access records do, as metrics and as JSON.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::clock::shanghai_time;
+use crate::metrics::SinkFigures;
+use crate::ship::status::{SinkBoard, SinkLook};
+
+/// The figures of every sink.
+pub(super) fn figures(board: &SinkBoard, now: Timestamp) -> Vec<SinkFigures> {
+    let figures = |look: SinkLook| SinkFigures {
+        lag_seconds: look.lag_seconds(now),
+        lag_bytes: look.lag_bytes,
+        acknowledged_seq: look.acknowledged_seq,
+        retention_ok: look.unkept.is_none(),
+        set_aside: look.set_aside,
+        errors: look.errors.iter().map(|(kind, count)| (kind.name(), *count)).collect(),
+        name: look.name,
+    };
+    board.look().into_iter().map(figures).collect()
+}
+
+/// The same as JSON, in the shape of `icpgate logs sinks --json`.
+pub(super) fn document(board: &SinkBoard, now: Timestamp) -> Vec<Value> {
+    let sink = |look: SinkLook| {
+        let (error_at, error) = look
+            .last_error
+            .as_ref()
+            .map_or((None, None), |(at, failure)| (Some(shanghai_time(*at)), Some(failure.to_string())));
+        json!({
+            "name": &*look.name,
+            "type": look.kind,
+            "require": look.require,
+            "lag_seconds": (look.lag_seconds(now) * 1e3).round() / 1e3,
+            "lag_bytes": look.lag_bytes,
+            "acknowledged_seq": look.acknowledged_seq,
+            "retention_ok": look.unkept.is_none(),
+            "promise": look.promise.as_ref().map(ToString::to_string),
+            "unkept": look.unkept,
+            "parked": look.is_parked,
+            "set_aside": look.set_aside,
+            "last_error": error,
+            "last_error_at": error_at,
+        })
+    };
+    board.look().into_iter().map(sink).collect()
+}

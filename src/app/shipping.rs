@@ -1,0 +1,65 @@
+//! Keeping the shipper true to the configuration, and ending it after the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::edge::Edge;
+use crate::retention::StoreFeed;
+use crate::ship::shipper::Shipper;
+use crate::ship::status::SinkBoard;
+
+/// How long the sinks may take for the last records when the program ends. What they do not take then is shipped
+/// after the next start.
+const LAST_RECORDS: Duration = Duration::from_secs(3);
+
+/// The shipper, following the snapshots.
+#[derive(Debug)]
+pub(super) struct Shipping {
+    board: SinkBoard,
+    end: CancellationToken,
+    task: JoinHandle<Shipper>,
+}
+
+impl Shipping {
+    /// Ships as the snapshot of the moment says.
+    pub(super) fn start(feed: StoreFeed, edge: Arc<Edge>) -> Self {
+        let config = Arc::clone(&edge.snapshots.load().config);
+        let mut shipper = Shipper::new(feed, edge.clock.clone(), &config);
+        shipper.configure(&config);
+        let (board, end) = (shipper.board(), CancellationToken::new());
+        let ended = end.clone();
+        let task = tokio::spawn(async move {
+            let mut changed = edge.snapshots.subscribe();
+            loop {
+                tokio::select! {
+                    () = ended.cancelled() => return shipper,
+                    announced = changed.changed() => {
+                        if announced.is_err() {
+                            return shipper;
+                        }
+                        let config = Arc::clone(&edge.snapshots.load().config);
+                        shipper.configure(&config);
+                    }
+                }
+            }
+        });
+        Self { board, end, task }
+    }
+
+    /// How the sinks do.
+    pub(super) fn board(&self) -> SinkBoard {
+        self.board.clone()
+    }
+
+    /// Ships the last records of the store, which is closed.
+    pub(super) async fn finish(self) {
+        self.end.cancel();
+        match self.task.await {
+            Ok(shipper) => shipper.finish(LAST_RECORDS).await,
+            Err(error) => tracing::error!(%error, "The shipper failed"),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The shipper: a lane for every configured sink, each on a thread of its own.
+//!
+//! A reload begins, ends and replaces lanes without touching the others. At the end of the program the lanes get a
+//! short time to ship what the store wrote last.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::cursor::CursorFile;
+use super::lane::Lane;
+use super::open::{OpenSink, open};
+use super::pace::Pace;
+use super::records::Records;
+use super::segments::Segments;
+use super::status::{SinkBoard, SinkStatus};
+use crate::background;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::config::sinks::Sink;
+use crate::retention::StoreFeed;
+
+/// How often the end of a lane is looked for.
+const JOINING: Duration = Duration::from_millis(20);
+
+/// The lanes of all configured sinks.
+#[derive(Debug)]
+pub struct Shipper {
+    feed: StoreFeed,
+    clock: Clock,
+    board: SinkBoard,
+    retention: watch::Sender<Duration>,
+    ending: watch::Sender<bool>,
+    lanes: BTreeMap<Arc<str>, Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    sink: Arc<Sink>,
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Shipper {
+    /// Ships nothing yet.
+    pub fn new(feed: StoreFeed, clock: Clock, config: &Config) -> Self {
+        let retention = watch::Sender::new(config.access_log.retention);
+        let (board, ending) = (SinkBoard::default(), watch::Sender::new(false));
+        Self { feed, clock, board, retention, ending, lanes: BTreeMap::new() }
+    }
+
+    /// How the sinks do.
+    pub fn board(&self) -> SinkBoard {
+        self.board.clone()
+    }
+
+    /// Ships to the sinks of `config`: lanes of sinks that changed or are gone end, and new ones begin.
+    pub fn configure(&mut self, config: &Config) {
+        self.retention.send_if_modified(|known| {
+            std::mem::replace(known, config.access_log.retention) != config.access_log.retention
+        });
+        self.feed.await_segments(config.sinks.iter().any(|sink| sink.settings.takes_segments()));
+        let wanted = |running: &Running| config.sinks.contains(&running.sink);
+        let gone: Vec<_> = self
+            .lanes
+            .iter()
+            .filter(|(_, running)| !wanted(running))
+            .map(|(name, _)| Arc::clone(name))
+            .collect();
+        for name in gone {
+            if let Some(running) = self.lanes.remove(&name) {
+                running.stop.cancel();
+                tracing::info!(sink = %name, "Nothing is shipped to this sink any more, as it was configured");
+            }
+            self.board.remove(&name);
+        }
+        for sink in &config.sinks {
+            if !self.lanes.contains_key(&sink.name) {
+                let running = self.start(sink);
+                self.lanes.insert(Arc::clone(&sink.name), running);
+            }
+        }
+    }
+
+    fn start(&self, sink: &Arc<Sink>) -> Running {
+        let status =
+            Arc::new(SinkStatus::new(Arc::clone(&sink.name), sink.settings.type_name(), sink.require));
+        self.board.set(Arc::clone(&status));
+        let stop = CancellationToken::new();
+        let lane = Lane::new(
+            (self.feed.clone(), self.clock.clone()),
+            (status, self.board.clone()),
+            self.retention.subscribe(),
+            CursorFile::of(self.feed.directory(), sink),
+            (self.ending.subscribe(), stop.clone()),
+        );
+        let (name, sink_of_thread) = (format!("ship-{}", sink.name), Arc::clone(sink));
+        let thread = background::run_low(&name, move || ship(lane, sink_of_thread));
+        let thread = thread
+            .inspect_err(|error| tracing::error!(sink = %sink.name, %error, "No thread for the sink"))
+            .ok();
+        Running { sink: Arc::clone(sink), stop, thread }
+    }
+
+    /// Gives the lanes up to `patience` to ship what is left, once the store is closed; then ends them. What is
+    /// not shipped then is shipped after the next start.
+    pub async fn finish(mut self, patience: Duration) {
+        self.ending.send_replace(true);
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline && self.lanes.values().any(|running| !running.is_finished()) {
+            sleep(JOINING).await;
+        }
+        for running in self.lanes.values() {
+            running.stop.cancel();
+        }
+        let deadline = Instant::now() + JOINING * 10;
+        while Instant::now() < deadline && self.lanes.values().any(|running| !running.is_finished()) {
+            sleep(JOINING).await;
+        }
+        self.lanes.clear();
+    }
+}
+
+impl Running {
+    fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+/// Opens the sink, as often as that takes, and ships to it.
+async fn ship(mut lane: Lane, sink: Arc<Sink>) {
+    let node: Arc<str> = lane.feed.node().into();
+    let mut pace = Pace::default();
+    loop {
+        match open(&sink, &node, &lane.clock) {
+            Ok(OpenSink::Segments(sink)) => return lane.run(Segments::new(sink)).await,
+            Ok(OpenSink::Records(sink)) => return lane.run(Records::new(sink)).await,
+            Err(failure) => {
+                let pause = pace.pause_after(&failure);
+                lane.failed(&failure, pause);
+                if lane.is_over(pause).await {
+                    return;
+                }
+            }
+        }
+    }
+}
