@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::support::edge::{APPROVED, Edge, Folder, SUSPENDED};
 use crate::support::hello::client_hello;
 use crate::support::probe::{Answer, Ending, connect, is_refused, probe};
+use crate::support::time::pause;
 use crate::support::{PATIENCE, eventually};
 
 /// A file's bytes, and what is said of them.
@@ -77,9 +78,7 @@ fn bad_allowlists() -> Vec<Bad> {
 }
 
 async fn check_says(folder: &Folder, file: &str, what: &str, said: &str) {
-    let started = Instant::now();
     let check = folder.check(&["--json"]).await;
-    let elapsed = started.elapsed();
     assert_eq!(check.code, 1, "{what}: {check:?}");
     let found = check.json();
     let messages: Vec<&str> = found["problems"]
@@ -91,7 +90,6 @@ async fn check_says(folder: &Folder, file: &str, what: &str, said: &str) {
         .collect();
     assert!(messages.iter().any(|message| message.contains(said)), "{what}: {said:?} is not in {messages:?}");
     assert!(check.stderr.is_empty(), "{what}: {}", check.stderr);
-    assert!(elapsed < Duration::from_secs(10), "{what}: {elapsed:?}");
 }
 
 #[tokio::test]
@@ -144,9 +142,9 @@ async fn a_running_edge_goes_on_with_the_last_good_allowlist() {
     }
     // And it takes the next good one.
     edge.replace("filings.yaml", SUSPENDED);
-    eventually("closed", PATIENCE, async || is_refused(edge.https()).await.then_some(())).await;
+    edge.ports_closed().await;
     edge.replace("filings.yaml", APPROVED);
-    eventually("bound", PATIENCE, async || (!is_refused(edge.https()).await).then_some(())).await;
+    edge.ports_open().await;
 }
 
 #[tokio::test]
@@ -198,41 +196,38 @@ async fn a_running_edge_outlives_an_allowlist_that_cannot_be_read() {
         fs_err::remove_dir(aside).expect("removed");
     }
     edge.replace("filings.yaml", SUSPENDED);
-    eventually("closed", PATIENCE, async || is_refused(edge.https()).await.then_some(())).await;
+    edge.ports_closed().await;
 }
 
 #[tokio::test]
 async fn an_allowlist_that_stays_broken_closes_everything_in_time() {
-    let stale = Duration::from_secs(3);
+    const STALE: Duration = Duration::from_secs(3);
     let edge = Edge::builder().limit("filings_stale_after", "3s").start().await;
     let broken = Instant::now();
     edge.replace("filings.yaml", "filings: [");
     edge.metric_becomes("icpgate_reloads_total{result=\"rejected\"}", 1.0).await;
-    // A configuration that breaks as well does not put it off.
+    // A configuration that breaks as well, again and again, does not put it off.
     let good = edge.configuration();
-    edge.replace("icpgate.yaml", format!("{good}nodde: x\n"));
-    edge.metric_becomes("icpgate_reloads_total{result=\"rejected\"}", 2.0).await;
-    edge.replace("icpgate.yaml", "{[");
-    edge.metric_becomes("icpgate_reloads_total{result=\"rejected\"}", 3.0).await;
-    assert!(!is_refused(edge.https()).await, "closed early");
+    let mut faults = (0..).map(|number| format!("{good}nodde: {number}\n"));
     eventually("closed", PATIENCE, async || {
+        edge.replace("icpgate.yaml", faults.next()?);
+        pause(STALE / 6).await;
         (is_refused(edge.https()).await && is_refused(edge.http()).await).then_some(())
     })
     .await;
-    println!("closed {:?} after the allowlist broke", broken.elapsed());
-    assert!(broken.elapsed() >= stale && broken.elapsed() < stale * 2, "{:?}", broken.elapsed());
+    assert!(broken.elapsed() >= STALE, "closed early: {:?}", broken.elapsed());
     edge.logged("everything closes").await;
 
     edge.replace("icpgate.yaml", good);
     edge.replace("filings.yaml", APPROVED);
-    eventually("bound again", PATIENCE, async || (!is_refused(edge.https()).await).then_some(())).await;
+    edge.ports_open().await;
 }
 
 #[tokio::test]
 async fn a_broken_allowlist_closes_everything_at_once_where_that_is_wanted() {
     let edge = Edge::builder().limit("filings_stale_after", "0s").start().await;
     edge.replace("filings.yaml", "filings: [");
-    eventually("closed", PATIENCE, async || is_refused(edge.https()).await.then_some(())).await;
+    edge.ports_closed().await;
     edge.readyz_becomes(503).await;
 }
 

@@ -1,8 +1,6 @@
-//! Everything that a peer may keep the edge waiting with ends at its limit: not before, and not much
-//! after.
+//! Every wait for a peer ends at its limit, and not before.
 
-use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::Method;
 
@@ -11,25 +9,8 @@ use crate::support::client::{
 };
 use crate::support::edge::Edge;
 use crate::support::origin::{Origin, Step, chunk, head, ok, raw};
-use crate::support::{PATIENCE, eventually};
-
-const HOST: &str = "www.example.cn";
-
-/// What `wait` gives, which takes from `least` to a second and a half more. It holds the last thing that
-/// the edge gets before it waits: the edge's clock starts after this one.
-#[track_caller]
-fn takes<T>(least: Duration, wait: impl Future<Output = T>) -> impl Future<Output = T> {
-    let caller = std::panic::Location::caller();
-    async move {
-        let began = Instant::now();
-        let outcome = wait.await;
-        let took = began.elapsed();
-        // A timer counts whole milliseconds.
-        assert!(took + Duration::from_millis(2) >= least, "{caller}: after {took:?}, before {least:?}");
-        assert!(took < least + Duration::from_millis(1500), "{caller}: after {took:?}, long after {least:?}");
-        outcome
-    }
-}
+use crate::support::time::{not_before, pause};
+use crate::support::{HOST, PATIENCE, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -37,22 +18,22 @@ const SECOND: Duration = Duration::from_secs(1);
 async fn an_idle_connection_ends_at_idle_timeout() {
     let origin = Origin::text("hello").await;
     let edge = Edge::builder().origin(origin.address).limit("idle_timeout", "1s").start().await;
-    let end = takes(SECOND, async { Target::https(&edge).http1(HOST).await.end().await });
+    let end = not_before(SECOND, async { Target::https(&edge).http1(HOST).await.end().await });
     assert_eq!(end.await, (Vec::new(), End::Closed));
 
     let mut used = Target::https(&edge).http1(HOST).await;
     for _ in 0..3 {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        pause(Duration::from_millis(500)).await;
         assert_eq!(used.get(HOST, "/").await.text(), "hello");
     }
-    let end = takes(SECOND, async {
+    let end = not_before(SECOND, async {
         assert_eq!(used.get(HOST, "/").await.text(), "hello");
         used.end().await
     });
     assert_eq!(end.await, (Vec::new(), End::Closed));
 
     let mut http2 = Target::https(&edge).http2(HOST).await;
-    takes(SECOND, async {
+    not_before(SECOND, async {
         assert_eq!(http2.get(HOST, "/").await.text(), "hello");
         http2.end().await
     })
@@ -63,19 +44,19 @@ async fn an_idle_connection_ends_at_idle_timeout() {
 async fn a_silent_http2_client_is_sent_away() {
     let edge = Edge::builder().limit("request_head_timeout", "1s").limit("idle_timeout", "2s").start().await;
     // Not even a preface.
-    takes(SECOND, async {
+    not_before(SECOND, async {
         let mut mute = Target::https(&edge).frames(HOST).await;
         while mute.next().await.is_some() {}
     })
     .await;
     // A preface, and nothing after it: answers neither settings nor GOAWAY.
     let mut silent = Target::https(&edge).frames(HOST).await;
-    let goaway = takes(2 * SECOND, async {
+    let goaway = not_before(2 * SECOND, async {
         silent.send(PREFACE).await.unwrap();
         silent.next_of(GOAWAY).await
     });
     assert!(goaway.await.is_some());
-    takes(Duration::ZERO, async { while silent.next().await.is_some() {} }).await;
+    not_before(Duration::ZERO, async { while silent.next().await.is_some() {} }).await;
     edge.metric_becomes("icpgate_connections_open{listener=\"https\"}", 0.0).await;
 }
 
@@ -83,7 +64,7 @@ async fn a_silent_http2_client_is_sent_away() {
 async fn pings_do_not_keep_an_idle_http2_connection_open() {
     let edge = Edge::builder().limit("idle_timeout", "1s").start().await;
     let mut frames = Target::https(&edge).frames(HOST).await;
-    takes(SECOND, async {
+    not_before(SECOND, async {
         frames.send(PREFACE).await.unwrap();
         let ping = frame(6, 0, 0, b"whatever");
         while frames.send(&ping).await.is_ok() {
@@ -115,7 +96,7 @@ async fn a_head_that_is_dripped_ends_at_request_head_timeout() {
         }
         http1.answer("GET").await
     };
-    let answer = takes(SECOND, dripping).await;
+    let answer = not_before(SECOND, dripping).await;
     assert_eq!((answer.status, answer.field("connection")), (408, Some("close")));
     let record = edge.records_where(1, |record| record["status"] == 408).await.remove(0);
     assert_eq!((record["event"].as_str(), record["server_name"].as_str()), (Some("request"), Some(HOST)));
@@ -123,7 +104,7 @@ async fn a_head_that_is_dripped_ends_at_request_head_timeout() {
     let mut http2 = Target::https(&edge).frames(HOST).await;
     http2.send(PREFACE).await.unwrap();
     let headers = frame(HEADERS, 5, 1, &get_block(HOST, "/"));
-    takes(SECOND, async {
+    not_before(SECOND, async {
         for byte in headers.iter().take(headers.len() - 1) {
             if http2.send(&[*byte]).await.is_err() {
                 return;
@@ -139,7 +120,7 @@ async fn a_head_that_is_dripped_ends_at_request_head_timeout() {
     // A block that is never ended is one head, however many frames it comes in.
     let mut http2 = Target::https(&edge).frames(HOST).await;
     http2.send(PREFACE).await.unwrap();
-    takes(SECOND, async {
+    not_before(SECOND, async {
         http2.send(&frame(HEADERS, 1, 1, &get_block(HOST, "/"))).await.unwrap();
         loop {
             if http2.send(&frame(9, 0, 1, b"\0\x01x\x01y")).await.is_err() {
@@ -163,8 +144,8 @@ async fn a_request_body_that_stops_ends_at_body_idle_timeout() {
     let mut http1 = Target::https(&edge).http1(HOST).await;
     http1.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 9\r\n\r\nbe")).await;
     // It is counted anew from each part.
-    tokio::time::sleep(SECOND / 2).await;
-    let outcome = takes(SECOND, async {
+    pause(SECOND / 2).await;
+    let outcome = not_before(SECOND, async {
         http1.send("gi").await;
         http1.try_answer("POST").await
     });
@@ -173,7 +154,7 @@ async fn a_request_body_that_stops_ends_at_body_idle_timeout() {
 
     let mut http2 = Target::https(&edge).http2(HOST).await;
     let (response, mut body) = http2.begin(Method::POST, HOST, "/", &[], false).await;
-    let outcome = takes(SECOND, async {
+    let outcome = not_before(SECOND, async {
         body.send_data("begi".into(), false).unwrap();
         answer(response).await
     });
@@ -200,8 +181,10 @@ async fn an_origin_that_does_not_answer_is_504_at_first_byte() {
     let mut http1 = Target::https(&edge).http1(HOST).await;
     let mut http2 = Target::https(&edge).http2(HOST).await;
     for path in ["/mute", "/half"] {
-        let (one, two) =
-            tokio::join!(takes(SECOND, http1.get(HOST, path)), takes(SECOND, http2.get(HOST, path)));
+        let (one, two) = tokio::join!(
+            not_before(SECOND, http1.get(HOST, path)),
+            not_before(SECOND, http2.get(HOST, path))
+        );
         assert_eq!((one.status, two.status), (504, 504), "{path}");
         assert!(one.text().contains("request id: "));
         // Both connections go on.
@@ -211,7 +194,7 @@ async fn an_origin_that_does_not_answer_is_504_at_first_byte() {
     // While the body is on its way, the time for the first byte has not begun.
     http1.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\n")).await;
     for byte in [b"b", b"o", b"d", b"y"] {
-        tokio::time::sleep(SECOND / 3).await;
+        pause(SECOND / 3).await;
         http1.send(byte).await;
     }
     assert_eq!(http1.answer("POST").await.text(), "hello");
@@ -241,7 +224,7 @@ async fn an_origin_that_stops_within_its_answer_ends_at_idle() {
             http1.try_answer("GET").await
         };
         let over_http2 = http2.request(Method::GET, HOST, path, &[]);
-        let (one, two) = tokio::join!(takes(SECOND, over_http1), takes(SECOND, over_http2));
+        let (one, two) = tokio::join!(not_before(SECOND, over_http1), not_before(SECOND, over_http2));
         // Whoever gets a part must not take it for the whole.
         assert!(one.is_err() && two.is_err(), "{path}: {one:?} {two:?}");
     }
@@ -258,13 +241,13 @@ async fn an_answer_that_began_early_waits_for_a_body_that_comes_steadily() {
     let mut client = Target::https(&edge).http1(HOST).await;
     client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 6\r\n\r\n")).await;
     for byte in ["s", "t", "e", "a", "d", "y"] {
-        tokio::time::sleep(SECOND / 3).await;
+        pause(SECOND / 3).await;
         client.send(byte).await;
     }
     assert_eq!(client.answer("POST").await.text(), "done");
     // One that stops on both sides ends.
     let mut client = Target::https(&edge).http1(HOST).await;
-    let outcome = takes(SECOND, async {
+    let outcome = not_before(SECOND, async {
         client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 6\r\n\r\nst")).await;
         client.try_answer("POST").await
     });
@@ -284,7 +267,7 @@ async fn a_client_that_does_not_read_ends_at_body_idle_timeout() {
     let edge = Edge::builder().origin(origin.address).limit("body_idle_timeout", "1s").start().await;
 
     let mut http1 = Target::https(&edge).http1(HOST).await;
-    takes(SECOND, async {
+    not_before(SECOND, async {
         http1.ask("GET", HOST, "/flood").await;
         eventually("the flood begins", PATIENCE, async || (origin.open() == 1).then_some(())).await;
         // Not one byte is read here; what the kernel holds is soon full.
@@ -296,7 +279,7 @@ async fn a_client_that_does_not_read_ends_at_body_idle_timeout() {
     let mut builder = h2::client::Builder::new();
     builder.initial_window_size(65_535).initial_connection_window_size(1 << 20);
     let mut http2 = Http2::over(Target::https(&edge).tls(HOST, b"h2").await.unwrap(), builder).await;
-    let body = takes(SECOND, async {
+    let body = not_before(SECOND, async {
         let (response, _) = http2.begin(Method::GET, HOST, "/flood", &[], true).await;
         let (_, body) = head_of(response).await.unwrap();
         eventually("it is given up", PATIENCE, async || (origin.open() == 0).then_some(())).await;
@@ -329,7 +312,7 @@ async fn a_slow_client_that_reads_on_is_served() {
     // when it lets the edge write again.
     for _ in 0..6 {
         left -= client.read(4 << 20).await.len();
-        tokio::time::sleep(SECOND / 4).await;
+        pause(SECOND / 4).await;
     }
     client.read(left).await;
 }
@@ -344,9 +327,9 @@ async fn a_websocket_that_is_silent_ends_at_idle_timeout() {
         .send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"))
         .await;
     client.head().await;
-    let end = takes(5 * SECOND / 2, async {
+    let end = not_before(5 * SECOND / 2, async {
         for _ in 0..3 {
-            tokio::time::sleep(SECOND / 2).await;
+            pause(SECOND / 2).await;
             client.send("ping").await;
             assert_eq!(client.read(4).await, b"ping");
         }
@@ -362,7 +345,7 @@ async fn a_kept_connection_to_an_origin_is_closed_at_idle() {
     let origins =
         "  - {name: main, region: mainland, scheme: http, servers: [\"$ORIGIN\"], timeouts: {idle: 1s}}\n";
     let edge = Edge::builder().origin(origin.address).origins(origins).start().await;
-    takes(SECOND, async {
+    not_before(SECOND, async {
         assert_eq!(Target::https(&edge).get(HOST, "/").await.text(), "hello");
         eventually("it is closed", PATIENCE, async || (origin.open() == 0).then_some(())).await;
     })

@@ -7,9 +7,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::support::client::within;
 use crate::support::edge::{Loopback, Run, run};
 use crate::support::probe::is_refused;
+use crate::support::time::within;
 use crate::support::{PATIENCE, eventually};
 
 /// The running demonstration.

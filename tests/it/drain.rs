@@ -11,10 +11,9 @@ use crate::support::client::{End, GOAWAY, HEADERS, PREFACE, Target, frame, get_b
 use crate::support::edge::{Edge, icpgate};
 use crate::support::message::Body;
 use crate::support::origin::{Gate, Origin, Script, Step, head, ok, raw};
-use crate::support::probe::is_refused;
-use crate::support::{PATIENCE, eventually};
+use crate::support::time::{best_within, not_before, pause};
+use crate::support::{HOST, PATIENCE, eventually};
 
-const HOST: &str = "www.example.cn";
 const SECOND: Duration = Duration::from_secs(1);
 
 /// `/slow` ends when the gate is opened.
@@ -32,18 +31,11 @@ async fn origin(gate: &Gate) -> Origin {
     .await
 }
 
-async fn port_closed(edge: &Edge) {
-    eventually("the ports are closed", SECOND, async || {
-        (is_refused(edge.https()).await && is_refused(edge.http()).await).then_some(())
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn what_is_idle_ends_at_once_and_what_is_in_flight_finishes() {
     let gate = Gate::default();
     let origin = origin(&gate).await;
-    let mut edge = Edge::builder().origin(origin.address).start().await;
+    let mut edge = Edge::builder().origin(origin.address).limit("drain_timeout", "60s").start().await;
     let target = Target::https(&edge);
     let mut idle = target.http1(HOST).await;
     assert_eq!(idle.get(HOST, "/").await.text(), "hello");
@@ -65,13 +57,12 @@ async fn what_is_idle_ends_at_once_and_what_is_in_flight_finishes() {
     upload.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\nbo")).await;
     origin.until("the upload", |seen| seen.iter().any(|request| request.body == b"bo")).await;
 
-    let told = Instant::now();
     edge.signal(Signal::TERM);
+    // All of this happens while what is in flight goes on.
     assert_eq!(idle.end().await, (Vec::new(), End::Closed));
     let goaway = idle_http2.next_of(GOAWAY).await.expect("GOAWAY");
     assert_eq!(goaway.payload[4..8], [0; 4], "no error");
-    port_closed(&edge).await;
-    assert!(told.elapsed() < SECOND, "{:?}", told.elapsed());
+    edge.ports_closed().await;
     let (status, reason) = edge.get("/readyz").await.unwrap();
     assert_eq!((status, reason.contains("draining")), (503, true), "{reason}");
     assert_eq!(edge.get("/livez").await.unwrap().0, 200);
@@ -86,10 +77,8 @@ async fn what_is_idle_ends_at_once_and_what_is_in_flight_finishes() {
     drop(data);
     assert_eq!(http1.end().await, (Vec::new(), End::Closed));
     http2.end().await;
-    let finished = Instant::now();
+    // Long before the time to drain is over.
     assert_eq!(edge.wait_exit().await, 0, "{}", edge.log());
-    println!("ended {:?} after the last exchange", finished.elapsed());
-    assert!(finished.elapsed() < 2 * SECOND + SECOND / 2, "{:?}", finished.elapsed());
     let records = edge.records().await;
     assert_eq!(records.len(), 5, "{records:?}");
     assert!(records.iter().all(|record| record["status"] == 200));
@@ -98,18 +87,22 @@ async fn what_is_idle_ends_at_once_and_what_is_in_flight_finishes() {
 #[tokio::test]
 async fn with_nothing_open_it_ends_at_once() {
     for signal in [Signal::TERM, Signal::INT] {
-        let mut edge = Edge::builder().start().await;
-        let told = Instant::now();
+        let mut edge = Edge::builder().limit("drain_timeout", "60s").start().await;
         edge.signal(signal);
         assert_eq!(edge.wait_exit().await, 0);
-        assert!(told.elapsed() < SECOND, "{:?}", told.elapsed());
     }
 }
 
 #[tokio::test]
 async fn a_connection_just_made_has_a_second_for_its_first_request() {
+    // A busy machine may send the request too late.
+    best_within(SECOND, 5, async |_| first_request_while_draining().await).await;
+}
+
+/// Asks over new connections while the program drains; how long after the signal they were answered.
+async fn first_request_while_draining() -> Duration {
     let origin = Origin::text("hello").await;
-    let mut edge = Edge::builder().origin(origin.address).start().await;
+    let mut edge = Edge::builder().origin(origin.address).limit("drain_timeout", "60s").start().await;
     let target = Target::https(&edge);
     let (mut late, mut silent) = (target.http1(HOST).await, target.http1(HOST).await);
     let mut http2 = target.http2(HOST).await;
@@ -120,22 +113,26 @@ async fn a_connection_just_made_has_a_second_for_its_first_request() {
 
     edge.signal(Signal::TERM);
     let told = Instant::now();
-    port_closed(&edge).await;
-    tokio::time::sleep(SECOND / 4).await;
-    let answer = late.get(HOST, "/").await;
+    edge.ports_closed().await;
+    pause(SECOND / 4).await;
+    late.ask("GET", HOST, "/").await;
+    let (over_http1, over_http2) =
+        (late.try_answer("GET").await, http2.request(Method::GET, HOST, "/", &[]).await);
+    let took = told.elapsed();
+    if took > SECOND {
+        return took;
+    }
+    let answer = over_http1.expect("an answer");
     assert_eq!((answer.text().as_str(), answer.field("connection")), ("hello", Some("close")));
-    assert_eq!(http2.get(HOST, "/").await.text(), "hello");
-    assert!(told.elapsed() < SECOND, "the machine is too slow for this: {:?}", told.elapsed());
+    assert_eq!(over_http2.expect("an answer").text(), "hello");
 
     assert_eq!(silent.end().await, (Vec::new(), End::Closed));
-    let took = told.elapsed();
-    assert!(took >= SECOND - SECOND / 10 && took < 2 * SECOND, "{took:?}");
+    assert!(told.elapsed() >= SECOND - SECOND / 10, "{:?}", told.elapsed());
     assert!(silent_http2.next_of(GOAWAY).await.is_some());
-    let exit = edge.wait_exit().await;
-    assert_eq!(exit, 0);
-    assert!(told.elapsed() < 4 * SECOND, "{:?}", told.elapsed());
+    assert_eq!(edge.wait_exit().await, 0);
     drop(clear);
     assert_eq!(edge.records().await.len(), 2);
+    took
 }
 
 #[tokio::test]
@@ -148,11 +145,11 @@ async fn what_does_not_finish_is_cut_at_drain_timeout() {
     let head = client.head().await;
     let mut body = Body::of_answer(&head, "GET");
     assert_eq!(body.next(&mut client.wire).await.unwrap().unwrap(), "begin");
-    let told = Instant::now();
-    edge.signal(Signal::TERM);
-    assert!(body.next(&mut client.wire).await.is_err());
-    let took = told.elapsed();
-    assert!(took >= SECOND && took < 2 * SECOND, "{took:?}");
+    let cut = not_before(SECOND, async {
+        edge.signal(Signal::TERM);
+        body.next(&mut client.wire).await
+    });
+    assert!(cut.await.is_err());
     assert_eq!(edge.wait_exit().await, 0);
     let record = edge.records().await.remove(0);
     assert_eq!((record["path"].as_str(), record["bytes_out"].as_u64()), (Some("/slow"), Some(5)));
@@ -167,11 +164,9 @@ async fn a_second_signal_stops_at_once() {
     client.ask("GET", HOST, "/slow").await;
     client.head().await;
     edge.signal(Signal::TERM);
-    port_closed(&edge).await;
-    let told = Instant::now();
+    edge.ports_closed().await;
     edge.signal(Signal::INT);
     assert_eq!(edge.wait_exit().await, 0);
-    assert!(told.elapsed() < 2 * SECOND, "{:?}", told.elapsed());
     assert_eq!(edge.records().await.len(), 1, "what was cut is recorded");
 }
 
@@ -199,7 +194,6 @@ async fn under_load_whoever_has_finished_a_handshake_is_answered() {
     }
     assert_eq!(edge.wait_exit().await, 0);
     let served = served.load(Ordering::Relaxed);
-    println!("{served} connections, every one answered");
     let directory = edge.path("access");
     let run = icpgate(["logs".as_ref(), "export".as_ref(), directory.as_os_str()]).await;
     assert_eq!(run.stdout.lines().count(), served, "every record is kept before the end");

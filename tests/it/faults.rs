@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::support::client::Target;
 use crate::support::edge::{Edge, HOSTS, icpgate, run};
 use crate::support::machine::{Need, require};
+use crate::support::time::pause;
 use crate::support::{PATIENCE, eventually};
 
 /// Exchanges after the failure, and as many once that is over.
@@ -149,7 +150,8 @@ async fn survive(
         asked += 1;
         more -= u64::from(edge.log().contains(said));
         assert!(began.elapsed() < PATIENCE, "{case}: it never failed");
-        tokio::time::sleep(Duration::from_millis(40)).await;
+        // Each request in a block of its own.
+        pause(Duration::from_millis(40)).await;
     }
     eventually(&format!("{case}: records are kept again"), PATIENCE, async || {
         edge.status().await["retention"]["full"].is_null().then_some(())

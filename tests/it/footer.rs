@@ -4,12 +4,13 @@ mod charsets;
 mod data;
 mod encoded;
 
-use crate::support::client::{Answer, Target, within};
+use crate::support::HOST;
+use crate::support::client::{Answer, Target};
 use crate::support::edge::Edge;
 use crate::support::message::Body;
 use crate::support::origin::{Gate, Origin, Request, Script, Step, answer, chunk, head, html, ok, raw};
+use crate::support::time::within;
 
-const HOST: &str = "www.example.cn";
 const PAGE: &str = "<!doctype html><html><body><p>你好</p></body></html>";
 const LINK: &str = "<a href=\"https://beian.miit.gov.cn/\" target=\"_blank\" \
                     rel=\"noopener noreferrer nofollow\">京ICP备2024012345号-1</a>";

@@ -2,6 +2,7 @@
 //! ClientHello comes.
 
 use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,9 +15,9 @@ use crate::support::edge::Edge;
 use crate::support::hello::{ECH, ESNI, Handmade, client_hello, message, records};
 use crate::support::origin::Origin;
 use crate::support::probe::{Answer, Ending, Split, connect, probe, read_to_end, send_split, taken};
-use crate::support::{PATIENCE, eventually};
+use crate::support::time::{not_before, pause};
+use crate::support::{HOST, PATIENCE, eventually};
 
-const FILED: &str = "www.example.cn";
 const UNFILED: &str = "www.example.net";
 
 /// A fatal `unrecognized_name` in a record of its own.
@@ -56,27 +57,27 @@ fn refused_hellos() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("an empty list", Handmade::new().server_names(&[]).bytes(), "bad_server_name"),
         (
             "the extension twice",
-            Handmade::named(FILED).server_names(&[b"www.example.cn"]).bytes(),
+            Handmade::named(HOST).server_names(&[b"www.example.cn"]).bytes(),
             "bad_server_name",
         ),
         ("IPv4", named(b"192.0.2.1"), "ip_literal"),
         ("IPv6", named(b"2001:db8::1"), "ip_literal"),
         ("IPv6 in brackets", named(b"[2001:db8::1]"), "ip_literal"),
-        ("ESNI beside a filed name", Handmade::named(FILED).extension(ESNI, &[0; 64]).bytes(), "esni"),
+        ("ESNI beside a filed name", Handmade::named(HOST).extension(ESNI, &[0; 64]).bytes(), "esni"),
         ("ESNI alone", Handmade::new().extension(ESNI, &[]).bytes(), "esni"),
     ]
 }
 
 /// What is no ClientHello, with the reason.
 fn no_hellos() -> Vec<(&'static str, Vec<u8>, &'static str)> {
-    let hello = client_hello(FILED);
+    let hello = client_hello(HOST);
     let changed = |place: usize, byte: u8| {
         let mut bytes = hello.clone();
         bytes[place] = byte;
         bytes
     };
     let bare = message(&hello);
-    let padded = |padding: usize| Handmade::named(FILED).extension(21, &vec![0; padding]).bytes();
+    let padded = |padding: usize| Handmade::named(HOST).extension(21, &vec![0; padding]).bytes();
     vec![
         ("clear text", b"GET / HTTP/1.1\r\nhost: www.example.cn\r\n\r\n".to_vec(), "not_tls"),
         ("one byte that is not TLS", b"\0".to_vec(), "not_tls"),
@@ -208,7 +209,6 @@ async fn an_unfiled_hello_is_reset_without_a_byte_however_it_is_split() {
             assert_eq!(sent.answer().await, Answer::RESET, "{split:?}");
         }
     }
-    println!("{} ways of splitting", splits.len());
     reason_is(&edge, "not_filed", splits.len()).await;
 }
 
@@ -216,7 +216,7 @@ async fn an_unfiled_hello_is_reset_without_a_byte_however_it_is_split() {
 async fn a_filed_hello_is_answered_however_it_is_split() {
     // Each piece waits until the one before is taken, which is slow on a busy machine.
     let edge = Edge::builder().limit("client_hello_timeout", "60s").start().await;
-    for group in splits(&client_hello(FILED)).chunks(GROUP) {
+    for group in splits(&client_hello(HOST)).chunks(GROUP) {
         for (sent, split) in send_split(edge.https(), group).await.into_iter().zip(group) {
             assert!(is_server_hello(&sent.first_bytes::<6>().await), "{split:?}");
         }
@@ -230,7 +230,7 @@ fn is_server_hello(answer: &[u8]) -> bool {
 #[tokio::test]
 async fn odd_hellos_for_a_filed_host_are_answered() {
     let edge = Edge::builder().limit("handshake_timeout", "100ms").start().await;
-    let named = || Handmade::named(FILED);
+    let named = || Handmade::named(HOST);
     // Outer, HKDF-SHA256 and AES-128-GCM, a configuration, a key share and a payload: any bytes.
     let grease = [&[0, 0, 1, 0, 1, 42, 0, 32], &[5; 32][..], &[0, 144], &[6; 144]].concat();
     let cases = [
@@ -250,7 +250,7 @@ async fn odd_hellos_for_a_filed_host_are_answered() {
 async fn a_handshake_whose_hello_came_in_single_bytes_ends_well() {
     let edge = Edge::builder().start().await;
     let config = Arc::new(edge.authority.client_config(&["http/1.1"]));
-    let mut client = ClientConnection::new(config, FILED.try_into().expect("a name")).expect("a client");
+    let mut client = ClientConnection::new(config, HOST.try_into().expect("a name")).expect("a client");
     let mut first = Vec::new();
     client.write_tls(&mut first).expect("into memory");
 
@@ -267,46 +267,45 @@ async fn a_handshake_whose_hello_came_in_single_bytes_ends_well() {
 
 #[tokio::test]
 async fn a_hello_that_is_late_is_reset_at_one_deadline_for_all_of_it() {
-    let limit = Duration::from_millis(300);
+    const LIMIT: Duration = Duration::from_millis(300);
     let listeners = "  - {name: https, addresses: [\"$HTTPS\"], protocol: https, refusal: alert}\n";
     let edge = Edge::builder().listeners(listeners).limit("client_hello_timeout", "300ms").start().await;
-    let hello = client_hello(FILED);
+    let hello = client_hello(HOST);
     // Half of it, then nothing; nothing at all; and a byte now and then, which would take for ever.
     for beginning in [&hello[..100], &[]] {
-        let started = Instant::now();
-        assert_eq!(probe(edge.https(), beginning).await, Answer::RESET);
-        assert!(started.elapsed() >= limit, "after {:?}", started.elapsed());
-        println!("reset after {:?}", started.elapsed());
+        assert_eq!(not_before(LIMIT, probe(edge.https(), beginning)).await, Answer::RESET);
     }
-    let started = Instant::now();
-    let socket = connect(edge.https()).await;
+    let error = not_before(LIMIT, drip(edge.https(), &hello, LIMIT / 15)).await;
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    reason_is(&edge, "hello_timeout", 3).await;
+}
+
+/// Sends one byte after the other; the error that ends the connection, which brings not one byte.
+async fn drip(address: SocketAddr, hello: &[u8], between: Duration) -> std::io::Error {
+    let socket = connect(address).await;
     let (mut reading, mut writing) = socket.into_split();
     let drip = async {
-        for byte in &hello {
+        for byte in hello {
             if let Err(error) = writing.write_all(&[*byte]).await {
                 return error;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            pause(between).await;
         }
         panic!("the whole hello was awaited")
     };
     let mut buffer = [0; 64];
     // The system tells of the reset once, to whichever side asks first.
-    let error = tokio::select! {
+    tokio::select! {
         read = tokio::io::AsyncReadExt::read(&mut reading, &mut buffer) => read.expect_err("no byte"),
         error = drip => error,
-    };
-    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
-    println!("dripping: reset after {:?}", started.elapsed());
-    assert!(started.elapsed() >= limit);
-    reason_is(&edge, "hello_timeout", 3).await;
+    }
 }
 
 #[tokio::test]
 async fn a_hello_that_is_cut_off_is_malformed() {
     let edge = Edge::builder().start().await;
     let mut socket = connect(edge.https()).await;
-    socket.write_all(&client_hello(FILED)[..100]).await.expect("sent");
+    socket.write_all(&client_hello(HOST)[..100]).await.expect("sent");
     socket.shutdown().await.expect("half closed");
     assert_eq!(read_to_end(&mut socket, PATIENCE).await, Answer::RESET);
     reason_is(&edge, "bad_hello", 1).await;
@@ -336,7 +335,7 @@ async fn strangers_one_after_the_other_do_not_keep_clients_waiting() {
     // One thread serves, so that accepting takes turns with everything else.
     let origin = Origin::html("a page").await;
     let edge = Edge::builder().origin(origin.address).env("TOKIO_WORKER_THREADS", "1").start().await;
-    let mut client = Target::https(&edge).http1(FILED).await;
+    let mut client = Target::https(&edge).http1(HOST).await;
     let (address, over) = (edge.https(), Arc::new(AtomicBool::new(false)));
     let strangers: Vec<_> = (0..16)
         .map(|_| {
@@ -357,7 +356,7 @@ async fn strangers_one_after_the_other_do_not_keep_clients_waiting() {
     let mut waits = Vec::new();
     for _ in 0..100 {
         let began = Instant::now();
-        assert_eq!(client.get(FILED, "/").await.status, 200);
+        assert_eq!(client.get(HOST, "/").await.status, 200);
         waits.push(began.elapsed());
     }
     over.store(true, Ordering::Relaxed);

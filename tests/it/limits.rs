@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::support::client::{HEADERS, PREFACE, RST_STREAM, Target, frame, get_block, within};
+use crate::support::client::{HEADERS, PREFACE, RST_STREAM, Target, frame, get_block};
 use crate::support::edge::{Edge, SUSPENDED};
 use crate::support::hello::{Handmade, client_hello};
 use crate::support::origin::{Origin, Step, head};
-use crate::support::probe::{Answer, Ending, connect, is_refused, probe, read_to_end};
-use crate::support::{PATIENCE, eventually};
+use crate::support::probe::{Answer, Ending, connect, probe, read_to_end};
+use crate::support::time::{not_before, pause, settled, within};
+use crate::support::{HOST, PATIENCE};
 
-const FILED: &str = "www.example.cn";
 const OPEN: &str = "icpgate_connections_open{listener=\"https\"}";
 const TOO_MANY: &str =
     "icpgate_connections_refused_total{listener=\"https\",reason=\"too_many_connections\"}";
@@ -83,11 +83,9 @@ async fn one_client_has_its_limit_and_leaves_the_others_theirs() {
 #[tokio::test]
 async fn a_handshake_that_is_not_finished_in_time_ends_the_connection() {
     let edge = Edge::builder().limit("handshake_timeout", "300ms").start().await;
-    let started = Instant::now();
     // The server's flight comes, and the client never answers it.
-    let answer = probe(edge.https(), &Handmade::named(FILED).bytes()).await;
-    println!("ended after {:?}: {:?}", started.elapsed(), answer.ending);
-    assert!(started.elapsed() >= Duration::from_millis(300));
+    let hello = Handmade::named(HOST).bytes();
+    let answer = not_before(Duration::from_millis(300), probe(edge.https(), &hello)).await;
     assert_eq!(answer.bytes.first(), Some(&22), "{answer:?}");
     assert_ne!(answer.ending, Ending::Open);
     edge.metric_becomes(OPEN, 0.0).await;
@@ -95,32 +93,26 @@ async fn a_handshake_that_is_not_finished_in_time_ends_the_connection() {
 
 #[tokio::test]
 async fn a_connection_without_a_request_ends_after_the_idle_time() {
-    let idle = Duration::from_millis(400);
-    let edge = Edge::builder().limit("idle_timeout", "400ms").start().await;
-    let started = Instant::now();
-    let mut stream = Target::https(&edge).tls(FILED, b"http/1.1").await.expect("a handshake");
-    let mut rest = Vec::new();
-    // With TLS's farewell or without: it is over.
-    let _ = within("the end", stream.read_to_end(&mut rest)).await;
-    println!("without a request: ended after {:?}", started.elapsed());
-    assert!(started.elapsed() >= idle);
+    const IDLE: Duration = Duration::from_secs(1);
+    let edge = Edge::builder().limit("idle_timeout", "1s").start().await;
+    not_before(IDLE, async {
+        let mut stream = Target::https(&edge).tls(HOST, b"http/1.1").await.expect("a handshake");
+        // With TLS's farewell or without: it is over.
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
 
     // The time begins anew with every answer.
-    let mut socket = connect(edge.http()).await;
-    let started = Instant::now();
+    let mut client = Target::http(&edge).http1(HOST).await;
     for _ in 0..3 {
-        use tokio::io::AsyncWriteExt as _;
-        tokio::time::sleep(idle / 2).await;
-        socket.write_all(b"GET / HTTP/1.1\r\nhost: www.example.cn\r\n\r\n").await.expect("still open");
-        let mut answer = [0; 12];
-        socket.read_exact(&mut answer).await.expect("an answer");
-        assert_eq!(&answer, b"HTTP/1.1 308");
-        let mut rest = [0; 4096];
-        let _ = tokio::time::timeout(Duration::from_millis(20), socket.read(&mut rest)).await;
+        pause(IDLE / 2).await;
+        assert_eq!(client.get(HOST, "/").await.status, 308);
     }
-    assert_ne!(read_to_end(&mut socket, PATIENCE).await.ending, Ending::Open);
-    println!("kept in use: ended after {:?}", started.elapsed());
-    assert!(started.elapsed() >= idle / 2 * 3 + idle);
+    not_before(IDLE, async {
+        assert_eq!(client.get(HOST, "/").await.status, 308);
+        client.end().await
+    })
+    .await;
     edge.metric_becomes(OPEN, 0.0).await;
 }
 
@@ -128,19 +120,16 @@ async fn a_connection_without_a_request_ends_after_the_idle_time() {
 async fn an_idle_http2_connection_ends_and_one_without_a_preface_too() {
     let edge =
         Edge::builder().limit("idle_timeout", "300ms").limit("request_head_timeout", "600ms").start().await;
-    let started = Instant::now();
-    let _client = Target::https(&edge).http2(FILED).await;
-    edge.metric_becomes(OPEN, 1.0).await;
+    not_before(Duration::from_millis(300), async { Target::https(&edge).http2(HOST).await.end().await })
+        .await;
     edge.metric_becomes(OPEN, 0.0).await;
-    println!("idle: ended after {:?}", started.elapsed());
-    assert!(started.elapsed() >= Duration::from_millis(300));
 
     // A preface is owed like a head.
-    let started = Instant::now();
-    let mut stream = Target::https(&edge).tls(FILED, b"h2").await.expect("a handshake");
-    let _ = within("the end", stream.read_to_end(&mut Vec::new())).await;
-    println!("without a preface: ended after {:?}", started.elapsed());
-    assert!(started.elapsed() >= Duration::from_millis(600));
+    not_before(Duration::from_millis(600), async {
+        let mut stream = Target::https(&edge).tls(HOST, b"h2").await.expect("a handshake");
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
 }
 
 /// The processor time that the program has taken, of all its threads.
@@ -162,9 +151,9 @@ async fn a_stream_that_is_reset_gives_up_the_connection_that_is_being_made_for_i
         mute.local_addr().expect("an address"),
     );
     let edge = Edge::builder().origins(&origins).start().await;
-    let mut frames = Target::https(&edge).frames(FILED).await;
+    let mut frames = Target::https(&edge).frames(HOST).await;
     frames.send(PREFACE).await.expect("sent");
-    frames.send(&frame(HEADERS, 5, 1, &get_block(FILED, "/"))).await.expect("sent");
+    frames.send(&frame(HEADERS, 5, 1, &get_block(HOST, "/"))).await.expect("sent");
     let (mut server, _) = within("a connection", mute.accept()).await.expect("accepted");
     frames.send(&frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes())).await.expect("sent");
     let _ = within("its end", server.read_to_end(&mut Vec::new())).await;
@@ -180,26 +169,19 @@ async fn answers_that_a_client_asks_for_and_does_not_take_are_not_held() {
     let before = edge.resident();
     let mut clients = Vec::new();
     for asked in 1..=3 {
-        let mut frames = Target::https(&edge).frames(FILED).await;
+        let mut frames = Target::https(&edge).frames(HOST).await;
         frames.send(&PREFACE[..24]).await.expect("sent");
         // Windows as wide as there are, so that only the client's reading holds the edge back.
         let wide = [&4_u16.to_be_bytes()[..], &0x7fff_ffff_u32.to_be_bytes()].concat();
         frames.send(&frame(4, 0, 0, &wide)).await.expect("sent");
         frames.send(&frame(8, 0, 0, &0x7fff_0000_u32.to_be_bytes())).await.expect("sent");
         for stream in 0..100 {
-            frames.send(&frame(HEADERS, 5, 2 * stream + 1, &get_block(FILED, "/"))).await.expect("sent");
+            frames.send(&frame(HEADERS, 5, 2 * stream + 1, &get_block(HOST, "/"))).await.expect("sent");
         }
         origin.until("the requests", |seen| seen.len() == 100 * asked).await;
         clients.push(frames);
     }
-    let mut last = 0;
-    let held = eventually("it holds no more", PATIENCE, async || {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let now = edge.resident() - before;
-        (std::mem::replace(&mut last, now) == now).then_some(now)
-    })
-    .await;
-    println!("{held} MiB for 300 streams");
+    let held = settled("it holds no more", || edge.resident()).await - before;
     assert!(held < 110, "{held} MiB for 300 streams");
 }
 
@@ -219,15 +201,12 @@ async fn accepting_pauses_while_there_are_no_descriptors_and_goes_on_after() {
     edge.logged("Too many open files").await;
 
     let (before, began) = (processor_time(&edge), Instant::now());
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    pause(Duration::from_secs(1)).await;
     let (taken, elapsed) = (processor_time(&edge) - before, began.elapsed());
-    println!("without descriptors: {taken:?} of processor time in {elapsed:?}");
     assert!(taken < elapsed / 5, "{taken:?} of processor time in {elapsed:?}");
 
     drop(held);
-    let freed = Instant::now();
     assert_eq!(probe(edge.https(), &client_hello("www.example.net")).await, Answer::RESET);
-    println!("accepted {:?} after descriptors were free", freed.elapsed());
     edge.metric_becomes(OPEN, 0.0).await;
     assert!(edge.metric("icpgate_accept_pauses_total").await > 0.0);
 }
@@ -248,10 +227,5 @@ async fn a_revocation_that_could_not_be_read_for_want_of_descriptors_takes_effec
     edge.logged("the reload is rejected").await;
 
     drop(held);
-    let freed = Instant::now();
-    eventually("the revocation takes effect", PATIENCE, async || {
-        is_refused(edge.https()).await.then_some(())
-    })
-    .await;
-    println!("closed {:?} after descriptors were free", freed.elapsed());
+    edge.ports_closed().await;
 }

@@ -10,9 +10,7 @@ use crate::support::netns::{Network, Trouble, network};
 use crate::support::origin::{Gate, Origin, Step, ok};
 use crate::support::pki::Authority;
 use crate::support::relay::Relay;
-use crate::support::{PATIENCE, eventually};
-
-const HOST: &str = "www.example.cn";
+use crate::support::{HOST, PATIENCE, eventually};
 
 /// An origin over TLS, found at `server`, that `private.pem` verifies.
 fn origin(server: SocketAddr, more: &str) -> String {
@@ -102,23 +100,18 @@ async fn a_warm_request_takes_one_round_trip() {
     edge.metric_becomes(&ready(relay.address), 4.0).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     let mut took = Vec::new();
-    for _ in 0..15 {
+    for round in 0..15 {
         let asked = Instant::now();
         assert_eq!(client.get(HOST, "/").await.text(), "fine");
         took.push(asked.elapsed());
+        // The first finds a connection ready as well.
+        assert!(round > 0 || far.seen()[0].connection < 4, "{:?}", far.seen());
     }
     // One more is made ready while one is in use.
     assert!(relay.connections() <= 5, "{}", relay.connections());
-    let first = took[0];
     took.sort_unstable();
-    let median = took[took.len() / 2];
-    let ratio = median.as_secs_f64() / (ONE_WAY * 2).as_secs_f64();
-    println!(
-        "over {ONE_WAY:?} each way: the first took {first:?}, the median {median:?}: {ratio:.3} round trips"
-    );
-    // One, and not two: what a busy machine adds to each of them is no round trip.
-    assert!(ratio <= 1.25, "{took:?}");
-    assert!(first < ONE_WAY * 3, "{first:?}: the first found a connection ready as well");
+    // One, and not two: what a busy machine adds to the median is no round trip.
+    assert!(took[took.len() / 2] < ONE_WAY * 3, "{took:?}");
 }
 
 #[tokio::test]
@@ -250,20 +243,20 @@ async fn what_the_way_to_a_server_does_is_shown() {
     })
     .await;
     let time = |name: &str| shown[name].as_f64().unwrap_or_else(|| panic!("{name}: {shown:#}"));
+    assert!(time("tls_ms") >= 80.0 && time("first_byte_ms") >= 80.0, "{shown:#}");
     // The relay accepts at once, and the kernel's round trip ends there.
-    assert!(time("connect_ms") < 40.0 && time("round_trip_ms") < 40.0, "{shown:#}");
-    assert!(time("tls_ms") >= 80.0 && time("tls_ms") < 400.0, "{shown:#}");
-    assert!(time("first_byte_ms") >= 80.0 && time("first_byte_ms") < 400.0, "{shown:#}");
+    assert!(time("connect_ms") < time("tls_ms") && time("round_trip_ms") < time("tls_ms"), "{shown:#}");
     assert_eq!(time("loss"), 0.0);
     let metrics = edge.metrics().await;
     let labels = format!("origin=\"main\",server=\"{}\",link=\"cn2-gia\"", relay.address);
-    for (part, count, fast) in [("connect", 1.0, 1.0), ("tls", 1.0, 0.0), ("first_byte", 5.0, 0.0)] {
+    for (part, count) in [("connect", 1.0), ("tls", 1.0), ("first_byte", 5.0)] {
         let series = |end: &str, more: &str| {
             format!("icpgate_upstream_server_seconds_{end}{{{labels},part=\"{part}\"{more}}}")
         };
         assert_eq!(metrics.value(&series("count", "")), count);
         assert_eq!(metrics.value(&series("bucket", ",le=\"+Inf\"")), count);
-        assert_eq!(metrics.value(&series("bucket", ",le=\"0.05\"")), fast, "{part}");
+        let fast = metrics.value(&series("bucket", ",le=\"0.05\""));
+        assert!(part == "connect" || fast == 0.0, "{part}: {fast}");
     }
     assert!(metrics.value(&format!("icpgate_upstream_segments_total{{{labels}}}")) >= 5.0);
     assert_eq!(metrics.value(&format!("icpgate_upstream_retransmits_total{{{labels}}}")), 0.0);

@@ -8,16 +8,20 @@ use crate::support::dns::{Mood, NameServer};
 use crate::support::edge::{Edge, Loopback};
 use crate::support::origin::{Origin, Step, ok};
 use crate::support::relay::BlackHole;
-use crate::support::{PATIENCE, eventually, tried};
+use crate::support::{HOST, PATIENCE, eventually, tried};
 
-const HOST: &str = "www.example.cn";
 const NAME: &str = "app.origin.test";
 const PORT: u16 = 8081;
 
 /// An edge whose server is found by its name, which `dns` knows.
 async fn edge(dns: &NameServer, port: u16) -> Edge {
+    edge_with(dns, port, "2s").await
+}
+
+/// The same, where a connection may take so long.
+async fn edge_with(dns: &NameServer, port: u16, connect: &str) -> Edge {
     let origins = format!(
-        "  - {{name: main, region: mainland, scheme: http, servers: [\"{NAME}:{port}\"], timeouts: {{connect: 2s}}}}\n"
+        "  - {{name: main, region: mainland, scheme: http, servers: [\"{NAME}:{port}\"], timeouts: {{connect: {connect}}}}}\n"
     );
     let resolver = format!("resolver: {{servers: [\"{}\"]}}\n", dns.address);
     Edge::builder().origins(&origins).more(&resolver).start().await
@@ -42,20 +46,21 @@ async fn a_change_of_address_is_followed_and_no_request_waits_for_it() {
     let edge = edge(&dns, PORT).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     assert_eq!(ask(&mut client).await.0, "first");
-    dns.takes(Duration::from_millis(600));
+    const LOOKUP: Duration = Duration::from_millis(600);
+    dns.takes(LOOKUP);
     let asked = dns.asked();
-    let mut slowest = Duration::ZERO;
+    let mut slow = 0;
+    // Two lookups, each for addresses of both families.
     eventually("it is asked again", PATIENCE, async || {
-        slowest = slowest.max(ask(&mut client).await.1);
+        slow += usize::from(ask(&mut client).await.1 >= LOOKUP);
         (dns.asked() >= asked + 4).then_some(())
     })
     .await;
-    assert!(slowest < Duration::from_millis(500), "{slowest:?}: a request waited for a name server");
+    // A busy machine may hold up one request; each lookup would hold up another.
+    assert!(slow <= 1, "{slow} requests waited for a name server");
     dns.set(NAME, &[there.ip], 1);
-    let changed = Instant::now();
     eventually("the second serves", PATIENCE, async || (ask(&mut client).await.0 == "second").then_some(()))
         .await;
-    assert!(changed.elapsed() < Duration::from_secs(8), "{:?} after the change", changed.elapsed());
     let before = first.seen().len();
     assert_eq!(ask(&mut client).await.0, "second");
     assert_eq!(first.seen().len(), before);
@@ -71,15 +76,19 @@ async fn the_last_good_answer_serves_while_name_servers_do_not() {
     let mut client = Target::https(&edge).http1(HOST).await;
     assert_eq!(ask(&mut client).await.0, "fine");
     for mood in [Mood::Fails, Mood::Silent] {
-        let before = edge.metric(FAILED).await;
+        let (asked, failed) = (dns.asked(), edge.metric(FAILED).await);
+        let mut during_the_lookup = 0;
         dns.mood(mood);
         eventually("asking fails", PATIENCE, async || {
-            let (text, took) = ask(&mut client).await;
-            assert_eq!(text, "fine", "{mood:?}");
-            assert!(took < Duration::from_millis(500), "{took:?}: a request waited for a name server");
-            (edge.metric(FAILED).await > before).then_some(())
+            let is_asked = dns.asked() > asked;
+            assert_eq!(ask(&mut client).await.0, "fine", "{mood:?}");
+            let has_failed = edge.metric(FAILED).await > failed;
+            during_the_lookup += usize::from(is_asked && !has_failed);
+            has_failed.then_some(())
         })
         .await;
+        // Silence lasts for seconds, until the lookup is given up.
+        assert!(mood == Mood::Fails || during_the_lookup > 1, "requests waited for a name server");
     }
     edge.logged("its last addresses stay in use").await;
     // That there is no such name is an answer.
@@ -138,11 +147,12 @@ async fn a_name_that_nobody_knows_yet_costs_no_request_more_than_its_limit() {
     let dns = NameServer::start().await;
     dns.set(NAME, &[here.ip], 60);
     dns.mood(Mood::Silent);
-    let edge = edge(&dns, PORT).await;
+    let edge = edge_with(&dns, PORT, "200ms").await;
     let mut client = Target::https(&edge).http1(HOST).await;
     let asked = Instant::now();
     assert_eq!(client.get(HOST, "/").await.status, 502);
-    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+    // Ten times as long as a connection may take; the lookup is given up after three seconds.
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
     dns.mood(Mood::Answers);
     eventually("it is found", PATIENCE, async || (ask(&mut client).await.0 == "fine").then_some(())).await;
 }
@@ -177,16 +187,20 @@ async fn an_address_that_does_not_answer_costs_one_head_start() {
     dns.set(NAME, &[dark.ip, bright.ip], 60);
     let edge = edge(&dns, PORT).await;
     let mut client = Target::https(&edge).http1(HOST).await;
-    let mut slow = 0;
+    let mut all = Vec::new();
     for round in 0..10 {
         let (text, took) = ask(&mut client).await;
         assert_eq!(text, "bright", "round {round}");
-        slow += usize::from(took >= Duration::from_millis(250));
-        assert!(took < Duration::from_millis(1000), "{took:?} in round {round}");
+        all.push(took);
     }
     assert_eq!(origin.connections(), 10);
-    assert!(slow <= 2, "{slow} of 10 requests paid for it");
+    // The first pays for it, and a busy machine may hold up some of the others.
+    all.sort();
+    assert!(all[5] < HEAD_START, "{all:?}");
 }
+
+/// After which the next address is tried too (RFC 8305).
+const HEAD_START: Duration = Duration::from_millis(250);
 
 #[tokio::test]
 async fn the_file_of_hosts_goes_first() {
@@ -200,7 +214,6 @@ async fn the_file_of_hosts_goes_first() {
     let resolver = format!("resolver: {{servers: [\"{}\"]}}\n", dns.address);
     let edge = Edge::builder().origins(&origins).more(&resolver).start().await;
     let mut client = Target::https(&edge).http1(HOST).await;
-    let (text, took) = ask(&mut client).await;
-    assert_eq!((text.as_str(), dns.asked()), ("here", 0));
-    assert!(took < Duration::from_millis(800), "{took:?}");
+    assert_eq!(ask(&mut client).await.0, "here");
+    assert_eq!(dns.asked(), 0);
 }

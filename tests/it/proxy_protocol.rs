@@ -5,15 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::support::PATIENCE;
 use crate::support::client::{Answer as Reply, Http1, Target};
 use crate::support::edge::{Builder, Edge, Folder};
 use crate::support::hello::client_hello;
 use crate::support::origin::Origin;
 use crate::support::peer::{Peer, nginx};
 use crate::support::probe::{Answer, Ending, connect, probe, read_to_end, send_split};
+use crate::support::{HOST, PATIENCE};
 
-const HOST: &str = "www.example.cn";
 const LISTENERS: &str = r#"  - {name: https, addresses: ["$HTTPS"], protocol: https, proxy_protocol: {trusted: [127.0.0.1]}}
   - {name: http, addresses: ["$HTTP"], protocol: http, redirect: none, proxy_protocol: {trusted: [127.0.0.1]}}
 "#;

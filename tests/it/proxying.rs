@@ -14,12 +14,12 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::support::client::{Target, answer, head_of, next_data, within};
+use crate::support::HOST;
+use crate::support::client::{Target, answer, head_of, next_data};
 use crate::support::edge::Edge;
 use crate::support::message::Body;
 use crate::support::origin::{Gate, Origin, Step, chunk, head, ok, raw};
-
-const HOST: &str = "www.example.cn";
+use crate::support::time::within;
 
 #[tokio::test]
 async fn http1_and_http2_clients_get_the_answer_of_the_origin() {

@@ -12,9 +12,7 @@ use crate::support::edge::Edge;
 use crate::support::hello::client_hello;
 use crate::support::origin::{Gate, Origin, Step, head, html, ok, raw};
 use crate::support::probe::{Answer, connect, probe};
-use crate::support::{PATIENCE, eventually};
-
-const HOST: &str = "www.example.cn";
+use crate::support::{HOST, PATIENCE, eventually};
 
 /// What every record says.
 const ALWAYS: [&str; 13] = [

@@ -18,30 +18,12 @@ pub(crate) mod pki;
 pub(crate) mod probe;
 pub(crate) mod python;
 pub(crate) mod relay;
+pub(crate) mod time;
 
-use std::time::{Duration, Instant};
+pub(crate) use time::{PATIENCE, eventually};
 
-/// More than anything takes on a busy machine: what has not happened by then does not happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Waits until `condition` gives something, and says what it waited for when that takes too long.
-#[track_caller]
-pub(crate) fn eventually<T, F>(what: &str, within: Duration, mut condition: F) -> impl Future<Output = T>
-where
-    F: AsyncFnMut() -> Option<T>,
-{
-    let caller = std::panic::Location::caller();
-    async move {
-        let started = Instant::now();
-        loop {
-            if let Some(found) = condition().await {
-                return found;
-            }
-            assert!(started.elapsed() < within, "{caller}: not within {within:?}: {what}");
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    }
-}
+/// The host that most tests ask for; its domain is filed.
+pub(crate) const HOST: &str = "www.example.cn";
 
 /// Where a record says that its request was sent, or was to be: origin, region, link and address.
 pub(crate) fn tried(record: &serde_json::Value) -> [&str; 4] {

@@ -5,9 +5,8 @@ mod exchanges;
 mod negotiation;
 mod peers;
 
+use crate::support::HOST;
 use crate::support::edge::{Builder, Edge};
-
-const HOST: &str = "www.example.cn";
 
 /// An edge in front of a server that speaks HTTP/2 in clear text.
 fn h2c() -> Builder {

@@ -18,13 +18,13 @@ use crate::support::client::{
 use crate::support::edge::Edge;
 use crate::support::message::{Body, Wire};
 use crate::support::origin::{Gate, Origin, Request, Script, Step, head, ok, raw};
-use crate::support::probe::is_refused;
+use crate::support::time::within;
 use crate::support::{PATIENCE, eventually};
 
 /// What the builder sets as `revocation_grace`.
 const GRACE: Duration = Duration::from_secs(1);
-/// From the rename to the end of what is idle, on a busy machine; less than the grace.
-const AT_ONCE: Duration = Duration::from_millis(900);
+/// A grace that no test waits for: what ends within it ends at once.
+const LONG_GRACE: &str = "60s";
 
 /// `/slow` never ends unless the gate is opened, `/chat` is a WebSocket.
 fn script(request: &Request, gate: &Gate) -> Script {
@@ -74,18 +74,17 @@ async fn stream(client: &mut Http2, host: &str) -> h2::RecvStream {
     body
 }
 
-/// That something ended by the grace after `since`: not before, and not long after.
+/// That something ended no sooner than the grace after `since`.
 #[track_caller]
 fn assert_after_grace(since: Instant) {
-    let took = since.elapsed();
-    assert!(took >= GRACE && took < GRACE + Duration::from_secs(1), "{took:?}");
+    assert!(since.elapsed() >= GRACE, "{:?}", since.elapsed());
 }
 
 #[tokio::test]
 async fn idle_connections_of_the_host_close_at_once() {
     let gate = Gate::default();
     let origin = origin(&gate).await;
-    let edge = write(builder(&origin)).start().await;
+    let edge = write(builder(&origin).limit("revocation_grace", LONG_GRACE)).start().await;
     let target = Target::https(&edge);
     let mut fresh = target.http1(SHOP).await;
     let mut used = target.http1(SHOP).await;
@@ -98,13 +97,10 @@ async fn idle_connections_of_the_host_close_at_once() {
     assert_eq!(other.0.get(BLOG, "/").await.text(), "hello");
     assert_eq!(other.1.get(BLOG, "/").await.text(), "hello");
 
-    let renamed = Instant::now();
     edge.replace("filings.yaml", filings("suspended", "approved"));
     assert_eq!(used.end().await, (Vec::new(), End::Closed));
     assert_eq!(fresh.end().await, (Vec::new(), End::Closed));
     let goaway = http2.next_of(GOAWAY).await.expect("GOAWAY");
-    println!("closed {:?} after the rename", renamed.elapsed());
-    assert!(renamed.elapsed() < AT_ONCE, "{:?}", renamed.elapsed());
     assert_eq!(goaway.payload[4..8], [0; 4], "no error");
     while http2.next().await.is_some() {}
 
@@ -131,7 +127,6 @@ async fn exchanges_in_flight_are_cut_after_the_grace_and_no_others() {
     edge.replace("filings.yaml", filings("suspended", "approved"));
     let (ended, (bytes, end)) = tokio::join!(download.1.next(&mut download.0.wire), websocket.end());
     assert_after_grace(renamed);
-    println!("cut {:?} after the rename", renamed.elapsed());
     assert!(ended.is_err(), "{ended:?}");
     assert!(bytes.is_empty() && end != End::Closed, "a cut is no proper end: {bytes:?} {end:?}");
     eventually("the origin's connections end too", PATIENCE, async || (origin.open() == 2).then_some(()))
@@ -180,23 +175,21 @@ async fn streams_of_one_connection_are_told_apart_by_their_host() {
 }
 
 #[tokio::test]
-async fn with_no_grace_they_are_cut_at_once() {
+async fn without_a_grace_exchanges_are_cut_at_once() {
     let gate = Gate::default();
     let origin = origin(&gate).await;
     let edge = write(builder(&origin).limit("revocation_grace", "0s")).start().await;
     let (mut client, mut body) = download(&edge, SHOP).await;
-    let renamed = Instant::now();
     edge.replace("filings.yaml", "filings: []\n");
-    assert!(body.next(&mut client.wire).await.is_err());
-    assert!(renamed.elapsed() < AT_ONCE, "{:?}", renamed.elapsed());
-    eventually("the port is closed", AT_ONCE, async || is_refused(edge.https()).await.then_some(())).await;
+    assert!(within("the cut", body.next(&mut client.wire)).await.is_err());
+    edge.ports_closed().await;
 }
 
 #[tokio::test]
 async fn within_the_grace_an_exchange_may_finish_and_its_connection_ends_then() {
     let gate = Gate::default();
     let origin = origin(&gate).await;
-    let edge = write(builder(&origin).limit("revocation_grace", "10s")).start().await;
+    let edge = write(builder(&origin).limit("revocation_grace", LONG_GRACE)).start().await;
     let (mut http1, mut body) = download(&edge, SHOP).await;
     let mut http2 = Target::https(&edge).http2(SHOP).await;
     let mut data = stream(&mut http2, SHOP).await;
@@ -204,13 +197,11 @@ async fn within_the_grace_an_exchange_may_finish_and_its_connection_ends_then() 
     let refused = async || Target::https(&edge).tls(SHOP, b"http/1.1").await.is_err().then_some(());
     eventually("the host is refused", PATIENCE, refused).await;
     gate.open();
-    let opened = Instant::now();
     assert_eq!(body.next(&mut http1.wire).await.unwrap().unwrap(), "ended");
     assert_eq!(next_data(&mut data).await.unwrap().unwrap(), "ended");
     drop(data);
     assert_eq!(http1.end().await, (Vec::new(), End::Closed));
     http2.end().await;
-    assert!(opened.elapsed() < AT_ONCE, "{:?}", opened.elapsed());
 
     edge.replace("filings.yaml", filings("approved", "approved"));
     let served = async || Target::https(&edge).tls(SHOP, b"http/1.1").await.is_ok().then_some(());
@@ -261,7 +252,7 @@ impl AsyncWrite for Held {
 #[tokio::test]
 async fn a_handshake_that_was_permitted_before_is_worth_nothing_after() {
     let origin = Origin::text("hello").await;
-    let edge = write(builder(&origin)).start().await;
+    let edge = write(builder(&origin).limit("revocation_grace", LONG_GRACE)).start().await;
     for protocol in ["http/1.1", "h2"] {
         edge.replace("filings.yaml", filings("approved", "approved"));
         let served = async || Target::https(&edge).tls(SHOP, b"http/1.1").await.is_ok().then_some(());
@@ -280,7 +271,6 @@ async fn a_handshake_that_was_permitted_before_is_worth_nothing_after() {
         let refused = async || Target::https(&edge).tls(SHOP, b"http/1.1").await.is_err().then_some(());
         eventually("the host is refused", PATIENCE, refused).await;
         gate.open();
-        let opened = Instant::now();
         let stream = handshake.await.unwrap().unwrap();
         if protocol == "h2" {
             let mut frames = Frames { wire: Wire::new(Box::new(stream)) };
@@ -289,7 +279,6 @@ async fn a_handshake_that_was_permitted_before_is_worth_nothing_after() {
         } else {
             Http1::over(Box::new(stream)).end().await;
         }
-        assert!(opened.elapsed() < AT_ONCE, "{protocol}: {:?}", opened.elapsed());
     }
 }
 
@@ -297,7 +286,7 @@ async fn a_handshake_that_was_permitted_before_is_worth_nothing_after() {
 async fn a_site_that_is_removed_goes_as_a_revoked_one_does() {
     let gate = Gate::default();
     let origin = origin(&gate).await;
-    let edge = write(builder(&origin)).start().await;
+    let edge = write(builder(&origin).limit("revocation_grace", "3s")).start().await;
     let mut idle = Target::https(&edge).http1(SHOP).await;
     assert_eq!(idle.get(SHOP, "/").await.text(), "hello");
     let (mut cut, mut body) = download(&edge, SHOP).await;
@@ -305,9 +294,13 @@ async fn a_site_that_is_removed_goes_as_a_revoked_one_does() {
 
     let renamed = Instant::now();
     edge.replace("icpgate.yaml", edge.configuration().replace(&site("shop", SHOP, "/"), ""));
-    assert_eq!(idle.end().await, (Vec::new(), End::Closed));
-    assert!(renamed.elapsed() < AT_ONCE, "{:?}", renamed.elapsed());
-    assert!(body.next(&mut cut.wire).await.is_err());
+    let mut next = std::pin::pin!(body.next(&mut cut.wire));
+    tokio::select! {
+        biased;
+        cut = &mut next => panic!("what is in flight ends before what is idle: {cut:?}"),
+        end = idle.end() => assert_eq!(end, (Vec::new(), End::Closed)),
+    }
+    assert!(next.await.is_err());
     assert_after_grace(renamed);
     gate.open();
     assert_eq!(kept.1.next(&mut kept.0.wire).await.unwrap().unwrap(), "ended");

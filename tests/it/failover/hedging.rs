@@ -10,6 +10,7 @@ use crate::support::edge::Edge;
 use crate::support::http2_origin::{Exchange, Http2Origin};
 use crate::support::origin::{Gate, Origin, Step, ok};
 use crate::support::relay::Relay;
+use crate::support::time::holds;
 use crate::support::{PATIENCE, eventually};
 
 async fn edge_of(servers: &[std::net::SocketAddr], keys: &str) -> Edge {
@@ -66,6 +67,7 @@ async fn the_first_answer_wins_and_the_other_server_is_let_go() {
 async fn what_changes_something_or_has_a_body_is_sent_once() {
     let gate = Gate::default();
     let (one, two) = (gated("one", &gate).await, gated("two", &gate).await);
+    const HEDGE_AFTER: Duration = Duration::from_millis(20);
     let edge = edge_of(&[one.address, two.address], "hedge_after: 20ms").await;
     let mut client = Target::https(&edge).http1(HOST).await;
     for (method, body) in [("POST", "body"), ("PUT", "body"), ("DELETE", ""), ("GET", "body")] {
@@ -78,8 +80,7 @@ async fn what_changes_something_or_has_a_body_is_sent_once() {
             .await;
         let asked = || one.seen().len() + two.seen().len() - before;
         eventually("it is sent", PATIENCE, async || (asked() > 0).then_some(())).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(asked(), 1, "{method} {body}");
+        holds(&format!("{method} {body} is sent once"), HEDGE_AFTER * 5, || asked() == 1).await;
         gate.open();
         assert_eq!(client.answer(method).await.status, 200);
         gate.close();
@@ -145,9 +146,8 @@ async fn slower_than_usual_is_what_nineteen_in_twenty_were_not() {
         assert_eq!(client.get(HOST, "/").await.status, 200);
     }
     for _ in 0..6 {
-        let asked = Instant::now();
+        // The slow one never answers.
         assert_eq!(client.get(HOST, "/slow").await.text(), "fast");
-        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
     }
     assert!(hedges(&edge, "second").await >= 1.0);
 }

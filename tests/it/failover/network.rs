@@ -9,6 +9,7 @@ use crate::support::client::Target;
 use crate::support::edge::Edge;
 use crate::support::netns::{Network, Trouble, heals, network};
 use crate::support::origin::Origin;
+use crate::support::time::pause;
 use crate::support::{PATIENCE, eventually};
 
 async fn edge_of(servers: &[&Origin], keys: &str) -> Edge {
@@ -38,7 +39,7 @@ impl Asking {
                 while !over.load(Ordering::Relaxed) {
                     assert_eq!(client.get(HOST, "/").await.status, 200);
                     answers.fetch_add(1, Ordering::Relaxed);
-                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    pause(Duration::from_millis(2)).await;
                 }
             }));
         }

@@ -1,7 +1,6 @@
 //! Pages that come compressed though they were asked for as they are.
 
 use std::io::Write;
-use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
@@ -10,7 +9,7 @@ use http::Method;
 use super::{HOST, LINK, PAGE, assert_shown_in_two_parts, edge, with_footer};
 use crate::support::client::{Answer, Target, head_of, next_data};
 use crate::support::origin::{Gate, Script, Step, answer, chunk, head};
-use crate::support::{PATIENCE, eventually};
+use crate::support::time::settled;
 
 /// By their names; `deflate` without its frame is what some servers send.
 const CODINGS: [&str; 6] = ["gzip", "x-gzip", "deflate", "raw", "br", "zstd"];
@@ -266,14 +265,7 @@ async fn a_page_that_unpacks_to_a_thousand_times_its_size_is_unpacked_as_it_is_t
         }
         origin.until("the requests", |seen| seen.len() == (number + 1) * 2 * codings.len()).await;
     }
-    let mut last = 0;
-    let held = eventually("it holds no more", PATIENCE, async || {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let now = edge.resident().saturating_sub(before);
-        (std::mem::replace(&mut last, now) == now).then_some(now)
-    })
-    .await;
-    println!("{held} MiB for 40 pages of 64 MiB");
+    let held = settled("it holds no more", || edge.resident()).await.saturating_sub(before);
     assert!(held < 160, "{held} MiB for 40 pages of 64 MiB");
     drop(waiting);
 

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use super::HOST;
-use crate::support::client::{Frames, HEADERS, PREFACE, Target, frame, within};
+use crate::support::client::{Frames, HEADERS, PREFACE, Target, frame};
 use crate::support::edge::Edge;
 use crate::support::origin::{Origin, ok};
+use crate::support::time::within;
 
 /// Heads and bodies with a request within. `N` is the number of the case.
 const HIDING: [&str; 36] = [

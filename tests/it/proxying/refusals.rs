@@ -8,6 +8,7 @@ use super::HOST;
 use crate::support::client::{Answer, End, Target};
 use crate::support::edge::Edge;
 use crate::support::origin::{Gate, Origin, Step, head, ok, raw};
+use crate::support::time::pause;
 use crate::support::tried;
 
 /// The answer is one of the edge's own: short, with the id that its record has.
@@ -232,7 +233,7 @@ async fn an_answer_is_not_lost_to_a_client_that_still_sends() {
         assert_eq!(client.answer("POST").await.status, status);
         // Were it closed with bytes unread, the system would take back what the client has not got.
         for _ in 0..10 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            pause(Duration::from_millis(20)).await;
             client.try_send(vec![b'x'; 100_000]).await.unwrap_or_else(|error| panic!("{status}: {error}"));
         }
         let (bytes, end) = client.end().await;

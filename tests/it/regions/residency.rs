@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use super::{LISTENERS, sites};
 use crate::support::client::Target;
 use crate::support::edge::Edge;
-use crate::support::eventually;
 use crate::support::origin::Origin;
+use crate::support::{HOST, PATIENCE, eventually};
 
-const HOST: &str = "www.example.cn";
 const ROUTES: &str = "{match: {path: /records}, origins: [mainland], residency: mainland}, \
                       {match: {path: /pay}, origins: [offshore], residency: offshore}, \
                       {origins: [mainland, offshore]}";
@@ -54,6 +52,16 @@ impl Asking {
         }
         Self { stop, clients, good, bad }
     }
+
+    fn answers(&self) -> usize {
+        self.good.load(Ordering::Relaxed) + self.bad.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many more requests are answered, well or badly.
+    async fn more(&self, count: usize) {
+        let goal = self.answers() + count;
+        eventually("answers", PATIENCE, async || (self.answers() >= goal).then_some(())).await;
+    }
 }
 
 #[tokio::test]
@@ -77,7 +85,7 @@ async fn nothing_crosses_the_border_that_must_not_under_failures_and_reloads() {
             if round % 2 == 0 { [&mut mainland, &mut offshore] } else { [&mut offshore, &mut mainland] };
         // One server, the whole shore, both shores.
         shore[0].stop().await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        asking.more(10).await;
         if round % 3 > 0 {
             shore[1].stop().await;
         }
@@ -96,15 +104,15 @@ async fn nothing_crosses_the_border_that_must_not_under_failures_and_reloads() {
             _ => ("", ""),
         };
         edge.replace("icpgate.yaml", good.replace(before, after));
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        asking.more(40).await;
         for server in mainland.iter_mut().chain(&mut offshore) {
             server.stop().await;
             server.up();
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        asking.more(20).await;
     }
     edge.replace("icpgate.yaml", &good);
-    eventually("all is served again", Duration::from_secs(40), async || {
+    eventually("all is served again", PATIENCE * 2, async || {
         let client = Target::http(&edge);
         let all = [client.get(HOST, "/records").await, client.get(HOST, "/pay").await];
         all.iter().all(|answer| answer.status == 200).then_some(())

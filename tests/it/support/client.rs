@@ -2,7 +2,6 @@
 //!
 //! Every wait has a deadline, so that a test fails where the edge hangs.
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,19 +18,8 @@ use tokio_rustls::TlsConnector;
 use super::edge::Edge;
 use super::message::{Body, Head, Wire};
 use super::origin::Stream;
+use super::time::within;
 use super::{PATIENCE, pki};
-
-/// The outcome of `wait`, which must not take longer than a test should.
-#[track_caller]
-pub(crate) fn within<F: Future>(what: &'static str, wait: F) -> impl Future<Output = F::Output> {
-    let place = std::panic::Location::caller();
-    async move {
-        match tokio::time::timeout(PATIENCE, wait).await {
-            Ok(outcome) => outcome,
-            Err(_) => panic!("{what} did not come ({place})"),
-        }
-    }
-}
 
 /// How to reach a listener.
 #[derive(Clone, Debug)]

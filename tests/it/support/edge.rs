@@ -21,6 +21,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::pki::Authority;
+use super::probe::is_refused;
 use super::{PATIENCE, eventually};
 
 pub(crate) use builder::Builder;
@@ -353,10 +354,26 @@ impl Edge {
         .await;
     }
 
-    /// Waits until `/readyz` answers with `status`: what it says follows the ports, within a second.
+    /// Waits until `/readyz` answers with `status`: what it says follows the ports.
     pub(crate) async fn readyz_becomes(&self, status: u16) {
         let answer = async || self.get("/readyz").await.filter(|(now, _)| *now == status).map(drop);
-        eventually(&format!("/readyz {status}"), Duration::from_secs(1), answer).await;
+        eventually(&format!("/readyz {status}"), PATIENCE, answer).await;
+    }
+
+    /// Waits until every address of the TLS and the clear-text listener accepts connections.
+    pub(crate) async fn ports_open(&self) {
+        eventually("the ports are open", PATIENCE, async || {
+            (!is_refused(self.https()).await && !is_refused(self.http()).await).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until they refuse them.
+    pub(crate) async fn ports_closed(&self) {
+        eventually("the ports are closed", PATIENCE, async || {
+            (is_refused(self.https()).await && is_refused(self.http()).await).then_some(())
+        })
+        .await;
     }
 
     /// The access records of now, oldest first, as `icpgate logs export` prints them.

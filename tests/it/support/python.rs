@@ -6,8 +6,8 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use super::client::within;
 use super::edge::{Run, run};
+use super::time::within;
 
 /// The interpreter that has the libraries.
 fn interpreter() -> PathBuf {

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::{HOST, h2c};
-use crate::support::client::{Target, answer, head_of, next_data, within};
+use crate::support::client::{Target, answer, head_of, next_data};
 use crate::support::http2_origin::{Exchange, Http2Origin, send_all};
 use crate::support::origin::Gate;
+use crate::support::time::within;
 use crate::support::{PATIENCE, eventually};
 
 #[tokio::test]
