@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustls::ClientConnection;
 use tokio::io::AsyncWriteExt as _;
@@ -202,7 +202,7 @@ fn splits(hello: &[u8]) -> Vec<Split> {
 #[tokio::test]
 async fn an_unfiled_hello_is_reset_without_a_byte_however_it_is_split() {
     // Each piece waits until the one before is taken, which is slow on a busy machine.
-    let edge = Edge::builder().limit("client_hello_timeout", "60s").start().await;
+    let edge = Edge::builder().limit("client_hello_timeout", "10m").start().await;
     let splits = splits(&client_hello(UNFILED));
     for group in splits.chunks(GROUP) {
         for (sent, split) in send_split(edge.https(), group).await.into_iter().zip(group) {
@@ -215,7 +215,7 @@ async fn an_unfiled_hello_is_reset_without_a_byte_however_it_is_split() {
 #[tokio::test]
 async fn a_filed_hello_is_answered_however_it_is_split() {
     // Each piece waits until the one before is taken, which is slow on a busy machine.
-    let edge = Edge::builder().limit("client_hello_timeout", "60s").start().await;
+    let edge = Edge::builder().limit("client_hello_timeout", "10m").start().await;
     for group in splits(&client_hello(HOST)).chunks(GROUP) {
         for (sent, split) in send_split(edge.https(), group).await.into_iter().zip(group) {
             assert!(is_server_hello(&sent.first_bytes::<6>().await), "{split:?}");
@@ -332,6 +332,7 @@ async fn a_connection_without_a_byte_is_only_counted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_one_after_the_other_do_not_keep_clients_waiting() {
+    const REQUESTS: u32 = 100;
     // One thread serves, so that accepting takes turns with everything else.
     let origin = Origin::html("a page").await;
     let edge = Edge::builder().origin(origin.address).env("TOKIO_WORKER_THREADS", "1").start().await;
@@ -353,19 +354,17 @@ async fn strangers_one_after_the_other_do_not_keep_clients_waiting() {
             })
         })
         .collect();
-    let mut waits = Vec::new();
-    for _ in 0..100 {
-        let began = Instant::now();
+    for _ in 0..REQUESTS {
         assert_eq!(client.get(HOST, "/").await.status, 200);
-        waits.push(began.elapsed());
     }
     over.store(true, Ordering::Relaxed);
     let strangers: u32 = strangers.into_iter().map(|stranger| stranger.join().expect("ended")).sum();
-    waits.sort();
-    println!("{strangers} strangers; a client waited {:?} at the median, {:?} at most", waits[50], waits[99]);
-    // 2 s on two cores; 14 s where accepting does not take turns.
-    let all: Duration = waits.iter().sum();
-    assert!(all < Duration::from_secs(7), "{all:?}");
+    // A request takes five or six turns of the thread, and accepting takes at most 128 strangers a turn: 750 come between
+    // two answers. Where accepting does not take turns, 3,000 and more do.
+    assert!(
+        strangers < REQUESTS * 1_500,
+        "{strangers} strangers came while {REQUESTS} requests were answered"
+    );
 }
 
 #[tokio::test]

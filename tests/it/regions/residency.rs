@@ -64,6 +64,13 @@ impl Asking {
     }
 }
 
+/// Reloads so far, applied or rejected.
+async fn reloads(edge: &Edge) -> f64 {
+    let metrics = edge.metrics().await;
+    let count = |result| metrics.value(&format!("icpgate_reloads_total{{result=\"{result}\"}}"));
+    count("applied") + count("rejected")
+}
+
 #[tokio::test]
 async fn nothing_crosses_the_border_that_must_not_under_failures_and_reloads() {
     let mut mainland = [Origin::text("mainland").await, Origin::text("mainland").await];
@@ -103,7 +110,9 @@ async fn nothing_crosses_the_border_that_must_not_under_failures_and_reloads() {
             2 => ("hedge_after: 5ms", "hedge_after: 9ms"),
             _ => ("", ""),
         };
+        let reloaded = reloads(&edge).await;
         edge.replace("icpgate.yaml", good.replace(before, after));
+        eventually("a reload", PATIENCE, async || (reloads(&edge).await > reloaded).then_some(())).await;
         asking.more(40).await;
         for server in mainland.iter_mut().chain(&mut offshore) {
             server.stop().await;
