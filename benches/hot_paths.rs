@@ -17,7 +17,7 @@ use icpgate::gate::{
     decide,
 };
 use icpgate::hostname::{HostPattern, HostTable, Hostname};
-use icpgate::listen::hello::{HelloReader, Progress};
+use icpgate::listen::hello::{HelloProgress, HelloReader};
 use icpgate::origin::balance::{Draw, Known, pick};
 use icpgate::origin::first_bytes::FirstBytes;
 use icpgate::origin::health::ServerHealth;
@@ -113,9 +113,9 @@ fn hello_to_verdict(criterion: &mut Criterion) {
     let gate = gate(1_000);
     let hello = client_hello("www.example-7.com.cn");
     let judge = || match HelloReader::default().advance(black_box(&hello)) {
-        Progress::Whole(hello) => decide(&gate, ListenerId(0), &hello.host?, now),
-        Progress::Wanting => unreachable!("the hello is whole"),
-        Progress::Refused(refusal) => Err(refusal),
+        HelloProgress::Whole(hello) => decide(&gate, ListenerId(0), &hello.host?, now),
+        HelloProgress::Wanting => unreachable!("the hello is whole"),
+        HelloProgress::Refused(refusal) => Err(refusal),
     };
     assert!(judge().is_ok());
     group.throughput(Throughput::Bytes(hello.len() as u64));

@@ -22,7 +22,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::edge::Edge;
-use crate::listen::set::Standing;
+use crate::listen::set::ListenersStatus;
 use crate::metrics::StoreFigures;
 use crate::ship::status::SinkBoard;
 use crate::upstream::connect::Upstreams;
@@ -41,7 +41,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 struct Pages {
     edge: Arc<Edge>,
     upstreams: Arc<Upstreams>,
-    standing: watch::Receiver<Standing>,
+    standing: watch::Receiver<ListenersStatus>,
     sinks: SinkBoard,
 }
 
@@ -50,7 +50,7 @@ pub async fn serve(
     socket: TcpListener,
     edge: Arc<Edge>,
     upstreams: Arc<Upstreams>,
-    standing: watch::Receiver<Standing>,
+    standing: watch::Receiver<ListenersStatus>,
     sinks: SinkBoard,
 ) {
     let router = Router::new()

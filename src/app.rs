@@ -32,7 +32,7 @@ use crate::edge::admission::Admission;
 use crate::edge::{Edge, Phase};
 use crate::exchange::Proxy;
 use crate::listen::accept::Acceptor;
-use crate::listen::set::{ListenerSet, Standing};
+use crate::listen::set::{ListenerSet, ListenersStatus};
 use crate::metrics::Metrics;
 use crate::retention::Store;
 use crate::serve;
@@ -100,13 +100,13 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     };
     let (tasks, cut) = (acceptor.tasks.clone(), acceptor.cut.clone());
     let loops = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let standing = tokio::sync::watch::Sender::new(Standing::default());
+    let status = tokio::sync::watch::Sender::new(ListenersStatus::default());
     let shipping = shipping::Shipping::start(store.feed(), Arc::clone(&edge));
     let admin = tokio::spawn(admin::serve(
         admin_socket,
         Arc::clone(&edge),
         Arc::clone(&upstreams),
-        standing.subscribe(),
+        status.subscribe(),
         shipping.board(),
     ));
 
@@ -114,14 +114,9 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     let reloading = reload.start(signals.hangup).context("no thread for reloading")?;
     let checking = tokio::spawn(checks::run(Arc::clone(&edge), Arc::clone(&upstreams)));
     let judging = tokio::spawn(links::run(Arc::clone(&edge), Arc::clone(&upstreams)));
-    let keeping_up = tokio::spawn(maintenance::run(Arc::clone(&edge), Arc::clone(&upstreams)));
-    let mut binding = bind::Binding::new(
-        ListenerSet::new(acceptor, loops),
-        Arc::clone(&edge),
-        upstreams,
-        standing,
-        shipping.board(),
-    );
+    let keeping_up = tokio::spawn(maintenance::run(Arc::clone(&edge), upstreams));
+    let mut binding =
+        bind::Binding::new(ListenerSet::new(acceptor, loops), Arc::clone(&edge), status, shipping.board());
     binding.reconcile().await;
     systemd::notify(&[NotifyState::Ready]);
     tracing::info!(node = %edge.snapshots.load().config.node, admin = %admin_address, "serving");

@@ -83,14 +83,14 @@ pub struct Listener {
     /// What is in front of them, as a filing knows it.
     pub public_addresses: Vec<IpAddr>,
     /// How it is known who the client of a connection is.
-    pub client_address: ClientAddress,
+    pub client_address: ClientAddressSource,
     /// Clients whose `x-forwarded-for` and `x-request-id` are believed.
     pub trusted_proxies: Vec<IpNet>,
 }
 
 /// How it is known who the client of a connection is.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub enum ClientAddress {
+pub enum ClientAddressSource {
     /// It is the peer.
     #[default]
     OfPeer,

@@ -1,25 +1,24 @@
-//! Clients: a request that came on a connection or stream, and the answer that goes back on it.
+//! Clients: one request on a connection or stream, and the response to it.
 
 pub mod http1;
 pub mod http2;
 pub mod session;
 
-/// The client is gone, or breaks the protocol: there is nobody left to answer.
+/// The client is gone or broke the protocol: nobody is left to answer.
 #[derive(Debug)]
 pub(crate) enum ClientFailure {
-    /// It sent what is no body.
+    /// The client closed or reset, or sent a malformed body.
     Gone,
-    /// It took longer than a limit to take what is sent to it.
+    /// The client did not take the response in time.
     Slow,
 }
 
-/// What is wanted of a client.
+/// What to read from a client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Wanted {
-    /// The next bytes of the body.
     Body,
-    /// That it stays, with nothing more to come of the body.
+    /// Only whether it stays: the body is complete.
     Presence,
-    /// Nothing: there is no room for what it sends.
+    /// Nothing: there is no room for more of the body.
     Nothing,
 }

@@ -13,48 +13,48 @@ use crate::retention::Recorder;
 use crate::snapshot::Snapshots;
 use admission::Admission;
 
-/// What every listener and every connection shares.
+/// The state that the whole program shares.
 #[derive(Debug)]
 pub struct Edge {
-    /// What is judged and served by.
+    /// The snapshots by which everything is judged and served.
     pub snapshots: Snapshots,
-    /// What time it is.
+    /// The program's clock.
     pub clock: Clock,
-    /// What is counted.
+    /// The program's metrics.
     pub metrics: Metrics,
-    /// Where records go.
+    /// Takes access records.
     pub recorder: Recorder,
-    /// How far the program is from its end.
+    /// Whether the program serves or drains.
     pub phase: watch::Sender<Phase>,
-    /// Whether it ends, for whoever asks often.
+    /// Mirrors `phase`, for cheap checks on the hot path.
     pub draining: AtomicBool,
-    /// How many connections there are.
+    /// Counts open connections.
     pub admission: Admission,
-    /// Numbers connections.
+    /// The number of the next connection.
     pub connections: AtomicU64,
 }
 
-/// How far the program is from its end.
+/// Whether the program serves or drains.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Phase {
-    /// It serves.
+    /// Normal operation.
     Serving,
-    /// It ends: what is idle closes, what is in flight may finish.
+    /// Graceful shutdown: idle connections close, requests in flight may finish.
     Draining,
 }
 
 impl Edge {
-    /// The moment that is judged at.
+    /// The moment to judge by.
     pub fn moment(&self) -> Moment {
         self.clock.moment()
     }
 
-    /// Whether the program ends.
+    /// Whether a graceful shutdown has begun.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Lets the program end; whatever is open is told.
+    /// Begins a graceful shutdown and notifies everything that is open.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
         self.phase.send_replace(Phase::Draining);

@@ -1,6 +1,6 @@
-//! Serving requests: from a connection that may send them to origins and back.
+//! One request: judged, routed, sent to a server, answered, recorded.
 //!
-//! The host of every request is judged again, by the snapshot of that moment; every exchange leaves
+//! The gate judges the host of every request again, with the snapshot of that moment. Every exchange leaves
 //! exactly one record.
 
 pub mod attempt;
@@ -8,7 +8,6 @@ mod candidates;
 pub mod context;
 mod grpc;
 pub mod pump;
-mod request;
 pub mod response;
 pub mod run;
 
@@ -17,7 +16,7 @@ use std::sync::Arc;
 use crate::edge::Edge;
 use crate::upstream::connect::Upstreams;
 
-/// What serving needs.
+/// What every exchange needs.
 #[derive(Debug)]
 pub struct Proxy {
     pub(crate) edge: Arc<Edge>,
@@ -25,17 +24,17 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Serves over connections to `upstreams`.
+    /// Exchanges that connect through `upstreams`.
     pub fn new(edge: Arc<Edge>, upstreams: Arc<Upstreams>) -> Arc<Self> {
         Arc::new(Self { edge, upstreams })
     }
 }
 
-/// What becomes of the connection, or of the stream.
+/// What happens to the connection or stream after an exchange.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum After {
-    /// The answer is whole.
-    Continue,
-    /// The answer is not whole, and the client must not take it for that.
+pub(crate) enum Outcome {
+    /// The response is complete: the connection may serve the next request.
+    KeepAlive,
+    /// The response is incomplete: the connection or stream is reset, so that the client notices.
     Abort,
 }

@@ -1,16 +1,16 @@
-//! The downstream side of a connection, up to its first request: sockets, limits, the ClientHello,
-//! the handshake, refusals.
+//! Connections with clients up to their first request: bind, accept, PROXY header, ClientHello, handshake,
+//! refusal.
 //!
-//! Only [`set`] binds, and only for a [`crate::gate::BindPermit`]; not one byte is sent before the
-//! gate has answered.
+//! Only [`set`] binds, and only with a [`crate::gate::BindPermit`]. No byte is sent before the gate has
+//! answered.
 
 pub mod accept;
 pub mod clear;
 pub mod client_address;
 pub mod handshake;
-pub mod head;
 pub mod hello;
 pub mod refuse;
+pub mod requested_host;
 pub mod set;
 
 use std::net::SocketAddr;
@@ -26,23 +26,25 @@ use crate::edge::Edge;
 use crate::edge::admission::Admitted;
 use crate::gate::{Coverage, Refusal};
 use crate::hostname::Hostname;
+use crate::message::request::{NoRequest, Request};
 use crate::metrics::OfListener;
-use crate::net::edge_stream::EdgeStream;
+use crate::net::address::{ClientAddress, LocalAddress, PeerAddress};
+use crate::net::http2_stream::Http2Stream;
 
-/// A connection that was accepted, and has not said what it wants.
+/// An accepted connection that has not been judged yet.
 #[derive(Debug)]
 pub struct Accepted {
-    /// What it shares with all others.
+    /// Shared state.
     pub edge: Arc<Edge>,
     /// The socket.
     pub socket: tokio::net::TcpStream,
     /// When it was accepted.
     pub began: Instant,
-    /// Between whom it is.
-    pub ends: Ends,
-    /// Where it was accepted.
+    /// Its addresses.
+    pub endpoints: Endpoints,
+    /// The bound address that accepted it.
     pub port: Arc<Port>,
-    /// Its place among the open connections, given up with it.
+    /// Counts it as open until dropped.
     pub admitted: Admitted,
 }
 
@@ -51,52 +53,63 @@ pub struct Accepted {
 pub struct Port {
     /// The listener's name.
     pub listener: Arc<str>,
-    /// What is bound.
+    /// The bound address.
     pub address: SocketAddr,
-    /// What is counted of the listener.
+    /// The listener's metrics.
     pub figures: OfListener,
 }
 
-/// Between whom a connection is.
+/// The addresses of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Ends {
+pub struct Endpoints {
     /// The other end of the socket.
-    pub peer: SocketAddr,
-    /// Who the client is: the peer, or whom it speaks for.
-    pub client: SocketAddr,
+    pub peer: PeerAddress,
+    /// The peer, or the client that its PROXY header names.
+    pub client: ClientAddress,
     /// This end of the socket.
-    pub local: SocketAddr,
+    pub local: LocalAddress,
 }
 
-/// A connection that may send requests.
+/// A connection whose host is permitted and that may send requests.
 #[derive(Debug)]
 pub struct Connection {
-    /// What it shares with all others.
+    /// Shared state.
     pub edge: Arc<Edge>,
-    /// What it was opened as.
-    pub opened: Arc<Opened>,
-    /// Its bytes.
-    pub stream: Box<EdgeStream>,
-    /// What was negotiated.
+    /// What is fixed for all of its requests.
+    pub established: Arc<Established>,
+    /// The bytes, with read-ahead input.
+    pub stream: Box<Http2Stream>,
+    /// The negotiated protocol.
     pub protocol: HttpVersion,
-    /// Its place among the open connections.
+    /// The first request, by which a clear-text connection was judged; `None` after TLS.
+    pub first: Option<Box<Result<Request, NoRequest>>>,
+    /// Counts it as open until dropped.
     pub admitted: Admitted,
 }
 
-/// What a connection was opened as, for all of its requests.
+/// What is fixed once a connection is established, for all of its requests.
 #[derive(Debug)]
-pub struct Opened {
-    /// What its records share.
+pub struct Established {
+    /// The connection's part of its records.
     pub facts: Arc<ConnectionFacts>,
-    /// Who the client is, as far as the connection itself tells.
-    pub client: SocketAddr,
-    /// The host that it was opened for: the server name, or that of the first request.
-    pub host: Hostname,
-    /// What its certificate covers; `None` in clear text.
+    /// The peer, or the client that its PROXY header names.
+    pub client: ClientAddress,
+    /// The host it was opened for: the server name in TLS, else that of the first request. `None` for a load
+    /// balancer's probe in clear text, which may name any host.
+    pub host: Option<Hostname>,
+    /// The names that its certificate covers; `None` in clear text.
     pub coverage: Option<Arc<Coverage>>,
 }
 
-/// What a connection speaks.
+impl Established {
+    /// Whether the gate still permits the host that the connection was opened for.
+    pub fn is_permitted(&self, edge: &Edge) -> bool {
+        let decide = |host| edge.snapshots.load().decide(&self.facts.listener, host, edge.moment());
+        self.host.as_ref().is_some_and(|host| decide(host).is_ok())
+    }
+}
+
+/// The negotiated protocol.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum HttpVersion {
     /// HTTP/1.0 or HTTP/1.1.
@@ -107,7 +120,7 @@ pub enum HttpVersion {
 
 impl Port {
     /// Counts and records a refused connection; `named` is what it asked for.
-    pub fn refused(&self, edge: &Edge, refusal: Refusal, ends: Ends, named: Named) {
+    pub fn refused(&self, edge: &Edge, refusal: Refusal, endpoints: Endpoints, named: NamedHost) {
         self.figures.refused(refusal);
         edge.recorder.refused(AccessRecord {
             time: edge.clock.now(),
@@ -116,11 +129,11 @@ impl Port {
             count: 1,
             connection: Arc::new(ConnectionFacts {
                 server_name: named.server_name,
-                ..self.facts(edge, ends)
+                ..self.facts(edge, endpoints)
             }),
             generation: edge.snapshots.load().generation,
             request_id: None,
-            client: ends.client,
+            client: endpoints.client.0,
             host: named.host,
             protocol: None,
             request: None,
@@ -128,12 +141,12 @@ impl Port {
         });
     }
 
-    /// The facts of a connection, before any TLS.
-    fn facts(&self, edge: &Edge, ends: Ends) -> ConnectionFacts {
+    /// The connection's part of records, before TLS.
+    fn facts(&self, edge: &Edge, endpoints: Endpoints) -> ConnectionFacts {
         ConnectionFacts {
             id: edge.connections.fetch_add(1, Ordering::Relaxed),
-            peer: ends.peer,
-            local: ends.local,
+            peer: endpoints.peer.0,
+            local: endpoints.local.0,
             listener: Arc::clone(&self.listener),
             server_name: None,
             tls_version: None,
@@ -145,25 +158,24 @@ impl Port {
 }
 
 impl Accepted {
-    /// The facts of the connection, before any TLS.
     fn facts(&self) -> ConnectionFacts {
-        self.port.facts(&self.edge, self.ends)
+        self.port.facts(&self.edge, self.endpoints)
     }
 
-    /// Counts and records that the connection is refused; `named` is what it asked for.
-    fn record_refusal(&self, refusal: Refusal, named: Named) {
-        self.port.refused(&self.edge, refusal, self.ends, named);
+    /// Counts and records that the connection is refused.
+    fn record_refusal(&self, refusal: Refusal, named: NamedHost) {
+        self.port.refused(&self.edge, refusal, self.endpoints, named);
     }
 
-    /// Counts that the connection ended before it sent a byte.
+    /// Counts a connection that ended before its first byte.
     fn count_empty(&self) {
         self.port.figures.empty.inc();
     }
 }
 
-/// What a refused connection asked for, as far as it said.
+/// The host that a refused connection asked for.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Named {
+pub struct NamedHost {
     /// In its ClientHello.
     pub server_name: Option<Arc<str>>,
     /// In its request head.

@@ -6,12 +6,14 @@
 pub mod body;
 pub mod encode;
 pub mod fields;
+pub mod hop_by_hop;
 pub mod request;
 pub mod response;
 pub mod websocket;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::header::HOST;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
 /// The most fields that a request may have.
 pub const REQUEST_FIELDS: usize = 128;
@@ -31,6 +33,21 @@ pub struct RequestHead {
     pub version: Version,
     /// The fields.
     pub headers: HeaderMap,
+}
+
+impl RequestHead {
+    /// The target without its query.
+    pub fn path(&self) -> &[u8] {
+        self.target.split(|byte| *byte == b'?').next().unwrap_or_default()
+    }
+
+    /// The authority as the client sent it: that of the target, or else of the first `host` field.
+    pub fn authority(&self) -> Option<&[u8]> {
+        match &self.authority {
+            Some(authority) => Some(authority),
+            None => self.headers.get(HOST).map(HeaderValue::as_bytes),
+        }
+    }
 }
 
 /// The head of a response.

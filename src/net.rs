@@ -1,13 +1,14 @@
-//! Bytes between this edge and its clients and servers: transports, TLS, gathered writes, HTTP/2 streams, and
-//! the PROXY header.
+//! Bytes between this edge and its clients and servers: transports, TLS, buffered streams for HTTP/1.1 and
+//! HTTP/2, and the PROXY header.
 //!
-//! Nothing here decides anything.
+//! Nothing here takes decisions.
 
-pub mod deadline;
-pub mod edge_stream;
+pub mod address;
 pub mod frames;
+pub mod http1_stream;
+pub mod http2_stream;
 pub mod outflow;
 pub mod proxy_protocol;
+pub mod timer;
 pub mod tls_stream;
 pub mod transport;
-pub mod wire;

@@ -12,7 +12,7 @@ use crate::exchange::Proxy;
 use crate::listen::accept::Serve;
 use crate::listen::{Connection, HttpVersion};
 
-/// What accept loops do with a connection that may send requests.
+/// The handler that accept loops give established connections to.
 pub fn with(proxy: Arc<Proxy>) -> Serve {
     Arc::new(move |connection: Connection| {
         let proxy = Arc::clone(&proxy);

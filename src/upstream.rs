@@ -1,20 +1,20 @@
-//! Servers of origins: their names, connections, pools and checks, and the two protocols spoken with them.
+//! Servers of origins: names, connections, pools, health checks, and the two protocols spoken with them.
 
 pub mod checks;
 pub mod connect;
 pub mod http1;
 pub mod http2;
-mod kept;
-mod kernel;
+mod idle;
 pub mod links;
 pub mod maintenance;
 pub mod measure;
 mod names;
-mod once;
+mod probe_request;
 pub mod reach;
 pub mod request;
 mod samples;
-pub mod stream;
+pub mod session;
+mod tcp_info;
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,108 +25,104 @@ use http::HeaderMap;
 
 use crate::access::record::ServerFacts;
 use crate::message::{BadMessage, ResponseHead};
+use crate::net::address::{ClientAddress, LocalAddress};
+use crate::net::http1_stream::Http1Stream;
 use crate::net::transport::Transport;
-use crate::net::wire::Wire;
 use crate::origin::Scheme;
 
-/// A connection to an upstream server.
+/// A connection to a server.
 #[derive(Debug)]
 pub(crate) struct UpstreamConnection {
-    pub(crate) wire: Box<Wire>,
-    pub(crate) speaks: Speaks,
+    pub(crate) stream: Box<Http1Stream>,
+    pub(crate) protocol: NegotiatedProtocol,
     pub(crate) reached: Arc<ServerFacts>,
     pub(crate) origin: ConnectionOrigin,
-    pub(crate) told: Option<Told>,
+    pub(crate) proxy_header: Option<ProxyHeader>,
 }
 
-/// What a server was told of the client when the connection was made.
+/// The PROXY header sent to the server on this connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Told {
-    /// The connection is this edge's own.
+pub(crate) enum ProxyHeader {
+    /// The connection is on this edge's own behalf.
     Local,
-    /// Who it is.
+    /// The connection is for a client.
     Client {
-        /// Its address.
-        client: SocketAddr,
-        /// Where it connected to.
-        destination: SocketAddr,
+        client: ClientAddress,
+        /// The address it connected to.
+        destination: LocalAddress,
     },
 }
 
-/// What was agreed on.
+/// The protocol negotiated with a server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Speaks {
-    /// HTTP/1.1.
+pub(crate) enum NegotiatedProtocol {
     Http1,
-    /// HTTP/2.
     Http2,
 }
 
-impl Speaks {
+impl NegotiatedProtocol {
     fn of(scheme: &Scheme, transport: &Transport) -> Self {
         let is_http2 = *scheme == Scheme::H2c || transport.is_http2_negotiated();
         if is_http2 { Self::Http2 } else { Self::Http1 }
     }
 }
 
-/// What a server is offered where TLS negotiates.
+/// The protocols offered to a server by ALPN.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Offer {
-    /// HTTP/2, or else HTTP/1.1.
+pub(crate) enum AlpnOffer {
+    /// HTTP/2 and HTTP/1.1.
     Any,
-    /// HTTP/1.1 alone.
+    /// HTTP/1.1 only.
     Http1,
 }
 
-/// Where a connection comes from.
+/// Whether a connection is new.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ConnectionOrigin {
     /// Made for this request.
     New,
-    /// Kept from an earlier one, so that the server may have closed it meanwhile.
-    Kept,
+    /// Used before: the server may have closed it meanwhile.
+    Reused,
 }
 
 /// Why there is no connection to a server.
 #[derive(Debug)]
-pub(crate) struct Unreached {
+pub(crate) struct ConnectFailure {
     pub(crate) error: io::Error,
-    /// The address that took a connection, which came to nothing.
+    /// The address that accepted TCP before the connection failed.
     pub(crate) address: Option<SocketAddr>,
 }
 
-impl<E: Into<io::Error>> From<E> for Unreached {
+impl<E: Into<io::Error>> From<E> for ConnectFailure {
     fn from(error: E) -> Self {
         Self { error: error.into(), address: None }
     }
 }
 
-/// A part of an answer, in their order.
+/// A part of a response, in order.
 #[derive(Debug)]
-pub(crate) enum Part {
-    /// A head, informational or final; `end` when no body follows.
+pub(crate) enum ResponsePart {
+    /// An informational or final head.
     Head {
-        /// The head.
         head: ResponseHead,
-        /// Whether that is all.
+        /// Whether no body follows.
         end: bool,
     },
-    /// Bytes of the body.
     Body(Bytes),
-    /// The end, with the fields behind the body.
+    /// The end, with trailers if there are any.
     End(Option<HeaderMap>),
 }
 
-/// Why there is no answer, or no more of it.
+/// Why a response is missing or incomplete.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UpstreamFailure {
-    /// The connection failed, or ended too early.
+    /// The connection failed or ended too early.
     #[error("the connection to the server broke off: {0}")]
     Broken(#[from] std::io::Error),
-    /// The server has not looked at the request, and will not.
-    #[error("the server does not take the request")]
+    /// The server has not processed the request, and will not.
+    #[error("the server has not processed the request")]
     Unprocessed,
-    /// What came is no answer.
-    #[error("the server's answer cannot be used: {0}")]
+    /// The server sent a malformed response.
+    #[error("the server's response is malformed: {0}")]
     Bad(#[from] BadMessage),
 }

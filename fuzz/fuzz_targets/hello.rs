@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use icpgate::listen::hello::{HelloReader, Progress};
+use icpgate::listen::hello::{HelloReader, HelloProgress};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -11,6 +11,6 @@ fuzz_target!(|bytes: &[u8]| {
     let split = bytes
         .iter()
         .map(|byte| reader.advance(std::slice::from_ref(byte)))
-        .find(|progress| *progress != Progress::Wanting);
-    assert_eq!(whole, split.unwrap_or(Progress::Wanting));
+        .find(|progress| *progress != HelloProgress::Wanting);
+    assert_eq!(whole, split.unwrap_or(HelloProgress::Wanting));
 });

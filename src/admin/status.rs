@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use crate::clock::{Moment, shanghai_time};
 use crate::edge::Edge;
 use crate::gate::{self, Filing, ListenerId, SiteId};
-use crate::listen::set::{ListenerStanding, Standing};
+use crate::listen::set::{ListenerStatus, ListenersStatus};
 use crate::origin::Server;
 use crate::origin::links::{Look, OriginLink};
 use crate::ship::status::SinkBoard;
 use crate::snapshot::{OriginState, ServerState, Snapshot};
 
 /// Why the program is not ready; `None` while at least one listener is bound, and every permitted one is.
-pub(super) fn unready(edge: &Edge, standing: &Standing) -> Option<String> {
+pub(super) fn unready(edge: &Edge, standing: &ListenersStatus) -> Option<String> {
     if edge.is_draining() {
         return Some("draining".to_owned());
     }
@@ -39,7 +39,7 @@ pub(super) fn unready(edge: &Edge, standing: &Standing) -> Option<String> {
 
 /// Everything, as one JSON object.
 /// `uptime` is the time that servers are measured in.
-pub(super) fn status(edge: &Edge, standing: &Standing, sinks: &SinkBoard, uptime: Duration) -> Value {
+pub(super) fn status(edge: &Edge, standing: &ListenersStatus, sinks: &SinkBoard, uptime: Duration) -> Value {
     let snapshot = edge.snapshots.load();
     let at = edge.moment();
     let stats = edge.recorder.stats();
@@ -94,7 +94,7 @@ fn filing(filing: &Filing) -> Value {
     })
 }
 
-fn listener(snapshot: &Snapshot, id: ListenerId, standing: &ListenerStanding, at: Moment) -> Value {
+fn listener(snapshot: &Snapshot, id: ListenerId, standing: &ListenerStatus, at: Moment) -> Value {
     let mut hosts = Vec::new();
     let mut refused = Vec::new();
     for (pattern, answer) in gate::permitted_patterns(&snapshot.gate, id, at) {

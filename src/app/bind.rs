@@ -9,9 +9,8 @@ use tokio::sync::watch;
 
 use crate::clock::{Moment, until};
 use crate::edge::Edge;
-use crate::listen::set::{ListenerSet, Standing};
+use crate::listen::set::{ListenerSet, ListenersStatus};
 use crate::ship::status::SinkBoard;
-use crate::upstream::connect::Upstreams;
 
 /// How often the clock is looked at, in case it was set, and a failed bind is tried again.
 const LOOKING: Duration = Duration::from_secs(1);
@@ -20,8 +19,7 @@ const LOOKING: Duration = Duration::from_secs(1);
 pub(super) struct Binding {
     set: ListenerSet,
     edge: Arc<Edge>,
-    upstreams: Arc<Upstreams>,
-    standing: watch::Sender<Standing>,
+    status: watch::Sender<ListenersStatus>,
     changed: watch::Receiver<u64>,
     sinks: SinkBoard,
     sinks_changed: watch::Receiver<u64>,
@@ -32,13 +30,12 @@ impl Binding {
     pub(super) fn new(
         set: ListenerSet,
         edge: Arc<Edge>,
-        upstreams: Arc<Upstreams>,
-        standing: watch::Sender<Standing>,
+        status: watch::Sender<ListenersStatus>,
         sinks: SinkBoard,
     ) -> Self {
         let (changed, sinks_changed) = (edge.snapshots.subscribe(), sinks.changes());
         let looked = edge.moment();
-        Self { set, edge, upstreams, standing, changed, sinks, sinks_changed, looked }
+        Self { set, edge, status, changed, sinks, sinks_changed, looked }
     }
 
     /// Follows changes until the program ends.
@@ -63,10 +60,10 @@ impl Binding {
 
     /// Binds what may be bound, unbinds what may not, and tells how that went.
     pub(super) async fn reconcile(&mut self) {
-        let standing = self.set.reconcile(self.sinks.unkept_requirement()).await;
-        let before = self.standing.send_replace(standing.clone());
-        match (&before.held, &standing.held) {
-            (_, Some(reason)) if before.held != standing.held => {
+        let status = self.set.reconcile(self.sinks.unkept_requirement()).await;
+        let before = self.status.send_replace(status.clone());
+        match (&before.held, &status.held) {
+            (_, Some(reason)) if before.held != status.held => {
                 tracing::error!("Nothing is bound while a required sink does not keep its promise: {reason}");
             }
             (Some(_), None) => {
@@ -74,7 +71,7 @@ impl Binding {
             }
             _ => {}
         }
-        for listener in &standing.listeners {
+        for listener in &status.listeners {
             for (address, reason) in &listener.failed {
                 let known = before.listeners.iter().any(|known| {
                     known.name == listener.name && known.failed.iter().any(|(failed, _)| failed == address)
@@ -101,9 +98,8 @@ impl Binding {
         if passed(before.now, self.looked.now) || passed(before.latest, self.looked.latest) {
             tracing::info!("a date has passed: the gate is asked again");
             self.edge.snapshots.announce();
-        } else if self.standing.borrow().wants_retry() {
+        } else if self.status.borrow().wants_retry() {
             self.reconcile().await;
         }
-        self.upstreams.sweep();
     }
 }

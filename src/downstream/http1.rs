@@ -1,7 +1,7 @@
-//! One request on a client's HTTP/1 connection, and its answer.
+//! One request on a client's HTTP/1 connection, and its response.
 //!
-//! The answer's framing is made here, from its length or the lack of one; an answer that is not whole
-//! cannot be ended.
+//! The response is framed here: by its length, in chunks, or by the end of the connection. An incomplete
+//! response cannot be finished.
 
 use std::future::poll_fn;
 use std::io;
@@ -16,60 +16,59 @@ use super::ClientFailure;
 use crate::message::body::{BodyDecoder, Piece};
 use crate::message::request::Request;
 use crate::message::{Framing, Persistence, ResponseHead, encode, fields};
-use crate::net::deadline::Deadline;
-use crate::net::wire::Wire;
+use crate::net::http1_stream::Http1Stream;
+use crate::net::timer::Timer;
 
-/// How much of a request's body is read at once.
+/// Bytes per read of a request body.
 const BODY_READ: usize = 16 * 1024;
-/// What a client may send ahead of the answer that it waits for, in bytes.
+/// Bytes that a client may send ahead while it waits for its response.
 const AHEAD: usize = 16 * 1024;
 
-/// A request and its answer.
-pub(crate) struct Session {
-    wire: Box<Wire>,
-    /// The connection's timer.
-    pub(crate) deadline: Deadline,
-    /// What the client speaks.
+pub(crate) struct ClientHttp1 {
+    stream: Box<Http1Stream>,
+    /// The connection's timer, lent to the exchange.
+    pub(crate) deadline: Timer,
+    /// The client's version.
     version: Version,
     body: BodyDecoder,
     trailers: Option<HeaderMap>,
-    answer: Answer,
-    /// What is to be written of the answer's body, and was not taken yet.
+    answer: ResponseFraming,
+    /// Body bytes that are not written yet.
     waiting: Bytes,
-    /// Whether the end of a chunk comes behind it.
+    /// Whether `waiting` ends a chunk.
     ends_chunk: bool,
     persistence: Persistence,
-    /// How long one write of the answer may take.
+    /// Limit for one write of the response.
     pub(crate) write_limit: Duration,
-    /// The client has ended its side.
+    /// Whether the client has closed its side.
     ended: bool,
 }
 
-/// Where the answer stands.
+/// The state of the response.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Answer {
-    /// Its head has not been written.
+enum ResponseFraming {
+    /// The head is not written.
     Awaited,
-    /// So many bytes of its body are to come.
+    /// This many bytes of the body are still to come.
     Length(u64),
-    /// Its body goes out in chunks.
+    /// The body is sent in chunks.
     Chunked,
-    /// Its body goes out as it is.
+    /// The body ends with the connection.
     UntilClose,
-    /// It is whole.
+    /// The response is complete.
     Whole,
 }
 
-impl Session {
-    pub(crate) fn new(wire: Box<Wire>, deadline: Deadline, request: &Request) -> Self {
+impl ClientHttp1 {
+    pub(crate) fn new(stream: Box<Http1Stream>, deadline: Timer, request: &Request) -> Self {
         let Request { head, framing, persistence } = request;
         Self {
-            wire,
+            stream,
             deadline,
             version: head.version,
             body: BodyDecoder::new(*framing),
             trailers: None,
-            answer: Answer::Awaited,
+            answer: ResponseFraming::Awaited,
             waiting: Bytes::new(),
             ends_chunk: false,
             persistence: *persistence,
@@ -78,12 +77,12 @@ impl Session {
         }
     }
 
-    /// The connection with its timer, and whether it goes on.
-    pub(crate) fn into_parts(self) -> (Box<Wire>, Deadline, Persistence) {
-        (self.wire, self.deadline, self.persistence)
+    /// The connection, its timer, and whether it stays open.
+    pub(crate) fn into_parts(self) -> (Box<Http1Stream>, Timer, Persistence) {
+        (self.stream, self.deadline, self.persistence)
     }
 
-    /// Makes the connection end with this answer.
+    /// Closes the connection after this response.
     pub(crate) fn close_after(&mut self) {
         self.persistence = Persistence::Closed;
     }
@@ -92,15 +91,15 @@ impl Session {
         self.body.is_done()
     }
 
-    /// The fields behind the body, once that has ended.
+    /// The trailers, once the body has ended.
     pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
         self.trailers.take()
     }
 
-    /// The next bytes of the body; `None` at its end. What was gathered of the answer leaves meanwhile.
+    /// The next bytes of the body; `None` at its end. Flushes buffered output while it waits.
     pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
         loop {
-            match self.body.next(&mut self.wire.input) {
+            match self.body.next(&mut self.stream.input) {
                 Ok(Piece::Data(bytes)) => return Poll::Ready(Ok(Some(bytes))),
                 Ok(Piece::End(trailers)) => {
                     self.trailers = trailers;
@@ -109,18 +108,18 @@ impl Session {
                 Ok(Piece::Wanting) => {}
                 Err(bad) => return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, bad))),
             }
-            if ready!(self.wire.poll_flush_and_fill(cx, BODY_READ))? == 0 {
+            if ready!(self.stream.poll_flush_and_fill(cx, BODY_READ))? == 0 {
                 let ended = self.body.ends_with_input();
                 return Poll::Ready(if ended { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) });
             }
         }
     }
 
-    /// Until the client resets the connection. One that has ended its side alone waits for its answer; one
-    /// that sends the next request is listened to as far as that is bounded.
+    /// Ready once the client has reset the connection. A client that only closed its side still gets its
+    /// response; of a pipelined request, no more than `AHEAD` bytes are read.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while !self.ended && self.wire.input.len() < AHEAD {
-            match ready!(self.wire.poll_flush_and_fill(cx, AHEAD)) {
+        while !self.ended && self.stream.input.len() < AHEAD {
+            match ready!(self.stream.poll_flush_and_fill(cx, AHEAD)) {
                 Ok(0) => self.ended = true,
                 Ok(_) => {}
                 Err(_) => return Poll::Ready(()),
@@ -129,53 +128,53 @@ impl Session {
         self.poll_broken(cx)
     }
 
-    /// Until what was gathered of the answer cannot leave.
+    /// Ready once buffered output cannot be written.
     pub(crate) fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.wire.poll_flush(cx) {
+        match self.stream.poll_flush(cx) {
             Poll::Ready(Err(_)) => Poll::Ready(()),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
         }
     }
 
-    /// Tells a client that waits for it to send the body.
+    /// Sends `100 Continue`.
     pub(crate) async fn write_continue(&mut self) -> Result<(), ClientFailure> {
-        self.wire.output().put_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        self.stream.output().put_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         self.flush().await
     }
 
-    /// Writes the head of an answer; `end` when no body follows. An informational one is not the answer.
+    /// Writes a response head; `end` if no body follows. Informational heads do not start the response.
     pub(crate) fn write_head(&mut self, head: &ResponseHead, end: bool) {
-        let out = self.wire.output();
+        let out = self.stream.output();
         encode::status_line(head.status, out);
         encode::fields(&head.headers, out);
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            self.answer = Answer::UntilClose;
+            self.answer = ResponseFraming::UntilClose;
             self.persistence = Persistence::Closed;
             self.body = BodyDecoder::new(Framing::UntilClose);
         } else if !head.status.is_informational() {
             self.frame(&head.headers, end);
         }
-        self.wire.output().put_slice(b"\r\n");
+        self.stream.output().put_slice(b"\r\n");
     }
 
-    /// Frames a body by its length where there is one, else in chunks, else (HTTP/1.0) by the end of the
-    /// connection, and says whether the connection goes on.
+    /// Frames the body by its length if known, else in chunks, else (HTTP/1.0) by the end of the connection;
+    /// and says whether the connection stays open.
     fn frame(&mut self, headers: &HeaderMap, end: bool) {
-        // What is left of a body would be taken for the next request.
+        // The rest of an unread body would be taken for the next request.
         if !self.body.is_done() {
             self.persistence = Persistence::Closed;
         }
         self.answer = match fields::content_length(headers) {
-            _ if end => Answer::Whole,
-            Ok(Some(length)) => Answer::Length(length),
-            _ if self.version == Version::HTTP_11 => Answer::Chunked,
-            _ => Answer::UntilClose,
+            _ if end => ResponseFraming::Whole,
+            Ok(Some(length)) => ResponseFraming::Length(length),
+            _ if self.version == Version::HTTP_11 => ResponseFraming::Chunked,
+            _ => ResponseFraming::UntilClose,
         };
-        let out = self.wire.output();
+        let out = self.stream.output();
         match self.answer {
-            Answer::Chunked => encode::field(&header::TRANSFER_ENCODING, b"chunked", out),
-            Answer::UntilClose => self.persistence = Persistence::Closed,
-            Answer::Awaited | Answer::Length(_) | Answer::Whole => {}
+            ResponseFraming::Chunked => encode::field(&header::TRANSFER_ENCODING, b"chunked", out),
+            ResponseFraming::UntilClose => self.persistence = Persistence::Closed,
+            ResponseFraming::Awaited | ResponseFraming::Length(_) | ResponseFraming::Whole => {}
         }
         match self.persistence {
             Persistence::Closed => encode::field(&header::CONNECTION, b"close", out),
@@ -186,45 +185,45 @@ impl Session {
         }
     }
 
-    /// Takes bytes of the answer's body to be written, once those before them are. There must be some.
+    /// Accepts body bytes to be written after the previous ones; must not be empty.
     pub(crate) fn put_body(&mut self, bytes: Bytes) -> Result<(), ClientFailure> {
         match &mut self.answer {
-            Answer::Length(left) => match left.checked_sub(bytes.len() as u64) {
+            ResponseFraming::Length(left) => match left.checked_sub(bytes.len() as u64) {
                 Some(rest) => *left = rest,
                 None => return Err(ClientFailure::Gone),
             },
-            Answer::Chunked => encode::chunk_begin(bytes.len(), self.wire.output()),
-            Answer::UntilClose => {}
-            Answer::Awaited | Answer::Whole => return Err(ClientFailure::Gone),
+            ResponseFraming::Chunked => encode::chunk_begin(bytes.len(), self.stream.output()),
+            ResponseFraming::UntilClose => {}
+            ResponseFraming::Awaited | ResponseFraming::Whole => return Err(ClientFailure::Gone),
         }
-        self.ends_chunk = self.answer == Answer::Chunked;
+        self.ends_chunk = self.answer == ResponseFraming::Chunked;
         self.waiting = bytes;
         Ok(())
     }
 
-    /// Done once what was put is written, but for what is gathered.
+    /// Ready once the accepted bytes are written or buffered.
     pub(crate) fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientFailure>> {
-        ready!(self.wire.poll_write(cx, &mut self.waiting)).map_err(|_| ClientFailure::Gone)?;
+        ready!(self.stream.poll_write(cx, &mut self.waiting)).map_err(|_| ClientFailure::Gone)?;
         if std::mem::take(&mut self.ends_chunk) {
-            self.wire.output().put_slice(encode::CHUNK_END);
+            self.stream.output().put_slice(encode::CHUNK_END);
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Ends the answer; it must be whole. `trailers` are passed on where it goes out in chunks.
+    /// Ends the response, which must be complete. Trailers are sent if the body is chunked.
     pub(crate) fn finish(&mut self, trailers: Option<&HeaderMap>) -> Result<(), ClientFailure> {
         match self.answer {
-            Answer::Whole | Answer::Length(0) | Answer::UntilClose => {}
-            Answer::Chunked => encode::last_chunk(trailers, self.wire.output()),
-            Answer::Awaited | Answer::Length(_) => return Err(ClientFailure::Gone),
+            ResponseFraming::Whole | ResponseFraming::Length(0) | ResponseFraming::UntilClose => {}
+            ResponseFraming::Chunked => encode::last_chunk(trailers, self.stream.output()),
+            ResponseFraming::Awaited | ResponseFraming::Length(_) => return Err(ClientFailure::Gone),
         }
-        self.answer = Answer::Whole;
+        self.answer = ResponseFraming::Whole;
         Ok(())
     }
 
-    /// Writes out what is gathered once others have had their turn. Answers that are ready together leave one
-    /// right after the other, and the first of them wakes who reads them for all: to wake somebody on another core
-    /// is the dearest part of a small write.
+    /// Flushes after other tasks have had their turn. Responses that are ready together then leave back to
+    /// back, and the first wakes a client that reads them all: waking a thread on another core is the most
+    /// expensive part of a small write.
     pub(crate) async fn flush_in_turn(&mut self) -> Result<(), ClientFailure> {
         let mut waited = false;
         let others = poll_fn(|cx| {
@@ -238,16 +237,15 @@ impl Session {
         self.flush().await
     }
 
-    /// Writes out what is gathered.
     pub(crate) async fn flush(&mut self) -> Result<(), ClientFailure> {
-        within(self.write_limit, self.wire.flush()).await
+        within(self.write_limit, self.stream.flush()).await
     }
 }
 
-/// The outcome of a write that a client may keep waiting.
+/// The result of a write within its limit.
 async fn within(limit: Duration, write: impl Future<Output = io::Result<()>>) -> Result<(), ClientFailure> {
     let mut write = std::pin::pin!(write);
-    // Mostly there is room, and no timer is needed.
+    // Usually there is room, and no timer is needed.
     let at_once = poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await;
     if let Poll::Ready(outcome) = at_once {
         return outcome.map_err(|_| ClientFailure::Gone);

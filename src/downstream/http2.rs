@@ -1,4 +1,4 @@
-//! One request on a stream of a client's HTTP/2 connection, and its answer.
+//! One request on a stream of a client's HTTP/2 connection, and its response.
 
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,30 +13,29 @@ use tokio::time::timeout;
 use super::ClientFailure;
 use crate::message::websocket;
 use crate::message::{RequestHead, ResponseHead, fields};
-use crate::net::deadline::Deadline;
 use crate::net::outflow::Outflow;
+use crate::net::timer::Timer;
 
-/// The rest of a request, and its answer.
-pub(crate) struct Session {
+pub(crate) struct ClientHttp2 {
     body: RecvStream,
-    /// The end of the body was read.
+    /// Whether the end of the body was read.
     ended: bool,
     trailers: Option<HeaderMap>,
     respond: SendResponse<Bytes>,
-    /// The answer's body, once its head is sent and does not end it.
+    /// The response body, once a head without END_STREAM is sent.
     answer: Option<Outflow>,
     whole: bool,
-    /// How long one write of the answer may take.
+    /// Limit for one write of the response.
     pub(crate) write_limit: Duration,
-    pub(crate) deadline: Deadline,
+    pub(crate) deadline: Timer,
 }
 
-/// A request that is none: it has been answered, or reset.
+/// A malformed request: it was answered with 400 or reset.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Rejected;
 
-impl Session {
-    /// Takes a request that says in one way whom it is for and where it ends (RFC 9113, 8.1.1 and 8.3.1).
+impl ClientHttp2 {
+    /// Accepts a request that names one host and states its length unambiguously (RFC 9113, 8.1.1 and 8.3.1).
     pub(crate) fn accept(
         request: Request<RecvStream>,
         mut respond: SendResponse<Bytes>,
@@ -64,7 +63,7 @@ impl Session {
         if !is_plain || !has_known_target(&head) || !is_for_one_host(&head) {
             let mut answer = Response::new(());
             *answer.status_mut() = StatusCode::BAD_REQUEST;
-            // A client that has taken it back already does not want to know.
+            // The client may already have reset the stream.
             let _ = respond.send_response(answer, true);
             return Err(Rejected);
         }
@@ -80,7 +79,7 @@ impl Session {
             answer: None,
             whole: false,
             write_limit: Duration::MAX,
-            deadline: Deadline::default(),
+            deadline: Timer::default(),
         };
         Ok((head, session))
     }
@@ -96,7 +95,8 @@ impl Session {
         }
         Poll::Ready(match ready!(self.body.poll_data(cx)) {
             Some(Ok(bytes)) => {
-                // Whoever reads has them now. That the connection is gone is told by the next read.
+                // Flow control: the window is returned when the bytes are handed on. The next read reports a
+                // closed connection.
                 let _ = self.body.flow_control().release_capacity(bytes.len());
                 Ok(Some(bytes))
             }
@@ -109,22 +109,22 @@ impl Session {
         })
     }
 
-    /// The fields behind the body, once that has ended.
+    /// The trailers, once the body has ended.
     pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
         self.trailers.take()
     }
 
-    /// Until the client takes its request back, or is gone.
+    /// Ready once the client has reset the stream or is gone.
     pub(crate) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.answer {
             Some(answer) => answer.poll_reset(cx),
-            // Why does not matter: there is nobody left.
+            // The reason does not matter: nobody is left to answer.
             None if !self.whole => self.respond.poll_reset(cx).map(drop),
             None => Poll::Pending,
         }
     }
 
-    /// Sends the head of an answer; `end` when no body follows. An informational one is not the answer.
+    /// Sends a response head; `end` if no body follows. Informational heads do not start the response.
     pub(crate) fn write_head(&mut self, mut head: ResponseHead, end: bool) -> Result<(), ClientFailure> {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             websocket::into_http2(&mut head);
@@ -142,26 +142,26 @@ impl Session {
         Ok(())
     }
 
-    /// Tells a client that waits for it to send the body.
+    /// Sends `100 Continue`.
     pub(crate) fn write_continue(&mut self) -> Result<(), ClientFailure> {
         let mut head = Response::new(());
         *head.status_mut() = StatusCode::CONTINUE;
         self.respond.send_informational(head).map_err(|_| ClientFailure::Gone)
     }
 
-    /// Takes bytes of the answer's body to be sent, once those before them are.
+    /// Accepts body bytes to be sent after the previous ones.
     pub(crate) fn put_body(&mut self, bytes: Bytes) -> Result<(), ClientFailure> {
         self.answer.as_mut().ok_or(ClientFailure::Gone)?.put(bytes);
         Ok(())
     }
 
-    /// Done once there was room for all that was put.
+    /// Ready once flow control had room for all accepted bytes.
     pub(crate) fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientFailure>> {
         let Some(answer) = &mut self.answer else { return Poll::Ready(Err(ClientFailure::Gone)) };
         answer.poll_sent(cx).map_err(|_| ClientFailure::Gone)
     }
 
-    /// Ends the answer.
+    /// Ends the response.
     pub(crate) fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), ClientFailure> {
         if self.whole {
             return Ok(());
@@ -171,15 +171,15 @@ impl Session {
         answer.finish(trailers).map_err(|_| ClientFailure::Gone)
     }
 
-    /// Makes sure that the client does not take what it has for a whole answer.
+    /// Resets the stream unless the response is complete, so that the client notices.
     pub(crate) fn abort(mut self) {
         if !self.whole {
             self.respond.send_reset(Reason::INTERNAL_ERROR);
         }
     }
 
-    /// Reads the rest of the body for nobody, for `limit` at most: some clients forget the answer over the
-    /// reset that ends it.
+    /// Discards the rest of the body, for at most `limit`: some clients drop the response if the stream is
+    /// reset after it.
     pub(crate) async fn drain(mut self, limit: Duration) {
         let rest = async {
             while let Some(Ok(bytes)) = self.body.data().await {
@@ -187,7 +187,7 @@ impl Session {
             }
         };
         if !self.ended {
-            // It is reset otherwise.
+            // After the limit, dropping the stream resets it.
             let _ = timeout(limit, rest).await;
         }
     }
@@ -198,7 +198,7 @@ fn has_known_target(head: &RequestHead) -> bool {
     head.target.starts_with(b"/") || (*head.target == *b"*" && head.method == Method::OPTIONS)
 }
 
-/// Whether a request names its host, and no second one.
+/// Whether the request names exactly one host, without userinfo.
 fn is_for_one_host(head: &RequestHead) -> bool {
     let mut hosts = head.headers.get_all(header::HOST).iter().map(|host| host.as_bytes());
     let (host, second) = (hosts.next(), hosts.next());

@@ -1,6 +1,6 @@
-//! How many connections are open: in all, and for each client address.
+//! Limits on open connections: in total and for each client address.
 //!
-//! An [`Admitted`] is a connection's place; it is given up when the value is dropped.
+//! An [`Admitted`] counts one connection until it is dropped.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -12,10 +12,10 @@ use prometheus::IntGauge;
 
 use crate::config::Limits;
 
-/// Addresses are counted in this many tables, so that the cores seldom meet at one lock.
+/// The number of tables over which client addresses are spread, so that cores rarely contend for one lock.
 const TABLES: usize = 16;
 
-/// Counts connections.
+/// Counts open connections.
 #[derive(Clone, Debug, Default)]
 pub struct Admission(Arc<Counts>);
 
@@ -26,18 +26,17 @@ struct Counts {
     clients: [Mutex<HashMap<IpAddr, usize>>; TABLES],
 }
 
-/// A connection's place.
+/// One counted connection.
 #[derive(Debug)]
 pub struct Admitted {
     counts: Arc<Counts>,
-    /// Under whom it is counted, once that is known.
+    /// The client under which it is counted, once known.
     client: Option<IpAddr>,
     open: IntGauge,
 }
 
 impl Admission {
-    /// A place for a connection, unless there are no more. `open` counts the connections of its
-    /// listener.
+    /// Counts a connection, unless the total limit is reached. `open` is the gauge of its listener.
     pub fn admit(&self, limits: &Limits, open: IntGauge) -> Option<Admitted> {
         if self.0.all.fetch_add(1, Ordering::Relaxed) >= limits.connections {
             self.0.all.fetch_sub(1, Ordering::Relaxed);
@@ -47,7 +46,7 @@ impl Admission {
         Some(Admitted { counts: Arc::clone(&self.0), client: None, open })
     }
 
-    /// How many connections are open.
+    /// The number of open connections.
     pub fn open(&self) -> usize {
         self.0.all.load(Ordering::Relaxed)
     }
@@ -61,10 +60,10 @@ impl Counts {
 }
 
 impl Admitted {
-    /// Counts the connection as one of `client`, unless it has as many as one client may have. A
-    /// connection has one client.
+    /// Counts the connection under `client`, unless that client has reached its limit. Call it once per
+    /// connection.
     pub fn count(&mut self, client: IpAddr, limits: &Limits) -> bool {
-        // One client reaches a host over IPv4 and over mapped IPv6 alike.
+        // IPv4 and IPv4-mapped IPv6 are the same client.
         let client = client.to_canonical();
         let mut table = self.counts.table(client).lock().unwrap_or_else(PoisonError::into_inner);
         let count = table.entry(client).or_insert(0);

@@ -1,4 +1,5 @@
-//! What is announced to whatever is open: a new snapshot, a date, the end of the program.
+//! Notices for open connections: a new snapshot, a date that changes an answer of the gate, the start of a
+//! shutdown.
 
 use std::future::poll_fn;
 
@@ -8,35 +9,34 @@ use tokio_util::sync::ReusableBoxFuture;
 use super::Edge;
 use crate::hostname::Hostname;
 
-/// Sees the changes that concern what is open: of the gate's answers, and of the program's phase.
+/// A connection's subscription to these notices.
 ///
-/// It waits in one place for as long as a connection lives, whoever asks meanwhile: requests are many,
-/// changes few.
-pub(crate) struct Changes {
+/// One future waits for the connection's whole life, across requests: requests are many, notices few.
+pub(crate) struct SnapshotUpdates {
     next: ReusableBoxFuture<'static, watch::Receiver<u64>>,
-    /// One was seen by an exchange, and not by its connection yet.
-    untold: bool,
+    /// A notice was seen by an exchange but not yet by its connection.
+    pending: bool,
 }
 
-impl Changes {
+impl SnapshotUpdates {
     pub(crate) fn of(edge: &Edge) -> Self {
         let changes = edge.snapshots.subscribe();
-        // What changed while the connection was being made is news to it.
-        Self { next: ReusableBoxFuture::new(change(changes)), untold: true }
+        // A notice may have been published while the connection was being established.
+        Self { next: ReusableBoxFuture::new(change(changes)), pending: true }
     }
 
-    /// Until something changes. Nothing is lost where it is dropped.
+    /// Waits for the next notice. Cancel-safe.
     pub(crate) async fn next(&mut self) {
-        if !std::mem::take(&mut self.untold) {
+        if !std::mem::take(&mut self.pending) {
             self.seen().await;
         }
     }
 
-    /// Until `host` is refused on `listener`.
+    /// Waits until the gate refuses `host` on `listener`.
     pub(crate) async fn until_refused(&mut self, edge: &Edge, listener: &str, host: &Hostname) {
         loop {
             self.seen().await;
-            self.untold = true;
+            self.pending = true;
             if edge.snapshots.load().decide(listener, host, edge.moment()).is_err() {
                 return;
             }
@@ -49,7 +49,7 @@ impl Changes {
     }
 }
 
-/// The sender lives as long as the edge, which whoever waits holds.
+/// The sender lives as long as the edge, which the caller holds.
 async fn change(mut changes: watch::Receiver<u64>) -> watch::Receiver<u64> {
     if changes.changed().await.is_err() {
         std::future::pending::<()>().await;

@@ -1,7 +1,7 @@
-//! One request on its way to a server that answers it.
+//! Sending one request to servers until one answers.
 //!
-//! A request that could not be sent goes to the next server. One that was sent is sent again only if it
-//! may be repeated, nothing of its body has gone out, and the origin's attempts and budget allow it.
+//! A request that could not be sent goes to the next server. One that was sent is repeated only if its method
+//! is idempotent, no byte of its body was sent, and the origin's attempts and retry budget allow it.
 
 mod hedge;
 mod send;
@@ -15,7 +15,7 @@ use http::Method;
 use super::Proxy;
 use super::candidates::{Candidate, Candidates};
 use super::context::RequestContext;
-use super::pump::{self, Ended, Page};
+use super::pump::{self, ExchangeEnd, FooterContext};
 use crate::access::record::{ServerFacts, UNKNOWN_ADDRESS};
 use crate::config::Limits;
 use crate::downstream::session::Downstream;
@@ -23,19 +23,19 @@ use crate::origin::{Origin, ProxyProtocol, Timeouts};
 use crate::rewrite::{self, Ask};
 use crate::route::{Residency, Route};
 use crate::snapshot::{OriginState, Snapshot};
-use crate::upstream::reach::Way;
-use crate::upstream::request::{Changes, Framing};
-use crate::upstream::stream::Upstream;
-use crate::upstream::{ConnectionOrigin, Speaks, Told, UpstreamConnection, http1, http2};
+use crate::upstream::reach::Channel;
+use crate::upstream::request::{BodyFraming, HeadEdits};
+use crate::upstream::session::ServerSession;
+use crate::upstream::{ConnectionOrigin, NegotiatedProtocol, ProxyHeader, UpstreamConnection, http1, http2};
 
-/// What is known of a request once its route is.
-pub(super) struct Routed<'a> {
+/// A request with its route.
+pub(super) struct RoutedRequest<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) route: &'a Route,
-    pub(super) page: Page<'a>,
+    pub(super) page: FooterContext<'a>,
     /// Without the query.
     pub(super) path: &'a str,
-    /// What the client speaks.
+    /// `http` or `https`, as the client connected.
     pub(super) scheme: &'static str,
 }
 
@@ -45,43 +45,46 @@ pub(super) struct Attempt<'a, 'd> {
     down: &'a mut Downstream<'d>,
     context: &'a mut RequestContext<'d>,
     candidates: Candidates<'a>,
-    page: Page<'a>,
+    page: FooterContext<'a>,
     path: &'a str,
     scheme: &'static str,
     limits: &'a Limits,
     residency: Residency,
-    framing: Framing,
-    /// What the footer needs of the answer.
+    framing: BodyFraming,
+    /// What the footer requires of the response.
     ask: Ask,
-    /// Whether asking twice changes nothing.
+    /// Whether the method is idempotent (RFC 9110, 9.2.2).
     idempotent: bool,
-    /// How many times it was sent in vain.
-    in_vain: u32,
+    /// How many times it was sent without an answer.
+    failed_attempts: u32,
 }
 
-/// What is known of the way that a request is sent over.
-struct SentOver {
+/// The connection that a request was sent on.
+struct UsedConnection {
     reached: Arc<ServerFacts>,
     came_from: ConnectionOrigin,
-    /// How it is kept, for one that is not shared.
-    keeps: Option<Keeps>,
+    /// What is needed to keep it for another request; `None` for a shared HTTP/2 connection.
+    reuse: Option<Reuse>,
 }
 
-struct Keeps {
-    speaks: Speaks,
-    told: Option<Told>,
+struct Reuse {
+    protocol: NegotiatedProtocol,
+    proxy_header: Option<ProxyHeader>,
 }
 
-/// Makes a way to a server of `origin` ready for a request.
-fn open(origin: &Origin, way: Way) -> (Upstream, SentOver) {
-    match way {
-        Way::Http1(UpstreamConnection { wire, speaks, reached, origin: came_from, told }) => {
-            let keeps = Some(Keeps { speaks, told });
-            (Upstream::Http1(http1::Session::new(wire)), SentOver { reached, came_from, keeps })
+/// Prepares a connection to a server of `origin` for a request.
+fn prepare(origin: &Origin, channel: Channel) -> (ServerSession, UsedConnection) {
+    match channel {
+        Channel::Http1(UpstreamConnection { stream, protocol, reached, origin: came_from, proxy_header }) => {
+            let reuse = Some(Reuse { protocol, proxy_header });
+            (
+                ServerSession::Http1(http1::ServerHttp1::new(stream)),
+                UsedConnection { reached, came_from, reuse },
+            )
         }
-        Way::Http2(slot, reached, came_from) => {
-            let session = http2::Session::new(slot, origin.scheme.uri(), origin.timeouts.connect);
-            (Upstream::Http2(Box::new(session)), SentOver { reached, came_from, keeps: None })
+        Channel::Http2(slot, reached, came_from) => {
+            let session = http2::ServerHttp2::new(slot, origin.scheme.uri(), origin.timeouts.connect);
+            (ServerSession::Http2(Box::new(session)), UsedConnection { reached, came_from, reuse: None })
         }
     }
 }
@@ -89,14 +92,14 @@ fn open(origin: &Origin, way: Way) -> (Upstream, SentOver) {
 impl<'a, 'd> Attempt<'a, 'd> {
     pub(super) fn new(
         proxy: &'a Proxy,
-        routed: Routed<'a>,
+        routed: RoutedRequest<'a>,
         down: &'a mut Downstream<'d>,
         context: &'a mut RequestContext<'d>,
     ) -> Self {
-        let Routed { snapshot, route, page, path, scheme } = routed;
+        let RoutedRequest { snapshot, route, page, path, scheme } = routed;
         let done = down.is_body_done();
         let head = down.head;
-        let framing = Framing::of(head, done);
+        let framing = BodyFraming::of(head, done);
         Self {
             proxy,
             candidates: Candidates::new(proxy, snapshot, route),
@@ -108,26 +111,25 @@ impl<'a, 'd> Attempt<'a, 'd> {
             limits: &snapshot.config.limits,
             residency: route.residency,
             framing,
-            in_vain: 0,
+            failed_attempts: 0,
             down,
             context,
         }
     }
 
-    /// What the server is told of the client when a connection is made.
-    fn told(&self, origin: &OriginState) -> Option<Told> {
+    /// The PROXY header for a new connection, where the origin wants one.
+    fn proxy_header(&self, origin: &OriginState) -> Option<ProxyHeader> {
         match origin.origin.proxy_protocol {
             ProxyProtocol::None => None,
             ProxyProtocol::V2 => {
-                Some(Told::Client { client: self.context.client, destination: self.context.local() })
+                Some(ProxyHeader::Client { client: self.context.client, destination: self.context.local() })
             }
         }
     }
 
-    /// What an exchange with that server goes by.
-    fn exchange_with(&self, candidate: &Candidate<'a>) -> pump::Exchange<'a> {
+    fn exchange_with(&self, candidate: &Candidate<'a>) -> pump::ExchangeSettings<'a> {
         let timeouts = candidate.origin.origin.timeouts;
-        pump::Exchange {
+        pump::ExchangeSettings {
             site: self.page,
             path: self.path,
             timeouts: Timeouts { first_byte: self.first_byte(candidate), ..timeouts },
@@ -136,73 +138,72 @@ impl<'a, 'd> Attempt<'a, 'd> {
         }
     }
 
-    /// What is changed of the request for that server.
-    fn changes(&self, candidate: &Candidate<'a>) -> Changes<'a> {
+    fn edits(&self, candidate: &Candidate<'a>) -> HeadEdits<'a> {
         let (framing, ask, scheme) = (self.framing, self.ask, self.scheme);
-        Changes { host: &candidate.origin.origin.host, framing, ask, scheme }
+        HeadEdits { host: &candidate.origin.origin.host, framing, ask, scheme }
     }
 
-    /// What an exchange tells of its server; its connection is kept where it may be.
-    fn finish(&mut self, candidate: &Candidate<'a>, sent_over: SentOver, mut ended: Ended) -> Ended {
-        if let Ended::Whole(_) | Ended::Broken = ended {
+    /// Reports the server's result and keeps its connection if it can be reused.
+    fn finish(
+        &mut self,
+        candidate: &Candidate<'a>,
+        used: UsedConnection,
+        mut ended: ExchangeEnd,
+    ) -> ExchangeEnd {
+        if let ExchangeEnd::Whole(_) | ExchangeEnd::Broken = ended {
             self.observe(candidate);
         }
-        if let Ended::Whole(wire) = &mut ended
-            && let Some((wire, keeps)) = wire.take().zip(sent_over.keeps)
+        if let ExchangeEnd::Whole(stream) = &mut ended
+            && let Some((stream, reuse)) = stream.take().zip(used.reuse)
         {
-            let Keeps { speaks, told } = keeps;
-            let SentOver { reached, came_from: origin, .. } = sent_over;
-            let connection = UpstreamConnection { wire, speaks, reached, origin, told };
-            self.proxy.upstreams.kept.keep(candidate.server, connection, &candidate.origin.origin);
+            let Reuse { protocol, proxy_header } = reuse;
+            let UsedConnection { reached, came_from: origin, .. } = used;
+            let connection = UpstreamConnection { stream, protocol, reached, origin, proxy_header };
+            self.proxy.upstreams.idle.keep(candidate.server, connection, &candidate.origin.origin);
         }
         ended
     }
 
-    /// How long this server has to begin its answer: less while another could be asked.
+    /// How long this server has to start its response: `per_try` while the request could go to another
+    /// server, else `first_byte`.
     fn first_byte(&self, candidate: &Candidate<'_>) -> Duration {
         let (retries, timeouts) = (candidate.origin.origin.retries, candidate.origin.origin.timeouts);
         let may_be_repeated = self.idempotent
-            && self.framing == Framing::None
-            && self.in_vain + 1 < retries.attempts
+            && self.framing == BodyFraming::None
+            && self.failed_attempts + 1 < retries.attempts
             && candidate.origin.budget.has_one(retries);
         let per_try = retries.per_try.filter(|_| may_be_repeated);
         per_try.map_or(timeouts.first_byte, |per_try| per_try.min(timeouts.first_byte))
     }
 
-    /// What the record says of where the request went.
-    fn note(&mut self, candidate: &Candidate<'_>, over: &mut SentOver) {
+    /// Notes in the record where the request was sent.
+    fn note(&mut self, candidate: &Candidate<'_>, over: &mut UsedConnection) {
         let Origin { region, servers, .. } = &candidate.origin.origin;
-        // A connection outlives a reload, after which link and region may be called otherwise.
-        if let Some(server) = servers.get(candidate.place)
+        // A connection outlives reloads; the new configuration may name its link and region differently.
+        if let Some(server) = servers.get(candidate.index)
             && (over.reached.link != server.link || over.reached.region != *region)
         {
             let link = Arc::clone(&server.link);
             over.reached =
                 Arc::new(ServerFacts { region: *region, link, ..ServerFacts::clone(&over.reached) });
         }
-        self.context.sent_over(Arc::clone(&over.reached));
+        self.context.used(Arc::clone(&over.reached));
     }
 
-    /// What the record says of where the request was to go, unless it went somewhere: of the first server that
-    /// was tried.
-    fn note_unreached(&mut self, candidate: &Candidate<'_>, connected: Option<SocketAddr>) {
+    /// Notes in the record where the request should have gone: the first server that was tried, unless one
+    /// was reached.
+    fn note_not_connected(&mut self, candidate: &Candidate<'_>, connected: Option<SocketAddr>) {
         let Origin { name, region, servers, .. } = &candidate.origin.origin;
-        if let Some(server) = servers.get(candidate.place)
+        if let Some(server) = servers.get(candidate.index)
             && self.context.upstream.is_none()
         {
             let (origin, link) = (Arc::clone(name), Arc::clone(&server.link));
             let address = connected.or(server.address()).unwrap_or(UNKNOWN_ADDRESS);
-            self.context.sent_over(Arc::new(ServerFacts {
-                origin,
-                region: *region,
-                link,
-                address,
-                local: None,
-            }));
+            self.context.used(Arc::new(ServerFacts { origin, region: *region, link, address, local: None }));
         }
     }
 
-    /// What an answer, if one has begun, tells of its server.
+    /// Reports the response, if one has started, to the server's statistics.
     fn observe(&self, candidate: &Candidate<'_>) {
         let upstream = self.context.upstream.as_ref();
         if let Some((status, first_byte)) = upstream.and_then(|facts| facts.status.zip(facts.first_byte)) {

@@ -1,7 +1,7 @@
-//! The servers that a request may be sent to, one after the other, and what it makes known of them.
+//! The servers that a request may be sent to, in order, and what the request learns about them.
 //!
-//! A server is looked for only when it is needed: nearly always the first is the only one. No server
-//! of a region that the route does not allow is ever one of them.
+//! The next server is chosen only when it is needed: nearly always the first one answers. Servers in a region
+//! that the route's residency rule excludes are never candidates.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,37 +13,37 @@ use crate::origin::{DEFAULT_LINK, OriginId};
 use crate::route::Route;
 use crate::snapshot::{OriginState, ServerState, Snapshot};
 
-/// A server that a request is sent to.
+/// A server chosen for a request.
 pub(super) struct Candidate<'s> {
     pub(super) id: OriginId,
     pub(super) origin: &'s Arc<OriginState>,
-    pub(super) place: usize,
+    pub(super) index: usize,
     pub(super) server: &'s Arc<ServerState>,
     /// When it was chosen.
     pub(super) since: Duration,
-    /// Whether only a new connection will do.
-    pub(super) anew: bool,
+    /// Whether idle connections must not be used.
+    pub(super) fresh_only: bool,
     _in_flight: InFlight<'s>,
 }
 
 impl Candidate<'_> {
-    /// The same server once more.
-    pub(super) fn anew(self) -> Self {
-        Self { anew: true, ..self }
+    /// The same server again, over a new connection.
+    pub(super) fn fresh_only(self) -> Self {
+        Self { fresh_only: true, ..self }
     }
 }
 
-/// The servers of a route, in the order of trying them.
+/// The servers of a route, in the order in which they are tried.
 pub(super) struct Candidates<'s> {
     proxy: &'s Proxy,
     snapshot: &'s Snapshot,
     route: &'s Route,
     tried: Tried,
-    /// Whether any could be tried.
+    /// Whether any server could be tried.
     found: bool,
 }
 
-/// Servers that were offered already. The first takes no memory of its own.
+/// Servers tried so far. The first one needs no allocation.
 #[derive(Default)]
 struct Tried {
     last: Option<(OriginId, usize)>,
@@ -51,12 +51,12 @@ struct Tried {
 }
 
 impl Tried {
-    fn push(&mut self, id: OriginId, place: usize) {
-        self.earlier.extend(self.last.replace((id, place)));
+    fn push(&mut self, id: OriginId, index: usize) {
+        self.earlier.extend(self.last.replace((id, index)));
     }
 
-    fn contains(&self, id: OriginId, place: usize) -> bool {
-        self.last == Some((id, place)) || self.earlier.contains(&(id, place))
+    fn contains(&self, id: OriginId, index: usize) -> bool {
+        self.last == Some((id, index)) || self.earlier.contains(&(id, index))
     }
 }
 
@@ -65,12 +65,11 @@ impl<'s> Candidates<'s> {
         Self { proxy, snapshot, route, tried: Tried::default(), found: false }
     }
 
-    /// Whether any server could be tried.
     pub(super) fn found(&self) -> bool {
         self.found
     }
 
-    /// The first origin that has a server with as many requests as it may have.
+    /// The first origin with a server at its limit of concurrent requests.
     pub(super) fn full(&self) -> Option<&'s Arc<OriginState>> {
         let is_full = |origin: &OriginState| {
             origin.servers.iter().any(|server| !server.load.has_room(origin.origin.max_in_flight))
@@ -78,8 +77,8 @@ impl<'s> Candidates<'s> {
         allowed(self.snapshot, self.route).map(|(_, origin)| origin).find(|origin| is_full(origin))
     }
 
-    /// The next server: of the first origin that has one which may be tried; else the one whose pause
-    /// ends first, so that the last of all is not given up.
+    /// The next server: from the first origin that has an available one, else the ejected server whose pause
+    /// ends first, so that the last server is never given up.
     pub(super) fn next(&mut self) -> Option<Candidate<'s>> {
         let now = self.proxy.upstreams.now();
         let next = self.healthy(now).or_else(|| self.last_resort(now));
@@ -89,8 +88,8 @@ impl<'s> Candidates<'s> {
 
     fn healthy(&mut self, now: Duration) -> Option<Candidate<'s>> {
         for (id, origin) in allowed(self.snapshot, self.route) {
-            while let Some(place) = origin.pick(|place| self.tried.contains(id, place), now) {
-                let candidate = self.take(id, origin, place, now);
+            while let Some(index) = origin.pick(|index| self.tried.contains(id, index), now) {
+                let candidate = self.take(id, origin, index, now);
                 if let Some(candidate) = candidate.filter(|one| one.server.health.claim(now)) {
                     return Some(candidate);
                 }
@@ -102,62 +101,62 @@ impl<'s> Candidates<'s> {
     fn last_resort(&mut self, now: Duration) -> Option<Candidate<'s>> {
         let paused = allowed(self.snapshot, self.route)
             .flat_map(|(id, origin)| {
-                origin.servers.iter().enumerate().map(move |(place, _)| (id, origin, place))
+                origin.servers.iter().enumerate().map(move |(index, _)| (id, origin, index))
             })
-            .filter(|(id, _, place)| !self.tried.contains(*id, *place));
-        let until = |origin: &OriginState, place: usize| {
-            origin.servers.get(place).map(|one| one.health.paused_until()).filter(|until| *until > now)
+            .filter(|(id, _, index)| !self.tried.contains(*id, *index));
+        let until = |origin: &OriginState, index: usize| {
+            origin.servers.get(index).map(|one| one.health.paused_until()).filter(|until| *until > now)
         };
         let paused =
-            paused.filter_map(|(id, origin, place)| Some((until(origin, place)?, id, origin, place)));
-        let (_, id, origin, place) = paused.min_by_key(|(until, ..)| *until)?;
-        let candidate = self.take(id, origin, place, now)?;
-        // Whoever has failed elsewhere already need not wait for it.
+            paused.filter_map(|(id, origin, index)| Some((until(origin, index)?, id, origin, index)));
+        let (_, id, origin, index) = paused.min_by_key(|(until, ..)| *until)?;
+        let candidate = self.take(id, origin, index, now)?;
+        // A request that has already failed elsewhere does not wait for the pause to end.
         (self.found || candidate.server.health.claim_as_last_resort(now)).then_some(candidate)
     }
 
-    /// `None` for a server that has as many requests as it may have.
+    /// `None` for a server at its limit of concurrent requests.
     fn take(
         &mut self,
         id: OriginId,
         origin: &'s Arc<OriginState>,
-        place: usize,
+        index: usize,
         since: Duration,
     ) -> Option<Candidate<'s>> {
-        self.tried.push(id, place);
-        let server = origin.servers.get(place)?;
+        self.tried.push(id, index);
+        let server = origin.servers.get(index)?;
         let in_flight = server.load.begin(origin.origin.max_in_flight)?;
-        Some(Candidate { id, origin, place, server, since, anew: false, _in_flight: in_flight })
+        Some(Candidate { id, origin, index, server, since, fresh_only: false, _in_flight: in_flight })
     }
 
-    /// A server of the same origin that may be asked besides: another one, else the same once more, over
-    /// another connection that is ready if there is one.
-    pub(super) fn beside(&mut self, candidate: &Candidate<'s>) -> Option<Candidate<'s>> {
-        let Candidate { id, origin, place, server, .. } = *candidate;
+    /// A server of the same origin for a hedged request: another one, else the same one over another
+    /// connection.
+    pub(super) fn hedge_candidate(&mut self, candidate: &Candidate<'s>) -> Option<Candidate<'s>> {
+        let Candidate { id, origin, index, server, .. } = *candidate;
         let now = self.proxy.upstreams.now();
-        let backup = |place: usize| origin.origin.servers.get(place).map(|server| server.backup);
-        // Nobody is asked besides that is not to be asked without need.
-        let kind = |place: usize| (backup(place), origin.links.is_spared(place));
-        let (same, tried) = (kind(place), |place| self.tried.contains(id, place));
-        let other = origin.pick(|place| tried(place) || kind(place) != same, now);
+        let backup = |index: usize| origin.origin.servers.get(index).map(|server| server.backup);
+        // A hedge must not use backups or metered links that the first attempt avoids.
+        let kind = |index: usize| (backup(index), origin.links.is_spared(index));
+        let (same, tried) = (kind(index), |index| self.tried.contains(id, index));
+        let other = origin.pick(|index| tried(index) || kind(index) != same, now);
         match other.filter(|other| origin.servers.get(*other).is_some_and(|other| !other.health.is_ejected()))
         {
             Some(other) => self.take(id, origin, other, now),
             None if server.health.is_ejected() => None,
-            None => self.take(id, origin, place, now),
+            None => self.take(id, origin, index, now),
         }
     }
 
-    /// A server has not answered after that long, and nobody waits for it any more.
+    /// Reports that a server has not answered after `time`, when the answer is no longer needed.
     pub(super) fn took_at_least(&self, candidate: &Candidate<'_>, time: Duration) {
         let now = self.proxy.upstreams.now();
         candidate.server.load.answered(time, now);
-        if let Some(link) = candidate.origin.links.to(candidate.place) {
+        if let Some(link) = candidate.origin.links.to(candidate.index) {
             link.first_bytes().answered(time, now);
         }
     }
 
-    /// Holds a fault against a server. It is ejected for it only where another could serve instead.
+    /// Counts a fault of a server. It is ejected only if another server can take over.
     pub(super) fn blame(&self, candidate: &Candidate<'_>, fault: Fault) {
         let now = self.proxy.upstreams.now();
         if fault == Fault::NoAnswer {
@@ -169,45 +168,45 @@ impl<'s> Candidates<'s> {
         if candidate.server.health.fault(fault, candidate.since, now, others) {
             let (origin, server) = (&candidate.origin.origin.name, &candidate.server.label);
             self.proxy.edge.metrics.origin_up.with_label_values(&[&**origin, &**server]).set(0);
-            tracing::warn!(%origin, %server, ?fault, "is left alone for a while");
+            tracing::warn!(%origin, %server, ?fault, "the server is ejected: it is left alone for a while");
         }
     }
 
-    /// A server could not be connected to. Its own health knows that already.
-    pub(super) fn unreached(&self, candidate: &Candidate<'_>) {
+    /// Reports that a server could not be connected to. Its health was updated by the connect.
+    pub(super) fn not_connected(&self, candidate: &Candidate<'_>) {
         Self::unanswered(candidate, self.proxy.upstreams.now());
     }
 
     fn unanswered(candidate: &Candidate<'_>, now: Duration) {
-        if let Some(link) = candidate.origin.links.to(candidate.place) {
+        if let Some(link) = candidate.origin.links.to(candidate.index) {
             link.first_bytes().failed(now);
         }
     }
 
-    /// What an answer tells of its server.
+    /// Reports the start of a response.
     pub(super) fn answered(&self, candidate: &Candidate<'_>, status: u16, first_byte: Duration) {
-        let Candidate { id, origin, place, server, .. } = candidate;
+        let Candidate { id, origin, index, server, .. } = candidate;
         let metrics = &self.proxy.edge.metrics;
         let name = &origin.origin.name;
-        let link = origin.origin.servers.get(*place).map_or(DEFAULT_LINK, |server| &server.link);
+        let link = origin.origin.servers.get(*index).map_or(DEFAULT_LINK, |server| &server.link);
         let labels = [&**name, link];
-        metrics.answered(self.snapshot.generation, (*id, *place), labels, first_byte);
+        metrics.answered(self.snapshot.generation, (*id, *index), labels, first_byte);
         let now = self.proxy.upstreams.now();
         server.load.answered(first_byte, now);
         server.measured.first_byte.took(first_byte, now);
-        if let Some(link) = origin.links.to(*place) {
+        if let Some(link) = origin.links.to(*index) {
             link.first_bytes().answered(first_byte, now);
         }
         if status >= 500 {
             self.blame(candidate, Fault::ServerError);
         } else if server.health.succeeded(candidate.since, now) {
             metrics.origin_up.with_label_values(&[&**name, &*server.label]).set(1);
-            tracing::info!(origin = %name, server = %server.label, "answers again");
+            tracing::info!(origin = %name, server = %server.label, "the server answers again");
         }
     }
 }
 
-/// The origins of a route whose region its residency allows.
+/// The origins of a route whose region its residency rule allows.
 fn allowed<'s>(
     snapshot: &'s Snapshot,
     route: &'s Route,

@@ -1,6 +1,6 @@
-//! What is known of an exchange while it goes on, and the record that it leaves.
+//! The state of an exchange, and the record that it leaves.
 //!
-//! The record is handed over when the value is dropped: exactly once, however the exchange ends.
+//! Dropping the context hands over the record: exactly once, however the exchange ends.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -12,68 +12,71 @@ use tokio::time::Instant;
 use crate::access::fields::IdText;
 use crate::access::record::{RequestFacts, ServerFacts, UpstreamFacts};
 use crate::access::redact::redact_userinfo;
-use crate::access::texts::{NAME_BYTES, RequestTexts};
+use crate::access::texts::RequestTexts;
 use crate::access::{AccessRecord, Event, QueryRedaction, RequestId};
 use crate::clock::Moment;
 use crate::config::Listener;
 use crate::edge::Edge;
-use crate::gate::{Permit, Refusal, SiteId};
-use crate::listen::Opened;
+use crate::gate::{ListenerId, Permit, Refusal, SiteId};
+use crate::listen::Established;
 use crate::message::RequestHead;
 use crate::metrics::{Counted, status_class};
+use crate::net::address::{ClientAddress, LocalAddress};
 use crate::retention::{Slot, is_unrecorded};
 use crate::snapshot::Snapshot;
-use crate::upstream::request::{Changes, UpstreamRequest};
+use crate::upstream::request::{HeadEdits, UpstreamRequest};
 
-/// The longest request id that is believed, in bytes.
+/// The longest request id that is accepted from a trusted proxy, in bytes.
 const REQUEST_ID_BYTES: usize = 128;
 
-/// An exchange, as far as it has come.
 pub(crate) struct RequestContext<'x> {
     edge: &'x Edge,
-    opened: &'x Opened,
+    established: &'x Established,
     snapshot: &'x Snapshot,
-    /// What the client sent; none where it could not be read.
+    /// The connection's listener in this snapshot; `None` if it is no longer configured.
+    pub(crate) listener: Option<ListenerId>,
+    /// The request head; `None` if it could not be parsed.
     head: Option<&'x RequestHead>,
     version: Version,
     began: Instant,
-    /// When its head was there.
+    /// When the head was complete.
     pub(crate) moment: Moment,
     slot: Option<Slot<'x>>,
     site: Option<SiteId>,
     request_id: RequestId,
-    /// Whether whoever opened the connection is a trusted proxy.
+    /// Whether the connection comes from a trusted proxy.
     pub(crate) proxy_is_trusted: bool,
-    /// Who the client is: the peer, or what a trusted proxy said.
-    pub(crate) client: SocketAddr,
-    /// The host that it is for.
+    /// The connection's client, or the one that a trusted proxy names.
+    pub(crate) client: ClientAddress,
+    /// The requested host.
     pub(crate) host: Option<Arc<str>>,
-    /// Why the gate refuses it, if it does.
+    /// Why the gate refuses the request.
     pub(crate) refusal: Option<Refusal>,
-    /// What the record says of the exchange itself.
+    /// The record's fields about the exchange itself.
     pub(crate) facts: RequestFacts,
-    /// Where it was sent, or was to be sent first.
+    /// Where the request was sent, or should have been sent first.
     pub(crate) upstream: Option<UpstreamFacts>,
 }
 
 impl<'x> RequestContext<'x> {
-    /// Begins with the head of a request.
+    /// Starts an exchange with a request head.
     pub(crate) fn begin(
         edge: &'x Edge,
-        opened: &'x Opened,
+        established: &'x Established,
         snapshot: &'x Snapshot,
         head: &'x RequestHead,
     ) -> Self {
-        let mut context = Self::of_nothing(edge, opened, snapshot, head.version);
+        let mut context = Self::of_nothing(edge, established, snapshot, head.version);
         context.head = Some(head);
-        let listener = snapshot.listener(&opened.facts.listener).and_then(|id| snapshot.listener_config(id));
-        context.proxy_is_trusted = listener.is_some_and(|listener| is_trusted(listener, opened.client.ip()));
+        let listener = context.listener.and_then(|id| snapshot.listener_config(id));
+        context.proxy_is_trusted =
+            listener.is_some_and(|listener| is_trusted(listener, established.client.ip()));
         if context.proxy_is_trusted {
             let trusted = listener.map_or(&[][..], |listener| &listener.trusted_proxies);
             if let Some(client) =
                 forwarded_client(&head.headers, |ip| trusted.iter().any(|net| net.contains(&ip)))
             {
-                context.client = SocketAddr::new(client, 0);
+                context.client = ClientAddress(SocketAddr::new(client, 0));
             }
             if let Some(id) = believable_id(&head.headers) {
                 context.request_id = id;
@@ -82,26 +85,27 @@ impl<'x> RequestContext<'x> {
         context
     }
 
-    /// An exchange whose head could not be read.
+    /// Starts an exchange whose head could not be parsed.
     pub(crate) fn of_nothing(
         edge: &'x Edge,
-        opened: &'x Opened,
+        established: &'x Established,
         snapshot: &'x Snapshot,
         version: Version,
     ) -> Self {
         Self {
             edge,
-            opened,
+            established,
             snapshot,
+            listener: snapshot.listener(&established.facts.listener),
             head: None,
             version,
             began: Instant::now(),
             moment: edge.moment(),
             slot: edge.recorder.reserve().ok(),
             site: None,
-            request_id: opened.facts.ids.next(),
+            request_id: established.facts.ids.next(),
             proxy_is_trusted: false,
-            client: opened.client,
+            client: established.client,
             host: None,
             refusal: None,
             facts: RequestFacts::default(),
@@ -109,63 +113,60 @@ impl<'x> RequestContext<'x> {
         }
     }
 
-    /// The id of the exchange.
     pub(crate) fn request_id(&self) -> IdText<'_> {
-        self.opened.facts.ids.text_of(&self.request_id)
+        self.established.facts.ids.text_of(&self.request_id)
     }
 
-    /// Who opened the connection, as far as the connection itself tells.
-    pub(crate) fn opened_by(&self) -> SocketAddr {
-        self.opened.client
+    /// The connection's client, whatever `x-forwarded-for` says.
+    pub(crate) fn opened_by(&self) -> ClientAddress {
+        self.established.client
     }
 
     /// The request as it goes to a server.
     pub(crate) fn upstream_request<'r>(
         &'r self,
         head: &'r RequestHead,
-        changes: Changes<'r>,
+        edits: HeadEdits<'r>,
     ) -> UpstreamRequest<'r> {
         UpstreamRequest {
             head,
-            changes,
+            edits,
             proxy_is_trusted: self.proxy_is_trusted,
             request_id: self.request_id(),
             opened_by: self.opened_by().ip().to_canonical(),
         }
     }
 
-    /// This end of the connection.
-    pub(crate) fn local(&self) -> SocketAddr {
-        self.opened.facts.local
+    pub(crate) fn local(&self) -> LocalAddress {
+        LocalAddress(self.established.facts.local)
     }
 
-    /// Whether the program ends.
     pub(crate) fn is_draining(&self) -> bool {
         self.edge.is_draining()
     }
 
-    /// Whether a record of it can be kept. Without that it is answered with 503.
+    /// Whether the record store has room for its record; if not, the request is answered with 503.
     pub(crate) fn can_be_recorded(&self) -> bool {
         self.slot.is_some()
     }
 
-    /// The gate has permitted it.
+    /// Notes that the gate permitted the request.
     pub(crate) fn permitted(&mut self, permit: &Permit) {
         self.site = Some(permit.site());
         self.facts.site = self.snapshot.site(permit.site()).map(|site| Arc::clone(&site.name));
         self.facts.icp_number = permit.filing().number.as_ref().map(|number| number.shared());
     }
 
-    /// It is sent over that connection, or was to be sent there.
-    pub(crate) fn sent_over(&mut self, reached: Arc<ServerFacts>) {
+    /// Notes the connection that the request is sent on, or should have been sent on.
+    pub(crate) fn used(&mut self, reached: Arc<ServerFacts>) {
         self.upstream = Some(UpstreamFacts { server: reached, status: None, first_byte: None });
     }
 
-    /// Counts it, now that it is over.
+    /// Updates the metrics at the end.
     fn count(&self) {
         let metrics = &self.edge.metrics;
         if let (Some(id), Some(site)) = (self.site, &self.facts.site) {
-            // Without an answer of a server, the bytes are this edge's own.
+            // Without a server's response, the bytes are this edge's own and count as no egress.
             let answered = self.upstream.as_ref().filter(|upstream| upstream.status.is_some());
             let counted = Counted {
                 class: status_class(self.facts.status),
@@ -177,28 +178,27 @@ impl<'x> RequestContext<'x> {
             metrics.exchanged(self.snapshot.generation, id, counted);
         }
         if let Some(reason) = self.refusal {
-            metrics.refused(&self.opened.facts.listener, reason);
+            metrics.refused(&self.established.facts.listener, reason);
         }
     }
 
-    /// Hands its record over, with what it knows.
     fn record(&mut self, slot: Slot<'_>) {
         let record = AccessRecord {
             time: self.moment.now,
             event: Event::Request,
             reason: self.refusal,
             count: 1,
-            connection: Arc::clone(&self.opened.facts),
+            connection: Arc::clone(&self.established.facts),
             generation: self.snapshot.generation,
             request_id: Some(self.request_id.clone()),
-            client: self.client,
+            client: self.client.0,
             host: self.host.take(),
             protocol: Some(self.version),
             request: Some(std::mem::take(&mut self.facts)),
             upstream: self.upstream.take(),
         };
         match self.head {
-            Some(head) => slot.keep(record, &Texts::of(head, &self.snapshot.redaction).sent()),
+            Some(head) => slot.keep(record, &RecordTexts::of(head, &self.snapshot.redaction).sent()),
             None => slot.keep(record, &RequestTexts::default()),
         }
     }
@@ -221,8 +221,8 @@ fn is_trusted(listener: &Listener, client: IpAddr) -> bool {
     listener.trusted_proxies.iter().any(|net| net.contains(&client))
 }
 
-/// The last address of `x-forwarded-for` that is not itself a trusted proxy: everything before it
-/// is what that client claims.
+/// The last address of `x-forwarded-for` that is not itself a trusted proxy: all earlier entries are the
+/// client's own claims.
 fn forwarded_client(headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
     let mut client = None;
     for value in headers.get_all("x-forwarded-for").iter().rev() {
@@ -244,15 +244,15 @@ fn believable_id(headers: &HeaderMap) -> Option<RequestId> {
     fits.then(|| RequestId::Given(Arc::from(id)))
 }
 
-/// What a record takes of a head: without secrets.
-struct Texts<'h> {
+/// What a record takes from a head, with secrets redacted.
+struct RecordTexts<'h> {
     head: &'h RequestHead,
     path: &'h [u8],
     query: Cow<'h, [u8]>,
     referer: Cow<'h, [u8]>,
 }
 
-impl<'h> Texts<'h> {
+impl<'h> RecordTexts<'h> {
     fn of(head: &'h RequestHead, redaction: &QueryRedaction) -> Self {
         let (path, query) = match memchr::memchr(b'?', &head.target) {
             Some(at) => (&head.target[..at], redact(&head.target[at + 1..], redaction)),
@@ -281,7 +281,7 @@ fn redact<'q>(query: &'q [u8], redaction: &QueryRedaction) -> Cow<'q, [u8]> {
     }
 }
 
-/// The page that a request comes from: its query is as private as a request's own, and so is who it says asks.
+/// The referer with its query and userinfo redacted, which are as private as the request's own.
 fn referer<'u>(sent: &'u [u8], redaction: &QueryRedaction) -> Cow<'u, [u8]> {
     let (page, query) = sent.split_at(memchr::memchr(b'?', sent).map_or(sent.len(), |at| at + 1));
     let (scheme, rest) = page.split_at(memchr::memmem::find(page, b"://").map_or(page.len(), |at| at + 3));
@@ -292,26 +292,12 @@ fn referer<'u>(sent: &'u [u8], redaction: &QueryRedaction) -> Cow<'u, [u8]> {
     }
 }
 
-/// A host that is none, as a record keeps it.
-pub(crate) fn host_shown(bytes: impl AsRef<[u8]>) -> Arc<str> {
-    let bytes = redact_userinfo(bytes.as_ref());
-    Arc::from(String::from_utf8_lossy(&bytes[..bytes.len().min(NAME_BYTES)]))
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
     use http::Method;
 
     use super::*;
-
-    #[test]
-    fn a_host_that_is_none_is_cut_and_made_utf_8() {
-        assert_eq!(&*host_shown("exa mple"), "exa mple");
-        assert_eq!(&*host_shown(b"caf\xe9"), "caf\u{fffd}");
-        assert_eq!(host_shown([b'x'; 9_000]).len(), NAME_BYTES);
-        assert_eq!(&*host_shown("me:secret@a.cn"), "***@a.cn");
-    }
 
     #[test]
     fn values_are_redacted_in_queries_of_targets_and_of_pages() {
@@ -323,7 +309,7 @@ mod tests {
             headers.insert(header::USER_AGENT, value(b"caf\xe9"));
             let (method, target, version) = (Method::PUT, Bytes::from_static(target), Version::HTTP_11);
             let head = RequestHead { method, target, authority: None, version, headers };
-            let texts = Texts::of(&head, &redaction);
+            let texts = RecordTexts::of(&head, &redaction);
             let sent = texts.sent();
             assert_eq!((sent.method, sent.user_agent), (&b"PUT"[..], &b"caf\xe9"[..]));
             [sent.path, sent.query, sent.referer].map(<[u8]>::to_vec)
@@ -334,7 +320,7 @@ mod tests {
         assert_eq!(of(b"/a?b=2", Some(b"/b?c=3")), parts([b"/a", b"b=2", b"/b?c=3"]));
         assert_eq!(of(b"/a?", Some(b"/b?")), parts([b"/a", b"", b"/b?"]));
         assert_eq!(of(b"/a", None), parts([b"/a", b"", b""]));
-        // Without a secret, whatever bytes were sent.
+        // Without a secret the bytes stay as sent.
         assert_eq!(of(b"/a?caf\xe9", Some(b"/b?caf\xe9")), parts([b"/a", b"caf\xe9", b"/b?caf\xe9"]));
         let with = of(b"/a?caf\xe9&token=1", Some(b"/b?caf\xe9&token=1"));
         let shown = "caf\u{fffd}&token=***";

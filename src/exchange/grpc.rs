@@ -1,7 +1,6 @@
-//! Failures of ours as gRPC has them: 200, with the status in fields of its own.
+//! Errors in gRPC's form: HTTP 200 with `grpc-status` and `grpc-message`.
 //!
-//! What is counted and recorded is the status of HTTP that others would get. The gate's answers stay what
-//! they are: whoever is refused is not answered 200.
+//! Metrics and records keep the HTTP status that other clients would get. Refusals by the gate stay 421.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, Version};
@@ -12,11 +11,11 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const CONTENT_TYPE: &str = "application/grpc";
 
-/// The head of the answer, which is all of it, where `head` is that of a gRPC call and a code stands for
-/// `status`. The message shows the request id.
+/// A trailers-only response (a head that is the whole response) to a gRPC call; `None` for other requests and
+/// for statuses without a gRPC code. The message contains the request id.
 pub(crate) fn answer(head: &RequestHead, status: StatusCode, request_id: &str) -> Option<ResponseHead> {
     let (code, content_type) = (code(status)?, content_type(head)?);
-    // What is not printable, and the percent sign, would have to be escaped.
+    // Characters outside printable ASCII, and `%`, would have to be escaped.
     let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'%';
     let shown = if request_id.bytes().all(is_plain) { request_id } else { "-" };
     let mut headers = HeaderMap::with_capacity(4);
@@ -26,8 +25,8 @@ pub(crate) fn answer(head: &RequestHead, status: StatusCode, request_id: &str) -
     Some(ResponseHead { status: StatusCode::OK, version: Version::HTTP_11, headers })
 }
 
-/// The code that clients make of such a status, but that a server which was asked and took too long is
-/// told from one that was not there.
+/// gRPC's mapping of HTTP statuses, except that 504 and 408 become DEADLINE_EXCEEDED: the server was reached
+/// but too slow.
 fn code(status: StatusCode) -> Option<HeaderValue> {
     let code = match status {
         // DEADLINE_EXCEEDED
@@ -43,7 +42,7 @@ fn code(status: StatusCode) -> Option<HeaderValue> {
     Some(HeaderValue::from(code))
 }
 
-/// The type of a call, `application/grpc` or one of its kinds (`+proto`, `-web`).
+/// The content type of a call: `application/grpc`, alone or with a suffix (`+proto`, `-web`).
 fn content_type(head: &RequestHead) -> Option<HeaderValue> {
     let sent = head.headers.get(header::CONTENT_TYPE)?;
     let rest = sent.as_bytes().strip_prefix(CONTENT_TYPE.as_bytes())?;

@@ -1,7 +1,8 @@
-//! Moving one request up and its answer down, both at once, every wait with its own deadline.
+//! Moves one request to a server and its response to the client, both directions at once, each wait with its
+//! own deadline.
 //!
-//! A side that does not take what is sent to it holds up nothing that comes from it. Nothing is buffered
-//! beyond one read of either side; what comes compressed is decoded as it is taken, the footer is put in on the way.
+//! A side that stops reading does not block the other direction. At most one read of either side is buffered.
+//! Compressed pages are decoded as the client takes them, and the footer is injected on the way.
 
 mod answer;
 pub mod drive;
@@ -18,24 +19,24 @@ use super::context::RequestContext;
 use crate::config::Limits;
 use crate::downstream::session::Downstream;
 use crate::gate::{Filing, SiteId};
-use crate::net::wire::Wire;
+use crate::net::http1_stream::Http1Stream;
 use crate::origin::Timeouts;
 use crate::rewrite::{Decoder, FooterPages, Footers, Injector};
-use crate::upstream::request::Framing;
-use crate::upstream::stream::Upstream;
+use crate::upstream::request::BodyFraming;
+use crate::upstream::session::ServerSession;
 
-/// What an exchange goes by.
-pub(super) struct Exchange<'e> {
-    pub(super) site: Page<'e>,
+/// The rules of one exchange.
+pub(super) struct ExchangeSettings<'e> {
+    pub(super) site: FooterContext<'e>,
     pub(super) path: &'e str,
     pub(super) timeouts: Timeouts,
     pub(super) limits: &'e Limits,
-    pub(super) framing: Framing,
+    pub(super) framing: BodyFraming,
 }
 
 /// Which pages get which footer.
 #[derive(Clone, Copy)]
-pub(super) struct Page<'e> {
+pub(super) struct FooterContext<'e> {
     pub(super) pages: FooterPages,
     pub(super) footers: &'e Footers,
     pub(super) site: SiteId,
@@ -43,19 +44,19 @@ pub(super) struct Page<'e> {
 }
 
 /// How an exchange with a server ended.
-pub(super) enum Ended {
-    /// The answer is whole; the connection to the server, where it may be kept.
-    Whole(Option<Box<Wire>>),
-    /// The answer has begun, and cannot be ended; or nobody is left to take it.
+pub(super) enum ExchangeEnd {
+    /// The response is complete; the connection to the server if it can be reused.
+    Whole(Option<Box<Http1Stream>>),
+    /// The response has started and cannot be completed, or the client is gone.
     Broken,
-    /// The server closed the connection, or answered what is no HTTP.
+    /// The server closed the connection, or sent bytes that are no HTTP.
     Unanswered {
-        /// Whether it may have seen a part of the body.
+        /// Whether the server may have received part of the body.
         sent_body: bool,
     },
-    /// The server has not looked at the request, and says so.
+    /// The server says that it has not processed the request.
     Unprocessed {
-        /// Whether a part of the body is gone.
+        /// Whether part of the body was sent.
         sent_body: bool,
     },
     /// The server did not answer in time.
@@ -64,70 +65,71 @@ pub(super) enum Ended {
     BodyLate,
 }
 
-/// Where the request's body stands.
+/// The state of the request body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Upload {
     /// The client has more to send.
     Open,
-    /// The client has sent all of it, the server has not taken all of it.
+    /// The client has sent everything, the server has not yet taken everything.
     Ending,
-    /// All of it is with the server.
+    /// The server has the whole body.
     Done,
-    /// The server takes no more of it; its answer may still come.
+    /// The server takes no more of the body; it may still answer.
     Refused,
 }
 
-/// Where the answer stands.
-enum Answer {
-    /// Its head has not come.
+/// The state of the response.
+enum ResponsePhase {
+    /// The head has not arrived.
     Awaited,
-    /// Its body passes as it is.
+    /// The body passes unchanged.
     Passing,
-    /// The footer is put into its body.
+    /// The footer is injected into the body.
     Injecting(Box<Injector>),
-    /// The same, with its body decoded before.
+    /// The body is decoded first, then the footer is injected.
     Decoding(Box<Compressed>),
-    /// There are no requests and answers any more, only bytes.
+    /// An upgraded connection: bytes pass in both directions.
     Tunnel,
 }
 
-/// A page that comes compressed. It is decoded by steps, each once the client has taken what came of the last.
+/// A compressed page. The decoder takes its next step only when the client has taken the output of the last
+/// one.
 struct Compressed {
     decoder: Decoder,
     injector: Injector,
-    /// It gives others their turn before its next step.
+    /// Whether it yields to other tasks before the next step.
     waits: bool,
 }
 
 struct Pump<'p, 'd> {
-    exchange: Exchange<'p>,
-    up: Upstream,
+    exchange: ExchangeSettings<'p>,
+    up: ServerSession,
     down: &'p mut Downstream<'d>,
     context: &'p mut RequestContext<'d>,
     upload: Upload,
-    answer: Answer,
-    /// When the whole request was with the server, as far as it is.
+    answer: ResponsePhase,
+    /// When the server had the whole request.
     sent: Instant,
-    /// When bytes of the body last came from the client.
+    /// When body bytes last came from the client.
     uploaded: Instant,
-    /// When bytes of the answer last came from the server.
+    /// When response bytes last came from the server.
     answered: Instant,
     sent_body: bool,
-    /// Since when the server has been taking what was put of the body, while it does.
+    /// Since when a write to the server has been pending.
     up_since: Option<Instant>,
-    /// Since when the client has been taking what was put of the answer, while it does.
+    /// Since when a write to the client has been pending.
     down_since: Option<Instant>,
-    /// What is put next.
+    /// Parts of the response that are written next.
     leaving: VecDeque<Bytes>,
-    /// What the server said behind the body.
+    /// The trailers of the response.
     trailers: Option<HeaderMap>,
 }
 
 impl<'p, 'd> Pump<'p, 'd> {
-    /// Of a request whose head was `sent`.
+    /// For a request whose head was sent at `sent`.
     fn new(
-        exchange: Exchange<'p>,
-        up: Upstream,
+        exchange: ExchangeSettings<'p>,
+        up: ServerSession,
         sent: Instant,
         down: &'p mut Downstream<'d>,
         context: &'p mut RequestContext<'d>,
@@ -139,7 +141,7 @@ impl<'p, 'd> Pump<'p, 'd> {
             down,
             context,
             upload,
-            answer: Answer::Awaited,
+            answer: ResponsePhase::Awaited,
             sent,
             uploaded: sent,
             answered: sent,

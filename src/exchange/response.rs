@@ -1,6 +1,6 @@
-//! The answer as it goes to the client: the origin's, or one of ours.
+//! Responses to clients: a server's head, cleaned; or this edge's own.
 //!
-//! A head of ours always ends with a short body that shows the request id.
+//! The edge's own responses have a short body that contains the request id.
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -9,17 +9,18 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use super::context::RequestContext;
 use super::grpc;
 use crate::downstream::ClientFailure;
-use crate::downstream::session::{Downstream, Session};
+use crate::downstream::session::{ClientSession, Downstream};
 use crate::hostname::Hostname;
+use crate::message::hop_by_hop::{is_hop_by_hop, nominated};
 use crate::message::{ResponseHead, fields};
-use crate::upstream::request::{X_REQUEST_ID, is_hop_by_hop, nominated};
+use crate::upstream::request::X_REQUEST_ID;
 
-/// The body of an answer of ours.
+/// The body of the edge's own responses.
 pub(crate) fn body(status: StatusCode, request_id: &str) -> String {
     format!("{status}\nrequest id: {request_id}\n")
 }
 
-/// Answers without an origin, and notes it in the context.
+/// Answers without a server and notes the status in the context.
 pub(crate) async fn answer(
     down: &mut Downstream<'_>,
     context: &mut RequestContext<'_>,
@@ -31,7 +32,7 @@ pub(crate) async fn answer(
     }
 }
 
-/// Answers a gRPC call with a head alone, and notes the status that it stands for.
+/// Answers a gRPC call with a head alone and notes the HTTP status that it stands for.
 fn send_head(
     down: &mut Downstream<'_>,
     context: &mut RequestContext<'_>,
@@ -40,14 +41,14 @@ fn send_head(
 ) -> Result<(), ClientFailure> {
     let id = HeaderValue::from_str(&context.request_id()).map_err(|_| ClientFailure::Gone)?;
     head.headers.insert(X_REQUEST_ID, id);
-    if let Session::Http1(_) = down.session {
+    if let ClientSession::Http1(_) = down.session {
         head.headers.insert(header::CONTENT_LENGTH, 0.into());
     }
     context.facts.status = Some(status.as_u16());
     down.write_head(head, true)
 }
 
-/// Sends the client to the same URL over TLS.
+/// Redirects to the same URL over TLS.
 pub(crate) async fn redirect(
     down: &mut Downstream<'_>,
     context: &mut RequestContext<'_>,
@@ -56,7 +57,7 @@ pub(crate) async fn redirect(
     let target = &*down.head.target;
     let target = if target.starts_with(b"/") { target } else { b"/" };
     let location = [b"https://", host.as_str().as_bytes(), target].concat();
-    // What is taken for a target may be in a header.
+    // Every byte that the parser accepts in a target is valid in a header.
     let location = HeaderValue::from_bytes(&location).map_err(|_| ClientFailure::Gone)?;
     send(down, context, StatusCode::PERMANENT_REDIRECT, Some(location)).await
 }
@@ -88,12 +89,12 @@ async fn send(
     down.finish(None)
 }
 
-/// Takes out of an origin's head what concerns one hop alone, and says its length once and as a plain number.
+/// Removes hop-by-hop fields from a server's head, and states its length once, as a plain number.
 pub(crate) fn strip(headers: &mut HeaderMap) {
     for name in nominated(headers) {
         headers.remove(name);
     }
-    // Looking a field up costs more than passing over it, and mostly there is one of these.
+    // One pass over the fields is cheaper than a lookup per name; usually one of them is present.
     while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
         headers.remove(name);
     }

@@ -1,7 +1,7 @@
 //! The accept loop of a bound address.
 //!
-//! Running out of descriptors or memory pauses it; it never spins, and it ends as soon as the address
-//! is to be unbound.
+//! Running out of file descriptors or memory pauses the loop, so that it does not spin. It ends as soon as
+//! the address is to be unbound.
 
 use std::future::Future;
 use std::io;
@@ -20,33 +20,34 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::handshake::{self, Greeting, READ_BYTES, Refused, Verdict};
+use super::handshake::{self, HelloRefusal, HelloVerdict, PermittedHello, READ_BYTES};
 use super::hello::HelloReader;
-use super::{Accepted, Connection, Ends, Named, Port, clear, client_address, refuse};
-use crate::config::{ClientAddress, Limits, Listener, Protocol, RefusalMode};
+use super::{Accepted, Connection, Endpoints, NamedHost, Port, clear, client_address, refuse};
+use crate::config::{ClientAddressSource, Limits, Listener, Protocol, RefusalMode};
 use crate::edge::{Edge, Phase};
 use crate::gate::Refusal;
+use crate::net::address::{LocalAddress, PeerAddress};
 
-/// The first pause after a failure of the system; each next one is twice as long.
+/// The first pause after a system failure; it doubles up to `LONGEST_PAUSE`.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// How long a connection that is not established may still take once the program ends.
+/// Time for connections that are not established yet once the program stops.
 const ESTABLISHING_AT_THE_END: Duration = Duration::from_secs(1);
 
-/// What becomes of a connection that may send requests.
+/// The handler of established connections.
 pub type Serve = Arc<dyn Fn(Connection) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
-/// What accept loops need.
+/// What accept loops share.
 #[derive(Clone)]
 pub struct Acceptor {
-    /// Shared with every connection.
+    /// Shared state.
     pub edge: Arc<Edge>,
-    /// What becomes of connections.
+    /// The handler of established connections.
     pub serve: Serve,
-    /// The tasks of connections, to be waited for.
+    /// Tracks the tasks of connections.
     pub tasks: TaskTracker,
-    /// Ends what is left of them when the time to drain is over.
+    /// Cuts the remaining connections when the drain timeout is over.
     pub cut: CancellationToken,
 }
 
@@ -59,16 +60,16 @@ impl std::fmt::Debug for Acceptor {
 /// A bound socket.
 pub type Listening = AsyncFd<std::net::TcpListener>;
 
-/// What a connection has come to when it is taken up.
+/// What is known of a connection when its task starts.
 enum Opening {
-    /// Nothing is known of it.
+    /// Nothing was read.
     Unknown,
-    /// Its hello is not whole.
+    /// Part of a ClientHello was read.
     Begun(HelloReader),
-    /// It may shake hands.
-    Permitted(Greeting),
-    /// It is refused in a way that takes its time.
-    Refused(Refused),
+    /// The ClientHello is permitted.
+    Permitted(PermittedHello),
+    /// The ClientHello is refused, in a mode that takes time.
+    Refused(HelloRefusal),
 }
 
 impl Acceptor {
@@ -77,7 +78,7 @@ impl Acceptor {
         let mut pause = SHORTEST_PAUSE;
         let mut bytes = vec![0; READ_BYTES];
         loop {
-            // Where one connection comes after the other, those that are open have their turn all the same.
+            // Lets other tasks run while connections keep arriving.
             consume_budget().await;
             let mut ready = tokio::select! {
                 biased;
@@ -111,52 +112,55 @@ impl Acceptor {
         }
     }
 
-    /// Takes a connection up. Most clients have said hello by then, so that a stranger's costs one read, and
-    /// neither a task nor a place among the open connections.
+    /// Takes an accepted connection. Most clients have sent their ClientHello by then: refusing them costs
+    /// one read, and neither a task nor a place among the open connections.
     fn take(&self, socket: StdStream, peer: SocketAddr, port: &Arc<Port>, bytes: &mut [u8]) {
-        let Some(ends) = ends(&socket, peer, port) else { return };
+        let Some(endpoints) = endpoints(&socket, peer, port) else { return };
         let snapshot = self.edge.snapshots.load();
-        let Some(listener) = snapshot.listener(&port.listener).and_then(|id| snapshot.listener_config(id))
-        else {
+        let id = snapshot.listener(&port.listener);
+        let Some(listener) = id.and_then(|id| snapshot.listener_config(id)) else {
             return refuse::reset(&socket);
         };
         let opening = match (&listener.protocol, &listener.client_address) {
-            (Protocol::Https { refusal }, ClientAddress::OfPeer) => {
-                match self.glance(&socket, ends, port, *refusal, bytes) {
+            (Protocol::Https { refusal }, ClientAddressSource::OfPeer) => {
+                let judge = |reader: &mut HelloReader, bytes: &[u8]| {
+                    handshake::judge(&self.edge, &snapshot, id, *refusal, reader, bytes)
+                };
+                match self.judge_first_bytes(&socket, endpoints, port, judge, bytes) {
                     Some(opening) => opening,
                     None => return,
                 }
             }
-            (Protocol::Https { .. }, ClientAddress::ToldBy(_)) | (Protocol::Http { .. }, _) => {
+            (Protocol::Https { .. }, ClientAddressSource::ToldBy(_)) | (Protocol::Http { .. }, _) => {
                 Opening::Unknown
             }
         };
         let limits = snapshot.config.limits;
         let admitted = self.edge.admission.admit(&limits, port.figures.open.clone());
-        let counts_now = listener.client_address == ClientAddress::OfPeer;
+        let counts_now = listener.client_address == ClientAddressSource::OfPeer;
         let admitted = admitted
             .and_then(|mut admitted| (!counts_now || admitted.count(peer.ip(), &limits)).then_some(admitted));
         let Some(admitted) = admitted else {
-            port.refused(&self.edge, Refusal::TooManyConnections, ends, Named::default());
+            port.refused(&self.edge, Refusal::TooManyConnections, endpoints, NamedHost::default());
             return refuse::reset(&socket);
         };
-        // Answers go out in whole records, so that there is nothing to wait for.
+        // Output is written in whole TLS records: Nagle's algorithm would only delay it.
         if socket.set_nodelay(true).is_err() {
             return;
         }
         let Ok(socket) = TcpStream::from_std(socket) else { return };
         let (edge, began, port) = (Arc::clone(&self.edge), Instant::now(), Arc::clone(port));
-        let accepted = Accepted { edge, socket, began, ends, port, admitted };
+        let accepted = Accepted { edge, socket, began, endpoints, port, admitted };
         self.serve(accepted, Arc::clone(listener), limits, opening);
     }
 
-    /// Looks at what a client of a TLS listener has said by now; `None` when that was all.
-    fn glance(
+    /// Reads what a TLS client has sent so far and judges it; `None` if the connection is over.
+    fn judge_first_bytes(
         &self,
         socket: &StdStream,
-        ends: Ends,
+        endpoints: Endpoints,
         port: &Port,
-        mode: RefusalMode,
+        judge: impl FnOnce(&mut HelloReader, &[u8]) -> HelloVerdict,
         bytes: &mut [u8],
     ) -> Option<Opening> {
         let read = match rustix::net::recv(socket, &mut *bytes, RecvFlags::empty()) {
@@ -168,31 +172,31 @@ impl Acceptor {
             }
         };
         let mut reader = HelloReader::default();
-        match handshake::judge(&self.edge, port, mode, &mut reader, &bytes[..read]) {
-            Verdict::Wanting => Some(Opening::Begun(reader)),
-            Verdict::Permitted(greeting) => Some(Opening::Permitted(greeting)),
-            Verdict::Refused(refused) if refused.mode != RefusalMode::Reset => {
+        match judge(&mut reader, &bytes[..read]) {
+            HelloVerdict::Wanting => Some(Opening::Begun(reader)),
+            HelloVerdict::Permitted(greeting) => Some(Opening::Permitted(greeting)),
+            HelloVerdict::Refused(refused) if refused.mode != RefusalMode::Reset => {
                 Some(Opening::Refused(refused))
             }
-            Verdict::Refused(Refused { refusal, server_name, .. }) => {
+            HelloVerdict::Refused(HelloRefusal { refusal, server_name, .. }) => {
                 refuse::reset(socket);
-                port.refused(&self.edge, refusal, ends, Named { server_name, host: None });
+                port.refused(&self.edge, refusal, endpoints, NamedHost { server_name, host: None });
                 None
             }
         }
     }
 
-    /// Establishes and serves a connection in a task of its own.
+    /// Establishes and serves a connection in its own task.
     fn serve(&self, accepted: Accepted, listener: Arc<Listener>, limits: Limits, opening: Opening) {
         let (serve, cut, mut phase) =
             (Arc::clone(&self.serve), self.cut.clone(), self.edge.phase.subscribe());
         self.tasks.spawn(async move {
             let late = async {
-                // The sender lives as long as the edge does.
+                // The sender lives as long as the edge.
                 let _ = phase.wait_for(|phase| *phase == Phase::Draining).await.map(|_| ());
                 tokio::time::sleep(ESTABLISHING_AT_THE_END).await;
             };
-            // Boxed: what a handshake needs is given back before the connection's long life begins.
+            // Boxed, so that the memory of a handshake is free during the connection's life.
             let connection = tokio::select! {
                 biased;
                 connection = Box::pin(establish(accepted, listener, limits, opening)) => connection,
@@ -211,8 +215,8 @@ async fn establish(
     opening: Opening,
 ) -> Option<Connection> {
     let accepted = match &listener.client_address {
-        ClientAddress::OfPeer => accepted,
-        ClientAddress::ToldBy(trusted) => client_address::client(accepted, trusted, &limits).await?,
+        ClientAddressSource::OfPeer => accepted,
+        ClientAddressSource::ToldBy(trusted) => client_address::client(accepted, trusted, &limits).await?,
     };
     match (&listener.protocol, opening) {
         (Protocol::Https { .. }, Opening::Permitted(greeting)) => {
@@ -231,32 +235,32 @@ async fn establish(
     }
 }
 
-/// Takes the next connection of a socket, if there is one.
+/// Accepts the next connection, if any.
 fn accept(socket: &std::net::TcpListener) -> io::Result<(StdStream, SocketAddr)> {
     let (accepted, peer) = acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-    // A peer that is gone already has no address.
+    // A peer that is already gone has no address.
     Ok((accepted.into(), peer.ok_or(io::ErrorKind::ConnectionAborted)?))
 }
 
-/// Whether a connection waits to be accepted. To ask costs a tenth of an attempt to accept that finds none, for
-/// which the kernel makes a socket and a file first.
+/// Whether a connection waits to be accepted. This poll costs a tenth of an `accept` that finds none, for
+/// which the kernel first allocates a socket and a file.
 fn is_one_waiting(socket: &std::net::TcpListener) -> bool {
     let mut asked = [PollFd::new(socket, PollFlags::IN)];
-    // Where the system does not say, an attempt will.
+    // If the poll fails, an `accept` will tell.
     rustix::event::poll(&mut asked, Some(&Timespec::default())).map_or(true, |ready| ready > 0)
 }
 
-/// Between whom a connection is; `None` when it is gone.
-fn ends(socket: &StdStream, peer: SocketAddr, port: &Port) -> Option<Ends> {
+/// The addresses of a connection; `None` if it is gone.
+fn endpoints(socket: &StdStream, peer: SocketAddr, port: &Port) -> Option<Endpoints> {
     let bound = port.address;
-    // The system need not be asked which address of many it is where one alone is bound.
+    // No system call is needed if the bound address is a specific one.
     let local = if bound.ip().is_unspecified() { socket.local_addr().ok()? } else { bound };
-    Some(Ends { peer, client: peer, local })
+    let peer = PeerAddress(peer);
+    Some(Endpoints { peer, client: peer.as_client(), local: LocalAddress(local) })
 }
 
-/// Whether a failure to accept is that of the connection, gone before it was taken, and not the
-/// system's.
+/// Whether accepting failed because of the connection itself, not the system.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,127 +1,115 @@
-//! A connection to a clear-text listener: its first head is read, then it may send requests or is reset.
+//! Clear-text connections: the first request head is read and judged; the connection may then send requests
+//! or is reset.
 //!
-//! Nothing is sent before the gate has permitted the host; the one exception is the answer to a
-//! configured load balancer's probe.
+//! No byte is sent before the gate has permitted the host. The one exception is the response to a configured
+//! load balancer's probe.
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
-use http::StatusCode;
+use bytes::{Bytes, BytesMut};
+use http::header;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout_at;
 
-use super::head::{self, Head};
-use super::{Accepted, Connection, HttpVersion, Named, Opened, refuse};
-use crate::access::record::RequestFacts;
-use crate::access::texts::RequestTexts;
-use crate::access::{AccessRecord, Event};
+use super::requested_host::{host_as_sent, requested_host};
+use super::{Accepted, Connection, Established, HttpVersion, NamedHost, refuse};
 use crate::config::{HealthCheck, Limits};
 use crate::gate::Refusal;
+use crate::message::RequestHead;
 use crate::message::fields::EndOfHead;
-use crate::net::edge_stream::EdgeStream;
+use crate::message::request::{self, NoRequest, Request};
+use crate::net::http2_stream::Http2Stream;
 use crate::net::transport::Transport;
 
-/// Reads the first head. The connection comes back, the head still to be read, when the gate permits
-/// its host.
+/// Reads and parses the first request head. Returns the connection with it if the gate permits its host, or
+/// if it is a probe for `health_check`.
 pub async fn establish(
     mut accepted: Accepted,
     limits: Limits,
     health_check: Option<&HealthCheck>,
 ) -> Option<Connection> {
-    let deadline = accepted.began + limits.request_head_timeout;
     let mut bytes = BytesMut::new();
-    let mut end = EndOfHead::default();
-    let length = loop {
-        if bytes.len() >= limits.request_head_bytes {
-            return refused(accepted, Refusal::BadHead, None);
+    let head = match read_head(&mut accepted, &limits, &mut bytes).await {
+        Ok(Some(head)) => head,
+        Ok(None) => {
+            accepted.count_empty();
+            return None;
         }
-        let room = limits.request_head_bytes - bytes.len();
-        let mut limited = (&mut accepted.socket).take(room as u64);
-        match timeout_at(deadline, limited.read_buf(&mut bytes)).await {
-            Err(_) => return refused(accepted, Refusal::HeadTimeout, None),
-            Ok(Ok(0)) | Ok(Err(_)) if bytes.is_empty() => {
-                accepted.count_empty();
-                return None;
-            }
-            Ok(Ok(0)) | Ok(Err(_)) => return refused(accepted, Refusal::BadHead, None),
-            Ok(Ok(_)) => {}
-        }
-        // A method is made of letters; whatever begins otherwise, TLS above all, need not be awaited.
-        if !bytes.first().is_some_and(|byte| byte.is_ascii_alphabetic() || b"\r\n".contains(byte)) {
-            return refused(accepted, Refusal::BadHead, None);
-        }
-        if let Some(length) = end.find(&bytes) {
-            break length;
-        }
-    };
-    let head = match head::parse(&bytes[..length]) {
-        Ok(head) => head,
         Err(refusal) => return refused(accepted, refusal, None),
     };
-    let client = accepted.ends.client.ip();
-    if health_check.is_some_and(|check| check.is_asked(head.path().as_bytes(), client)) {
-        answer_probe(accepted, &head).await;
-        return None;
-    }
-    let permit = head.host.and_then(|host| {
-        accepted.edge.snapshots.load().decide(&accepted.port.listener, &host, accepted.edge.moment())
-    });
-    let permit = match permit {
-        Ok(permit) => permit,
-        Err(refusal) => return refused(accepted, refusal, head.shown),
+    let first = request::parse(&head);
+    let Some(head) = named_once(&first) else { return refused(accepted, Refusal::BadHead, None) };
+    let host = if health_check.is_some_and(|check| is_probe(check, &first, &accepted)) {
+        None
+    } else {
+        let permit = requested_host(head, None).and_then(|host| {
+            let Accepted { edge, port, .. } = &accepted;
+            edge.snapshots.load().decide(&port.listener, &host, edge.moment())
+        });
+        match permit {
+            Ok(permit) => Some(permit.host().clone()),
+            Err(refusal) => return refused(accepted, refusal, host_as_sent(head)),
+        }
     };
     let facts = Arc::new(accepted.facts());
-    let Accepted { edge, socket, ends, admitted, .. } = accepted;
+    let Accepted { edge, socket, endpoints, admitted, .. } = accepted;
     Some(Connection {
         edge,
-        opened: Arc::new(Opened { facts, client: ends.client, host: permit.host().clone(), coverage: None }),
-        stream: Box::new(EdgeStream::new(Transport::Tcp(socket), bytes)),
+        established: Arc::new(Established { facts, client: endpoints.client, host, coverage: None }),
+        stream: Box::new(Http2Stream::new(Transport::Tcp(socket), bytes)),
         protocol: HttpVersion::Http1,
+        first: Some(Box::new(first)),
         admitted,
     })
 }
 
-/// Answers a probe, records it, and ends the connection.
-async fn answer_probe(accepted: Accepted, head: &Head) {
-    let edge = Arc::clone(&accepted.edge);
-    let slot = edge.recorder.reserve().ok();
-    let status =
-        if edge.is_draining() || slot.is_none() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    let connection = Arc::new(accepted.facts());
-    let (client, began) = (accepted.ends.client, accepted.began);
-    let record = AccessRecord {
-        time: edge.clock.now(),
-        event: Event::Request,
-        reason: None,
-        count: 1,
-        connection,
-        generation: edge.snapshots.load().generation,
-        request_id: None,
-        client,
-        host: head.shown.as_deref().map(Arc::from),
-        protocol: Some(head.version),
-        request: Some(RequestFacts {
-            status: Some(status.as_u16()),
-            duration: began.elapsed(),
-            ..RequestFacts::default()
-        }),
-        upstream: None,
-    };
-    // Kept first: a client may take its time to close, and the program may end meanwhile.
-    if let Some(slot) = slot {
-        let sent = RequestTexts {
-            method: head.method.as_str().as_bytes(),
-            path: head.path().as_bytes(),
-            user_agent: head.user_agent.as_deref().unwrap_or_default().as_bytes(),
-            ..RequestTexts::default()
-        };
-        slot.keep(record, &sent);
+/// Reads a complete head, leaving what follows in `bytes`; `None` if the connection ends before its first
+/// byte.
+async fn read_head(
+    accepted: &mut Accepted,
+    limits: &Limits,
+    bytes: &mut BytesMut,
+) -> Result<Option<Bytes>, Refusal> {
+    let deadline = accepted.began + limits.request_head_timeout;
+    let mut end = EndOfHead::default();
+    loop {
+        if bytes.len() >= limits.request_head_bytes {
+            return Err(Refusal::BadHead);
+        }
+        let room = limits.request_head_bytes - bytes.len();
+        let mut limited = (&mut accepted.socket).take(room as u64);
+        match timeout_at(deadline, limited.read_buf(bytes)).await {
+            Err(_) => return Err(Refusal::HeadTimeout),
+            Ok(Ok(0) | Err(_)) if bytes.is_empty() => return Ok(None),
+            Ok(Ok(0) | Err(_)) => return Err(Refusal::BadHead),
+            Ok(Ok(_)) => {}
+        }
+        // A method starts with a letter. Anything else, such as TLS, is refused at once.
+        if !bytes.first().is_some_and(|byte| byte.is_ascii_alphabetic() || b"\r\n".contains(byte)) {
+            return Err(Refusal::BadHead);
+        }
+        if let Some(length) = end.find(bytes) {
+            return Ok(Some(bytes.split_to(length).freeze()));
+        }
     }
-    refuse::finish(accepted.socket, refuse::last_answer(status, "", "").as_bytes()).await;
 }
 
-fn refused(accepted: Accepted, refusal: Refusal, host: Option<String>) -> Option<Connection> {
-    accepted.record_refusal(refusal, Named { server_name: None, host: host.map(Arc::from) });
+/// The head, if the request may be answered with 400 at worst. Bytes that cannot be parsed, and heads with
+/// two `host` fields, are reset.
+fn named_once(first: &Result<Request, NoRequest>) -> Option<&RequestHead> {
+    let head = match first {
+        Ok(request) => &request.head,
+        Err(no_request) => no_request.head.as_deref()?,
+    };
+    (head.headers.get_all(header::HOST).iter().count() < 2).then_some(head)
+}
+
+fn is_probe(check: &HealthCheck, first: &Result<Request, NoRequest>, accepted: &Accepted) -> bool {
+    first.as_ref().is_ok_and(|request| check.is_asked(request.head.path(), accepted.endpoints.client.ip()))
+}
+
+fn refused(accepted: Accepted, refusal: Refusal, host: Option<Arc<str>>) -> Option<Connection> {
+    accepted.record_refusal(refusal, NamedHost { server_name: None, host });
     refuse::reset(&accepted.socket);
     None
 }

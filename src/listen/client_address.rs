@@ -1,7 +1,7 @@
-//! Who the client of a connection is, where a load balancer in front says so.
+//! The client address, where a load balancer sends it in a PROXY header.
 //!
-//! Only a trusted peer may connect, and it must say so; its header is read to its last byte and not
-//! further, so that what follows is the client's own.
+//! Only trusted peers may connect, and they must send a header. Not a byte beyond the header is taken from
+//! the socket.
 
 use std::io;
 
@@ -9,66 +9,67 @@ use ipnet::IpNet;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout_at;
 
-use super::{Accepted, Named, refuse};
+use super::{Accepted, NamedHost, refuse};
 use crate::config::Limits;
 use crate::gate::Refusal;
-use crate::net::proxy_protocol::{self, HEADER_BYTES, Progress, Source};
+use crate::net::address::ClientAddress;
+use crate::net::proxy_protocol::{self, ConnectionSource, HEADER_BYTES, HeaderProgress};
 
-/// How much is looked at once: all of a usual header.
+/// Bytes looked at per step: a usual header fits.
 const LOOK_BYTES: usize = 256;
 
-/// Learns the client of a connection from a peer among `trusted`, and counts it. The connection comes
-/// back when it may say what it wants.
+/// Reads the PROXY header of a peer among `trusted` and counts the client it names. `None` if the connection
+/// is refused.
 pub async fn client(mut accepted: Accepted, trusted: &[IpNet], limits: &Limits) -> Option<Accepted> {
-    let peer = accepted.ends.peer.ip().to_canonical();
+    let peer = accepted.endpoints.peer.0.ip().to_canonical();
     if !trusted.iter().any(|net| net.contains(&peer)) {
         return refused(&accepted, Refusal::ProxyProtocol);
     }
     match timeout_at(accepted.began + limits.client_hello_timeout, header(&mut accepted)).await {
-        Ok(Ok(Source::Client(client))) => accepted.ends.client = client,
-        Ok(Ok(Source::Sender)) => {}
-        Ok(Err(Unread::Empty)) => {
+        Ok(Ok(ConnectionSource::Client(client))) => accepted.endpoints.client = ClientAddress(client),
+        Ok(Ok(ConnectionSource::Sender)) => {}
+        Ok(Err(HeaderFailure::Empty)) => {
             accepted.count_empty();
             return None;
         }
-        Ok(Err(Unread::Malformed)) | Err(_) => return refused(&accepted, Refusal::ProxyProtocol),
+        Ok(Err(HeaderFailure::Malformed)) | Err(_) => return refused(&accepted, Refusal::ProxyProtocol),
     }
-    match accepted.admitted.count(accepted.ends.client.ip(), limits) {
+    match accepted.admitted.count(accepted.endpoints.client.ip(), limits) {
         true => Some(accepted),
         false => refused(&accepted, Refusal::TooManyConnections),
     }
 }
 
 /// Why there is no header.
-enum Unread {
-    /// The connection ended before a byte came.
+enum HeaderFailure {
+    /// The connection ended before its first byte.
     Empty,
-    /// What came is none.
+    /// The bytes are no PROXY header.
     Malformed,
 }
 
-impl From<io::Error> for Unread {
+impl From<io::Error> for HeaderFailure {
     fn from(_: io::Error) -> Self {
         Self::Malformed
     }
 }
 
-/// Takes the header off the connection.
-async fn header(accepted: &mut Accepted) -> Result<Source, Unread> {
+/// Takes the header off the socket.
+async fn header(accepted: &mut Accepted) -> Result<ConnectionSource, HeaderFailure> {
     let mut bytes = Vec::new();
     let mut chunk = [0; LOOK_BYTES];
     loop {
         let seen = match accepted.socket.peek(&mut chunk).await {
-            Ok(0) | Err(_) if bytes.is_empty() => return Err(Unread::Empty),
-            Ok(0) | Err(_) => return Err(Unread::Malformed),
+            Ok(0) | Err(_) if bytes.is_empty() => return Err(HeaderFailure::Empty),
+            Ok(0) | Err(_) => return Err(HeaderFailure::Malformed),
             Ok(seen) => seen,
         };
         let before = bytes.len();
         bytes.extend_from_slice(&chunk[..seen]);
         let (belongs, source) = match proxy_protocol::read(&bytes) {
-            Progress::Wanting if bytes.len() < HEADER_BYTES => (seen, None),
-            Progress::Whole(source, length) => (length - before, Some(source)),
-            Progress::Wanting | Progress::Malformed => return Err(Unread::Malformed),
+            HeaderProgress::Wanting if bytes.len() < HEADER_BYTES => (seen, None),
+            HeaderProgress::Whole(source, length) => (length - before, Some(source)),
+            HeaderProgress::Wanting | HeaderProgress::Malformed => return Err(HeaderFailure::Malformed),
         };
         accepted.socket.read_exact(&mut chunk[..belongs]).await?;
         if let Some(source) = source {
@@ -78,7 +79,7 @@ async fn header(accepted: &mut Accepted) -> Result<Source, Unread> {
 }
 
 fn refused(accepted: &Accepted, refusal: Refusal) -> Option<Accepted> {
-    accepted.record_refusal(refusal, Named::default());
+    accepted.record_refusal(refusal, NamedHost::default());
     refuse::reset(&accepted.socket);
     None
 }

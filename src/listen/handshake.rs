@@ -1,6 +1,6 @@
-//! A connection to a TLS listener, from accept to a finished handshake.
+//! TLS connections, from accept to a finished handshake.
 //!
-//! The ClientHello is read whole under one deadline before anything is sent; the certificate comes
+//! The ClientHello is read completely, under one deadline, before anything is sent. The certificate comes
 //! from the snapshot that permitted the name.
 
 use std::sync::Arc;
@@ -11,70 +11,73 @@ use rustls::{CipherSuite, ProtocolVersion};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout_at;
 
-use super::hello::{HelloReader, Progress};
-use super::{Accepted, Connection, HttpVersion, Named, Opened, Port, refuse};
+use super::hello::{HelloProgress, HelloReader};
+use super::{Accepted, Connection, Established, HttpVersion, NamedHost, refuse};
 use crate::config::{Limits, RefusalMode};
 use crate::edge::Edge;
-use crate::gate::{Permit, Refusal};
-use crate::net::edge_stream::EdgeStream;
+use crate::gate::{self, ListenerId, Permit, Refusal};
+use crate::net::http2_stream::Http2Stream;
 use crate::net::tls_stream::ServerStream;
 use crate::net::transport::Transport;
+use crate::snapshot::Snapshot;
 use crate::tls::Certificate;
 
-/// How much is read at once: most hellos come whole in one segment.
+/// Bytes per read: most ClientHellos arrive in one segment.
 pub(super) const READ_BYTES: usize = 4096;
 
-/// A client whose name is permitted, and what TLS goes on with.
+/// A permitted ClientHello with what the handshake needs.
 #[derive(Debug)]
-pub(super) struct Greeting {
+pub(super) struct PermittedHello {
     permit: Permit,
     certificate: Arc<Certificate>,
-    /// The hello, and what came after it.
+    /// The ClientHello and the bytes after it.
     records: Vec<u8>,
 }
 
-/// What the bytes of a client come to.
+/// The verdict on a client's bytes so far.
 #[derive(Debug)]
-pub(super) enum Verdict {
-    /// More are to come.
+pub(super) enum HelloVerdict {
+    /// The ClientHello is incomplete.
     Wanting,
     /// The gate permits the name.
-    Permitted(Greeting),
-    /// It does not, or there is no hello.
-    Refused(Refused),
+    Permitted(PermittedHello),
+    /// The gate refuses the name, or the bytes are no ClientHello.
+    Refused(HelloRefusal),
 }
 
-/// A refusal, and how it is shown.
+/// A refusal and how to carry it out.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct HelloRefusal {
     pub(super) refusal: Refusal,
-    /// What was asked for, as far as it was said.
+    /// The requested name, if it was sent.
     pub(super) server_name: Option<Arc<str>>,
     pub(super) mode: RefusalMode,
 }
 
-impl From<Refusal> for Refused {
-    /// Of what is no hello: reset in every mode.
+impl From<Refusal> for HelloRefusal {
+    /// For bytes that are no ClientHello: reset in every mode.
     fn from(refusal: Refusal) -> Self {
         Self { refusal, server_name: None, mode: RefusalMode::Reset }
     }
 }
 
-/// Judges the next `bytes` of a client of `port`; a refusal is shown as `mode` says.
+/// Judges the next `bytes` of a client; refusals are carried out in `mode`.
 pub(super) fn judge(
     edge: &Edge,
-    port: &Port,
+    snapshot: &Snapshot,
+    listener: Option<ListenerId>,
     mode: RefusalMode,
     reader: &mut HelloReader,
     bytes: &[u8],
-) -> Verdict {
+) -> HelloVerdict {
     let hello = match reader.advance(bytes) {
-        Progress::Wanting => return Verdict::Wanting,
-        Progress::Refused(refusal) => return Verdict::Refused(refusal.into()),
-        Progress::Whole(hello) => hello,
+        HelloProgress::Wanting => return HelloVerdict::Wanting,
+        HelloProgress::Refused(refusal) => return HelloVerdict::Refused(refusal.into()),
+        HelloProgress::Whole(hello) => hello,
     };
-    let snapshot = edge.snapshots.load();
-    let permit = hello.host.and_then(|host| snapshot.decide(&port.listener, &host, edge.moment()));
+    let permit = hello.host.and_then(|host| {
+        gate::decide(&snapshot.gate, listener.ok_or(Refusal::NoSite)?, &host, edge.moment())
+    });
     let certified = permit.and_then(|permit| {
         let certificate = snapshot.certificate(permit.site()).ok_or(Refusal::NoCertificate)?;
         Ok((permit, Arc::clone(certificate)))
@@ -82,14 +85,14 @@ pub(super) fn judge(
     match certified {
         Ok((permit, certificate)) => {
             let records = std::mem::take(reader).into_records(bytes).into_owned();
-            Verdict::Permitted(Greeting { permit, certificate, records })
+            HelloVerdict::Permitted(PermittedHello { permit, certificate, records })
         }
-        Err(refusal) => Verdict::Refused(Refused { refusal, server_name: hello.shown, mode }),
+        Err(refusal) => HelloVerdict::Refused(HelloRefusal { refusal, server_name: hello.shown, mode }),
     }
 }
 
-/// Waits for the rest of a hello, one deadline for all of it, and for the handshake of a permitted name;
-/// anything else is refused, counted and recorded.
+/// Reads the rest of a ClientHello under one deadline and performs the handshake if the name is permitted.
+/// All other connections are refused, counted and recorded.
 pub(super) async fn establish(
     mut accepted: Accepted,
     limits: &Limits,
@@ -98,9 +101,9 @@ pub(super) async fn establish(
 ) -> Option<Connection> {
     let deadline = accepted.began + limits.client_hello_timeout;
     match timeout_at(deadline, hello(&mut accepted, mode, reader)).await {
-        Ok(Some(Verdict::Permitted(greeting))) => handshake(accepted, limits, greeting).await,
-        Ok(Some(Verdict::Refused(refused))) => refuse(accepted, refused).await,
-        Ok(None | Some(Verdict::Wanting)) => {
+        Ok(Some(HelloVerdict::Permitted(greeting))) => handshake(accepted, limits, greeting).await,
+        Ok(Some(HelloVerdict::Refused(refused))) => refuse(accepted, refused).await,
+        Ok(None | Some(HelloVerdict::Wanting)) => {
             accepted.count_empty();
             None
         }
@@ -108,35 +111,41 @@ pub(super) async fn establish(
     }
 }
 
-/// Reads on until there is a verdict; `None` when the connection ends before its first byte.
-async fn hello(accepted: &mut Accepted, mode: RefusalMode, mut reader: HelloReader) -> Option<Verdict> {
+/// Reads until there is a verdict; `None` if the connection ends before its first byte.
+async fn hello(accepted: &mut Accepted, mode: RefusalMode, mut reader: HelloReader) -> Option<HelloVerdict> {
     let mut chunk = [0; READ_BYTES];
     loop {
         let read = match accepted.socket.read(&mut chunk).await {
             Ok(0) | Err(_) if !reader.has_begun() => return None,
-            Ok(0) | Err(_) => return Some(Verdict::Refused(Refusal::BadHello.into())),
+            Ok(0) | Err(_) => return Some(HelloVerdict::Refused(Refusal::BadHello.into())),
             Ok(read) => read,
         };
-        match judge(&accepted.edge, &accepted.port, mode, &mut reader, &chunk[..read]) {
-            Verdict::Wanting => {}
+        let Accepted { edge, port, .. } = &*accepted;
+        let snapshot = edge.snapshots.load();
+        match judge(edge, &snapshot, snapshot.listener(&port.listener), mode, &mut reader, &chunk[..read]) {
+            HelloVerdict::Wanting => {}
             verdict => return Some(verdict),
         }
     }
 }
 
-/// Shakes hands with the certificate of the snapshot that permitted the name.
-pub(super) async fn handshake(accepted: Accepted, limits: &Limits, greeting: Greeting) -> Option<Connection> {
-    let Greeting { permit, certificate, records } = greeting;
+/// Performs the handshake with the certificate of the snapshot that permitted the name.
+pub(super) async fn handshake(
+    accepted: Accepted,
+    limits: &Limits,
+    greeting: PermittedHello,
+) -> Option<Connection> {
+    let PermittedHello { permit, certificate, records } = greeting;
     let Some(start) = accept(&records) else {
         let server_name = Some(permit.host().shared());
-        let refused = Refused { refusal: Refusal::BadHello, server_name, mode: RefusalMode::Reset };
+        let refused = HelloRefusal { refusal: Refusal::BadHello, server_name, mode: RefusalMode::Reset };
         return refuse(accepted, refused).await;
     };
     drop(records);
     let facts = accepted.facts();
-    let Accepted { edge, socket, ends, admitted, .. } = accepted;
+    let Accepted { edge, socket, endpoints, admitted, .. } = accepted;
     let handshake = ServerStream::accept(start, Arc::clone(&certificate.server), socket);
-    // The name was permitted: what fails from here on is between the client and TLS, and says so there.
+    // The name was permitted: later failures concern TLS alone, and are not recorded as refusals.
     let stream = tokio::time::timeout(limits.handshake_timeout, handshake).await.ok()?.ok()?;
     let session = stream.session();
     if session.server_name() != Some(permit.host().as_str()) {
@@ -152,27 +161,27 @@ pub(super) async fn handshake(accepted: Accepted, limits: &Limits, greeting: Gre
     };
     Some(Connection {
         edge,
-        opened: Arc::new(Opened {
+        established: Arc::new(Established {
             facts: Arc::new(facts),
-            client: ends.client,
-            host: permit.host().clone(),
+            client: endpoints.client,
+            host: Some(permit.host().clone()),
             coverage: Some(Arc::clone(&certificate.coverage)),
         }),
-        stream: Box::new(EdgeStream::new(Transport::Server(Box::new(stream)), BytesMut::new())),
+        stream: Box::new(Http2Stream::new(Transport::Server(Box::new(stream)), BytesMut::new())),
         protocol,
+        first: None,
         admitted,
     })
 }
 
-/// Gives the hello to rustls; `None` when it takes it for malformed.
+/// Passes the ClientHello to rustls; `None` if rustls rejects it.
 fn accept(mut bytes: &[u8]) -> Option<rustls::server::Accepted> {
     let mut acceptor = Acceptor::default();
     loop {
         let read = acceptor.read_tls(&mut bytes).ok()?;
         match acceptor.accept() {
             Ok(Some(accepted)) if bytes.is_empty() => return Some(accepted),
-            // A client has nothing to say between its hello and the answer to it but early data,
-            // which is not offered.
+            // Between ClientHello and ServerHello a client may send only early data, which is not offered.
             Ok(Some(_)) | Err(_) => return None,
             Ok(None) if read == 0 => return None,
             Ok(None) => {}
@@ -188,7 +197,7 @@ fn version_name(version: ProtocolVersion) -> Option<&'static str> {
     }
 }
 
-/// The name in IANA's registry; rustls marks those of TLS 1.3 with a name of its own.
+/// The name in IANA's registry; rustls has its own names for the suites of TLS 1.3.
 fn cipher_name(suite: CipherSuite) -> Option<&'static str> {
     match suite {
         CipherSuite::TLS13_AES_128_GCM_SHA256 => Some("TLS_AES_128_GCM_SHA256"),
@@ -198,10 +207,10 @@ fn cipher_name(suite: CipherSuite) -> Option<&'static str> {
     }
 }
 
-/// Records a refusal, and ends the connection.
-pub(super) async fn refuse(accepted: Accepted, refused: Refused) -> Option<Connection> {
-    let Refused { refusal, server_name, mode } = refused;
-    accepted.record_refusal(refusal, Named { server_name, host: None });
+/// Records a refusal and closes the connection.
+pub(super) async fn refuse(accepted: Accepted, refused: HelloRefusal) -> Option<Connection> {
+    let HelloRefusal { refusal, server_name, mode } = refused;
+    accepted.record_refusal(refusal, NamedHost { server_name, host: None });
     refuse::refuse(accepted.socket, mode).await;
     None
 }

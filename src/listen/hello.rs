@@ -1,8 +1,7 @@
-//! The ClientHello, read from however many segments and records it comes in, before one byte is sent.
+//! Reads a ClientHello from any number of segments and records, before a byte is sent.
 //!
-//! The reader is pure and linear: it is given bytes and says what is known. What it accepts is well
-//! formed as far as the gate needs; rustls reads the same bytes again when the name is permitted.
-//! Field layouts are those of RFC 8446, 4.1.2 and 5.1, and RFC 6066, 3.
+//! The reader is pure and its cost is linear. It checks what the gate needs; rustls parses the same bytes
+//! again once the name is permitted. Layouts: RFC 8446, 4.1.2 and 5.1; RFC 6066, 3.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use std::sync::Arc;
 use crate::gate::Refusal;
 use crate::hostname::Hostname;
 
-/// The longest handshake message that is read, in bytes, its header included.
+/// The longest handshake message accepted, in bytes, header included.
 pub const MESSAGE_BYTES: usize = 64 * 1024;
 /// The longest record payload (RFC 8446, 5.1).
 const RECORD_BYTES: usize = 16 * 1024;
@@ -21,33 +20,33 @@ const CLIENT_HELLO: u8 = 1;
 const SERVER_NAME: u16 = 0;
 const ENCRYPTED_SERVER_NAME: u16 = 0xffce;
 const HOST_NAME: u8 = 0;
-/// As much of a name that is no host name as a record shows.
+/// Bytes of an invalid name that a record keeps.
 const SHOWN_BYTES: usize = 253;
 
-/// What a whole, well-formed ClientHello says.
+/// The content of a complete, well-formed ClientHello.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Hello {
-    /// The host that it names, or why it names none that could be served.
+    /// The requested host, or why it cannot be served.
     pub host: Result<Hostname, Refusal>,
-    /// The name as it was written, as far as it can be shown.
+    /// The name as it was sent, if printable.
     pub shown: Option<Arc<str>>,
 }
 
-/// How far the reader has come.
+/// How much of a ClientHello has arrived.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Progress {
-    /// The hello is not whole yet.
+pub enum HelloProgress {
+    /// It is incomplete.
     Wanting,
-    /// The hello is whole and well formed.
+    /// It is complete and well-formed.
     Whole(Hello),
-    /// It is none: [`Refusal::NotTls`] or [`Refusal::BadHello`].
+    /// The bytes are no ClientHello: [`Refusal::NotTls`] or [`Refusal::BadHello`].
     Refused(Refusal),
 }
 
-/// Puts a ClientHello together from its records.
+/// Assembles a ClientHello from its records.
 #[derive(Debug, Default)]
 pub struct HelloReader {
-    /// The beginning of a record that is not whole.
+    /// The start of an incomplete record.
     partial: Vec<u8>,
     message: Vec<u8>,
     begun: bool,
@@ -55,14 +54,13 @@ pub struct HelloReader {
 }
 
 impl HelloReader {
-    /// Takes the next bytes of the client. Once it has said anything but [`Progress::Wanting`], it is
-    /// done.
-    pub fn advance(&mut self, mut bytes: &[u8]) -> Progress {
+    /// Takes the client's next bytes. Finished after any result but [`HelloProgress::Wanting`].
+    pub fn advance(&mut self, mut bytes: &[u8]) -> HelloProgress {
         if let Some(first) = bytes.first()
             && !std::mem::replace(&mut self.begun, true)
             && *first != HANDSHAKE
         {
-            return Progress::Refused(Refusal::NotTls);
+            return HelloProgress::Refused(Refusal::NotTls);
         }
         if self.partial.is_empty()
             && self.message.is_empty()
@@ -73,7 +71,7 @@ impl HelloReader {
         }
         while !bytes.is_empty() {
             let wanted = match record_bytes(&self.partial) {
-                Err(refusal) => return Progress::Refused(refusal),
+                Err(refusal) => return HelloProgress::Refused(refusal),
                 Ok(wanted) => wanted,
             };
             let taken = (wanted - self.partial.len()).min(bytes.len());
@@ -81,30 +79,33 @@ impl HelloReader {
             bytes = &bytes[taken..];
             self.unread = bytes.len();
             match record_bytes(&self.partial) {
-                Err(refusal) => return Progress::Refused(refusal),
+                Err(refusal) => return HelloProgress::Refused(refusal),
                 Ok(wanted) if self.partial.len() < wanted || wanted == RECORD_HEADER_BYTES => continue,
                 Ok(_) => {}
             }
             self.message.extend_from_slice(&self.partial[RECORD_HEADER_BYTES..]);
             self.partial.clear();
             match message_bytes(&self.message) {
-                Err(refusal) => return Progress::Refused(refusal),
-                Ok(Some(whole)) if self.message.len() > whole => return Progress::Refused(Refusal::BadHello),
+                Err(refusal) => return HelloProgress::Refused(refusal),
+                Ok(Some(whole)) if self.message.len() > whole => {
+                    return HelloProgress::Refused(Refusal::BadHello);
+                }
                 Ok(Some(whole)) if self.message.len() == whole => return judge(&self.message),
                 Ok(_) => {}
             }
         }
-        Progress::Wanting
+        HelloProgress::Wanting
     }
 
-    /// Whether the client has said anything.
+    /// Whether the client has sent anything.
     pub fn has_begun(&self) -> bool {
         self.begun
     }
 
-    /// The whole message in records, and what lies beyond it; `last` are the bytes given last. They are the
-    /// client's own where it sent one record, and else of the usual size, for a reader that is less patient with
-    /// small ones. The handshake's transcript is over the message, so that nothing changes for the client.
+    /// The complete message in records, with the bytes after it; `last` are the bytes of the last call. A
+    /// message in one record is returned as it was sent, others in records of the usual size, because rustls
+    /// limits small records. The handshake's transcript covers the message alone, so that the client sees no
+    /// difference.
     pub fn into_records(self, last: &[u8]) -> Cow<'_, [u8]> {
         if self.message.is_empty() {
             return Cow::Borrowed(last);
@@ -120,24 +121,24 @@ impl HelloReader {
     }
 }
 
-/// The message of a hello that begins `bytes` and is whole in one record, as nearly all are, and how many bytes
-/// follow it.
+/// The message of a ClientHello that is complete in one record, as nearly all are, and the number of bytes
+/// after it.
 fn whole(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let (record, rest) = bytes.split_at_checked(record_bytes(bytes).ok()?)?;
     let message = record.get(RECORD_HEADER_BYTES..).filter(|message| !message.is_empty())?;
     (message_bytes(message) == Ok(Some(message.len()))).then_some((message, rest.len()))
 }
 
-/// What a whole message comes to.
-fn judge(message: &[u8]) -> Progress {
+/// Judges a complete message.
+fn judge(message: &[u8]) -> HelloProgress {
     match parse(&message[MESSAGE_HEADER_BYTES..]) {
-        Some(hello) => Progress::Whole(hello),
-        None => Progress::Refused(Refusal::BadHello),
+        Some(hello) => HelloProgress::Whole(hello),
+        None => HelloProgress::Refused(Refusal::BadHello),
     }
 }
 
-/// How many bytes the record that begins with `partial` takes, as far as that is known: its header at
-/// first, then all of it.
+/// The length of the record that starts with `partial`, as far as known: its header first, then the whole
+/// record.
 fn record_bytes(partial: &[u8]) -> Result<usize, Refusal> {
     if partial.first().is_some_and(|kind| *kind != HANDSHAKE)
         || partial.get(1).is_some_and(|major| *major != 3)
@@ -151,7 +152,7 @@ fn record_bytes(partial: &[u8]) -> Result<usize, Refusal> {
     }
 }
 
-/// How many bytes the message that begins with `message` takes; `None` while that is not known.
+/// The length of the message that starts with `message`, once known.
 fn message_bytes(message: &[u8]) -> Result<Option<usize>, Refusal> {
     if message.first().is_some_and(|kind| *kind != CLIENT_HELLO) {
         return Err(Refusal::BadHello);
@@ -164,10 +165,10 @@ fn message_bytes(message: &[u8]) -> Result<Option<usize>, Refusal> {
     }
 }
 
-/// Bytes that are taken from the front.
-struct Fields<'b>(&'b [u8]);
+/// Input that is consumed from the front.
+struct Input<'b>(&'b [u8]);
 
-impl<'b> Fields<'b> {
+impl<'b> Input<'b> {
     fn take(&mut self, count: usize) -> Option<&'b [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
@@ -182,13 +183,13 @@ impl<'b> Fields<'b> {
         self.take(2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
     }
 
-    /// A vector with a length of one byte in front.
+    /// A vector with a one-byte length.
     fn vector8(&mut self) -> Option<&'b [u8]> {
         let length = self.u8()?;
         self.take(usize::from(length))
     }
 
-    /// A vector with a length of two bytes in front.
+    /// A vector with a two-byte length.
     fn vector16(&mut self) -> Option<Self> {
         let length = self.u16()?;
         self.take(usize::from(length)).map(Self)
@@ -199,9 +200,9 @@ impl<'b> Fields<'b> {
     }
 }
 
-/// The hello in the body of a ClientHello message; `None` for one that is malformed.
+/// Parses the body of a ClientHello; `None` if it is malformed.
 fn parse(body: &[u8]) -> Option<Hello> {
-    let mut fields = Fields(body);
+    let mut fields = Input(body);
     fields.take(2 + 32)?; // legacy_version, random
     if fields.vector8()?.len() > 32 {
         return None; // legacy_session_id
@@ -210,7 +211,7 @@ fn parse(body: &[u8]) -> Option<Hello> {
     if cipher_suites == 0 || cipher_suites % 2 != 0 || fields.vector8()?.is_empty() {
         return None; // or no legacy_compression_methods
     }
-    let mut names = Names::None;
+    let mut names = ServerNames::None;
     let mut encrypted = false;
     if !fields.is_empty() {
         let mut extensions = fields.vector16()?;
@@ -228,9 +229,9 @@ fn parse(body: &[u8]) -> Option<Hello> {
         }
     }
     let (host, shown) = match names {
-        Names::None => (Err(Refusal::NoServerName), None),
-        Names::Many => (Err(Refusal::BadServerName), None),
-        Names::One(name) => {
+        ServerNames::None => (Err(Refusal::NoServerName), None),
+        ServerNames::Many => (Err(Refusal::BadServerName), None),
+        ServerNames::One(name) => {
             let host = std::str::from_utf8(name)
                 .map_err(|_| Refusal::BadServerName)
                 .and_then(|text| Hostname::parse(text).map_err(Refusal::from));
@@ -244,15 +245,15 @@ fn parse(body: &[u8]) -> Option<Hello> {
     Some(Hello { host: if encrypted { Err(Refusal::Esni) } else { host }, shown })
 }
 
-/// The names of a hello: one is what the gate can judge.
-enum Names<'b> {
+/// The server names in a ClientHello; the gate can judge exactly one.
+enum ServerNames<'b> {
     None,
     One(&'b [u8]),
     Many,
 }
 
-impl<'b> Names<'b> {
-    /// The extension may come once; the second makes them many, and so does an empty list.
+impl<'b> ServerNames<'b> {
+    /// The extension may occur once; a second one, or an empty list, counts as several names.
     fn and(self, later: Self) -> Self {
         match (self, later) {
             (Self::None, Self::One(name)) => Self::One(name),
@@ -261,17 +262,17 @@ impl<'b> Names<'b> {
     }
 }
 
-/// The names of one server_name extension; `None` when it is malformed.
-fn server_names<'b>(mut content: Fields<'b>) -> Option<Names<'b>> {
+/// The names of one server_name extension; `None` if it is malformed.
+fn server_names<'b>(mut content: Input<'b>) -> Option<ServerNames<'b>> {
     let mut list = content.vector16()?;
     if !content.is_empty() {
         return None;
     }
-    let mut names = Names::None;
+    let mut names = ServerNames::None;
     while !list.is_empty() {
         let kind = list.u8()?;
         let name = list.vector16()?.0;
-        names = if kind == HOST_NAME { names.and(Names::One(name)) } else { Names::Many };
+        names = if kind == HOST_NAME { names.and(ServerNames::One(name)) } else { ServerNames::Many };
     }
     Some(names)
 }

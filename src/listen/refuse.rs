@@ -1,6 +1,6 @@
-//! How a connection ends by our will: with RST, an alert or FIN, or after a last answer.
+//! How this edge ends a connection: by RST, a TLS alert, FIN, or a last response.
 //!
-//! A reset sends nothing of the payload; an alert sends just the seven bytes of the record.
+//! A reset sends no payload; an alert sends only the seven bytes of its record.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use tokio::net::TcpStream;
 
 use crate::config::RefusalMode;
 
-/// A fatal `unrecognized_name` in a record of its own (RFC 8446, 5.1 and 6).
+/// A fatal `unrecognized_name` alert in its own record (RFC 8446, 5.1 and 6).
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
-/// How long the last bytes of a client are awaited after ours.
+/// How long to wait for the client's FIN.
 const LINGER: Duration = Duration::from_secs(1);
-/// How many of them: as many as a client sends that learns of its answer only then.
+/// Bytes read meanwhile: a client may still be sending a body when it gets its response.
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
-/// Refuses as `mode` says.
+/// Closes a refused connection as `mode` says.
 pub async fn refuse(socket: TcpStream, mode: RefusalMode) {
     match mode {
         RefusalMode::Reset => reset(&socket),
@@ -27,16 +27,16 @@ pub async fn refuse(socket: TcpStream, mode: RefusalMode) {
     }
 }
 
-/// Makes the kernel answer with RST when the socket is closed.
+/// Makes the kernel send RST when the socket is closed.
 pub fn reset(socket: &impl AsFd) {
-    // The socket may be gone already; then there is nothing left to reset.
+    // The socket may already be closed.
     if let Err(error) = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO)) {
         tracing::trace!(%error, "a connection could not be reset");
     }
 }
 
-/// Sends `bytes` and FIN, and waits a moment for the client's, since a close with unread bytes would
-/// turn into RST and could overtake what was sent. Of what the client sends no more than a bound is read.
+/// Sends `bytes` and FIN, then reads until the client's FIN, within limits. Closing with unread input would
+/// send RST, which could overtake the response.
 pub async fn finish(mut socket: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) {
     let polite = async {
         socket.write_all(bytes).await?;
@@ -50,16 +50,16 @@ pub async fn finish(mut socket: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8
             }
         }
         if left == 0 {
-            // It may not have read what was sent, and a close would take that from it.
+            // The client may not have read the response yet: wait out the time instead of sending RST.
             std::future::pending::<()>().await;
         }
         std::io::Result::Ok(())
     };
-    // It is the end either way.
+    // The connection is closed either way.
     let _ = tokio::time::timeout(LINGER, polite).await;
 }
 
-/// A whole HTTP/1.1 answer that is the last of its connection. `fields` are whole header lines.
+/// A complete HTTP/1.1 response, the last of its connection. `fields` are complete header lines.
 pub fn last_answer(status: StatusCode, fields: &str, body: &str) -> String {
     format!(
         "HTTP/1.1 {} {}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n{fields}\r\n{body}",

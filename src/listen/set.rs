@@ -1,7 +1,7 @@
-//! The bound addresses, and the one place that binds.
+//! The set of bound addresses, and the only place that binds.
 //!
-//! After [`ListenerSet::reconcile`], an address is bound if and only if the gate has given its
-//! listener a [`BindPermit`], or the system refuses it, which is told and tried again.
+//! After [`ListenerSet::reconcile`], an address is bound if and only if the gate has issued a [`BindPermit`]
+//! for its listener, unless the system refuses; that is reported and retried.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,10 +19,10 @@ use super::Port;
 use super::accept::{Acceptor, Listening};
 use crate::gate::{self, BindPermit, Refusal};
 
-/// Connections that the kernel may hold for us; it caps the figure at `net.core.somaxconn`.
+/// Connections that the kernel may queue; it caps this at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// The addresses of all listeners.
+/// The bound addresses of all listeners.
 #[derive(Debug)]
 pub struct ListenerSet {
     acceptor: Acceptor,
@@ -30,7 +30,7 @@ pub struct ListenerSet {
     bound: BTreeMap<Address, Bound>,
 }
 
-/// An address, and who needs it.
+/// A listener's name and address.
 type Address = (Arc<str>, SocketAddr);
 
 #[derive(Debug)]
@@ -39,29 +39,29 @@ struct Bound {
     loops: JoinSet<()>,
 }
 
-/// How the listeners stand.
+/// The status of all listeners.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Standing {
-    /// By listener, in the order of the configuration.
-    pub listeners: Vec<ListenerStanding>,
+pub struct ListenersStatus {
+    /// In the order of the configuration.
+    pub listeners: Vec<ListenerStatus>,
     /// Why nothing is bound, whatever the gate permits.
     pub held: Option<String>,
 }
 
-/// How one listener stands.
+/// The status of one listener.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ListenerStanding {
-    /// Its name.
+pub struct ListenerStatus {
+    /// The listener's name.
     pub name: Arc<str>,
-    /// Why it may not be bound; `None` while it may.
+    /// Why it must not be bound; `None` if it may.
     pub refusal: Option<Refusal>,
-    /// The addresses that are bound.
+    /// The bound addresses.
     pub bound: Vec<SocketAddr>,
-    /// The addresses that should be bound and are not, with the system's reason.
+    /// The addresses that could not be bound, with the system's reason.
     pub failed: Vec<(SocketAddr, String)>,
 }
 
-impl Standing {
+impl ListenersStatus {
     /// Whether a permitted address is not bound.
     pub fn wants_retry(&self) -> bool {
         self.listeners.iter().any(|listener| !listener.failed.is_empty())
@@ -69,13 +69,13 @@ impl Standing {
 }
 
 impl ListenerSet {
-    /// Nothing bound; each address will have as many accept loops as there are `loops`.
+    /// Nothing is bound yet. Each address gets `loops` accept loops.
     pub fn new(acceptor: Acceptor, loops: NonZeroUsize) -> Self {
         Self { acceptor, loops, bound: BTreeMap::new() }
     }
 
-    /// Binds what may be bound, and unbinds what may not. Nothing may be bound while there is a reason in `held`.
-    pub async fn reconcile(&mut self, held: Option<String>) -> Standing {
+    /// Binds what is permitted and unbinds the rest. Binds nothing while `held` has a reason.
+    pub async fn reconcile(&mut self, held: Option<String>) -> ListenersStatus {
         let edge = Arc::clone(&self.acceptor.edge);
         let snapshot = edge.snapshots.load_full();
         let at = edge.moment();
@@ -91,17 +91,17 @@ impl ListenerSet {
                 listener.addresses.iter().map(|address| (Arc::clone(&listener.name), *address))
             })
             .collect();
-        // First what closes: a listener that was renamed, or moved, frees addresses for others.
+        // Unbind first: a renamed or moved listener frees addresses for others.
         let gone: Vec<Address> =
             self.bound.keys().filter(|address| !wanted.contains(address)).cloned().collect();
         for address in gone {
-            // A listener that is still configured gets its own value below.
+            // A listener that is still configured gets its value below.
             edge.metrics.listener_bound.with_label_values(&[&*address.0]).set(0);
             self.unbind(&address).await;
         }
-        let mut standing = Standing::default();
+        let mut status = ListenersStatus::default();
         for (listener, permit) in snapshot.config.listeners.iter().zip(permits) {
-            let mut state = ListenerStanding {
+            let mut state = ListenerStatus {
                 name: Arc::clone(&listener.name),
                 refusal: permit.as_ref().err().copied(),
                 bound: Vec::new(),
@@ -119,13 +119,13 @@ impl ListenerSet {
             }
             let whole = held.is_none() && state.refusal.is_none() && state.failed.is_empty();
             edge.metrics.listener_bound.with_label_values(&[&*listener.name]).set(i64::from(whole));
-            standing.listeners.push(state);
+            status.listeners.push(state);
         }
-        standing.held = held;
-        standing
+        status.held = held;
+        status
     }
 
-    /// Closes every address.
+    /// Unbinds every address.
     pub async fn close(&mut self) {
         let all: Vec<Address> = self.bound.keys().cloned().collect();
         for address in all {
@@ -134,7 +134,7 @@ impl ListenerSet {
         }
     }
 
-    /// Binds the addresses that are not bound yet. The permit is spent: it is for now, not for later.
+    /// Binds addresses that are not bound yet. Consumes the permit, which is valid now and not later.
     fn bind(
         &mut self,
         permit: BindPermit,
@@ -171,7 +171,7 @@ impl ListenerSet {
         Bound { unbind, loops }
     }
 
-    /// Ends the accept loops, the last of which closes the socket.
+    /// Ends the accept loops; the last one closes the socket.
     async fn unbind(&mut self, address: &Address) {
         if let Some(mut bound) = self.bound.remove(address) {
             bound.unbind.cancel();
@@ -184,7 +184,7 @@ impl ListenerSet {
 fn open(address: SocketAddr) -> io::Result<Listening> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
-        // So that `[::]:443` and `0.0.0.0:443` are two addresses, as they are written.
+        // So that `[::]:443` and `0.0.0.0:443` are two addresses, as configured.
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;

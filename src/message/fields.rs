@@ -56,6 +56,12 @@ pub(super) fn collect(parsed: &[httparse::Header<'_>], whole: &Bytes) -> Result<
     Ok(headers)
 }
 
+/// Whether the client waits for `100 Continue` before it sends the body (RFC 9110, 10.1.1).
+pub fn expects_continue(headers: &HeaderMap) -> bool {
+    let expect = headers.get(header::EXPECT);
+    expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
 /// The length that a head says: once as a plain number, or more than once or as a list as long as all
 /// of it agrees (RFC 9110, 8.6).
 pub fn content_length(headers: &HeaderMap) -> Result<Option<u64>, BadMessage> {

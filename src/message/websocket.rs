@@ -1,7 +1,7 @@
-//! WebSocket handshakes, and their translation between HTTP/1.1 (RFC 6455, 4) and HTTP/2 (RFC 8441).
+//! WebSocket handshakes, translated between HTTP/1.1 (RFC 6455, 4) and HTTP/2 (RFC 8441).
 //!
-//! In between, a handshake is what HTTP/1.1 has: GET with an upgrade, answered by 101. HTTP/2 has
-//! CONNECT, answered by 200, and no keys.
+//! Inside this program a handshake has the HTTP/1.1 form: GET with `upgrade`, answered by 101. HTTP/2 uses
+//! CONNECT, answered by 200, without keys.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine as _;
@@ -12,7 +12,7 @@ use http::{Method, StatusCode, Version};
 use crate::message::fields::has_token;
 use crate::message::{RequestHead, ResponseHead};
 
-/// Whether the client asks to speak WebSocket from here on.
+/// Whether the request is a WebSocket handshake.
 pub(crate) fn is_asked_for(head: &RequestHead) -> bool {
     head.method == Method::GET
         && head.version >= Version::HTTP_11
@@ -20,7 +20,7 @@ pub(crate) fn is_asked_for(head: &RequestHead) -> bool {
         && has_token(&head.headers, &header::UPGRADE, "websocket")
 }
 
-/// Makes the answer that HTTP/1.1 has of one that a server gave over HTTP/2 to a request with that key.
+/// Turns a server's HTTP/2 response into the HTTP/1.1 response to a request with this key.
 pub(crate) fn accepted(head: &mut ResponseHead, key: Option<&HeaderValue>) {
     head.status = StatusCode::SWITCHING_PROTOCOLS;
     upgrade(&mut head.headers);
@@ -29,13 +29,13 @@ pub(crate) fn accepted(head: &mut ResponseHead, key: Option<&HeaderValue>) {
     }
 }
 
-/// Makes the handshake that HTTP/1.1 has of one that came over HTTP/2.
+/// Turns an HTTP/2 handshake into the HTTP/1.1 form.
 pub(crate) fn from_http2(head: &mut RequestHead) {
     head.method = Method::GET;
     upgrade(&mut head.headers);
 }
 
-/// Makes the answer that HTTP/2 has of one that HTTP/1.1 has.
+/// Turns an HTTP/1.1 response into the HTTP/2 form.
 pub(crate) fn into_http2(head: &mut ResponseHead) {
     head.status = StatusCode::OK;
     for name in [header::CONNECTION, header::UPGRADE, header::SEC_WEBSOCKET_ACCEPT] {
@@ -43,12 +43,12 @@ pub(crate) fn into_http2(head: &mut ResponseHead) {
     }
 }
 
-/// A key that nobody else has used: what a request over HTTP/2 does not have, and HTTP/1.1 needs.
+/// A random key: HTTP/2 handshakes have none, and HTTP/1.1 requires one.
 pub(crate) fn new_key() -> String {
     STANDARD.encode(fastrand::u128(..).to_be_bytes())
 }
 
-/// The answer to a key: proof that the server has understood it.
+/// The `sec-websocket-accept` value for a key (RFC 6455, 4.2.2).
 fn accept(key: &HeaderValue) -> Option<HeaderValue> {
     let text = [key.as_bytes(), b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat();
     HeaderValue::from_str(&STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &text))).ok()

@@ -1,7 +1,7 @@
-//! Where an HTTP/2 client stands in its frames: whether it owes the rest of one.
+//! Tracks an HTTP/2 client's frames: whether it has started a frame or header block without finishing it.
 //!
-//! Only frame headers are looked at (RFC 9113, 4.1), so that the cost does not depend on what they
-//! carry. DATA frames are left out: a body has a deadline of its own.
+//! Only frame headers are parsed (RFC 9113, 4.1), so that the cost is independent of the payload. DATA frames
+//! do not count: a body has its own deadline.
 
 /// The connection preface, before the first frame (RFC 9113, 3.4).
 const PREFACE_BYTES: usize = 24;
@@ -11,15 +11,15 @@ const HEADERS: u8 = 0x1;
 const CONTINUATION: u8 = 0x9;
 const END_HEADERS: u8 = 0x4;
 
-/// Follows the frames of a client, however its bytes are split.
+/// Follows a client's frames, however its bytes are split.
 #[derive(Debug)]
 pub struct HeaderBlocks {
-    /// Bytes to pass over: the preface, or a payload.
+    /// Bytes to skip: the preface or a payload.
     passing: usize,
     header: [u8; FRAME_HEADER_BYTES],
     header_bytes: usize,
     kind: u8,
-    /// A HEADERS frame has come, and its END_HEADERS has not.
+    /// A HEADERS frame has arrived without END_HEADERS.
     block_open: bool,
 }
 
@@ -30,7 +30,7 @@ impl Default for HeaderBlocks {
 }
 
 impl HeaderBlocks {
-    /// Takes the next bytes of the client.
+    /// Takes the client's next bytes.
     pub fn observe(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             if self.passing > 0 {
@@ -55,7 +55,7 @@ impl HeaderBlocks {
         }
     }
 
-    /// Whether the client has begun a frame, or a block of headers, that it has not ended.
+    /// Whether a frame or header block is unfinished.
     pub fn is_open(&self) -> bool {
         self.block_open || self.header_bytes > 0 || (self.passing > 0 && self.kind != DATA)
     }
@@ -82,7 +82,7 @@ mod tests {
             frame(DATA, 0, b"body"),
         ];
         let bytes = whole.concat();
-        // Open are the prefixes that end inside of a frame, or between HEADERS and END_HEADERS.
+        // The open prefixes end inside a frame, or between HEADERS and END_HEADERS.
         let data_begins = bytes.len() - 4;
         let settings_ends = PREFACE_BYTES + 15;
         let block_ends = bytes.len() - 13;

@@ -1,4 +1,4 @@
-//! The bytes of a body on their way into an HTTP/2 stream, as far as the other side has room.
+//! Sends body bytes into an HTTP/2 stream, as far as flow control allows.
 
 use std::task::{Context, Poll, ready};
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http::HeaderMap;
 
-/// A stream, and what it has no room for yet.
+/// A stream, and the bytes that flow control has no room for yet.
 #[derive(Debug)]
 pub(crate) struct Outflow {
     stream: SendStream<Bytes>,
@@ -18,12 +18,12 @@ impl Outflow {
         Self { stream, waiting: Bytes::new() }
     }
 
-    /// Takes `bytes` to be sent, once those before them are.
+    /// Accepts `bytes` to be sent after the previous ones.
     pub(crate) fn put(&mut self, bytes: Bytes) {
         self.waiting = bytes;
     }
 
-    /// Done once there was room for all that was put.
+    /// Ready once flow control had room for all accepted bytes.
     pub(crate) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         let Self { stream, waiting } = self;
         while !waiting.is_empty() {
@@ -41,7 +41,7 @@ impl Outflow {
         Poll::Ready(Ok(()))
     }
 
-    /// Ends the stream, once all is sent.
+    /// Ends the stream after the accepted bytes.
     pub(crate) fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), h2::Error> {
         match trailers {
             Some(trailers) => self.stream.send_trailers(trailers),
@@ -49,9 +49,9 @@ impl Outflow {
         }
     }
 
-    /// Until the other side resets the stream, or the connection ends.
+    /// Ready once the peer has reset the stream or the connection has ended.
     pub(crate) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // Why does not matter: there is nobody left.
+        // The reason does not matter: nobody is left to send to.
         self.stream.poll_reset(cx).map(drop)
     }
 }

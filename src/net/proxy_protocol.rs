@@ -1,13 +1,13 @@
-//! The PROXY protocol, versions 1 and 2: what a load balancer says of the client before the client speaks.
+//! The PROXY protocol, versions 1 and 2: a load balancer's statement of who the client is.
 //!
-//! Reading and writing are pure. A header is taken whole and as the specification writes it, or not at
-//! all; what its optional fields (TLVs) say is skipped by their length.
+//! Reading and writing are pure. A header is accepted only if it is complete and follows the specification;
+//! TLVs are skipped by their length.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The longest header of version 1, its end of line included.
+/// The longest version 1 header, CRLF included (specification, 2.1).
 const LINE_BYTES: usize = 107;
-/// The longest header of version 2 that is read. Senders use some hundred bytes; the format allows 64 KiB.
+/// The longest version 2 header accepted. Senders use a few hundred bytes; the format allows 64 KiB.
 pub const HEADER_BYTES: usize = 4096;
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 const FIXED_BYTES: usize = 16;
@@ -20,37 +20,37 @@ const TCP_OVER_IPV4: u8 = 0x11;
 const TCP_OVER_IPV6: u8 = 0x21;
 const UNIX_STREAM: u8 = 0x31;
 
-/// The header of version 2 for a connection of the sender's own.
+/// The version 2 header for a connection on the sender's own behalf.
 pub const LOCAL_HEADER: [u8; FIXED_BYTES] = *b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
-/// Who a connection comes from.
+/// Where a connection comes from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Source {
+pub enum ConnectionSource {
     /// From this client.
     Client(SocketAddr),
-    /// From the sender itself (`LOCAL`, such as a health check), or it does not know (`UNKNOWN`).
+    /// From the sender itself (`LOCAL`, for instance a health check), or unknown (`UNKNOWN`).
     Sender,
 }
 
-/// How far a header has come.
+/// How much of a header has arrived.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Progress {
-    /// It is not whole; all bytes so far belong to it.
+pub enum HeaderProgress {
+    /// It is incomplete; all bytes so far belong to it.
     Wanting,
-    /// It takes so many bytes; what follows is the client's.
-    Whole(Source, usize),
-    /// It is none.
+    /// It is complete and has this many bytes; the client's own bytes follow.
+    Whole(ConnectionSource, usize),
+    /// The bytes are no PROXY header.
     Malformed,
 }
 
-/// Reads the header that `bytes` begin with.
-pub fn read(bytes: &[u8]) -> Progress {
+/// Parses the header at the start of `bytes`.
+pub fn read(bytes: &[u8]) -> HeaderProgress {
     let begins = |with: &[u8]| {
         let known = bytes.len().min(with.len());
         bytes[..known] == with[..known]
     };
     let outcome = if bytes.is_empty() {
-        Some(Progress::Wanting)
+        Some(HeaderProgress::Wanting)
     } else if begins(SIGNATURE) {
         read_binary(bytes)
     } else if begins(LINE_BEGINS) {
@@ -58,23 +58,23 @@ pub fn read(bytes: &[u8]) -> Progress {
     } else {
         None
     };
-    outcome.unwrap_or(Progress::Malformed)
+    outcome.unwrap_or(HeaderProgress::Malformed)
 }
 
-fn read_binary(bytes: &[u8]) -> Option<Progress> {
+fn read_binary(bytes: &[u8]) -> Option<HeaderProgress> {
     let Some(fixed) = bytes.get(..FIXED_BYTES) else {
         let known = bytes.get(SIGNATURE.len()).is_none_or(|command| [LOCAL, PROXY].contains(command));
-        return known.then_some(Progress::Wanting);
+        return known.then_some(HeaderProgress::Wanting);
     };
     let (command, family) = (fixed[12], fixed[13]);
     let length = FIXED_BYTES + usize::from(u16::from_be_bytes([fixed[14], fixed[15]]));
     if ![LOCAL, PROXY].contains(&command) || length > HEADER_BYTES {
         return None;
     }
-    let Some(header) = bytes.get(..length) else { return Some(Progress::Wanting) };
+    let Some(header) = bytes.get(..length) else { return Some(HeaderProgress::Wanting) };
     let addresses = &header[FIXED_BYTES..];
     let source = match (command, family) {
-        (LOCAL, _) | (_, UNSPECIFIED | UNIX_STREAM) => Source::Sender,
+        (LOCAL, _) | (_, UNSPECIFIED | UNIX_STREAM) => ConnectionSource::Sender,
         (_, TCP_OVER_IPV4) => {
             let [a, b, c, d, _, _, _, _, high, low, _, _] = *addresses.first_chunk::<12>()?;
             client(Ipv4Addr::new(a, b, c, d).into(), u16::from_be_bytes([high, low]))
@@ -84,33 +84,33 @@ fn read_binary(bytes: &[u8]) -> Option<Progress> {
             let ip = Ipv6Addr::from(*addresses.first_chunk::<16>()?);
             client(ip.into(), u16::from_be_bytes([addresses[32], addresses[33]]))
         }
-        // Datagrams do not come over a stream, and all else is not assigned.
+        // Datagrams do not arrive over a stream; all other values are unassigned.
         _ => return None,
     };
-    Some(Progress::Whole(source, length))
+    Some(HeaderProgress::Whole(source, length))
 }
 
-fn read_line(bytes: &[u8]) -> Option<Progress> {
+fn read_line(bytes: &[u8]) -> Option<HeaderProgress> {
     let within = &bytes[..bytes.len().min(LINE_BYTES)];
     let Some(end) = within.windows(2).position(|two| two == b"\r\n") else {
-        return (bytes.len() < LINE_BYTES).then_some(Progress::Wanting);
+        return (bytes.len() < LINE_BYTES).then_some(HeaderProgress::Wanting);
     };
     let line = std::str::from_utf8(&within[LINE_BEGINS.len()..end]).ok()?;
     let mut words = line.split(' ');
     let source = match words.next()? {
-        // Whatever else the line says is to be ignored.
-        "UNKNOWN" => return Some(Progress::Whole(Source::Sender, end + 2)),
+        // The rest of such a line must be ignored (specification, 2.1).
+        "UNKNOWN" => return Some(HeaderProgress::Whole(ConnectionSource::Sender, end + 2)),
         "TCP4" => addresses::<Ipv4Addr>(&mut words)?,
         "TCP6" => addresses::<Ipv6Addr>(&mut words)?,
         _ => return None,
     };
-    words.next().is_none().then_some(Progress::Whole(source, end + 2))
+    words.next().is_none().then_some(HeaderProgress::Whole(source, end + 2))
 }
 
 /// Source, destination and their ports.
 fn addresses<'w, A: std::str::FromStr + Into<IpAddr>>(
     words: &mut impl Iterator<Item = &'w str>,
-) -> Option<Source> {
+) -> Option<ConnectionSource> {
     let source: A = words.next()?.parse().ok()?;
     let _destination: A = words.next()?.parse().ok()?;
     let source_port = port(words.next()?)?;
@@ -118,17 +118,17 @@ fn addresses<'w, A: std::str::FromStr + Into<IpAddr>>(
     Some(client(source.into(), source_port))
 }
 
-/// A number without sign and leading zeros.
+/// A number without sign or leading zeros.
 fn port(word: &str) -> Option<u16> {
     let plain = word == "0" || word.starts_with(|first: char| ('1'..='9').contains(&first));
     plain.then(|| word.parse().ok()).flatten()
 }
 
-fn client(ip: IpAddr, port: u16) -> Source {
-    Source::Client(SocketAddr::new(ip.to_canonical(), port))
+fn client(ip: IpAddr, port: u16) -> ConnectionSource {
+    ConnectionSource::Client(SocketAddr::new(ip.to_canonical(), port))
 }
 
-/// The header of version 2 for a connection of `client` to `destination`.
+/// The version 2 header for a connection of `client` to `destination`.
 pub fn write(client: SocketAddr, destination: SocketAddr) -> Vec<u8> {
     let mut header = Vec::with_capacity(FIXED_BYTES + 36);
     header.extend_from_slice(SIGNATURE);
@@ -139,7 +139,7 @@ pub fn write(client: SocketAddr, destination: SocketAddr) -> Vec<u8> {
             header.extend_from_slice(&client.octets());
             header.extend_from_slice(&destination.octets());
         }
-        // Both are of one family in a header.
+        // A header has both addresses in one family.
         (client, destination) => {
             header.extend_from_slice(&[TCP_OVER_IPV6, 0, 36]);
             header.extend_from_slice(&mapped(client).octets());

@@ -1,7 +1,7 @@
-//! TLS that a client began, over its socket.
+//! The server side of TLS over a client's socket.
 //!
-//! What the handshake leaves to be sent once it is over, session tickets in TLS 1.3, goes out with the first bytes
-//! of the application or at the end: nobody waits for it, and it needs no write of its own.
+//! Session tickets of TLS 1.3 are sent with the first application bytes or at the end: no client waits for
+//! them, so they need no write of their own.
 
 use std::io::{self, BufRead as _, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -13,19 +13,20 @@ use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A connection whose handshake is over.
+/// A connection with a finished handshake.
 #[derive(Debug)]
 pub struct ServerStream {
     socket: TcpStream,
     session: ServerConnection,
-    /// Nothing more is sent but what is left.
+    /// Whether only buffered bytes may still be sent.
     closing: bool,
-    /// What is written waits for a flush, as far as there is room.
+    /// Whether writes are buffered until a flush, as far as there is room.
     gathers: bool,
 }
 
 impl ServerStream {
-    /// Shakes hands with a client whose hello was accepted. What fails is told to it, as far as TLS has words for it.
+    /// Performs the handshake with a client whose ClientHello was accepted. Failures are reported to it by a
+    /// TLS alert.
     pub(crate) async fn accept(
         hello: Accepted,
         config: Arc<ServerConfig>,
@@ -38,7 +39,7 @@ impl ServerStream {
                     let told = alert.write_all(&mut Blocking { socket: &mut socket, cx });
                     Poll::Ready(told)
                 };
-                // It is the end either way.
+                // The connection is closed either way.
                 let _ = std::future::poll_fn(tell).await;
                 return Err(io::Error::new(ErrorKind::InvalidData, error));
             }
@@ -53,22 +54,22 @@ impl ServerStream {
         &self.socket
     }
 
-    /// What was negotiated.
+    /// The negotiated session.
     pub(crate) fn session(&self) -> &ServerConnection {
         &self.session
     }
 
-    /// Whether something can be read without the socket.
+    /// Whether plaintext can be read without the socket.
     pub fn holds_plaintext(&mut self) -> bool {
         self.session.reader().into_first_chunk().is_ok()
     }
 
-    /// Lets up to `bytes` be encrypted before they are written to the socket.
+    /// Lets TLS encrypt up to `bytes` before they are written to the socket.
     pub fn gather_records(&mut self, bytes: usize) {
         self.session.set_buffer_limit(Some(bytes));
     }
 
-    /// Lets what is written wait for a flush, up to `bytes` of it.
+    /// Buffers writes until a flush, up to `bytes`.
     pub fn gather(&mut self, bytes: usize) {
         self.gather_records(bytes);
         self.gathers = true;
@@ -81,7 +82,7 @@ impl ServerStream {
                 return Poll::Ready(Err(ErrorKind::UnexpectedEof.into()));
             }
         }
-        // The client of TLS 1.2 waits for the end of the handshake.
+        // A TLS 1.2 client waits for the end of the handshake.
         if self.session.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
             return Poll::Ready(Ok(()));
         }
@@ -95,14 +96,14 @@ impl ServerStream {
             outcome => outcome?,
         };
         if let Err(error) = self.session.process_new_packets() {
-            // The alert, if there is room for it; the error is what counts.
+            // Sends the alert if there is room; the error is what counts.
             let _ = self.session.write_tls(&mut Blocking { socket: &mut self.socket, cx });
             return Poll::Ready(Err(io::Error::new(ErrorKind::InvalidData, error)));
         }
         Poll::Ready(Ok(read))
     }
 
-    /// Sends what the session holds.
+    /// Writes what the session has encrypted.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.session.wants_write() {
             match self.session.write_tls(&mut Blocking { socket: &mut self.socket, cx }) {
@@ -115,8 +116,8 @@ impl ServerStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Gives bytes to the session by `write`, and sends, unless it gathers and had room: as many as were taken, once
-    /// some were.
+    /// Passes bytes to the session with `write`, and sends them unless it gathers and had room. Returns the
+    /// number of bytes taken, at least one.
     fn poll_give(
         &mut self,
         cx: &mut Context<'_>,
@@ -131,7 +132,7 @@ impl ServerStream {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(())) | Poll::Pending if given > 0 => return Poll::Ready(Ok(given)),
                 Poll::Pending => return Poll::Pending,
-                // There was no room in the session, and now there is.
+                // The session had no room before, and has now.
                 Poll::Ready(Ok(())) => {}
             }
         }
@@ -155,7 +156,7 @@ impl AsyncRead for ServerStream {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
-            // The end of the socket is the reader's to judge: it may have been announced.
+            // The reader decides about the end of the socket: it may have been announced by close_notify.
             ready!(self.poll_receive(cx))?;
         }
     }
@@ -200,7 +201,7 @@ impl AsyncWrite for ServerStream {
     }
 }
 
-/// A socket as the session reads and writes it: what would block is an error of that kind, and `cx` is woken.
+/// The socket as the session uses it: `WouldBlock` instead of pending, with `cx` to be woken.
 struct Blocking<'s, 'c, 'w> {
     socket: &'s mut TcpStream,
     cx: &'c mut Context<'w>,

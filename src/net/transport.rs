@@ -1,4 +1,4 @@
-//! What carries a connection's bytes: a socket, in TLS or in clear text.
+//! What carries a connection's bytes: a TCP socket, with or without TLS.
 
 use std::io;
 use std::pin::Pin;
@@ -9,14 +9,14 @@ use tokio::net::TcpStream;
 
 use super::tls_stream::ServerStream;
 
-/// A socket, and the TLS on it.
+/// A socket with its TLS session.
 #[derive(Debug)]
 pub enum Transport {
     /// Clear text.
     Tcp(TcpStream),
-    /// TLS that a client began.
+    /// TLS with a client.
     Server(Box<ServerStream>),
-    /// TLS that this edge began.
+    /// TLS with a server.
     Client(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
@@ -30,7 +30,7 @@ impl Transport {
         }
     }
 
-    /// Whether HTTP/2 was negotiated with a server.
+    /// Whether TLS negotiated HTTP/2 with a server.
     pub fn is_http2_negotiated(&self) -> bool {
         match self {
             Self::Client(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
@@ -47,7 +47,7 @@ impl Transport {
         }
     }
 
-    /// Until it may be worth reading. Nothing is read from the socket, so that whoever waits needs no
+    /// Ready once a read may return something. Reads nothing itself, so that an idle connection needs no
     /// buffer.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let holds_plaintext = match self {
@@ -59,7 +59,7 @@ impl Transport {
     }
 }
 
-/// Calls a method of whatever carries the bytes.
+/// Calls a method of the inner stream.
 macro_rules! carried {
     ($transport:expr, $method:ident($($argument:expr),*)) => {
         match $transport.get_mut() {

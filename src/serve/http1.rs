@@ -1,4 +1,4 @@
-//! An HTTP/1 connection of a client: one request after another, each wait with its own deadline.
+//! A client's HTTP/1 connection: one request after another, each wait with its own deadline.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,94 +9,94 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::timeouts::{CLOSING, FIRST_REQUEST};
 use crate::config::Limits;
-use crate::downstream::http1::Session;
+use crate::downstream::http1::ClientHttp1;
 use crate::downstream::session::Downstream;
 use crate::edge::Edge;
-use crate::edge::updates::Changes;
+use crate::edge::updates::SnapshotUpdates;
 use crate::exchange::context::RequestContext;
-use crate::exchange::{After, Proxy, response, run};
-use crate::listen::{Connection, Opened, refuse};
+use crate::exchange::{Outcome, Proxy, response, run};
+use crate::listen::{Connection, Established, refuse};
 use crate::message::fields::EndOfHead;
 use crate::message::request::{self, NoRequest, Request};
 use crate::message::{BadMessage, Persistence, RequestHead};
-use crate::net::deadline::Deadline;
-use crate::net::wire::Wire;
+use crate::net::http1_stream::Http1Stream;
+use crate::net::timer::Timer;
 
-/// How much of a head is read at once.
+/// Bytes per read of a request head.
 const HEAD_READ: usize = 4096;
 
 /// Serves requests until the connection ends.
 pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
-    let Connection { edge, opened, stream, admitted, .. } = connection;
+    let Connection { edge, established, stream, mut first, admitted, .. } = connection;
     let (transport, ahead) = stream.into_parts();
-    let mut wire = Box::new(Wire::new(transport, ahead));
-    let mut changes = Changes::of(&edge);
-    let mut deadline = Deadline::default();
-    let mut first = true;
+    let mut stream = Box::new(Http1Stream::new(transport, ahead));
+    let mut updates = SnapshotUpdates::of(&edge);
+    let mut deadline = Timer::default();
+    let mut is_first = true;
     loop {
         let limits = edge.snapshots.load().config.limits;
-        wire.rest();
-        if !is_requested(&edge, &opened, &mut wire, &mut changes, &mut deadline, &limits, first).await {
-            // Whatever the client makes of it, the connection is over.
-            let _ = timeout(CLOSING, tokio::io::AsyncWriteExt::shutdown(&mut wire.into_transport())).await;
-            break;
-        }
-        first = false;
-        let head = tokio::select! {
-            biased;
-            head = read_head(&mut wire, limits.request_head_bytes) => head,
-            () = deadline.reached(Instant::now() + limits.request_head_timeout) => Err(NoHead::Late),
-        };
-        let request = match head.map(|head| request::parse(&head)) {
-            Ok(Ok(request)) => request,
-            Ok(Err(NoRequest { reason, head })) => {
-                return reject(&edge, &opened, wire, NoHead::from(reason), head.as_deref()).await;
+        let request = if let Some(first) = first.take() {
+            (*first).map_err(NoHead::from)
+        } else {
+            stream.release_buffers();
+            let wait = RequestWait { edge: &edge, established: &established, limits: &limits, is_first };
+            if !is_requested(&wait, &mut stream, &mut updates, &mut deadline).await {
+                // The connection is closed either way, so the outcome does not matter.
+                let _ =
+                    timeout(CLOSING, tokio::io::AsyncWriteExt::shutdown(&mut stream.into_transport())).await;
+                break;
             }
-            Err(NoHead::Ended) => return,
-            Err(no_head) => return reject(&edge, &opened, wire, no_head, None).await,
+            read_request(&mut stream, &mut deadline, &limits).await
         };
-        let mut session = Session::new(wire, deadline, &request);
-        // Boxed: what an exchange needs is given back before a client takes its time for what follows.
-        let after = Box::pin(exchange(&proxy, &opened, request, &mut session, &mut changes)).await;
-        let flushed = after == After::Continue && session.flush_in_turn().await.is_ok();
+        is_first = false;
+        let request = match request {
+            Ok(request) => request,
+            Err(NoHead { failure: HeadFailure::Ended, .. }) => return,
+            Err(NoHead { failure, head }) => {
+                return reject(&edge, &established, stream, failure, head.as_deref()).await;
+            }
+        };
+        let mut session = ClientHttp1::new(stream, deadline, &request);
+        // Boxed, so that the memory of an exchange is free while the client is idle.
+        let outcome = Box::pin(exchange(&proxy, &established, request, &mut session, &mut updates)).await;
+        let flushed = outcome == Outcome::KeepAlive && session.flush_in_turn().await.is_ok();
         let persistence;
-        (wire, deadline, persistence) = session.into_parts();
+        (stream, deadline, persistence) = session.into_parts();
         if !flushed {
-            refuse::reset(wire.transport().socket());
+            refuse::reset(stream.transport().socket());
             return;
         }
         if persistence == Persistence::Closed {
-            return refuse::finish(wire.into_transport(), &[]).await;
+            return refuse::finish(stream.into_transport(), &[]).await;
         }
     }
     drop(admitted);
 }
 
-/// Serves one request.
 async fn exchange(
     proxy: &Proxy,
-    opened: &Opened,
+    established: &Established,
     request: Request,
-    session: &mut Session,
-    changes: &mut Changes,
-) -> After {
-    run::run(proxy, opened, Downstream::http1(&request.head, session), changes).await
+    session: &mut ClientHttp1,
+    updates: &mut SnapshotUpdates,
+) -> Outcome {
+    run::run(proxy, established, Downstream::http1(&request.head, session), updates).await
 }
 
-/// Why there is no request.
+/// Why there is no usable request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum NoHead {
-    /// The connection ended before its head did.
+enum HeadFailure {
+    /// The connection ended before the head was complete.
     Ended,
-    /// The head did not end in time.
+    /// The head was not complete in time.
     Late,
-    /// The head is longer than its limit, or has more fields.
+    /// The head exceeds its limit of bytes or of fields.
     Long,
-    /// It is no head of a request.
+    /// The head is malformed.
     Bad,
 }
 
-impl NoHead {
+impl HeadFailure {
     fn status(self) -> StatusCode {
         match self {
             Self::Late => StatusCode::REQUEST_TIMEOUT,
@@ -106,7 +106,7 @@ impl NoHead {
     }
 }
 
-impl From<BadMessage> for NoHead {
+impl From<BadMessage> for HeadFailure {
     fn from(bad: BadMessage) -> Self {
         match bad {
             BadMessage::TooManyFields => Self::Long,
@@ -115,53 +115,84 @@ impl From<BadMessage> for NoHead {
     }
 }
 
-/// Takes a whole head off the wire.
-async fn read_head(wire: &mut Wire, limit: usize) -> Result<Bytes, NoHead> {
+/// Why there is no request, with the head if it could be parsed so far.
+struct NoHead {
+    failure: HeadFailure,
+    head: Option<Box<RequestHead>>,
+}
+
+impl From<NoRequest> for NoHead {
+    fn from(no_request: NoRequest) -> Self {
+        Self { failure: no_request.reason.into(), head: no_request.head }
+    }
+}
+
+/// Reads and parses the next head within its time limit.
+async fn read_request(
+    stream: &mut Http1Stream,
+    deadline: &mut Timer,
+    limits: &Limits,
+) -> Result<Request, NoHead> {
+    let head = tokio::select! {
+        biased;
+        head = read_head(stream, limits.request_head_bytes) => head,
+        () = deadline.reached(Instant::now() + limits.request_head_timeout) => Err(HeadFailure::Late),
+    };
+    let head = head.map_err(|failure| NoHead { failure, head: None })?;
+    Ok(request::parse(&head)?)
+}
+
+async fn read_head(stream: &mut Http1Stream, limit: usize) -> Result<Bytes, HeadFailure> {
     let mut end = EndOfHead::default();
     loop {
-        if let Some(length) = end.find(&wire.input) {
+        if let Some(length) = end.find(&stream.input) {
             return if length <= limit {
-                Ok(wire.input.split_to(length).freeze())
+                Ok(stream.input.split_to(length).freeze())
             } else {
-                Err(NoHead::Long)
+                Err(HeadFailure::Long)
             };
         }
-        if wire.input.len() >= limit {
-            return Err(NoHead::Long);
+        if stream.input.len() >= limit {
+            return Err(HeadFailure::Long);
         }
-        match wire.fill(HEAD_READ).await {
-            Ok(0) | Err(_) => return Err(NoHead::Ended),
+        match stream.fill(HEAD_READ).await {
+            Ok(0) | Err(_) => return Err(HeadFailure::Ended),
             Ok(_) => {}
         }
     }
 }
 
-/// Waits for the first byte of a request. `false` when the connection is to end instead.
+/// What ends the wait for a request.
+struct RequestWait<'w> {
+    edge: &'w Edge,
+    established: &'w Established,
+    limits: &'w Limits,
+    /// No request has arrived on this connection yet.
+    is_first: bool,
+}
+
+/// Waits for the first byte of a request. `false` if the connection must end instead.
 async fn is_requested(
-    edge: &Edge,
-    opened: &Opened,
-    wire: &mut Wire,
-    changes: &mut Changes,
-    deadline: &mut Deadline,
-    limits: &Limits,
-    first: bool,
+    wait: &RequestWait<'_>,
+    stream: &mut Http1Stream,
+    updates: &mut SnapshotUpdates,
+    deadline: &mut Timer,
 ) -> bool {
-    if !wire.input.is_empty() {
+    if !stream.input.is_empty() {
         return true;
     }
-    let mut end = Instant::now() + limits.idle_timeout;
+    let mut end = Instant::now() + wait.limits.idle_timeout;
     loop {
-        if edge.is_draining() {
-            let left = if first { FIRST_REQUEST } else { Duration::ZERO };
+        if wait.edge.is_draining() {
+            let left = if wait.is_first { FIRST_REQUEST } else { Duration::ZERO };
             end = end.min(Instant::now() + left);
         }
         tokio::select! {
             biased;
-            read = wire.fill(HEAD_READ) => return read.is_ok_and(|read| read > 0),
+            read = stream.fill(HEAD_READ) => return read.is_ok_and(|read| read > 0),
             () = deadline.reached(end) => return false,
-            () = changes.next() => {
-                let snapshot = edge.snapshots.load();
-                if snapshot.decide(&opened.facts.listener, &opened.host, edge.moment()).is_err() {
+            () = updates.next() => {
+                if !wait.established.is_permitted(wait.edge) {
                     return false;
                 }
             }
@@ -169,28 +200,28 @@ async fn is_requested(
     }
 }
 
-/// Answers what is no request, and ends the connection.
+/// Answers a malformed request and closes the connection.
 async fn reject(
     edge: &Edge,
-    opened: &Opened,
-    mut wire: Box<Wire>,
-    no_head: NoHead,
+    established: &Established,
+    mut stream: Box<Http1Stream>,
+    failure: HeadFailure,
     head: Option<&RequestHead>,
 ) {
-    let (snapshot, status) = (edge.snapshots.load_full(), no_head.status());
+    let (snapshot, status) = (edge.snapshots.load_full(), failure.status());
     let mut context = match head {
-        Some(head) => RequestContext::begin(edge, opened, &snapshot, head),
-        None => RequestContext::of_nothing(edge, opened, &snapshot, Version::HTTP_11),
+        Some(head) => RequestContext::begin(edge, established, &snapshot, head),
+        None => RequestContext::of_nothing(edge, established, &snapshot, Version::HTTP_11),
     };
     let body = response::body(status, &context.request_id());
     context.facts.status = Some(status.as_u16());
     context.facts.bytes_out = body.len() as u64;
     let fields = format!("x-request-id: {}\r\n", &*context.request_id());
-    // Recorded first: a client may take its time to close.
+    // Recorded before the answer: the client may take its time to close.
     drop(context);
     let answer = refuse::last_answer(status, &fields, &body);
-    // What was answered before may still be on its way.
-    if timeout_at(Instant::now() + CLOSING, wire.flush()).await.is_ok_and(|flushed| flushed.is_ok()) {
-        refuse::finish(wire.into_transport(), answer.as_bytes()).await;
+    // Earlier responses may still be buffered.
+    if timeout_at(Instant::now() + CLOSING, stream.flush()).await.is_ok_and(|flushed| flushed.is_ok()) {
+        refuse::finish(stream.into_transport(), answer.as_bytes()).await;
     }
 }

@@ -1,74 +1,77 @@
-//! An HTTP/2 connection: its streams are exchanges of their own; the connection ends when it is idle
-//! for too long, when its host is revoked, and when the program ends.
+//! A client's HTTP/2 connection: each stream is an exchange of its own.
+//!
+//! The connection ends when it has been idle for too long, when its host is revoked, and when the program
+//! stops.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use h2::server::Builder;
+use h2::server::{Builder, Handshake};
 use http::{StatusCode, Version};
 use tokio::time::{Instant, timeout};
 
 use super::timeouts::{CLOSING, FIRST_REQUEST};
-use crate::downstream::http2::{Rejected, Session};
+use crate::config::Limits;
+use crate::downstream::http2::{ClientHttp2, Rejected};
 use crate::downstream::session::Downstream;
-use crate::edge::updates::Changes;
+use crate::edge::Edge;
+use crate::edge::updates::SnapshotUpdates;
 use crate::exchange::context::RequestContext;
-use crate::exchange::{After, Proxy, run};
-use crate::listen::{Connection, Opened};
+use crate::exchange::{Outcome, Proxy, run};
+use crate::listen::{Connection, Established};
 use crate::message::RequestHead;
-use crate::net::deadline::Deadline;
+use crate::net::http2_stream::Http2Stream;
+use crate::net::timer::Timer;
 
-/// The most streams at once.
+/// The most concurrent streams.
 const STREAMS: u32 = 100;
-/// Streams whose head is no request, before the connection is.
+/// Malformed requests before the connection is closed.
 const REJECTED_STREAMS: u32 = 32;
-/// What a client may send ahead on one stream, and on all of them, in bytes.
+/// Flow-control windows of a stream and of the connection: bytes that a client may send ahead.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// What is held of an answer for a client that does not take it, in bytes: one read of the origin's.
+/// Bytes of a response buffered per stream for a slow client: one read from the server.
 const SEND_BUFFER: usize = 64 * 1024;
-/// What is gathered of all answers before it is sent, in bytes.
+/// Bytes gathered from all streams before a write.
 const GATHERED: usize = 64 * 1024;
 
-/// How a connection stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Stage {
-    /// No request has come.
+enum ConnectionStage {
+    /// No request has arrived.
     New,
-    /// Requests may come.
+    /// Requests may arrive.
     Open,
-    /// GOAWAY is sent; what is in flight may finish.
+    /// GOAWAY is sent; open streams may finish.
     Closing,
+}
+
+impl ConnectionStage {
+    /// How long the connection may have no streams.
+    fn idle_limit(self, edge: &Edge) -> Duration {
+        match self {
+            Self::Closing => CLOSING,
+            Self::New if edge.is_draining() => FIRST_REQUEST,
+            Self::New | Self::Open => edge.snapshots.load().config.limits.idle_timeout,
+        }
+    }
 }
 
 /// Serves streams until the connection ends.
 pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
-    let Connection { edge, opened, mut stream, admitted, .. } = connection;
+    let Connection { edge, established, stream, admitted, .. } = connection;
     let limits = edge.snapshots.load().config.limits;
-    let mut changes = Changes::of(&edge);
-    stream.bound_header_blocks(limits.request_head_timeout);
-    stream.gather(GATHERED);
-    let handshake = Builder::new()
-        .max_header_list_size(u32::try_from(limits.request_head_bytes).unwrap_or(u32::MAX))
-        .max_concurrent_streams(STREAMS)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buffer_size(SEND_BUFFER)
-        .enable_connect_protocol()
-        .handshake(stream);
+    let mut updates = SnapshotUpdates::of(&edge);
+    let handshake = handshake(stream, &limits);
     let Ok(Ok(mut http2)) = timeout(limits.request_head_timeout, handshake).await else { return };
-    // In the connection's own task: what several streams have to say by one turn leaves in one write.
+    // All streams run in the connection's own task, so that what they send in one turn leaves in one write.
     let mut streams = FuturesUnordered::new();
-    let mut idle = Deadline::default();
+    let mut idle = Timer::default();
     let mut rejected = 0;
-    let mut stage = Stage::New;
+    let mut stage = ConnectionStage::New;
     let mut idle_since = Instant::now();
     loop {
-        let idle_for = match stage {
-            Stage::Closing => CLOSING,
-            Stage::New if edge.is_draining() => FIRST_REQUEST,
-            Stage::New | Stage::Open => edge.snapshots.load().config.limits.idle_timeout,
-        };
         tokio::select! {
             biased;
             Some(()) = streams.next() => {
@@ -78,21 +81,19 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
             }
             accepted = http2.accept() => {
                 let Some(Ok((request, respond))) = accepted else { break };
-                match Session::accept(request, respond) {
+                match ClientHttp2::accept(request, respond) {
                     Ok((head, session)) => {
-                        if stage == Stage::New {
-                            stage = Stage::Open;
+                        if stage == ConnectionStage::New {
+                            stage = ConnectionStage::Open;
                         }
-                        streams.push(exchange(Arc::clone(&proxy), Arc::clone(&opened), head, session));
+                        streams.push(exchange(Arc::clone(&proxy), Arc::clone(&established), head, session));
                         if edge.is_draining() {
                             http2.graceful_shutdown();
-                            stage = Stage::Closing;
+                            stage = ConnectionStage::Closing;
                         }
                     }
                     Err(Rejected) => {
-                        let snapshot = edge.snapshots.load_full();
-                        let mut context = RequestContext::of_nothing(&edge, &opened, &snapshot, Version::HTTP_2);
-                        context.facts.status = Some(StatusCode::BAD_REQUEST.as_u16());
+                        record_rejected(&edge, &established);
                         rejected += 1;
                         if rejected > REJECTED_STREAMS {
                             break;
@@ -100,23 +101,19 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
                     }
                 }
             }
-            () = idle.reached(idle_since + idle_for), if streams.is_empty() => {
-                if stage == Stage::Closing {
+            () = idle.reached(idle_since + stage.idle_limit(&edge)), if streams.is_empty() => {
+                if stage == ConnectionStage::Closing {
                     break;
                 }
                 http2.graceful_shutdown();
-                stage = Stage::Closing;
+                stage = ConnectionStage::Closing;
                 idle_since = Instant::now();
             }
-            () = changes.next(), if stage != Stage::Closing => {
-                let revoked = edge
-                    .snapshots
-                    .load()
-                    .decide(&opened.facts.listener, &opened.host, edge.moment())
-                    .is_err();
-                if revoked || (edge.is_draining() && stage == Stage::Open) {
+            () = updates.next(), if stage != ConnectionStage::Closing => {
+                let is_over = edge.is_draining() && stage == ConnectionStage::Open;
+                if is_over || !established.is_permitted(&edge) {
                     http2.graceful_shutdown();
-                    stage = Stage::Closing;
+                    stage = ConnectionStage::Closing;
                     idle_since = Instant::now();
                 }
             }
@@ -125,13 +122,38 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
     drop(admitted);
 }
 
-/// Serves one request.
-async fn exchange(proxy: Arc<Proxy>, opened: Arc<Opened>, head: RequestHead, mut session: Session) {
-    let mut changes = Changes::of(&proxy.edge);
+/// Starts the HTTP/2 handshake.
+fn handshake(mut stream: Box<Http2Stream>, limits: &Limits) -> Handshake<Box<Http2Stream>, Bytes> {
+    stream.bound_header_blocks(limits.request_head_timeout);
+    stream.gather(GATHERED);
+    Builder::new()
+        .max_header_list_size(u32::try_from(limits.request_head_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(STREAMS)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .enable_connect_protocol()
+        .handshake(stream)
+}
+
+/// Records a stream that was answered with 400 or reset.
+fn record_rejected(edge: &Edge, established: &Established) {
+    let snapshot = edge.snapshots.load_full();
+    let mut context = RequestContext::of_nothing(edge, established, &snapshot, Version::HTTP_2);
+    context.facts.status = Some(StatusCode::BAD_REQUEST.as_u16());
+}
+
+async fn exchange(
+    proxy: Arc<Proxy>,
+    established: Arc<Established>,
+    head: RequestHead,
+    mut session: ClientHttp2,
+) {
+    let mut updates = SnapshotUpdates::of(&proxy.edge);
     let down = Downstream::http2(&head, &mut session);
-    let after = run::run(&proxy, &opened, down, &mut changes).await;
-    match after {
-        After::Abort => session.abort(),
-        After::Continue => session.drain(CLOSING).await,
+    let outcome = run::run(&proxy, &established, down, &mut updates).await;
+    match outcome {
+        Outcome::Abort => session.abort(),
+        Outcome::KeepAlive => session.drain(CLOSING).await,
     }
 }

@@ -1,8 +1,8 @@
-//! How long connections have that are to end.
+//! How long connections may take to end.
 
 use std::time::Duration;
 
-/// How long a connection that has not sent its first request may still do so once the program ends.
+/// Time for the first request of a connection once the program stops.
 pub(super) const FIRST_REQUEST: Duration = Duration::from_secs(1);
-/// How long an idle connection may take to end once it was told to.
+/// Time for an idle connection to end after GOAWAY or FIN.
 pub(super) const CLOSING: Duration = Duration::from_secs(1);

@@ -1,7 +1,6 @@
-//! Active health checks: a request or a connection of our own to every server of an origin that asks for
-//! them.
+//! Active health checks: this edge's own requests or connections to every server of an origin with a check.
 //!
-//! Two failed checks in a row take a server out of service, one that passes puts it back.
+//! Two failed checks in a row take a server out of service; one passed check puts it back.
 
 use std::sync::Arc;
 
@@ -9,23 +8,23 @@ use http::Method;
 use tokio::task::JoinSet;
 
 use super::connect::Upstreams;
-use super::once::{self, Asking};
-use super::{Offer, Told, UpstreamConnection};
+use super::probe_request::{self, ProbeRequest};
+use super::{AlpnOffer, ProxyHeader, UpstreamConnection};
 use crate::edge::Edge;
 use crate::origin::{HealthCheck, OriginId, Probe, ProxyProtocol, UpstreamHost};
 use crate::snapshot::{OriginState, Snapshot};
 
-/// So many failed checks in a row take a server out of service.
+/// Failed checks in a row that take a server out of service.
 const FAILURES: u32 = 2;
 
-/// Checks servers until the value is dropped, always those of the snapshot in use.
+/// Checks the servers of the current snapshot until dropped.
 pub async fn run(edge: Arc<Edge>, upstreams: Arc<Upstreams>) {
     let mut changed = edge.snapshots.subscribe();
     loop {
         let snapshot = edge.snapshots.load_full();
         let mut checks = JoinSet::new();
         for (id, origin) in snapshot.origins.iter().enumerate() {
-            for place in 0..origin.servers.len() {
+            for index in 0..origin.servers.len() {
                 if let Some(check) = &origin.origin.health {
                     let (edge, upstreams) = (Arc::clone(&edge), Arc::clone(&upstreams));
                     checks.spawn(keep_checking(
@@ -33,7 +32,7 @@ pub async fn run(edge: Arc<Edge>, upstreams: Arc<Upstreams>) {
                         upstreams,
                         Arc::clone(&snapshot),
                         OriginId(id),
-                        place,
+                        index,
                         check.clone(),
                     ));
                 }
@@ -41,7 +40,7 @@ pub async fn run(edge: Arc<Edge>, upstreams: Arc<Upstreams>) {
         }
         let generation = snapshot.generation;
         drop(snapshot);
-        // What is announced may be a date: then the servers are the same.
+        // A notice may be about a date: then the servers have not changed.
         while edge.snapshots.load().generation == generation {
             if changed.changed().await.is_err() {
                 return;
@@ -55,13 +54,13 @@ async fn keep_checking(
     upstreams: Arc<Upstreams>,
     snapshot: Arc<Snapshot>,
     id: OriginId,
-    place: usize,
+    index: usize,
     check: HealthCheck,
 ) {
     let Some(origin) = snapshot.origin(id) else { return };
-    let Some(server) = origin.servers.get(place) else { return };
+    let Some(server) = origin.servers.get(index) else { return };
     let up = edge.metrics.origin_up.with_label_values(&[&*origin.origin.name, &*server.label]);
-    // The first comes soon, and no two edges and servers keep step.
+    // The first check comes soon; jitter keeps edges and servers from falling into step.
     let mut pause = check.interval.mul_f64(fastrand::f64() / 2.0);
     let mut failures = 0;
     loop {
@@ -69,50 +68,51 @@ async fn keep_checking(
         pause = check.interval.mul_f64(0.9 + fastrand::f64() / 5.0);
         let since = upstreams.now();
         let outcome =
-            tokio::time::timeout(check.interval, ask(&edge, &upstreams, origin, place, &check)).await;
+            tokio::time::timeout(check.interval, ask(&edge, &upstreams, origin, index, &check)).await;
         let outcome = outcome.unwrap_or_else(|_| Err("no answer in time".to_owned()));
         match outcome {
             Ok(()) => {
                 failures = 0;
                 if server.health.succeeded(since, upstreams.now()) {
                     up.set(1);
-                    tracing::info!(origin = %origin.origin.name, server = %server.label, "passes its check again");
+                    tracing::info!(origin = %origin.origin.name, server = %server.label, "the server passes its check again");
                 }
             }
             Err(reason) => {
                 failures += 1;
-                // Until the check after the next, so that no request is the first to find out.
+                // Held out until the check after the next, so that no request is the first to try the server.
                 let hold = check.interval * 3;
                 if failures >= FAILURES && server.health.failed_check(upstreams.now(), hold) {
                     up.set(0);
-                    tracing::warn!(origin = %origin.origin.name, server = %server.label, reason, "fails its check");
+                    tracing::warn!(origin = %origin.origin.name, server = %server.label, reason, "the server fails its check");
                 }
             }
         }
     }
 }
 
-/// One check over a connection of its own.
+/// One check over its own connection.
 async fn ask(
     edge: &Edge,
     upstreams: &Upstreams,
     origin: &OriginState,
-    place: usize,
+    index: usize,
     check: &HealthCheck,
 ) -> Result<(), String> {
-    let told = match origin.origin.proxy_protocol {
+    let proxy_header = match origin.origin.proxy_protocol {
         ProxyProtocol::None => None,
-        ProxyProtocol::V2 => Some(Told::Local),
+        ProxyProtocol::V2 => Some(ProxyHeader::Local),
     };
-    let made = upstreams.connect(origin, place, told, Offer::Any, &edge.metrics).await;
-    let UpstreamConnection { wire, speaks, .. } = made.map_err(|unreached| unreached.error.to_string())?;
+    let made = upstreams.connect(origin, index, proxy_header, AlpnOffer::Any, &edge.metrics).await;
+    let UpstreamConnection { stream, protocol, .. } =
+        made.map_err(|unreached| unreached.error.to_string())?;
     let Probe::Http { path, expect } = &check.probe else { return Ok(()) };
-    let host = match (&origin.origin.host, origin.origin.servers.get(place)) {
+    let host = match (&origin.origin.host, origin.origin.servers.get(index)) {
         (UpstreamHost::Fixed(host), _) => host.to_string(),
         (UpstreamHost::Preserve, server) => server.map(ToString::to_string).unwrap_or_default(),
     };
-    let asking = Asking { method: &Method::GET, path, host: &host, scheme: &origin.origin.scheme };
-    match once::ask(wire, speaks, asking).await {
+    let request = ProbeRequest { method: &Method::GET, path, host: &host, scheme: &origin.origin.scheme };
+    match probe_request::ask(stream, protocol, request).await {
         Ok(status) if expect.iter().any(|range| range.contains(&status.as_u16())) => Ok(()),
         Ok(status) => Err(format!("status {}", status.as_u16())),
         Err(failure) => Err(failure.to_string()),

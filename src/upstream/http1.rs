@@ -1,4 +1,4 @@
-//! One request and its answer on an HTTP/1.1 connection to a server.
+//! One request and its response on an HTTP/1.1 connection to a server.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
@@ -7,64 +7,64 @@ use bytes::{BufMut, Bytes};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use super::request::{self, UpstreamRequest};
-use super::{Part, UpstreamFailure};
+use super::{ResponsePart, UpstreamFailure};
 use crate::message::body::{BodyDecoder, Piece};
 use crate::message::fields::EndOfHead;
 use crate::message::{BadMessage, Framing, Persistence, encode, response};
-use crate::net::wire::Wire;
+use crate::net::http1_stream::Http1Stream;
 
-/// The longest head of an answer, in bytes.
+/// The longest response head, in bytes.
 const HEAD_BYTES: usize = 128 * 1024;
-/// The most informational heads before an answer.
+/// The most informational heads before a response.
 const INTERIM_HEADS: u32 = 16;
-/// How much is read at once, at first; four times as much each time that there was more.
+/// Bytes of the first read; four times as many after each full read.
 const READ: usize = 16 * 1024;
-/// The most that is read at once: what is held for a client that stops taking it.
+/// Bytes of the largest read: what is held for a client that stops reading.
 const LARGEST_READ: usize = 256 * 1024;
 
-/// A request and its answer.
-pub(crate) struct Session {
-    wire: Box<Wire>,
+pub(crate) struct ServerHttp1 {
+    stream: Box<Http1Stream>,
     method: Method,
-    upload: Upload,
-    /// What is to be sent of the request's body, and was not taken yet.
+    upload: BodyEncoding,
+    /// Body bytes that are not sent yet.
     waiting: Bytes,
-    /// Whether the end of a chunk comes behind it.
+    /// Whether `waiting` ends a chunk.
     ends_chunk: bool,
-    answer: Answer,
+    answer: ReadState,
     persistence: Persistence,
     read: usize,
 }
 
-/// How the request's body goes out.
+/// How the request body is sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Upload {
-    /// As it is.
+enum BodyEncoding {
+    /// By its length, or raw in a tunnel.
     Plain,
-    /// In chunks.
     Chunked,
-    /// It is whole.
+    /// It is complete.
     Whole,
 }
 
-/// Where the answer stands.
+/// What is read next.
 #[derive(Debug)]
-enum Answer {
-    /// Its head is to come, after so many informational ones.
-    Head { end: EndOfHead, interim: u32 },
-    /// Its body is to come.
+enum ReadState {
+    /// The final head, after this many informational ones.
+    Head {
+        end: EndOfHead,
+        interim: u32,
+    },
     Body(BodyDecoder),
 }
 
-impl Session {
-    pub(crate) fn new(wire: Box<Wire>) -> Self {
+impl ServerHttp1 {
+    pub(crate) fn new(stream: Box<Http1Stream>) -> Self {
         Self {
-            wire,
+            stream,
             method: Method::GET,
-            upload: Upload::Whole,
+            upload: BodyEncoding::Whole,
             waiting: Bytes::new(),
             ends_chunk: false,
-            answer: Answer::Head { end: EndOfHead::default(), interim: 0 },
+            answer: ReadState::Head { end: EndOfHead::default(), interim: 0 },
             persistence: Persistence::Kept,
             read: READ,
         }
@@ -73,23 +73,23 @@ impl Session {
     pub(crate) fn send_head(&mut self, request: &UpstreamRequest<'_>) {
         self.method.clone_from(request.method());
         self.upload = match request.framing() {
-            request::Framing::None | request::Framing::Tunnel => Upload::Whole,
-            request::Framing::Length(_) => Upload::Plain,
-            request::Framing::Chunked => Upload::Chunked,
+            request::BodyFraming::None | request::BodyFraming::Tunnel => BodyEncoding::Whole,
+            request::BodyFraming::Length(_) => BodyEncoding::Plain,
+            request::BodyFraming::Chunked => BodyEncoding::Chunked,
         };
-        let out = self.wire.output();
+        let out = self.stream.output();
         encode::request_line(request.method(), request.target(), out);
         request.fields(|name, value| encode::field(name, value, out));
         match request.framing() {
-            request::Framing::None => {}
-            request::Framing::Length(length) => encode::length(length, out),
-            request::Framing::Chunked => out.put_slice(b"transfer-encoding: chunked\r\n"),
-            request::Framing::Tunnel => out.put_slice(b"connection: upgrade\r\nupgrade: websocket\r\n"),
+            request::BodyFraming::None => {}
+            request::BodyFraming::Length(length) => encode::length(length, out),
+            request::BodyFraming::Chunked => out.put_slice(b"transfer-encoding: chunked\r\n"),
+            request::BodyFraming::Tunnel => out.put_slice(b"connection: upgrade\r\nupgrade: websocket\r\n"),
         }
         out.put_slice(b"\r\n");
     }
 
-    /// Sends a request of our own, without a body.
+    /// Sends this edge's own request, without a body.
     pub(crate) async fn ask(
         &mut self,
         method: &Method,
@@ -97,57 +97,57 @@ impl Session {
         fields: &[(HeaderName, &str)],
     ) -> Result<(), UpstreamFailure> {
         self.method.clone_from(method);
-        let out = self.wire.output();
+        let out = self.stream.output();
         encode::request_line(method, target, out);
         for (name, value) in fields {
             encode::field(name, value.as_bytes(), out);
         }
         out.put_slice(b"\r\n");
-        Ok(self.wire.flush().await?)
+        Ok(self.stream.flush().await?)
     }
 
     pub(crate) fn put_body(&mut self, bytes: Bytes) {
-        if self.upload == Upload::Chunked {
-            encode::chunk_begin(bytes.len(), self.wire.output());
+        if self.upload == BodyEncoding::Chunked {
+            encode::chunk_begin(bytes.len(), self.stream.output());
             self.ends_chunk = true;
         }
         self.waiting = bytes;
     }
 
     pub(crate) fn put_end(&mut self, trailers: Option<&HeaderMap>) {
-        if self.upload == Upload::Chunked {
-            encode::last_chunk(trailers, self.wire.output());
+        if self.upload == BodyEncoding::Chunked {
+            encode::last_chunk(trailers, self.stream.output());
         }
-        self.upload = Upload::Whole;
+        self.upload = BodyEncoding::Whole;
     }
 
     pub(crate) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamFailure>> {
-        ready!(self.wire.poll_write(cx, &mut self.waiting))?;
+        ready!(self.stream.poll_write(cx, &mut self.waiting))?;
         if std::mem::take(&mut self.ends_chunk) {
-            self.wire.output().put_slice(encode::CHUNK_END);
+            self.stream.output().put_slice(encode::CHUNK_END);
         }
-        self.wire.poll_flush(cx).map_err(UpstreamFailure::from)
+        self.stream.poll_flush(cx).map_err(UpstreamFailure::from)
     }
 
-    pub(crate) async fn read(&mut self) -> Result<Part, UpstreamFailure> {
+    pub(crate) async fn read(&mut self) -> Result<ResponsePart, UpstreamFailure> {
         poll_fn(|cx| self.poll_read(cx)).await
     }
 
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, UpstreamFailure>> {
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponsePart, UpstreamFailure>> {
         loop {
             match &mut self.answer {
-                Answer::Head { end, .. } => match end.find(&self.wire.input) {
+                ReadState::Head { end, .. } => match end.find(&self.stream.input) {
                     Some(length) if length <= HEAD_BYTES => return Poll::Ready(self.take_head(length)),
-                    None if self.wire.input.len() < HEAD_BYTES => {}
+                    None if self.stream.input.len() < HEAD_BYTES => {}
                     Some(_) | None => return Poll::Ready(Err(BadMessage::Syntax.into())),
                 },
-                Answer::Body(body) => match body.next(&mut self.wire.input)? {
-                    Piece::Data(bytes) => return Poll::Ready(Ok(Part::Body(bytes))),
-                    Piece::End(trailers) => return Poll::Ready(Ok(Part::End(trailers))),
+                ReadState::Body(body) => match body.next(&mut self.stream.input)? {
+                    Piece::Data(bytes) => return Poll::Ready(Ok(ResponsePart::Body(bytes))),
+                    Piece::End(trailers) => return Poll::Ready(Ok(ResponsePart::End(trailers))),
                     Piece::Wanting => {}
                 },
             }
-            match ready!(self.wire.poll_fill(cx, self.read))? {
+            match ready!(self.stream.poll_fill(cx, self.read))? {
                 0 => return Poll::Ready(self.at_end()),
                 read if read >= self.read => self.read = LARGEST_READ.min(self.read * 4),
                 _ => {}
@@ -155,58 +155,58 @@ impl Session {
         }
     }
 
-    /// Whoever takes the answer does not keep up: less of it is held.
+    /// Reads less at a time: the client does not keep up.
     pub(crate) fn read_less(&mut self) {
         self.read = READ;
     }
 
-    /// The server has ended the connection.
-    fn at_end(&mut self) -> Result<Part, UpstreamFailure> {
+    /// The server has closed its side.
+    fn at_end(&mut self) -> Result<ResponsePart, UpstreamFailure> {
         self.persistence = Persistence::Closed;
         match &self.answer {
-            Answer::Body(body) if body.ends_with_input() => Ok(Part::End(None)),
-            Answer::Body(_) | Answer::Head { .. } => {
+            ReadState::Body(body) if body.ends_with_input() => Ok(ResponsePart::End(None)),
+            ReadState::Body(_) | ReadState::Head { .. } => {
                 Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into())
             }
         }
     }
 
-    fn take_head(&mut self, length: usize) -> Result<Part, UpstreamFailure> {
-        let bytes = self.wire.input.split_to(length).freeze();
+    fn take_head(&mut self, length: usize) -> Result<ResponsePart, UpstreamFailure> {
+        let bytes = self.stream.input.split_to(length).freeze();
         let response::Response { head, persistence } = response::parse(&bytes)?;
         if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
-            if let Answer::Head { end, interim } = &mut self.answer {
+            if let ReadState::Head { end, interim } = &mut self.answer {
                 *end = EndOfHead::default();
                 *interim += 1;
                 if *interim > INTERIM_HEADS {
                     return Err(BadMessage::Syntax.into());
                 }
             }
-            return Ok(Part::Head { head, end: false });
+            return Ok(ResponsePart::Head { head, end: false });
         }
         let framing = response::framing(&head, &self.method)?;
-        // What ends with the connection ends it.
+        // A body framed by the end of the connection leaves nothing to reuse.
         self.persistence = if framing == Framing::UntilClose { Persistence::Closed } else { persistence };
         let body = BodyDecoder::new(framing);
         let end = body.is_done();
-        self.answer = Answer::Body(body);
-        Ok(Part::Head { head, end })
+        self.answer = ReadState::Body(body);
+        Ok(ResponsePart::Head { head, end })
     }
 
     pub(crate) fn tunnel(&mut self) {
-        self.answer = Answer::Body(BodyDecoder::new(Framing::UntilClose));
-        self.upload = Upload::Plain;
+        self.answer = ReadState::Body(BodyDecoder::new(Framing::UntilClose));
+        self.upload = BodyEncoding::Plain;
         self.persistence = Persistence::Closed;
     }
 
-    /// The connection, if both sides have said all, and nothing more has come.
-    pub(crate) fn into_kept(mut self) -> Option<Box<Wire>> {
-        let is_over = matches!(&self.answer, Answer::Body(body) if body.is_done())
-            && self.upload == Upload::Whole
+    /// The connection, if the exchange is complete in both directions and nothing follows.
+    pub(crate) fn into_kept(mut self) -> Option<Box<Http1Stream>> {
+        let is_over = matches!(&self.answer, ReadState::Body(body) if body.is_done())
+            && self.upload == BodyEncoding::Whole
             && self.persistence == Persistence::Kept
-            && self.wire.input.is_empty()
-            && self.wire.is_flushed();
-        self.wire.rest();
-        is_over.then_some(self.wire)
+            && self.stream.input.is_empty()
+            && self.stream.is_flushed();
+        self.stream.release_buffers();
+        is_over.then_some(self.stream)
     }
 }

@@ -1,7 +1,7 @@
-//! A request over HTTP/2 to a server: one stream of a connection that others share.
+//! A request to a server over HTTP/2: one stream of a shared connection.
 //!
-//! Both ways are independent: what the server does not take holds up nothing that it sends. Dropping a
-//! stream that is not whole resets it, so that the server stops working for a client who is gone.
+//! Both directions are independent: a server that stops reading does not block its response. Dropping an
+//! incomplete stream resets it, so that the server stops working for a client that is gone.
 
 mod connection;
 mod head;
@@ -21,76 +21,75 @@ use h2::{Reason, RecvStream};
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue};
 
-use super::request::{Framing, UpstreamRequest};
-use super::{Part, UpstreamFailure};
+use super::request::{BodyFraming, UpstreamRequest};
+use super::{ResponsePart, UpstreamFailure};
 use crate::message::websocket;
 use crate::message::{BadMessage, ResponseHead};
 use crate::net::outflow::Outflow;
-pub(crate) use connection::Slot;
-pub(crate) use pool::{Http2Connections, Made, Room, Waits};
+pub(crate) use connection::StreamSlot;
+pub(crate) use pool::{Connected, Http2Connections, Room, WaitLimits};
 
-/// One request and its answer.
-pub(crate) struct Session {
-    /// Given back before the stream is, since that wakes the connection.
-    slot: Slot,
+pub(crate) struct ServerHttp2 {
+    /// Dropped before the stream, whose drop wakes the connection.
+    slot: StreamSlot,
     scheme: Scheme,
-    /// How long a server that has no room for the stream after all is waited for.
+    /// How long to wait if the server has no room for the stream after all.
     wait: Duration,
     upload: Option<Outflow>,
-    answer: Answer,
-    /// The key of a WebSocket handshake that HTTP/1.1 has and HTTP/2 has not.
+    answer: ResponseState,
+    /// The key of a WebSocket handshake, which HTTP/1.1 has and HTTP/2 has not.
     tunnel: Option<Option<HeaderValue>>,
 }
 
 #[derive(Debug)]
-enum Answer {
-    /// Nothing was sent.
+enum ResponseState {
+    /// The request was not sent.
     Unasked,
-    /// Its head has not come.
+    /// The head has not arrived.
     Awaited(ResponseFuture),
-    /// Its body comes, or its trailers.
+    /// The body or its trailers are arriving.
     Begun(RecvStream),
-    /// All of it has come.
+    /// The response is complete.
     Whole,
 }
 
-impl Slot {
-    /// Whether the server takes WebSockets, which it says at the beginning of the connection.
+impl StreamSlot {
+    /// Whether the server accepts WebSockets, which it says in its first SETTINGS.
     pub(crate) async fn takes_websockets(&self, wait: Duration) -> bool {
         tokio::time::timeout(wait, self.connection.settled()).await.is_ok()
             && self.send.is_extended_connect_protocol_enabled()
     }
 }
 
-impl Session {
-    pub(crate) fn new(slot: Slot, scheme: Scheme, wait: Duration) -> Self {
-        Self { slot, scheme, wait, upload: None, answer: Answer::Unasked, tunnel: None }
+impl ServerHttp2 {
+    pub(crate) fn new(slot: StreamSlot, scheme: Scheme, wait: Duration) -> Self {
+        Self { slot, scheme, wait, upload: None, answer: ResponseState::Unasked, tunnel: None }
     }
 
     pub(crate) async fn send_head(&mut self, request: &UpstreamRequest<'_>) -> Result<(), UpstreamFailure> {
         let framing = request.framing();
-        if framing == Framing::Tunnel {
+        if framing == BodyFraming::Tunnel {
             self.tunnel = Some(request.websocket_key().cloned());
         }
         let head = head::encode(request, self.scheme.clone()).ok_or(BadMessage::Syntax)?;
-        let end = !framing.has_body() && framing != Framing::Tunnel;
+        let end = !framing.has_body() && framing != BodyFraming::Tunnel;
         let Ok((response, upload)) = self.slot.send.send_request(head, end) else {
-            // It is ending, and nobody else need find out.
+            // The connection is ending: no other request should find out the same way.
             self.slot.connection.close();
             return Err(UpstreamFailure::Unprocessed);
         };
-        self.answer = Answer::Awaited(response);
+        self.answer = ResponseState::Awaited(response);
         self.upload = Some(Outflow::new(upload));
-        let opened = poll_fn(|cx| self.slot.send.poll_ready(cx));
-        match tokio::time::timeout(self.wait, opened).await {
-            // What an error means for this stream is told by its answer.
+        let established = poll_fn(|cx| self.slot.send.poll_ready(cx));
+        match tokio::time::timeout(self.wait, established).await {
+            // The response reports errors of this stream.
             Ok(_) => Ok(()),
-            // It has not left: the connection got full since the slot was taken.
+            // Not sent: the connection became full after the slot was taken.
             Err(_) => Err(UpstreamFailure::Unprocessed),
         }
     }
 
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, UpstreamFailure>> {
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponsePart, UpstreamFailure>> {
         let outcome = ready!(self.poll_part(cx));
         match &outcome {
             Ok(_) => self.slot.connection.has_news(),
@@ -100,61 +99,62 @@ impl Session {
         Poll::Ready(outcome.map_err(failure))
     }
 
-    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, h2::Error>> {
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponsePart, h2::Error>> {
         loop {
             match &mut self.answer {
-                Answer::Unasked => return Poll::Pending,
-                Answer::Awaited(response) => {
+                ResponseState::Unasked => return Poll::Pending,
+                ResponseState::Awaited(response) => {
                     if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
                         let (head, ()) = interim?.into_parts();
-                        return Poll::Ready(Ok(Part::Head { head: head_of(head), end: false }));
+                        return Poll::Ready(Ok(ResponsePart::Head { head: head_of(head), end: false }));
                     }
                     let (head, body) = ready!(Pin::new(response).poll(cx))?.into_parts();
                     let end = body.is_end_stream();
-                    self.answer = if end { Answer::Whole } else { Answer::Begun(body) };
+                    self.answer = if end { ResponseState::Whole } else { ResponseState::Begun(body) };
                     let mut head = head_of(head);
                     if let Some(key) = self.tunnel.take().filter(|_| head.status.is_success()) {
                         websocket::accepted(&mut head, key.as_ref());
                     }
-                    return Poll::Ready(Ok(Part::Head { head, end }));
+                    return Poll::Ready(Ok(ResponsePart::Head { head, end }));
                 }
-                Answer::Begun(body) => match ready!(body.poll_data(cx)) {
+                ResponseState::Begun(body) => match ready!(body.poll_data(cx)) {
                     Some(bytes) => {
                         let bytes = bytes?;
-                        // Whoever reads has them now. That the connection is gone is told by the next read.
+                        // Flow control: the window is returned when the bytes are handed on. The next read
+                        // reports a closed connection.
                         let _ = body.flow_control().release_capacity(bytes.len());
                         if !bytes.is_empty() {
-                            return Poll::Ready(Ok(Part::Body(bytes)));
+                            return Poll::Ready(Ok(ResponsePart::Body(bytes)));
                         }
                     }
                     None => {
                         let trailers = ready!(body.poll_trailers(cx))?;
-                        self.answer = Answer::Whole;
-                        return Poll::Ready(Ok(Part::End(trailers)));
+                        self.answer = ResponseState::Whole;
+                        return Poll::Ready(Ok(ResponsePart::End(trailers)));
                     }
                 },
-                Answer::Whole => return Poll::Ready(Ok(Part::End(None))),
+                ResponseState::Whole => return Poll::Ready(Ok(ResponsePart::End(None))),
             }
         }
     }
 
-    /// Takes bytes of the request's body, once those before them are sent.
+    /// Accepts body bytes to be sent after the previous ones.
     pub(crate) fn put_body(&mut self, bytes: Bytes) {
         if let Some(upload) = &mut self.upload {
             upload.put(bytes);
         }
     }
 
-    /// Done once the server had room for all that was put.
+    /// Ready once flow control had room for all accepted bytes.
     pub(crate) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamFailure>> {
         match &mut self.upload {
-            // Why it fails is told by the answer.
+            // The response reports the reason.
             Some(upload) => upload.poll_sent(cx).map_err(failure),
             None => Poll::Ready(Ok(())),
         }
     }
 
-    /// Ends the request's body, once all of it is sent.
+    /// Ends the request body after the accepted bytes.
     pub(crate) fn put_end(&mut self, trailers: Option<HeaderMap>) -> Result<(), UpstreamFailure> {
         self.upload.as_mut().map_or(Ok(()), |upload| upload.finish(trailers)).map_err(failure)
     }
@@ -164,11 +164,11 @@ fn head_of(head: http::response::Parts) -> ResponseHead {
     ResponseHead { status: head.status, version: head.version, headers: head.headers }
 }
 
-/// What an error means for the request, as long as its answer has not begun.
+/// What an error means for a request whose response has not started.
 fn failure(error: h2::Error) -> UpstreamFailure {
     let refused = error.reason() == Some(Reason::REFUSED_STREAM);
     match error.is_remote() && (error.is_go_away() || (error.is_reset() && refused)) {
-        // GOAWAY reaches the streams alone that the server will not look at (RFC 9113, 6.8).
+        // GOAWAY fails only the streams that the server will not process (RFC 9113, 6.8).
         true => UpstreamFailure::Unprocessed,
         false => UpstreamFailure::Broken(io::Error::other(error)),
     }

@@ -1,4 +1,4 @@
-//! Keeps looking at the links of origins, and tells of every switch to one that costs more and back.
+//! Judges the links of origins once a second, and reports every switch to or from a metered link.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +7,9 @@ use super::connect::Upstreams;
 use crate::clock::SHANGHAI;
 use crate::edge::Edge;
 
-/// From one look to the next.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Looks at the links of every origin until the value is dropped, always those of the snapshot in use.
+/// Judges the links of the current snapshot until dropped.
 pub async fn run(edge: Arc<Edge>, upstreams: Arc<Upstreams>) {
     let mut looks = tokio::time::interval(PERIOD);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -1,82 +1,106 @@
-//! What is done for upstream servers beside the requests: names are kept fresh, connections ready, paths
-//! measured.
+//! Maintenance of servers beside the requests: fresh names, ready connections, measured paths, closed
+//! leftovers.
 //!
-//! It follows the snapshot in use. A server that is left alone is left alone here as well.
+//! It follows the current snapshot. Ejected servers are left alone.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::connect::Upstreams;
-use super::reach::Target;
+use super::reach::ConnectTarget;
 use crate::edge::Edge;
 use crate::origin::OriginId;
 use crate::snapshot::Snapshot;
 
-/// How often it is looked at what there is to do.
-const LOOKING: Duration = Duration::from_millis(250);
-/// How often it is looked at what connections do.
+/// How often names are checked for refresh.
+const NAMES: Duration = Duration::from_millis(250);
+/// How often the kernel's statistics are sampled.
 const SAMPLING: Duration = Duration::from_secs(2);
-/// The first pause after a connection could not be made.
+/// How often expired idle connections are closed.
+const SWEEPING: Duration = Duration::from_secs(1);
+/// How often the number of ready connections to a server is checked.
+const READY: Duration = Duration::from_millis(250);
+/// The first pause after a failed connect; it doubles up to `LONGEST`.
 const SHORTEST: Duration = Duration::from_millis(500);
-/// The longest.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Goes on until the value is dropped.
+/// Runs until dropped.
 pub async fn run(edge: Arc<Edge>, upstreams: Arc<Upstreams>) {
+    let mut changed = edge.snapshots.subscribe();
+    let (mut names, mut samples, mut sweeps) = (every(NAMES), every(SAMPLING), every(SWEEPING));
     let mut generation = 0;
     let mut warming = JoinSet::new();
-    let mut sampled = Instant::now();
     loop {
         let snapshot = edge.snapshots.load_full();
+        // A notice may be about a date: then the servers have not changed.
         if snapshot.generation != generation {
             generation = snapshot.generation;
             upstreams.configure(&snapshot.config);
-            warming = JoinSet::new();
-            for (id, state) in snapshot.origins.iter().enumerate() {
-                let places = if state.origin.pool.preconnect > 0 { state.servers.len() } else { 0 };
-                for place in 0..places {
-                    let (edge, upstreams) = (Arc::clone(&edge), Arc::clone(&upstreams));
-                    warming.spawn(keep_warm(edge, upstreams, Arc::clone(&snapshot), OriginId(id), place));
-                }
-            }
+            warming = keep_all_warm(&edge, &upstreams, &snapshot);
         }
         drop(snapshot);
-        upstreams.refresh_names();
-        if sampled.elapsed() >= SAMPLING {
-            sampled = Instant::now();
-            upstreams.sample();
+        tokio::select! {
+            changed = changed.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            _ = names.tick() => upstreams.refresh_names(),
+            _ = samples.tick() => upstreams.sample(),
+            _ = sweeps.tick() => upstreams.sweep(),
+            // A task ends by itself only if its server does not exist.
+            Some(_) = warming.join_next() => {}
         }
-        // They do not end by themselves, but for a server that is not there.
-        while warming.try_join_next().is_some() {}
-        sleep(LOOKING).await;
     }
 }
 
-/// Keeps connections to the server at `place` of an origin ready for requests to come.
+fn every(period: Duration) -> Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// One task per server of each origin with `preconnect`.
+fn keep_all_warm(edge: &Arc<Edge>, upstreams: &Arc<Upstreams>, snapshot: &Arc<Snapshot>) -> JoinSet<()> {
+    let mut warming = JoinSet::new();
+    for (id, state) in snapshot.origins.iter().enumerate() {
+        let servers = if state.origin.pool.preconnect > 0 { state.servers.len() } else { 0 };
+        for index in 0..servers {
+            let (edge, upstreams) = (Arc::clone(edge), Arc::clone(upstreams));
+            warming.spawn(keep_warm(edge, upstreams, Arc::clone(snapshot), OriginId(id), index));
+        }
+    }
+    warming
+}
+
+/// Keeps `preconnect` connections to a server ready.
 async fn keep_warm(
     edge: Arc<Edge>,
     upstreams: Arc<Upstreams>,
     snapshot: Arc<Snapshot>,
     id: OriginId,
-    place: usize,
+    index: usize,
 ) {
     let Some(state) = snapshot.origin(id) else { return };
-    let Some(server) = state.servers.get(place) else { return };
+    let Some(server) = state.servers.get(index) else { return };
     let labels = [&*state.origin.name, &*server.label];
     let warm = edge.metrics.upstream_ready.with_label_values(&labels);
     let mut pause = SHORTEST;
     loop {
-        // One that is shared has room for many requests.
-        let (ready, shared) = (upstreams.kept.ready(server), upstreams.shared_with(server));
+        // A shared HTTP/2 connection has room for many requests.
+        let (ready, shared) = (upstreams.idle.ready(server), upstreams.shared_with(server));
         warm.set(i64::try_from(ready + shared).unwrap_or(i64::MAX));
         if ready >= state.origin.pool.preconnect || shared > 0 || server.health.is_ejected() {
-            sleep(jittered(LOOKING)).await;
+            sleep(jittered(READY)).await;
             continue;
         }
-        let result = match upstreams.prepare(&edge, Target { origin: state, place, told: None }).await {
+        let result = match upstreams
+            .prepare(&edge, ConnectTarget { origin: state, index, proxy_header: None })
+            .await
+        {
             Ok(()) => {
                 pause = SHORTEST;
                 "made"
@@ -91,7 +115,7 @@ async fn keep_warm(
     }
 }
 
-/// Give or take a quarter, so that no two edges and servers keep step.
+/// Jitter of 25 %, so that edges and servers do not fall into step.
 fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(0.75 + fastrand::f64() / 2.0)
 }

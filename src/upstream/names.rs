@@ -1,8 +1,8 @@
-//! The addresses of upstream servers' names, kept fresh beside the requests.
+//! The addresses of servers' names, refreshed beside the requests.
 //!
-//! A request waits for an answer only while none is known. A good answer is used until a better one
-//! comes, however long the name servers do not answer; that there is no such name is believed. Names come
-//! from the configuration alone, and those that it does not name any more are forgotten.
+//! A request waits for an answer only while none is known. A good answer is used until a better one arrives,
+//! however long the name servers fail; an answer that the name does not exist is believed. Only configured
+//! names are resolved, and others are forgotten.
 
 mod lookup;
 
@@ -19,57 +19,57 @@ use tokio::time::Instant;
 
 use crate::hostname::Hostname;
 use crate::metrics::Metrics;
-use lookup::{Answer, Lookup};
+use lookup::{Lookup, LookupResult};
 
-/// A name is asked for no more often than this, whatever its time to live.
+/// The shortest time between two lookups of a name, whatever its TTL.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// And no less often than this, so that a change is noticed within minutes.
+/// The longest, so that changes are noticed within minutes.
 const LONGEST: Duration = Duration::from_secs(300);
-/// The longest that a missing name is taken for missing.
+/// The longest time that a missing name is not looked up again.
 const LONGEST_MISSING: Duration = Duration::from_secs(10);
-/// The longest pause between two tries while the name servers do not answer.
+/// The longest pause between retries while name servers fail.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// How long an address that failed, or was overtaken by another one, comes last.
+/// How long an address that failed, or lost a race, is tried last.
 const SHUNNED_FOR: Duration = Duration::from_secs(60);
-/// The most addresses of a name that are kept.
+/// The most addresses kept per name.
 const ADDRESSES: usize = 16;
 
-/// What is known of names.
+/// The resolved names.
 #[derive(Debug)]
-pub(crate) struct Names {
-    known: Mutex<HashMap<Hostname, Arc<Name>>>,
+pub(crate) struct NameCache {
+    known: Mutex<HashMap<Hostname, Arc<KnownName>>>,
     lookup: ArcSwap<Lookup>,
     metrics: Metrics,
 }
 
 #[derive(Debug)]
-struct Name {
-    standing: watch::Sender<Standing>,
-    asking: AtomicBool,
+struct KnownName {
+    state: watch::Sender<NameState>,
+    request: AtomicBool,
     turn: AtomicUsize,
     shunned: Mutex<HashMap<IpAddr, Instant>>,
 }
 
-/// What the last answers said.
+/// The result of the last lookups.
 #[derive(Clone, Debug)]
-struct Standing {
+struct NameState {
     addresses: Arc<[IpAddr]>,
-    /// Why there are none, or no newer ones.
+    /// Why there are no addresses, or no newer ones.
     problem: Option<String>,
-    /// When it is asked for again.
+    /// When the next lookup is due.
     due: Instant,
-    /// In a row.
+    /// Failed lookups in a row.
     failures: u32,
     answers: u64,
 }
 
-impl Names {
-    /// Asks the name servers given, or the system's where none is.
+impl NameCache {
+    /// Asks `servers`, or the system's name servers if there are none.
     pub(crate) fn new(servers: &[SocketAddr], metrics: Metrics) -> Self {
         Self { known: Mutex::default(), lookup: ArcSwap::from_pointee(Lookup::new(servers)), metrics }
     }
 
-    /// Follows the configuration: other name servers, and no more names than those.
+    /// Follows the configuration: its name servers and exactly these names.
     pub(crate) fn configure<'n>(&self, servers: &[SocketAddr], names: impl Iterator<Item = &'n Hostname>) {
         if self.lookup.load().servers() != servers {
             self.lookup.store(Arc::new(Lookup::new(servers)));
@@ -81,7 +81,7 @@ impl Names {
         }
     }
 
-    /// Asks for every name whose answer is about to be too old.
+    /// Starts a lookup of every name that is due.
     pub(crate) fn refresh(&self) {
         let all: Vec<_> =
             self.known().iter().map(|(name, entry)| (name.clone(), Arc::clone(entry))).collect();
@@ -90,15 +90,14 @@ impl Names {
         }
     }
 
-    /// The addresses of a name, in the order of trying them: both families by turns, first those that
-    /// have not failed lately.
+    /// The addresses of a name in the order to try: families alternate, recently failed addresses come last.
     pub(crate) async fn addresses(&self, name: &Hostname) -> io::Result<Vec<IpAddr>> {
         let entry = self.entry(name);
-        let mut standing = entry.standing.subscribe();
-        let before = standing.borrow().answers;
+        let mut state = entry.state.subscribe();
+        let before = state.borrow().answers;
         self.ask_if_due(name, &entry);
         loop {
-            let known = standing.borrow_and_update().clone();
+            let known = state.borrow_and_update().clone();
             if !known.addresses.is_empty() {
                 return Ok(entry.arrange(&known.addresses));
             }
@@ -107,34 +106,34 @@ impl Names {
             {
                 return Err(io::Error::other(format!("{name}: {problem}")));
             }
-            standing.changed().await.map_err(io::Error::other)?;
+            state.changed().await.map_err(io::Error::other)?;
         }
     }
 
-    /// These addresses of a name come last for a while.
+    /// Moves these addresses of a name to the end for `SHUNNED_FOR`.
     pub(crate) fn shun(&self, name: &Hostname, addresses: impl IntoIterator<Item = IpAddr>) {
         let until = Instant::now() + SHUNNED_FOR;
         let entry = self.entry(name);
         entry.shunned().extend(addresses.into_iter().map(|address| (address, until)));
     }
 
-    fn entry(&self, name: &Hostname) -> Arc<Name> {
+    fn entry(&self, name: &Hostname) -> Arc<KnownName> {
         Arc::clone(self.known().entry(name.clone()).or_insert_with(|| {
             let (addresses, due) = (Arc::from([]), Instant::now());
-            let standing = Standing { addresses, problem: None, due, failures: 0, answers: 0 };
-            let standing = watch::Sender::new(standing);
-            Arc::new(Name {
-                standing,
-                asking: AtomicBool::default(),
+            let state = NameState { addresses, problem: None, due, failures: 0, answers: 0 };
+            let state = watch::Sender::new(state);
+            Arc::new(KnownName {
+                state,
+                request: AtomicBool::default(),
                 turn: AtomicUsize::default(),
                 shunned: Mutex::default(),
             })
         }))
     }
 
-    /// Begins to ask for a name beside whoever wants it, unless somebody does or it is too early.
-    fn ask_if_due(&self, name: &Hostname, entry: &Arc<Name>) {
-        if entry.standing.borrow().due > Instant::now() || entry.asking.swap(true, Ordering::AcqRel) {
+    /// Starts a lookup in the background, unless one is running or it is too early.
+    fn ask_if_due(&self, name: &Hostname, entry: &Arc<KnownName>) {
+        if entry.state.borrow().due > Instant::now() || entry.request.swap(true, Ordering::AcqRel) {
             return;
         }
         let (name, entry, lookup) = (name.clone(), Arc::clone(entry), self.lookup.load_full());
@@ -143,34 +142,36 @@ impl Names {
             let answer = lookup.ask(&name).await;
             metrics.name_lookups.with_label_values(&[answer.label()]).inc();
             entry.take(&name, answer);
-            entry.asking.store(false, Ordering::Release);
+            entry.request.store(false, Ordering::Release);
         });
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<Hostname, Arc<Name>>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<Hostname, Arc<KnownName>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Name {
-    fn take(&self, name: &Hostname, answer: Answer) {
-        let before = self.standing.borrow().clone();
+impl KnownName {
+    fn take(&self, name: &Hostname, answer: LookupResult) {
+        let before = self.state.borrow().clone();
         let next = before.after(answer, Instant::now());
         if next.addresses != before.addresses {
-            tracing::debug!(%name, addresses = ?next.addresses, "leads elsewhere");
+            tracing::debug!(%name, addresses = ?next.addresses, "the name has new addresses");
         }
         match (&before.problem, &next.problem) {
             (None, Some(problem)) if next.addresses.is_empty() => {
-                tracing::warn!(%name, problem, "has no address");
+                tracing::warn!(%name, problem, "the name has no address");
             }
             (None, Some(problem)) => {
-                tracing::warn!(%name, problem, "cannot be looked up; its last addresses stay in use");
+                tracing::warn!(%name, problem, "the name cannot be looked up; its last addresses stay in use");
             }
-            (Some(_), None) => tracing::info!(%name, addresses = ?next.addresses, "is looked up again"),
+            (Some(_), None) => {
+                tracing::info!(%name, addresses = ?next.addresses, "the name can be looked up again")
+            }
             _ => {}
         }
         self.shunned().retain(|address, until| *until > Instant::now() && next.addresses.contains(address));
-        self.standing.send_replace(next);
+        self.state.send_replace(next);
     }
 
     fn arrange(&self, addresses: &[IpAddr]) -> Vec<IpAddr> {
@@ -185,23 +186,23 @@ impl Name {
     }
 }
 
-impl Standing {
-    /// What is known once `answer` has come at `now`.
-    fn after(&self, answer: Answer, now: Instant) -> Self {
+impl NameState {
+    /// The state after `answer` arrived at `now`.
+    fn after(&self, answer: LookupResult, now: Instant) -> Self {
         let answers = self.answers + 1;
         match answer {
-            Answer::Addresses { addresses, lifetime } => {
-                // Before it is over, so that nobody ever waits for the next one.
+            LookupResult::Addresses { addresses, lifetime } => {
+                // Refreshed before it expires, so that no request waits for the next answer.
                 let due = now + lifetime.clamp(SHORTEST, LONGEST).mul_f64(0.8);
                 let addresses = addresses.into_iter().take(ADDRESSES).collect();
                 Self { addresses, problem: None, due, failures: 0, answers }
             }
-            Answer::Missing { lifetime } => {
+            LookupResult::Missing { lifetime } => {
                 let due = now + lifetime.clamp(SHORTEST, LONGEST_MISSING);
                 let problem = Some("there is no such name".to_owned());
                 Self { addresses: Arc::from([]), problem, due, failures: 0, answers }
             }
-            Answer::None(problem) => {
+            LookupResult::None(problem) => {
                 let pause = SHORTEST.saturating_mul(1 << self.failures.min(5)).min(LONGEST_PAUSE);
                 let addresses = Arc::clone(&self.addresses);
                 let failures = self.failures.saturating_add(1);
@@ -211,7 +212,8 @@ impl Standing {
     }
 }
 
-/// Takes the families by turns, IPv6 first, each begun at its `turn`; the shunned come last.
+/// Happy Eyeballs (RFC 8305): alternates families, IPv6 first, each rotated by `turn`; addresses that failed
+/// recently come last.
 fn arrange(addresses: &[IpAddr], turn: usize, is_shunned: impl Fn(&IpAddr) -> bool) -> Vec<IpAddr> {
     let family = |is_v6: bool| {
         let mut all: Vec<IpAddr> = addresses.iter().copied().filter(|one| one.is_ipv6() == is_v6).collect();
@@ -221,9 +223,9 @@ fn arrange(addresses: &[IpAddr], turn: usize, is_shunned: impl Fn(&IpAddr) -> bo
     };
     let (v6, v4) = (family(true), family(false));
     let mut arranged = Vec::with_capacity(addresses.len());
-    for place in 0..v6.len().max(v4.len()) {
-        arranged.extend(v6.get(place));
-        arranged.extend(v4.get(place));
+    for index in 0..v6.len().max(v4.len()) {
+        arranged.extend(v6.get(index));
+        arranged.extend(v4.get(index));
     }
     // The sort is stable.
     arranged.sort_by_key(is_shunned);

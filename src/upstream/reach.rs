@@ -1,30 +1,33 @@
-//! The way to a server for one request: a stream of a shared connection, or a connection of its own.
+//! Finds a channel to a server for one request: a stream of a shared HTTP/2 connection, or an HTTP/1.1
+//! connection.
 //!
-//! What was negotiated decides. An upgrade needs HTTP/1.1, unless the server has nothing else than
-//! HTTP/2 and takes WebSockets there (RFC 8441).
+//! The negotiated protocol decides. A WebSocket needs HTTP/1.1, unless the server speaks only HTTP/2 and
+//! accepts WebSockets there (RFC 8441).
 
 use std::io;
 use std::sync::Arc;
 
 use super::connect::Upstreams;
-use super::http2::{Made, Room, Slot, Waits};
-use super::{ConnectionOrigin, Offer, Speaks, Told, Unreached, UpstreamConnection};
+use super::http2::{Connected, Room, StreamSlot, WaitLimits};
+use super::{
+    AlpnOffer, ConnectFailure, ConnectionOrigin, NegotiatedProtocol, ProxyHeader, UpstreamConnection,
+};
 use crate::access::record::ServerFacts;
 use crate::edge::Edge;
 use crate::origin::Scheme;
 use crate::snapshot::{OriginState, ServerState};
 use crate::tls::roots::is_no_protocol_in_common;
 
-/// Where a request is sent.
+/// What a request is sent on.
 #[derive(Debug)]
-pub(crate) enum Way {
-    /// Over a connection of its own.
+pub(crate) enum Channel {
+    /// Its own connection.
     Http1(UpstreamConnection),
-    /// Over a connection that others share.
-    Http2(Slot, Arc<ServerFacts>, ConnectionOrigin),
+    /// A stream of a shared connection.
+    Http2(StreamSlot, Arc<ServerFacts>, ConnectionOrigin),
 }
 
-impl Way {
+impl Channel {
     pub(crate) fn origin(&self) -> ConnectionOrigin {
         match self {
             Self::Http1(connection) => connection.origin,
@@ -33,43 +36,43 @@ impl Way {
     }
 }
 
-/// What a request is sent for.
+/// What a request needs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Purpose {
-    /// An answer.
+    /// A response.
     Answer,
     /// A WebSocket.
     Tunnel,
 }
 
-/// A server, and what it is told of the client.
+/// A server and the PROXY header for it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Target<'t> {
+pub(crate) struct ConnectTarget<'t> {
     pub(crate) origin: &'t Arc<OriginState>,
-    pub(crate) place: usize,
-    pub(crate) told: Option<Told>,
+    pub(crate) index: usize,
+    pub(crate) proxy_header: Option<ProxyHeader>,
 }
 
 impl Upstreams {
-    /// The way to a server, within the origin's limit. One that was kept from an earlier request is as
-    /// good as another, unless it is `kept` no more since one has just failed.
+    /// A channel to a server, within the origin's connect timeout. Without `reuse`, idle connections are not
+    /// used, since one has just failed.
     pub(crate) async fn reach(
         self: &Arc<Self>,
         edge: &Arc<Edge>,
-        target: Target<'_>,
+        target: ConnectTarget<'_>,
         purpose: Purpose,
-        kept: bool,
-    ) -> Result<Way, Unreached> {
+        reuse: bool,
+    ) -> Result<Channel, ConnectFailure> {
         match (&target.origin.origin.scheme, purpose) {
-            (Scheme::Http, _) => self.own(edge, target, kept).await,
+            (Scheme::Http, _) => self.own(edge, target, reuse).await,
             (Scheme::Https { .. }, Purpose::Answer) => match self.shared(edge, target).await? {
                 Some(way) => Ok(way),
-                None => self.own(edge, target, kept).await,
+                None => self.own(edge, target, reuse).await,
             },
             (Scheme::H2c, Purpose::Answer) => {
                 self.shared(edge, target).await?.ok_or_else(|| io::ErrorKind::Unsupported.into())
             }
-            (Scheme::Https { .. }, Purpose::Tunnel) => match self.own(edge, target, kept).await {
+            (Scheme::Https { .. }, Purpose::Tunnel) => match self.own(edge, target, reuse).await {
                 Err(unreached) if is_no_protocol_in_common(&unreached.error) => {
                     self.tunnel(edge, target).await
                 }
@@ -79,76 +82,86 @@ impl Upstreams {
         }
     }
 
-    /// Makes a connection for requests to come.
+    /// Makes a connection for later requests.
     pub(crate) async fn prepare(
         self: &Arc<Self>,
         edge: &Arc<Edge>,
-        target: Target<'_>,
-    ) -> Result<(), Unreached> {
-        let Target { origin, place, told } = target;
+        target: ConnectTarget<'_>,
+    ) -> Result<(), ConnectFailure> {
+        let ConnectTarget { origin, index, proxy_header } = target;
         if origin.origin.scheme != Scheme::Http && self.shared(edge, target).await?.is_some() {
             return Ok(());
         }
-        let connection = self.connect(origin, place, told, Offer::Http1, &edge.metrics).await?;
-        if let Some(server) = origin.servers.get(place) {
-            self.kept.keep(server, connection, &origin.origin);
+        let connection = self.connect(origin, index, proxy_header, AlpnOffer::Http1, &edge.metrics).await?;
+        if let Some(server) = origin.servers.get(index) {
+            self.idle.keep(server, connection, &origin.origin);
         }
         Ok(())
     }
 
-    /// How many connections to a server are there that requests share.
+    /// The number of shared connections to a server.
     pub(crate) fn shared_with(&self, server: &Arc<ServerState>) -> usize {
         self.http2.open(server)
     }
 
     /// A connection that speaks HTTP/1.1.
-    async fn own(self: &Arc<Self>, edge: &Edge, target: Target<'_>, kept: bool) -> Result<Way, Unreached> {
-        let Target { origin, place, told } = target;
-        let server = origin.servers.get(place).ok_or(io::ErrorKind::NotFound)?;
-        let connection = match kept.then(|| self.kept.take(server, told)).flatten() {
+    async fn own(
+        self: &Arc<Self>,
+        edge: &Edge,
+        target: ConnectTarget<'_>,
+        reuse: bool,
+    ) -> Result<Channel, ConnectFailure> {
+        let ConnectTarget { origin, index, proxy_header } = target;
+        let server = origin.servers.get(index).ok_or(io::ErrorKind::NotFound)?;
+        let connection = match reuse.then(|| self.idle.take(server, proxy_header)).flatten() {
             Some(connection) => connection,
-            None => self.connect(origin, place, told, Offer::Http1, &edge.metrics).await?,
+            None => self.connect(origin, index, proxy_header, AlpnOffer::Http1, &edge.metrics).await?,
         };
-        Ok(Way::Http1(connection))
+        Ok(Channel::Http1(connection))
     }
 
-    /// A stream on a connection that speaks HTTP/2; `None` for a server that does not.
+    /// A stream of an HTTP/2 connection; `None` if the server speaks HTTP/1.1.
     async fn shared(
         self: &Arc<Self>,
         edge: &Arc<Edge>,
-        target: Target<'_>,
-    ) -> Result<Option<Way>, Unreached> {
-        let Target { origin, place, told } = target;
-        let server = origin.servers.get(place).ok_or(io::ErrorKind::NotFound)?;
+        target: ConnectTarget<'_>,
+    ) -> Result<Option<Channel>, ConnectFailure> {
+        let ConnectTarget { origin, index, proxy_header } = target;
+        let server = origin.servers.get(index).ok_or(io::ErrorKind::NotFound)?;
         let timeouts = origin.origin.timeouts;
-        let waits = Waits { room: timeouts.connect, idle: timeouts.idle };
+        let waits = WaitLimits { room: timeouts.connect, idle: timeouts.idle };
         let make = || {
             let (upstreams, edge, origin) = (Arc::clone(self), Arc::clone(edge), Arc::clone(origin));
             async move {
-                let connection = upstreams.connect(&origin, place, told, Offer::Any, &edge.metrics).await?;
-                if connection.speaks == Speaks::Http2 {
-                    return Ok(Made::Http2(connection.wire.into_transport(), connection.reached));
+                let connection =
+                    upstreams.connect(&origin, index, proxy_header, AlpnOffer::Any, &edge.metrics).await?;
+                if connection.protocol == NegotiatedProtocol::Http2 {
+                    return Ok(Connected::Http2(connection.stream.into_transport(), connection.reached));
                 }
-                if let Some(server) = origin.servers.get(place) {
-                    upstreams.kept.keep(server, connection, &origin.origin);
+                if let Some(server) = origin.servers.get(index) {
+                    upstreams.idle.keep(server, connection, &origin.origin);
                 }
-                Ok(Made::Http1)
+                Ok(Connected::Http1)
             }
         };
-        Ok(match self.http2.room(server, told, waits, make).await? {
-            Room::Shared(slot, reached) => Some(Way::Http2(slot, reached, ConnectionOrigin::Kept)),
-            Room::New(slot, reached) => Some(Way::Http2(slot, reached, ConnectionOrigin::New)),
+        Ok(match self.http2.room(server, proxy_header, waits, make).await? {
+            Room::Shared(slot, reached) => Some(Channel::Http2(slot, reached, ConnectionOrigin::Reused)),
+            Room::New(slot, reached) => Some(Channel::Http2(slot, reached, ConnectionOrigin::New)),
             Room::Http1 => None,
         })
     }
 
-    /// A stream that takes a WebSocket.
-    async fn tunnel(self: &Arc<Self>, edge: &Arc<Edge>, target: Target<'_>) -> Result<Way, Unreached> {
+    /// A stream that can carry a WebSocket.
+    async fn tunnel(
+        self: &Arc<Self>,
+        edge: &Arc<Edge>,
+        target: ConnectTarget<'_>,
+    ) -> Result<Channel, ConnectFailure> {
         let way = self.shared(edge, target).await?;
         let wait = target.origin.origin.timeouts.connect;
         match way {
-            Some(Way::Http2(slot, reached, origin)) if slot.takes_websockets(wait).await => {
-                Ok(Way::Http2(slot, reached, origin))
+            Some(Channel::Http2(slot, reached, origin)) if slot.takes_websockets(wait).await => {
+                Ok(Channel::Http2(slot, reached, origin))
             }
             _ => Err(io::ErrorKind::Unsupported.into()),
         }

@@ -1,15 +1,16 @@
-//! The request as it goes upstream.
+//! The request as it is sent to a server.
 //!
-//! Framing is made anew, and nothing that concerns one hop alone is passed on (RFC 9110, 7.6.1); what
-//! a client says about itself in forwarded headers is replaced unless a trusted proxy said it.
+//! It is framed anew, and hop-by-hop fields are removed (RFC 9110, 7.6.1). Forwarding headers of a client are
+//! replaced, unless it is a trusted proxy.
 
 use std::net::IpAddr;
 
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderValue, Method};
 
 use crate::access::fields::IdText;
 use crate::message::fields::{content_length, has_token};
+use crate::message::hop_by_hop::{is_hop_by_hop, nominated};
 use crate::message::{RequestHead, websocket};
 use crate::origin::UpstreamHost;
 use crate::rewrite::Ask;
@@ -19,44 +20,8 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Whether a field concerns one hop alone (RFC 9110, 7.6.1).
-pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "proxy-connection"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-    )
-}
-
-/// The names that a `connection` field nominates to concern one hop alone.
-pub(crate) fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
-    headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-        .filter(|name| *name != "close" && *name != "keep-alive" && *name != "upgrade")
-        .collect()
-}
-
-/// The authority as it was sent: of the target, or of the `host` field. The two do not differ.
-pub(crate) fn authority(head: &RequestHead) -> Option<&str> {
-    match &head.authority {
-        Some(authority) => std::str::from_utf8(authority).ok(),
-        None => head.headers.get(header::HOST)?.to_str().ok(),
-    }
-}
-
-/// Whether an origin that takes `_` for `-`, as CGI has it, would take the field for one of ours, or for the
-/// framing.
+/// Whether a server that maps `_` to `-`, as CGI does, would take the field for one that this edge sets, or
+/// for framing.
 fn is_taken_for_ours(name: &HeaderName) -> bool {
     let taken_for = |ours: HeaderName| ours == *name.as_str().replace('_', "-");
     name.as_str().contains('_')
@@ -73,21 +38,21 @@ fn is_taken_for_ours(name: &HeaderName) -> bool {
         .any(taken_for)
 }
 
-/// How the body goes upstream.
+/// How the body is framed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Framing {
-    /// There is none.
+pub(crate) enum BodyFraming {
+    /// No body.
     None,
-    /// By its length. A length of zero is said as it came: some origins ask for it on POST.
+    /// By its length. Zero is sent if the client sent it: some servers require it on POST.
     Length(u64),
-    /// In chunks, or however the protocol ends what has no length.
+    /// Without a known length: in chunks, or by END_STREAM.
     Chunked,
-    /// From here on bytes are passed both ways.
+    /// An upgraded connection: bytes pass in both directions.
     Tunnel,
 }
 
-impl Framing {
-    /// How the body of a request goes on; `done` when nothing of it is to come.
+impl BodyFraming {
+    /// The framing of a request's body; `done` if no byte of it is left.
     pub(crate) fn of(head: &RequestHead, done: bool) -> Self {
         let length = content_length(&head.headers).ok().flatten();
         match (done, length) {
@@ -99,7 +64,7 @@ impl Framing {
         }
     }
 
-    /// Whether there are bytes of a body to come.
+    /// Whether body bytes follow.
     pub(crate) fn has_body(self) -> bool {
         match self {
             Self::None | Self::Length(0) | Self::Tunnel => false,
@@ -108,23 +73,23 @@ impl Framing {
     }
 }
 
-/// What distinguishes the request that goes upstream from the one that came.
+/// How the request differs from the client's.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Changes<'c> {
+pub(crate) struct HeadEdits<'c> {
     pub(crate) host: &'c UpstreamHost,
-    pub(crate) framing: Framing,
-    /// What the footer needs of the answer.
+    pub(crate) framing: BodyFraming,
+    /// What the footer requires of the response.
     pub(crate) ask: Ask,
     pub(crate) scheme: &'static str,
 }
 
-/// The request as it goes upstream: what came, and what is changed about it.
+/// The client's request with the edits for a server.
 pub(crate) struct UpstreamRequest<'r> {
     pub(crate) head: &'r RequestHead,
-    pub(crate) changes: Changes<'r>,
+    pub(crate) edits: HeadEdits<'r>,
     pub(crate) proxy_is_trusted: bool,
     pub(crate) request_id: IdText<'r>,
-    /// Who opened the connection.
+    /// The connection's client.
     pub(crate) opened_by: IpAddr,
 }
 
@@ -133,36 +98,36 @@ impl UpstreamRequest<'_> {
         &self.head.method
     }
 
-    /// The target as it is sent, byte for byte.
+    /// The target, byte for byte as the client sent it.
     pub(crate) fn target(&self) -> &[u8] {
         &self.head.target
     }
 
-    pub(crate) fn framing(&self) -> Framing {
-        self.changes.framing
+    pub(crate) fn framing(&self) -> BodyFraming {
+        self.edits.framing
     }
 
-    /// The key of a WebSocket handshake, where there is one.
+    /// The key of a WebSocket handshake.
     pub(crate) fn websocket_key(&self) -> Option<&HeaderValue> {
         self.head.headers.get(header::SEC_WEBSOCKET_KEY)
     }
 
-    /// Whether the client takes fields behind a body (RFC 9110, 6.5.1).
+    /// Whether the client accepts trailers (RFC 9110, 6.5.1).
     pub(crate) fn takes_trailers(&self) -> bool {
         has_token(&self.head.headers, &header::TE, "trailers")
     }
 
-    /// As many fields as there will be about.
+    /// An estimate of the number of fields.
     pub(crate) fn expected_fields(&self) -> usize {
         self.head.headers.len() + 6
     }
 
-    /// Every field but those of the framing, one after the other.
+    /// Calls `emit` for every field but those of the framing.
     pub(crate) fn fields(&self, mut emit: impl FnMut(&HeaderName, &[u8])) {
         let headers = &self.head.headers;
-        let sent = authority(self.head).unwrap_or_default();
-        match self.changes.host {
-            UpstreamHost::Preserve => emit(&header::HOST, sent.as_bytes()),
+        let sent = self.head.authority().unwrap_or_default();
+        match self.edits.host {
+            UpstreamHost::Preserve => emit(&header::HOST, sent),
             UpstreamHost::Fixed(host) => emit(&header::HOST, host.as_str().as_bytes()),
         }
         let nominated = nominated(headers);
@@ -179,34 +144,33 @@ impl UpstreamRequest<'_> {
         emit(&X_REQUEST_ID, self.request_id.as_bytes());
         self.forwarded_for(&mut emit);
         if !self.proxy_is_trusted || !headers.contains_key(X_FORWARDED_PROTO) {
-            emit(&X_FORWARDED_PROTO, self.changes.scheme.as_bytes());
+            emit(&X_FORWARDED_PROTO, self.edits.scheme.as_bytes());
         }
         if !self.proxy_is_trusted || !headers.contains_key(X_FORWARDED_HOST) {
-            emit(&X_FORWARDED_HOST, sent.as_bytes());
+            emit(&X_FORWARDED_HOST, sent);
         }
-        if self.changes.framing == Framing::Tunnel && self.websocket_key().is_none() {
+        if self.edits.framing == BodyFraming::Tunnel && self.websocket_key().is_none() {
             emit(&header::SEC_WEBSOCKET_KEY, websocket::new_key().as_bytes());
         }
-        if self.changes.ask != Ask::AsSent {
+        if self.edits.ask != Ask::AsSent {
             emit(&header::ACCEPT_ENCODING, b"identity");
         }
     }
 
-    /// Whether a field is said in our own words, or not at all.
+    /// Whether this edge sets or drops the field itself.
     fn is_ours(&self, name: &HeaderName) -> bool {
         *name == header::HOST
             || *name == header::COOKIE
             || *name == header::CONTENT_LENGTH
             || *name == header::EXPECT
-            || (self.changes.ask != Ask::AsSent && *name == header::ACCEPT_ENCODING)
-            || (self.changes.ask == Ask::Whole && (*name == header::RANGE || *name == header::IF_RANGE))
+            || (self.edits.ask != Ask::AsSent && *name == header::ACCEPT_ENCODING)
+            || (self.edits.ask == Ask::Whole && (*name == header::RANGE || *name == header::IF_RANGE))
             || *name == X_FORWARDED_FOR
             || *name == X_REQUEST_ID
             || (!self.proxy_is_trusted && (*name == X_FORWARDED_PROTO || *name == X_FORWARDED_HOST))
     }
 
-    /// A trusted proxy's list goes on with the proxy itself; any other begins with whoever opened the
-    /// connection.
+    /// Appends to a trusted proxy's list; otherwise starts a new list with the connection's client.
     fn forwarded_for(&self, emit: &mut impl FnMut(&HeaderName, &[u8])) {
         let text = AddressText::of(self.opened_by);
         if self.proxy_is_trusted {
@@ -220,7 +184,7 @@ impl UpstreamRequest<'_> {
         emit(&X_FORWARDED_FOR, text.as_bytes());
     }
 
-    /// HTTP/2 may split it, HTTP/1 has one (RFC 9113, 8.2.3).
+    /// HTTP/2 may split cookies over several fields, HTTP/1 has one (RFC 9113, 8.2.3).
     fn cookies(&self, emit: &mut impl FnMut(&HeaderName, &[u8])) {
         let mut cookies = self.head.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
         match (cookies.next(), cookies.next()) {
@@ -234,9 +198,9 @@ impl UpstreamRequest<'_> {
     }
 }
 
-/// The text of an address, on the stack: every request has one.
+/// An address as text, on the stack: every request needs one.
 struct AddressText {
-    /// As long as an IPv6 address can be.
+    /// The longest text of an IPv6 address.
     bytes: [u8; 39],
     length: usize,
 }
@@ -246,8 +210,8 @@ impl AddressText {
         let mut text = Self { bytes: [0; 39], length: 0 };
         match address {
             IpAddr::V4(address) => {
-                for (place, octet) in address.octets().into_iter().enumerate() {
-                    if place > 0 {
+                for (index, octet) in address.octets().into_iter().enumerate() {
+                    if index > 0 {
                         text.append(b".");
                     }
                     let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|digit| digit + b'0');
@@ -284,14 +248,5 @@ mod tests {
             let written = AddressText::of(text.parse().expect("an address"));
             assert_eq!(written.as_bytes(), text.as_bytes());
         }
-    }
-
-    #[test]
-    fn nominated_fields_concern_one_hop() {
-        let mut headers = HeaderMap::new();
-        for value in ["close, X-Secret", "upgrade"] {
-            headers.append(header::CONNECTION, HeaderValue::from_static(value));
-        }
-        assert_eq!(nominated(&headers), ["x-secret"]);
     }
 }

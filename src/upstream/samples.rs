@@ -1,18 +1,18 @@
-//! Samples of what the kernel knows of connections to servers, taken beside their use.
+//! Samples the kernel's statistics of connections to servers.
 //!
-//! Connections that live shorter than from one sample to the next are not seen.
+//! Connections that live shorter than a sampling period may be missed.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use super::kernel::{Kernel, TcpFigures};
+use super::tcp_info::{Kernel, TcpFigures};
 use crate::snapshot::ServerState;
 
-/// The most connections that are looked at; later ones wait until earlier ones have ended.
+/// The most connections sampled; new ones are skipped until others end.
 const CONNECTIONS: usize = 512;
 
-/// The connections that are looked at.
+/// The sampled connections.
 #[derive(Debug, Default)]
 pub(crate) struct Samples {
     followed: Mutex<Vec<Followed>>,
@@ -29,7 +29,7 @@ struct Followed {
 }
 
 impl Samples {
-    /// A connection to `server` has been made.
+    /// Starts sampling a new connection.
     pub(crate) fn follow(&self, server: &Arc<ServerState>, local: SocketAddr, remote: SocketAddr) {
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         if followed.len() < CONNECTIONS {
@@ -38,7 +38,7 @@ impl Samples {
         }
     }
 
-    /// Looks at every connection that is followed, and forgets those that have ended.
+    /// Samples every connection and forgets those that have ended.
     pub(crate) fn take(&self, kernel: &Kernel, now: Duration) {
         let taken = std::mem::take(&mut *self.followed.lock().unwrap_or_else(PoisonError::into_inner));
         let mut open: Vec<Followed> =
@@ -48,11 +48,10 @@ impl Samples {
 }
 
 impl Followed {
-    /// The same after a sample at `now`; `None` once the connection, or its server, is no more.
+    /// The connection after a sample at `now`; `None` once it or its server is gone.
     fn sampled(self, kernel: &Kernel, now: Duration) -> Option<Self> {
         let server = self.server.upgrade()?;
-        // A question that cannot be asked is as good as one without an answer: the next connection is
-        // followed in its place.
+        // A failed query counts as a closed connection: the next one is sampled instead.
         let TcpFigures { round_trip, segments, retransmitted } =
             kernel.ask(self.local, self.remote).ok().flatten()?;
         let path = &server.measured.path;

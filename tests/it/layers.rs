@@ -65,7 +65,7 @@ const DOORS: [(&[&str], &[&str]); 13] = [
             "net/outflow.rs",
             "upstream/http2.rs",
             "upstream/http2/",
-            "upstream/once.rs",
+            "upstream/probe_request.rs",
         ],
     ),
     (&["hickory_resolver::"], &["upstream/names/lookup.rs"]),

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{Value, ip_address, network, or};
 use crate::config::reader::Fields;
-use crate::config::{ClientAddress, HealthCheck, Listener, Protocol, Redirect, RefusalMode, schema};
+use crate::config::{ClientAddressSource, HealthCheck, Listener, Protocol, Redirect, RefusalMode, schema};
 
 pub(super) fn listener(item: &Value<'_>, claims: &RefCell<AddressClaims>) -> Option<Listener> {
     let fields = item.fields(schema::LISTENER)?;
@@ -19,7 +19,7 @@ pub(super) fn listener(item: &Value<'_>, claims: &RefCell<AddressClaims>) -> Opt
         or(fields.get("public_addresses"), Vec::new(), |list| distinct_or_none(list, ip_address));
     let trusted_proxies =
         or(fields.get("trusted_proxies"), Vec::new(), |list| distinct_or_none(list, network));
-    let client_address = or(fields.get("proxy_protocol"), ClientAddress::default(), proxy_protocol);
+    let client_address = or(fields.get("proxy_protocol"), ClientAddressSource::default(), proxy_protocol);
     let protocol = fields.required("protocol").and_then(|value| {
         match value.word(&[("https", true), ("http", false)])? {
             true => https(&fields),
@@ -41,7 +41,7 @@ pub(super) fn listener(item: &Value<'_>, claims: &RefCell<AddressClaims>) -> Opt
     })
 }
 
-fn proxy_protocol(value: &Value<'_>) -> Option<ClientAddress> {
+fn proxy_protocol(value: &Value<'_>) -> Option<ClientAddressSource> {
     let fields = value.fields(schema::PROXY_PROTOCOL)?;
     let trusted = fields.required("trusted")?;
     let networks = trusted.distinct(network)?;
@@ -51,7 +51,7 @@ fn proxy_protocol(value: &Value<'_>) -> Option<ClientAddress> {
             "name the load balancer's own addresses".to_owned(),
         );
     }
-    Some(ClientAddress::ToldBy(networks))
+    Some(ClientAddressSource::ToldBy(networks))
 }
 
 fn https(fields: &Fields<'_>) -> Option<Protocol> {

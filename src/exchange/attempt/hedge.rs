@@ -1,7 +1,7 @@
-//! A request that is sent to a second server when the first one takes long: the first answer wins.
+//! Hedging: a slow request is sent to a second server as well, and the first response wins.
 //!
-//! It counts as an attempt and takes a retry from the budget, so that a slow origin does not get twice
-//! the traffic. The loser is dropped, which ends what it was sent over.
+//! A hedge counts as an attempt and spends the retry budget, so that a slow origin does not get twice the
+//! traffic. The loser is dropped, which resets its stream or closes its connection.
 
 use std::future;
 use std::pin::Pin;
@@ -10,27 +10,27 @@ use std::time::Duration;
 use http::Method;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Attempt, SentOver};
+use super::{Attempt, UsedConnection};
 use crate::exchange::candidates::Candidate;
-use crate::exchange::pump::{Ended, drive};
-use crate::net::deadline::Deadline;
+use crate::exchange::pump::{ExchangeEnd, drive};
+use crate::net::timer::Timer;
 use crate::origin::HedgeAfter;
 use crate::origin::health::Fault;
-use crate::upstream::reach::{Purpose, Target, Way};
-use crate::upstream::request::Framing;
-use crate::upstream::stream::Upstream;
-use crate::upstream::{ConnectionOrigin, Part, Unreached, UpstreamFailure};
+use crate::upstream::reach::{Channel, ConnectTarget, Purpose};
+use crate::upstream::request::BodyFraming;
+use crate::upstream::session::ServerSession;
+use crate::upstream::{ConnectFailure, ConnectionOrigin, ResponsePart, UpstreamFailure};
 
-/// One of the two that are asked.
+/// One of the two requests in a race.
 struct Runner {
-    up: Upstream,
-    over: SentOver,
+    up: ServerSession,
+    over: UsedConnection,
     sent: Instant,
 }
 
 impl Runner {
-    /// The beginning of its answer; never, where there is nobody.
-    async fn read(runner: &mut Option<Self>) -> Result<Part, UpstreamFailure> {
+    /// The start of its response; pending for ever if there is no such request.
+    async fn read(runner: &mut Option<Self>) -> Result<ResponsePart, UpstreamFailure> {
         match runner {
             Some(runner) => runner.up.read().await,
             None => future::pending().await,
@@ -38,64 +38,62 @@ impl Runner {
     }
 }
 
-type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Way, Unreached>> + Send + 'a>>;
+type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Channel, ConnectFailure>> + Send + 'a>>;
 
-async fn reached(connecting: &mut Option<Connecting<'_>>) -> Result<Way, Unreached> {
+async fn reached(connecting: &mut Option<Connecting<'_>>) -> Result<Channel, ConnectFailure> {
     match connecting {
         Some(connecting) => connecting.await,
         None => future::pending().await,
     }
 }
 
-/// The two, and how far they have come.
+/// The state of the race.
 struct Race<'a> {
     first: Option<Runner>,
-    /// What the first was sent over, once it has broken off.
+    /// Whether the first request's connection was new, once it has failed.
     first_failed: Option<ConnectionOrigin>,
-    /// Whether it has said that it does not look at the request.
+    /// Whether the first server said that it did not process the request.
     unprocessed: bool,
-    /// The other server, once it is asked.
+    /// The second server, once it is asked.
     rival: Option<Candidate<'a>>,
     connecting: Option<Connecting<'a>>,
     second: Option<Runner>,
 }
 
-/// How a race ended.
-enum Won {
-    First(Runner, Part),
-    Second(Runner, Part),
-    /// Nobody answers: it is as with one server.
-    Nobody(Ended),
+enum RaceResult {
+    First(Runner, ResponsePart),
+    Second(Runner, ResponsePart),
+    /// Neither answers: the result is that of a request without a hedge.
+    Nobody(ExchangeEnd),
 }
 
 impl<'a> Attempt<'a, '_> {
-    /// How long the answer of this server is waited for before another one is asked as well; `None` for
-    /// a request that is never sent twice at once.
+    /// How long to wait for a response before hedging; `None` for a request that must not be hedged.
     pub(super) fn hedge_after(&self, candidate: &Candidate<'a>) -> Option<Duration> {
         let origin = candidate.origin;
         let after = origin.origin.hedge_after?;
-        let fits = self.framing == Framing::None
+        let fits = self.framing == BodyFraming::None
             && matches!(self.down.head.method, Method::GET | Method::HEAD)
-            && self.in_vain + 1 < origin.origin.retries.attempts;
+            && self.failed_attempts + 1 < origin.origin.retries.attempts;
         match after {
             _ if !fits => None,
             HedgeAfter::Time(after) => Some(after),
-            HedgeAfter::P95 => origin.links.to(candidate.place)?.first_bytes().p95(candidate.since),
+            HedgeAfter::P95 => origin.links.to(candidate.index)?.first_bytes().p95(candidate.since),
         }
     }
 
-    /// The same as an exchange with `candidate` alone, unless it takes longer than `after`.
+    /// An exchange with `candidate` that is hedged after `after`.
     pub(super) async fn hedged(
         &mut self,
         candidate: &Candidate<'a>,
-        up: Upstream,
-        over: SentOver,
+        up: ServerSession,
+        over: UsedConnection,
         after: Duration,
-    ) -> Ended {
+    ) -> ExchangeEnd {
         let first = match self.start(candidate, up, over).await {
             Ok(first) => first,
-            Err(UpstreamFailure::Unprocessed) => return Ended::Unprocessed { sent_body: false },
-            Err(_) => return Ended::Unanswered { sent_body: false },
+            Err(UpstreamFailure::Unprocessed) => return ExchangeEnd::Unprocessed { sent_body: false },
+            Err(_) => return ExchangeEnd::Unanswered { sent_body: false },
         };
         let mut race = Race {
             first: Some(first),
@@ -107,15 +105,17 @@ impl<'a> Attempt<'a, '_> {
         };
         let won = self.race(candidate, &mut race, after).await;
         if let Some(rival) = &race.rival {
-            self.tell(candidate, rival, &race, &won);
+            self.report_race(candidate, rival, &race, &won);
         }
         let (winner, runner, part) = match (won, &race.rival) {
-            (Won::Nobody(ended), _) => return ended,
-            (Won::Second(mut runner, part), Some(rival)) => {
+            (RaceResult::Nobody(ended), _) => return ended,
+            (RaceResult::Second(mut runner, part), Some(rival)) => {
                 self.note(rival, &mut runner.over);
                 (rival, runner, part)
             }
-            (Won::First(runner, part) | Won::Second(runner, part), _) => (candidate, runner, part),
+            (RaceResult::First(runner, part) | RaceResult::Second(runner, part), _) => {
+                (candidate, runner, part)
+            }
         };
         drop((race.first, race.second, race.connecting));
         let Runner { up, over, sent } = runner;
@@ -124,16 +124,16 @@ impl<'a> Attempt<'a, '_> {
         self.finish(winner, over, ended)
     }
 
-    async fn race(&mut self, candidate: &Candidate<'a>, race: &mut Race<'a>, after: Duration) -> Won {
+    async fn race(&mut self, candidate: &Candidate<'a>, race: &mut Race<'a>, after: Duration) -> RaceResult {
         let began = Instant::now();
-        let mut asks_another = std::pin::pin!(sleep_until(began + after));
-        let mut asked_another = false;
-        let (mut deadline, mut until) = (Deadline::default(), began + self.first_byte(candidate));
+        let mut hedge_timer = std::pin::pin!(sleep_until(began + after));
+        let mut hedged = false;
+        let (mut deadline, mut until) = (Timer::default(), began + self.first_byte(candidate));
         loop {
             let failed = tokio::select! {
                 biased;
                 part = Runner::read(&mut race.first) => match (part, race.first.take()) {
-                    (Ok(part), Some(first)) => return Won::First(first, part),
+                    (Ok(part), Some(first)) => return RaceResult::First(first, part),
                     (Err(UpstreamFailure::Unprocessed), _) => {
                         race.unprocessed = true;
                         true
@@ -144,7 +144,7 @@ impl<'a> Attempt<'a, '_> {
                     }
                 },
                 part = Runner::read(&mut race.second) => match (part, race.second.take()) {
-                    (Ok(part), Some(second)) => return Won::Second(second, part),
+                    (Ok(part), Some(second)) => return RaceResult::Second(second, part),
                     (Err(UpstreamFailure::Unprocessed), _) => true,
                     (_, second) => {
                         if let Some(rival) = &race.rival {
@@ -157,18 +157,18 @@ impl<'a> Attempt<'a, '_> {
                     race.connecting = None;
                     race.second = match (made, &race.rival) {
                         (Ok(made), Some(rival)) => {
-                            let (up, over) = super::open(&rival.origin.origin, made);
+                            let (up, over) = super::prepare(&rival.origin.origin, made);
                             self.start(rival, up, over).await.ok()
                         }
                         _ => None,
                     };
                     race.second.is_none()
                 }
-                () = self.down.gone() => return Won::Nobody(Ended::Broken),
-                () = deadline.reached(until) => return Won::Nobody(Ended::Late),
-                () = &mut asks_another, if !asked_another => {
-                    asked_another = true;
-                    self.ask_another(candidate, race);
+                () = self.down.gone() => return RaceResult::Nobody(ExchangeEnd::Broken),
+                () = deadline.reached(until) => return RaceResult::Nobody(ExchangeEnd::Late),
+                () = &mut hedge_timer, if !hedged => {
+                    hedged = true;
+                    self.start_hedge(candidate, race);
                     if race.rival.is_some() {
                         until = until.max(Instant::now() + self.first_byte(candidate));
                     }
@@ -176,56 +176,64 @@ impl<'a> Attempt<'a, '_> {
                 }
             };
             if failed && race.first.is_none() && race.second.is_none() && race.connecting.is_none() {
-                return Won::Nobody(match race.unprocessed {
-                    true => Ended::Unprocessed { sent_body: false },
-                    false => Ended::Unanswered { sent_body: false },
+                return RaceResult::Nobody(match race.unprocessed {
+                    true => ExchangeEnd::Unprocessed { sent_body: false },
+                    false => ExchangeEnd::Unanswered { sent_body: false },
                 });
             }
         }
     }
 
-    /// Sends the request to another server too, if there is one and the budget allows it.
-    fn ask_another(&mut self, candidate: &Candidate<'a>, race: &mut Race<'a>) {
+    /// Hedges the request: sends it to a second server if there is one and the retry budget allows.
+    fn start_hedge(&mut self, candidate: &Candidate<'a>, race: &mut Race<'a>) {
         let origin = candidate.origin;
         let now = self.proxy.upstreams.now();
-        let Some(rival) = self.candidates.beside(candidate) else { return };
+        let Some(rival) = self.candidates.hedge_candidate(candidate) else { return };
         if !origin.budget.spend(origin.origin.retries, now) {
             return;
         }
-        self.in_vain += 1;
-        let (proxy, place) = (self.proxy, rival.place);
-        let target = Target { origin, place, told: self.told(origin) };
+        self.failed_attempts += 1;
+        let (proxy, index) = (self.proxy, rival.index);
+        let target = ConnectTarget { origin, index, proxy_header: self.proxy_header(origin) };
         race.connecting = Some(Box::pin(proxy.upstreams.reach(&proxy.edge, target, Purpose::Answer, true)));
         race.rival = Some(rival);
     }
 
-    /// Sends the request, whole.
+    /// Sends the whole request.
     async fn start(
         &mut self,
         candidate: &Candidate<'a>,
-        mut up: Upstream,
-        over: SentOver,
+        mut up: ServerSession,
+        over: UsedConnection,
     ) -> Result<Runner, UpstreamFailure> {
-        let changes = self.changes(candidate);
-        up.send_head(&self.context.upstream_request(self.down.head, changes)).await?;
+        let edits = self.edits(candidate);
+        up.send_head(&self.context.upstream_request(self.down.head, edits)).await?;
         up.sent().await?;
         Ok(Runner { up, over, sent: Instant::now() })
     }
 
-    /// What a race tells of those who did not win it.
-    fn tell(&self, candidate: &Candidate<'a>, rival: &Candidate<'a>, race: &Race<'a>, won: &Won) {
+    /// Reports the result of a race to metrics and to the servers' health.
+    fn report_race(
+        &self,
+        candidate: &Candidate<'a>,
+        rival: &Candidate<'a>,
+        race: &Race<'a>,
+        won: &RaceResult,
+    ) {
         let winner = match won {
-            Won::First(..) => "first",
-            Won::Second(..) => "second",
-            Won::Nobody(_) => "nobody",
+            RaceResult::First(..) => "first",
+            RaceResult::Second(..) => "second",
+            RaceResult::Nobody(_) => "nobody",
         };
         let name = &*candidate.origin.origin.name;
         self.proxy.edge.metrics.hedges.with_label_values(&[name, winner]).inc();
         match (won, &race.first) {
-            (Won::Second(..), Some(first)) => self.candidates.took_at_least(candidate, first.sent.elapsed()),
-            (Won::Second(..), None) => self.broke_off(candidate, race.first_failed),
-            (Won::Nobody(Ended::Late), _) => self.candidates.blame(rival, Fault::NoAnswer),
-            (Won::First(..) | Won::Nobody(_), _) => {}
+            (RaceResult::Second(..), Some(first)) => {
+                self.candidates.took_at_least(candidate, first.sent.elapsed())
+            }
+            (RaceResult::Second(..), None) => self.broke_off(candidate, race.first_failed),
+            (RaceResult::Nobody(ExchangeEnd::Late), _) => self.candidates.blame(rival, Fault::NoAnswer),
+            (RaceResult::First(..) | RaceResult::Nobody(_), _) => {}
         }
     }
 

@@ -1,44 +1,43 @@
-//! Sending a request to one server after another, until one answers.
+//! Drives an attempt: sends the request to one server after another until one answers.
 
 use std::io::ErrorKind;
 
 use http::StatusCode;
 
-use super::{Attempt, open};
-use crate::exchange::After;
+use super::{Attempt, prepare};
+use crate::exchange::Outcome;
 use crate::exchange::candidates::Candidate;
-use crate::exchange::pump::{Ended, drive};
+use crate::exchange::pump::{ExchangeEnd, drive};
 use crate::origin::health::Fault;
 use crate::route::Residency;
-use crate::upstream::reach::{Purpose, Target, Way};
-use crate::upstream::request::Framing;
-use crate::upstream::{ConnectionOrigin, Unreached};
+use crate::upstream::reach::{Channel, ConnectTarget, Purpose};
+use crate::upstream::request::BodyFraming;
+use crate::upstream::{ConnectFailure, ConnectionOrigin};
 
-/// How often a server may refuse one request for no fault of it before it is left.
+/// How often one server may refuse a request as unprocessed before the next one is tried.
 const REFUSALS: u32 = 2;
 
-/// What came of asking one server.
-enum Asked {
-    /// The exchange is over.
-    Over(After),
-    /// It could not be connected to.
-    Unreached,
-    /// It broke off before it answered, and has nothing of the request's body.
+/// The result of one server.
+enum AttemptResult {
+    Over(Outcome),
+    /// The server could not be connected to.
+    NotConnected,
+    /// The server failed before it answered, and has received nothing of the body.
     BrokeOff,
-    /// It did not answer within the time for one try.
+    /// The server did not answer within the time of one try.
     TooSlow,
 }
 
 impl<'a> Attempt<'a, '_> {
     /// Sends the request to the first server that takes it. The error is the status to answer with.
-    pub(in crate::exchange) async fn run(mut self) -> Result<After, StatusCode> {
+    pub(in crate::exchange) async fn run(mut self) -> Result<Outcome, StatusCode> {
         let mut next = self.candidates.next();
         while let Some(candidate) = next {
             next = match self.send_to(&candidate).await? {
-                Asked::Over(after) => return Ok(after),
-                Asked::Unreached => self.candidates.next(),
-                Asked::BrokeOff => Some(self.repeat(candidate).ok_or(StatusCode::BAD_GATEWAY)?),
-                Asked::TooSlow => Some(self.repeat(candidate).ok_or(StatusCode::GATEWAY_TIMEOUT)?),
+                AttemptResult::Over(after) => return Ok(after),
+                AttemptResult::NotConnected => self.candidates.next(),
+                AttemptResult::BrokeOff => Some(self.repeat(candidate).ok_or(StatusCode::BAD_GATEWAY)?),
+                AttemptResult::TooSlow => Some(self.repeat(candidate).ok_or(StatusCode::GATEWAY_TIMEOUT)?),
             };
         }
         Err(self.exhausted())
@@ -54,20 +53,20 @@ impl<'a> Attempt<'a, '_> {
         match self.residency {
             Residency::Any if self.candidates.found() => StatusCode::BAD_GATEWAY,
             Residency::Any => StatusCode::SERVICE_UNAVAILABLE,
-            // Others may be up, and must not be tried.
+            // Servers in other regions may be up, but must not be used.
             Residency::Within(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
-    /// Who is asked after a server that broke off: another one, else the same once more.
+    /// The server for a retry: another one, else the same one again.
     fn repeat(&mut self, broke_off: Candidate<'a>) -> Option<Candidate<'a>> {
         let origin = broke_off.origin;
         let retries = origin.origin.retries;
-        self.in_vain += 1;
-        if !self.idempotent || self.in_vain >= retries.attempts {
+        self.failed_attempts += 1;
+        if !self.idempotent || self.failed_attempts >= retries.attempts {
             return None;
         }
-        let next = self.candidates.next().unwrap_or_else(|| broke_off.anew());
+        let next = self.candidates.next().unwrap_or_else(|| broke_off.fresh_only());
         if !origin.budget.spend(retries, self.proxy.upstreams.now()) {
             return None;
         }
@@ -75,74 +74,83 @@ impl<'a> Attempt<'a, '_> {
         Some(next)
     }
 
-    /// Sends the request to one server, over a kept connection if there is one.
-    async fn send_to(&mut self, candidate: &Candidate<'a>) -> Result<Asked, StatusCode> {
+    /// Sends the request to one server, over an idle connection if there is one.
+    async fn send_to(&mut self, candidate: &Candidate<'a>) -> Result<AttemptResult, StatusCode> {
         let origin = candidate.origin;
-        let told = self.told(origin);
-        let target = Target { origin, place: candidate.place, told };
-        let purpose = if self.framing == Framing::Tunnel { Purpose::Tunnel } else { Purpose::Answer };
-        let mut kept = !candidate.anew;
+        let proxy_header = self.proxy_header(origin);
+        let target = ConnectTarget { origin, index: candidate.index, proxy_header };
+        let purpose = if self.framing == BodyFraming::Tunnel { Purpose::Tunnel } else { Purpose::Answer };
+        let mut reuse_idle = !candidate.fresh_only;
         let mut refused = 0;
-        if self.in_vain == 0 {
+        if self.failed_attempts == 0 {
             origin.budget.earn(origin.origin.retries, candidate.since);
         }
         loop {
-            let way = tokio::select! {
+            let channel = tokio::select! {
                 // A client may reset streams faster than a server accepts connections.
-                () = self.down.is_reset() => return Ok(Asked::Over(After::Abort)),
-                way = self.proxy.upstreams.reach(&self.proxy.edge, target, purpose, kept) => way,
+                () = self.down.is_reset() => return Ok(AttemptResult::Over(Outcome::Abort)),
+                channel = self.proxy.upstreams.reach(&self.proxy.edge, target, purpose, reuse_idle) => channel,
             };
-            let way = match way {
-                Ok(way) => way,
-                Err(Unreached { error, address }) => {
-                    self.note_unreached(candidate, address);
-                    // One that does not do what is asked of it is there.
+            let channel = match channel {
+                Ok(channel) => channel,
+                Err(ConnectFailure { error, address }) => {
+                    self.note_not_connected(candidate, address);
+                    // The server is up, but does not speak what the request needs: no fault.
                     if error.kind() != ErrorKind::Unsupported {
-                        self.candidates.unreached(candidate);
+                        self.candidates.not_connected(candidate);
                     }
-                    return Ok(Asked::Unreached);
+                    return Ok(AttemptResult::NotConnected);
                 }
             };
-            // What fails once more is no matter of luck.
-            let came_from = if kept { way.origin() } else { ConnectionOrigin::New };
-            kept = false;
-            match self.exchange(candidate, way).await {
-                Ended::Whole(_) => return Ok(Asked::Over(After::Continue)),
-                Ended::Broken => return Ok(Asked::Over(After::Abort)),
-                // A server closes a kept connection when it likes: nothing was wrong with the request.
-                Ended::Unanswered { sent_body: false }
-                    if came_from == ConnectionOrigin::Kept && self.idempotent => {}
-                Ended::Unanswered { sent_body } => {
+            // A failure of a second connection is blamed on the server, not on an idle connection that it had
+            // closed.
+            let came_from = if reuse_idle { channel.origin() } else { ConnectionOrigin::New };
+            reuse_idle = false;
+            match self.exchange(candidate, channel).await {
+                ExchangeEnd::Whole(_) => return Ok(AttemptResult::Over(Outcome::KeepAlive)),
+                ExchangeEnd::Broken => return Ok(AttemptResult::Over(Outcome::Abort)),
+                // A server may close an idle connection at any time: the request is not at fault.
+                ExchangeEnd::Unanswered { sent_body: false }
+                    if came_from == ConnectionOrigin::Reused && self.idempotent => {}
+                ExchangeEnd::Unanswered { sent_body } => {
                     if came_from == ConnectionOrigin::New {
                         self.candidates.blame(candidate, Fault::NoAnswer);
                     }
-                    return if sent_body { Err(StatusCode::BAD_GATEWAY) } else { Ok(Asked::BrokeOff) };
+                    return if sent_body {
+                        Err(StatusCode::BAD_GATEWAY)
+                    } else {
+                        Ok(AttemptResult::BrokeOff)
+                    };
                 }
-                // Nothing was wrong with the request, nor, as far as is known, with the server.
-                Ended::Unprocessed { sent_body: false } if refused < REFUSALS => refused += 1,
-                Ended::Unprocessed { sent_body: false } => return Ok(Asked::Unreached),
-                Ended::Unprocessed { sent_body: true } => return Err(StatusCode::BAD_GATEWAY),
-                Ended::Late => {
+                // Neither the request nor, as far as is known, the server is at fault.
+                ExchangeEnd::Unprocessed { sent_body: false } if refused < REFUSALS => refused += 1,
+                ExchangeEnd::Unprocessed { sent_body: false } => return Ok(AttemptResult::NotConnected),
+                ExchangeEnd::Unprocessed { sent_body: true } => return Err(StatusCode::BAD_GATEWAY),
+                ExchangeEnd::Late => {
                     self.candidates.blame(candidate, Fault::NoAnswer);
                     let first_byte = origin.origin.timeouts.first_byte;
                     let given_up = self.first_byte(candidate) < first_byte;
-                    return if given_up { Ok(Asked::TooSlow) } else { Err(StatusCode::GATEWAY_TIMEOUT) };
+                    return if given_up {
+                        Ok(AttemptResult::TooSlow)
+                    } else {
+                        Err(StatusCode::GATEWAY_TIMEOUT)
+                    };
                 }
-                Ended::BodyLate => return Err(StatusCode::REQUEST_TIMEOUT),
+                ExchangeEnd::BodyLate => return Err(StatusCode::REQUEST_TIMEOUT),
             }
         }
     }
 
-    /// Sends the request over one connection, and brings back what is answered.
-    async fn exchange(&mut self, candidate: &Candidate<'a>, way: Way) -> Ended {
-        let (up, mut sent_over) = open(&candidate.origin.origin, way);
-        self.note(candidate, &mut sent_over);
+    /// Sends the request over one connection and forwards the response.
+    async fn exchange(&mut self, candidate: &Candidate<'a>, channel: Channel) -> ExchangeEnd {
+        let (up, mut used) = prepare(&candidate.origin.origin, channel);
+        self.note(candidate, &mut used);
         if let Some(after) = self.hedge_after(candidate) {
-            // Seldom, and larger than the rest.
-            return Box::pin(self.hedged(candidate, up, sent_over, after)).await;
+            // Rare, and larger than the rest of this future.
+            return Box::pin(self.hedged(candidate, up, used, after)).await;
         }
-        let (exchange, changes) = (self.exchange_with(candidate), self.changes(candidate));
-        let ended = drive::run(exchange, changes, up, self.down, self.context).await;
-        self.finish(candidate, sent_over, ended)
+        let (exchange, edits) = (self.exchange_with(candidate), self.edits(candidate));
+        let ended = drive::run(exchange, edits, up, self.down, self.context).await;
+        self.finish(candidate, used, ended)
     }
 }

@@ -1,4 +1,4 @@
-//! The answer's way down: its head is made ours, the footer is put into its body.
+//! The response on its way to the client: the head is cleaned, the footer injected.
 
 use std::task::{Context, Poll};
 
@@ -6,27 +6,27 @@ use bytes::Bytes;
 use http::{StatusCode, Version, header};
 use tokio::time::Instant;
 
-use super::{Answer, Compressed, Ended, Pump, Upload};
+use super::{Compressed, ExchangeEnd, Pump, ResponsePhase, Upload};
 use crate::downstream::ClientFailure;
 use crate::exchange::response;
 use crate::message::{RequestHead, ResponseHead};
 use crate::rewrite::{self, Decoder, FooterResult, Injector, Rewrite, SkipReason};
-use crate::upstream::Part;
-use crate::upstream::request::Framing;
+use crate::upstream::ResponsePart;
+use crate::upstream::request::BodyFraming;
 
 impl Pump<'_, '_> {
-    /// Takes a part of the answer down. `true` once the exchange is over.
-    pub(super) fn on_answer(&mut self, part: Part) -> Result<bool, ClientFailure> {
+    /// Forwards a part of the response. `true` once the exchange is over.
+    pub(super) fn on_answer(&mut self, part: ResponsePart) -> Result<bool, ClientFailure> {
         match part {
-            Part::Head { head, end } => {
+            ResponsePart::Head { head, end } => {
                 self.answered = Instant::now();
                 self.on_head(head, end)
             }
-            Part::Body(bytes) => {
+            ResponsePart::Body(bytes) => {
                 self.pass(bytes)?;
                 Ok(false)
             }
-            Part::End(trailers) => {
+            ResponsePart::End(trailers) => {
                 self.trailers = trailers;
                 Ok(true)
             }
@@ -36,7 +36,7 @@ impl Pump<'_, '_> {
     fn on_head(&mut self, mut head: ResponseHead, end: bool) -> Result<bool, ClientFailure> {
         let status = head.status;
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
-            // The client has been told to go on by this edge itself.
+            // This edge has already sent 100 itself.
             if status != StatusCode::CONTINUE && self.down.head.version != Version::HTTP_10 {
                 response::strip(&mut head.headers);
                 self.down.write_head(head, false)?;
@@ -49,18 +49,18 @@ impl Pump<'_, '_> {
         }
         self.context.facts.status = Some(status.as_u16());
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            if self.exchange.framing != Framing::Tunnel {
-                // Nobody asked for it: what follows is no answer.
+            if self.exchange.framing != BodyFraming::Tunnel {
+                // A 101 that nobody asked for: what follows is no HTTP.
                 return Err(ClientFailure::Gone);
             }
             self.up.tunnel();
-            self.answer = Answer::Tunnel;
+            self.answer = ResponsePhase::Tunnel;
             head.headers.remove(header::CONTENT_LENGTH);
             head.headers.remove(header::TRANSFER_ENCODING);
             self.down.write_head(head, false)?;
             return Ok(false);
         }
-        // The framing is that of this edge, whatever the server speaks.
+        // This edge frames the body itself, whatever the server speaks.
         head.version = Version::HTTP_11;
         response::strip(&mut head.headers);
         if status == StatusCode::NO_CONTENT {
@@ -70,13 +70,13 @@ impl Pump<'_, '_> {
         let bodiless = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         self.answer = self.plan(&mut head);
         if bodiless {
-            self.answer = Answer::Passing;
+            self.answer = ResponsePhase::Passing;
         }
         if self.context.is_draining() {
             self.down.close_after();
         }
-        // The footer may be all that there is of a body.
-        let nothing_follows = bodiless || (end && matches!(self.answer, Answer::Passing));
+        // An empty page may still get a footer.
+        let nothing_follows = bodiless || (end && matches!(self.answer, ResponsePhase::Passing));
         if end && nothing_follows && !bodiless {
             head.headers.insert(header::CONTENT_LENGTH, 0.into());
         }
@@ -84,8 +84,8 @@ impl Pump<'_, '_> {
         Ok(end || bodiless)
     }
 
-    /// What is done to the body; the head is changed to go with it.
-    fn plan(&mut self, head: &mut ResponseHead) -> Answer {
+    /// Decides what happens to the body and edits the head to match.
+    fn plan(&mut self, head: &mut ResponseHead) -> ResponsePhase {
         let RequestHead { method, headers: asked, .. } = self.down.head;
         let page = &self.exchange.site;
         let plan = rewrite::plan(page.pages, method, self.exchange.path, asked, head.status, &head.headers);
@@ -94,52 +94,54 @@ impl Pump<'_, '_> {
             Rewrite::Decode(coding, charset) => (Some(coding), charset),
             Rewrite::HeadOnly => {
                 rewrite::apply_to_head(&mut head.headers);
-                return Answer::Passing;
+                return ResponsePhase::Passing;
             }
             Rewrite::Skipped(reason) => {
                 if matches!(reason, SkipReason::Frame | SkipReason::Subresource) {
                     rewrite::vary(&mut head.headers);
                 }
                 self.context.facts.footer = Some(FooterResult::Skipped(reason));
-                return Answer::Passing;
+                return ResponsePhase::Passing;
             }
-            Rewrite::NotApplicable => return Answer::Passing,
+            Rewrite::NotApplicable => return ResponsePhase::Passing,
         };
-        // An approved filing has a number; without one there is nothing to link.
-        let Some(footer) = page.footers.of(page.site, page.filing) else { return Answer::Passing };
+        // An approved filing has a number; without one there is nothing to link to.
+        let Some(footer) = page.footers.of(page.site, page.filing) else { return ResponsePhase::Passing };
         rewrite::apply_to_head(&mut head.headers);
         let injector = Injector::new(footer, charset);
         match coding {
-            None => Answer::Injecting(Box::new(injector)),
+            None => ResponsePhase::Injecting(Box::new(injector)),
             Some(coding) => {
                 let decoder = Decoder::new(coding);
-                Answer::Decoding(Box::new(Compressed { decoder, injector, waits: false }))
+                ResponsePhase::Decoding(Box::new(Compressed { decoder, injector, waits: false }))
             }
         }
     }
 
     fn pass(&mut self, bytes: Bytes) -> Result<(), ClientFailure> {
         match &mut self.answer {
-            Answer::Injecting(injector) => injector.push(bytes, &mut |part| self.leaving.push_back(part)),
-            Answer::Decoding(page) => page.decoder.feed(bytes),
-            // Mostly nothing is done to it.
-            Answer::Awaited | Answer::Passing | Answer::Tunnel if !bytes.is_empty() => {
+            ResponsePhase::Injecting(injector) => {
+                injector.push(bytes, &mut |part| self.leaving.push_back(part))
+            }
+            ResponsePhase::Decoding(page) => page.decoder.feed(bytes),
+            // The usual case: nothing is done to the body.
+            ResponsePhase::Awaited | ResponsePhase::Passing | ResponsePhase::Tunnel if !bytes.is_empty() => {
                 return self.put(bytes, Instant::now());
             }
-            Answer::Awaited | Answer::Passing | Answer::Tunnel => {}
+            ResponsePhase::Awaited | ResponsePhase::Passing | ResponsePhase::Tunnel => {}
         }
         self.leave()
     }
 
-    /// Whether there is something to decode before more is read.
+    /// Whether buffered input must be decoded before more is read.
     pub(super) fn has_to_decode(&self) -> bool {
-        matches!(&self.answer, Answer::Decoding(page) if !page.decoder.is_hungry())
+        matches!(&self.answer, ResponsePhase::Decoding(page) if !page.decoder.is_hungry())
     }
 
-    /// Takes the next step with a page that comes compressed, once others have had their turn. `true` once the
-    /// exchange is over.
+    /// Decodes the next step of a compressed page after yielding to other tasks. `true` once the exchange is
+    /// over.
     pub(super) fn poll_decode(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ClientFailure>> {
-        let Answer::Decoding(page) = &mut self.answer else { return Poll::Ready(Ok(false)) };
+        let ResponsePhase::Decoding(page) = &mut self.answer else { return Poll::Ready(Ok(false)) };
         page.waits = !page.waits;
         if page.waits {
             cx.waker().wake_by_ref();
@@ -150,7 +152,7 @@ impl Pump<'_, '_> {
         Poll::Ready(self.leave().map(|()| false))
     }
 
-    /// The client has taken what was put: the next part goes.
+    /// Writes the next part, now that the client has taken the one before.
     pub(super) fn leave(&mut self) -> Result<(), ClientFailure> {
         self.answered = Instant::now();
         self.down_since = None;
@@ -166,31 +168,32 @@ impl Pump<'_, '_> {
         self.down.put_body(bytes)
     }
 
-    /// Ends the answer, and gives the connection to the server back where it may be kept.
-    pub(super) async fn whole(mut self) -> Ended {
-        if let Answer::Decoding(page) = &self.answer
+    /// Completes the response, and returns the server's connection if it can be reused.
+    pub(super) async fn whole(mut self) -> ExchangeEnd {
+        if let ResponsePhase::Decoding(page) = &self.answer
             && !page.decoder.is_whole()
         {
-            // It is broken, whether the client takes what there is of it or not.
+            // The page is incomplete in any case, so the outcome does not matter.
             let _ = self.break_off().await;
-            return Ended::Broken;
+            return ExchangeEnd::Broken;
         }
         if self.end().await.is_err() {
-            return Ended::Broken;
+            return ExchangeEnd::Broken;
         }
         if self.upload != Upload::Done {
-            // The server answered without the rest of the body, and nobody wants it now.
+            // The server answered without reading the whole body, and the rest of it would be taken for the
+            // next request.
             self.down.close_after();
-            return Ended::Whole(None);
+            return ExchangeEnd::Whole(None);
         }
-        Ended::Whole(self.up.into_kept())
+        ExchangeEnd::Whole(self.up.into_kept())
     }
 
     async fn end(&mut self) -> Result<(), ClientFailure> {
-        let injector = match std::mem::replace(&mut self.answer, Answer::Passing) {
-            Answer::Injecting(injector) => Some(*injector),
-            Answer::Decoding(page) => Some(page.injector),
-            Answer::Awaited | Answer::Passing | Answer::Tunnel => None,
+        let injector = match std::mem::replace(&mut self.answer, ResponsePhase::Passing) {
+            ResponsePhase::Injecting(injector) => Some(*injector),
+            ResponsePhase::Decoding(page) => Some(page.injector),
+            ResponsePhase::Awaited | ResponsePhase::Passing | ResponsePhase::Tunnel => None,
         };
         if let Some(injector) = injector {
             self.context.facts.footer = Some(injector.finish(&mut |part| self.leaving.push_back(part)));
@@ -200,7 +203,7 @@ impl Pump<'_, '_> {
         self.down.finish(self.trailers.take())
     }
 
-    /// Until the client has taken all that was put.
+    /// Waits until the client has taken everything.
     async fn taken(&mut self) -> Result<(), ClientFailure> {
         while self.down_since.is_some() {
             self.down.taken().await?;
@@ -209,9 +212,9 @@ impl Pump<'_, '_> {
         Ok(())
     }
 
-    /// Lets what was decoded of a page leave, though its end cannot be had.
+    /// Sends what was decoded of a page whose encoded body is broken.
     async fn break_off(&mut self) -> Result<(), ClientFailure> {
-        tracing::debug!("a page is not in its content coding up to its end");
+        tracing::debug!("the encoded page is malformed or truncated");
         self.taken().await?;
         self.down.flush().await
     }

@@ -1,19 +1,19 @@
-//! The request's body on its way up.
+//! The request body on its way to the server.
 //!
-//! A server that takes no more of it may still answer: it is read from all the same.
+//! A server that stops reading the body may still answer, so that its response is read all the same.
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Answer, Pump, Upload};
+use super::{Pump, ResponsePhase, Upload};
 use crate::upstream::UpstreamFailure;
 
 impl Pump<'_, '_> {
-    /// Takes bytes of the body up, or its end. `true` once the exchange is over.
+    /// Forwards bytes of the body, or its end. `true` once the exchange is over.
     pub(super) fn on_body(&mut self, body: Option<Bytes>) -> bool {
         self.uploaded = Instant::now();
         match body {
-            // HTTP/2 may send parts of no bytes, which in chunks would be the end.
+            // HTTP/2 allows empty DATA frames; an empty chunk would end the body.
             Some(bytes) if !bytes.is_empty() => {
                 self.context.facts.bytes_in += bytes.len() as u64;
                 self.sent_body = true;
@@ -21,12 +21,12 @@ impl Pump<'_, '_> {
                 self.up_since = Some(self.uploaded);
                 false
             }
-            None if matches!(self.answer, Answer::Tunnel) => true,
+            None if matches!(self.answer, ResponsePhase::Tunnel) => true,
             Some(_) | None => self.ends(),
         }
     }
 
-    /// The server has taken what was put, or takes no more. `true` once the exchange is over.
+    /// The server has taken the last write, or has failed. `true` once the exchange is over.
     pub(super) fn on_sent(&mut self, sent: &Result<(), UpstreamFailure>) -> bool {
         self.up_since = None;
         if sent.is_err() {
@@ -39,7 +39,7 @@ impl Pump<'_, '_> {
         self.ends()
     }
 
-    /// Ends the body, if the client has sent all of it: mostly that is known with its last bytes.
+    /// Ends the body once the client has sent everything, which is usually known with its last bytes.
     fn ends(&mut self) -> bool {
         if self.upload != Upload::Open || !self.down.is_body_done() {
             return false;
@@ -52,11 +52,11 @@ impl Pump<'_, '_> {
         false
     }
 
-    /// A server that takes no more may have said why.
+    /// The server takes no more of the body, and its response may say why.
     pub(super) fn refused(&mut self) -> bool {
         self.up_since = None;
         self.upload = Upload::Refused;
         self.sent = Instant::now();
-        matches!(self.answer, Answer::Tunnel)
+        matches!(self.answer, ResponsePhase::Tunnel)
     }
 }

@@ -35,13 +35,13 @@ fn records(message: &[u8], size: usize) -> Vec<u8> {
     message.chunks(size).flat_map(record).collect()
 }
 
-fn read(bytes: &[u8]) -> Progress {
+fn read(bytes: &[u8]) -> HelloProgress {
     HelloReader::default().advance(bytes)
 }
 
 #[track_caller]
 fn check(extensions: &[u8], expected: Result<&str, Refusal>) {
-    let Progress::Whole(hello) = read(&records(&message(extensions), RECORD_BYTES)) else {
+    let HelloProgress::Whole(hello) = read(&records(&message(extensions), RECORD_BYTES)) else {
         panic!("the hello is whole");
     };
     assert_eq!(hello.host.as_ref().map(Hostname::as_str), expected.as_ref().copied());
@@ -80,11 +80,11 @@ fn every_split_is_judged_like_the_whole() {
     for size in 1..=message.len() {
         let bytes = records(&message, size);
         let whole = read(&bytes);
-        assert!(matches!(whole, Progress::Whole(_)), "records of {size}");
+        assert!(matches!(whole, HelloProgress::Whole(_)), "records of {size}");
         let mut reader = HelloReader::default();
-        let mut last = Progress::Wanting;
+        let mut last = HelloProgress::Wanting;
         for (place, byte) in bytes.iter().enumerate() {
-            assert_eq!(last, Progress::Wanting, "at {place} of {}", bytes.len());
+            assert_eq!(last, HelloProgress::Wanting, "at {place} of {}", bytes.len());
             last = reader.advance(&[*byte]);
         }
         assert_eq!(last, whole);
@@ -98,7 +98,7 @@ fn what_follows_a_hello_is_kept_with_it() {
     for size in [20, RECORD_BYTES] {
         let bytes = [&records(&message, size)[..], b"more"].concat();
         let mut reader = HelloReader::default();
-        assert!(matches!(reader.advance(&bytes), Progress::Whole(_)));
+        assert!(matches!(reader.advance(&bytes), HelloProgress::Whole(_)));
         assert_eq!(*reader.into_records(&bytes), [&records(&message, RECORD_BYTES)[..], b"more"].concat());
     }
 }
@@ -107,25 +107,37 @@ fn what_follows_a_hello_is_kept_with_it() {
 fn every_prefix_wants_more() {
     let bytes = records(&message(&server_name(b"www.example.cn")), 20);
     for end in 0..bytes.len() {
-        assert_eq!(read(&bytes[..end]), Progress::Wanting, "{end}");
+        assert_eq!(read(&bytes[..end]), HelloProgress::Wanting, "{end}");
     }
 }
 
 #[test]
 fn what_is_no_hello_is_told_at_once() {
-    assert_eq!(read(b"G"), Progress::Refused(Refusal::NotTls));
-    assert_eq!(read(&[0x80, 0x2e, 1]), Progress::Refused(Refusal::NotTls));
-    assert_eq!(read(&[HANDSHAKE, 2]), Progress::Refused(Refusal::BadHello));
-    assert_eq!(read(&[HANDSHAKE, 3, 1, 0, 0]), Progress::Refused(Refusal::BadHello), "an empty record");
-    assert_eq!(read(&[HANDSHAKE, 3, 1, 0x40, 1]), Progress::Refused(Refusal::BadHello), "too long a record");
-    assert_eq!(read(&[HANDSHAKE, 3, 1, 0, 1, 2]), Progress::Refused(Refusal::BadHello), "no ClientHello");
-    assert_eq!(read(&[HANDSHAKE, 3, 1, 0, 4, 1, 1, 0, 0]), Progress::Refused(Refusal::BadHello), "too long");
+    assert_eq!(read(b"G"), HelloProgress::Refused(Refusal::NotTls));
+    assert_eq!(read(&[0x80, 0x2e, 1]), HelloProgress::Refused(Refusal::NotTls));
+    assert_eq!(read(&[HANDSHAKE, 2]), HelloProgress::Refused(Refusal::BadHello));
+    assert_eq!(read(&[HANDSHAKE, 3, 1, 0, 0]), HelloProgress::Refused(Refusal::BadHello), "an empty record");
+    assert_eq!(
+        read(&[HANDSHAKE, 3, 1, 0x40, 1]),
+        HelloProgress::Refused(Refusal::BadHello),
+        "too long a record"
+    );
+    assert_eq!(
+        read(&[HANDSHAKE, 3, 1, 0, 1, 2]),
+        HelloProgress::Refused(Refusal::BadHello),
+        "no ClientHello"
+    );
+    assert_eq!(
+        read(&[HANDSHAKE, 3, 1, 0, 4, 1, 1, 0, 0]),
+        HelloProgress::Refused(Refusal::BadHello),
+        "too long"
+    );
     let whole = message(&server_name(b"www.example.cn"));
     let trailing = [&whole[..], b"x"].concat();
-    assert_eq!(read(&records(&trailing, RECORD_BYTES)), Progress::Refused(Refusal::BadHello));
+    assert_eq!(read(&records(&trailing, RECORD_BYTES)), HelloProgress::Refused(Refusal::BadHello));
     let mut interleaved = records(&whole, 20);
     interleaved[25] = 21;
-    assert_eq!(read(&interleaved), Progress::Refused(Refusal::BadHello));
+    assert_eq!(read(&interleaved), HelloProgress::Refused(Refusal::BadHello));
 }
 
 #[test]
@@ -139,7 +151,8 @@ fn a_message_cut_short_inside_is_bad() {
         // A hello may end before its extensions (RFC 8446, 4.1.2): then it names nobody.
         let extensionless = Hello { host: Err(Refusal::NoServerName), shown: None };
         assert!(
-            progress == Progress::Refused(Refusal::BadHello) || progress == Progress::Whole(extensionless),
+            progress == HelloProgress::Refused(Refusal::BadHello)
+                || progress == HelloProgress::Whole(extensionless),
             "{cut}: {progress:?}"
         );
     }

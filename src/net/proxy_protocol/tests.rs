@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn told(text: &str) -> Source {
-    Source::Client(text.parse().expect("an address"))
+fn told(text: &str) -> ConnectionSource {
+    ConnectionSource::Client(text.parse().expect("an address"))
 }
 
 /// Version 2 with that command, family and content.
@@ -32,22 +32,22 @@ fn every_whole_header_is_read_at_its_end_and_not_before() {
         (b"PROXY TCP4 192.0.2.7 203.0.113.1 43981 443\r\n".to_vec(), ipv4),
         (b"PROXY TCP6 2001:db8::7 2001:db8::1 43981 443\r\n".to_vec(), ipv6_client),
         (b"PROXY TCP6 ::ffff:192.0.2.7 ::1 43981 0\r\n".to_vec(), ipv4),
-        (b"PROXY UNKNOWN\r\n".to_vec(), Source::Sender),
-        (b"PROXY UNKNOWN ffff::1 whatever 1\r\n".to_vec(), Source::Sender),
+        (b"PROXY UNKNOWN\r\n".to_vec(), ConnectionSource::Sender),
+        (b"PROXY UNKNOWN ffff::1 whatever 1\r\n".to_vec(), ConnectionSource::Sender),
         (binary(PROXY, TCP_OVER_IPV4, &IPV4), ipv4),
         (binary(PROXY, TCP_OVER_IPV4, &[&IPV4[..], &TLV].concat()), ipv4),
         (binary(PROXY, TCP_OVER_IPV6, &ipv6()), ipv6_client),
         (binary(PROXY, TCP_OVER_IPV6, &[&ipv6()[..], &TLV, &TLV].concat()), ipv6_client),
-        (binary(PROXY, UNSPECIFIED, &[]), Source::Sender),
-        (binary(PROXY, UNIX_STREAM, &[b'x'; 216]), Source::Sender),
-        (binary(LOCAL, UNSPECIFIED, &TLV), Source::Sender),
-        (binary(LOCAL, 0xff, &IPV4), Source::Sender),
-        (binary(LOCAL, UNSPECIFIED, &[0; HEADER_BYTES - FIXED_BYTES]), Source::Sender),
+        (binary(PROXY, UNSPECIFIED, &[]), ConnectionSource::Sender),
+        (binary(PROXY, UNIX_STREAM, &[b'x'; 216]), ConnectionSource::Sender),
+        (binary(LOCAL, UNSPECIFIED, &TLV), ConnectionSource::Sender),
+        (binary(LOCAL, 0xff, &IPV4), ConnectionSource::Sender),
+        (binary(LOCAL, UNSPECIFIED, &[0; HEADER_BYTES - FIXED_BYTES]), ConnectionSource::Sender),
     ] {
         for cut in 0..header.len() {
-            assert_eq!(read(&header[..cut]), Progress::Wanting, "{cut} bytes of {header:?}");
+            assert_eq!(read(&header[..cut]), HeaderProgress::Wanting, "{cut} bytes of {header:?}");
         }
-        let whole = Progress::Whole(expected, header.len());
+        let whole = HeaderProgress::Whole(expected, header.len());
         assert_eq!(read(&header), whole);
         for behind in [&b"\x16\x03\x01"[..], b"GET / HTTP/1.1\r\n\r\n", SIGNATURE, b"PROXY "] {
             assert_eq!(read(&[&header[..], behind].concat()), whole, "what follows is not looked at");
@@ -59,16 +59,18 @@ fn every_whole_header_is_read_at_its_end_and_not_before() {
 fn what_is_no_header_is_refused_at_its_first_wrong_byte() {
     for bad in [&b"GET "[..], b"\x16\x03\x01", b"PROXX", b"proxy ", b"\r\n\r\n\0\r\nQUIT\r", b" PROXY", b"\n"]
     {
-        assert_eq!(read(bad), Progress::Malformed, "{bad:?}");
+        assert_eq!(read(bad), HeaderProgress::Malformed, "{bad:?}");
         let before = read(&bad[..bad.len() - 1]);
         assert!(
-            before == Progress::Malformed || b"PROXY ".starts_with(&bad[..bad.len() - 1]) || bad[0] == b'\r'
+            before == HeaderProgress::Malformed
+                || b"PROXY ".starts_with(&bad[..bad.len() - 1])
+                || bad[0] == b'\r'
         );
     }
     for command in [0x00, 0x10, 0x11, 0x22, 0x2f, 0x31] {
         let header = binary(command, TCP_OVER_IPV4, &IPV4);
-        assert_eq!(read(&header[..13]), Progress::Malformed, "{command:#x}");
-        assert_eq!(read(&header), Progress::Malformed, "{command:#x}");
+        assert_eq!(read(&header[..13]), HeaderProgress::Malformed, "{command:#x}");
+        assert_eq!(read(&header), HeaderProgress::Malformed, "{command:#x}");
     }
 }
 
@@ -96,13 +98,13 @@ fn crooked_headers_are_refused() {
         "PROXY tcp4 192.0.2.7 203.0.113.1 1 2\r\n",
         "PROXY TCP4 192.0.2.7 203.0.113.1 1 2\n\r\n",
     ] {
-        assert_eq!(read(line.as_bytes()), Progress::Malformed, "{line:?}");
+        assert_eq!(read(line.as_bytes()), HeaderProgress::Malformed, "{line:?}");
     }
     let long = format!("PROXY UNKNOWN {}", "x".repeat(LINE_BYTES));
-    assert_eq!(read(&long.as_bytes()[..LINE_BYTES - 1]), Progress::Wanting);
-    assert_eq!(read(&long.as_bytes()[..LINE_BYTES]), Progress::Malformed);
+    assert_eq!(read(&long.as_bytes()[..LINE_BYTES - 1]), HeaderProgress::Wanting);
+    assert_eq!(read(&long.as_bytes()[..LINE_BYTES]), HeaderProgress::Malformed);
     let fits = format!("PROXY UNKNOWN {}\r\n", "x".repeat(LINE_BYTES - 16));
-    assert_eq!(read(fits.as_bytes()), Progress::Whole(Source::Sender, LINE_BYTES));
+    assert_eq!(read(fits.as_bytes()), HeaderProgress::Whole(ConnectionSource::Sender, LINE_BYTES));
 
     for (family, content) in [
         (TCP_OVER_IPV4, &IPV4[..11]),
@@ -113,10 +115,14 @@ fn crooked_headers_are_refused() {
         (0x10, &IPV4),
         (0x41, &IPV4),
     ] {
-        assert_eq!(read(&binary(PROXY, family, content)), Progress::Malformed, "{family:#x} {content:?}");
+        assert_eq!(
+            read(&binary(PROXY, family, content)),
+            HeaderProgress::Malformed,
+            "{family:#x} {content:?}"
+        );
     }
     let too_long = binary(LOCAL, UNSPECIFIED, &[0; HEADER_BYTES - FIXED_BYTES + 1]);
-    assert_eq!(read(&too_long[..FIXED_BYTES]), Progress::Malformed);
+    assert_eq!(read(&too_long[..FIXED_BYTES]), HeaderProgress::Malformed);
 }
 
 #[test]
@@ -130,7 +136,7 @@ fn what_is_written_is_read_again() {
         ("192.0.2.7:0", "203.0.113.1:443"),
     ] {
         let header = write(address(client), address(destination));
-        assert_eq!(read(&header), Progress::Whole(told(client), header.len()));
+        assert_eq!(read(&header), HeaderProgress::Whole(told(client), header.len()));
     }
     assert_eq!(LOCAL_HEADER.to_vec(), binary(LOCAL, UNSPECIFIED, &[]));
     assert_eq!(
@@ -144,7 +150,7 @@ fn what_is_written_is_read_again() {
 }
 
 /// Any header that a sender may write.
-fn header() -> impl Strategy<Value = (Vec<u8>, Source)> {
+fn header() -> impl Strategy<Value = (Vec<u8>, ConnectionSource)> {
     let ip = prop_oneof![any::<Ipv4Addr>().prop_map(IpAddr::from), any::<Ipv6Addr>().prop_map(IpAddr::from)];
     let client = (ip, any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip, port));
     let binary = (client.clone(), prop::collection::vec(any::<u8>(), 0..300)).prop_map(|(client, more)| {
@@ -169,10 +175,10 @@ proptest! {
         behind in prop::collection::vec(any::<u8>(), 0..40),
     ) {
         for cut in 0..header.len() {
-            prop_assert_eq!(read(&header[..cut]), Progress::Wanting, "{} bytes", cut);
+            prop_assert_eq!(read(&header[..cut]), HeaderProgress::Wanting, "{} bytes", cut);
         }
         let length = header.len();
-        prop_assert_eq!(read(&[header, behind].concat()), Progress::Whole(source, length));
+        prop_assert_eq!(read(&[header, behind].concat()), HeaderProgress::Whole(source, length));
     }
 
     #[test]
@@ -184,7 +190,7 @@ proptest! {
         let mut bytes = header;
         let at = at.index(bytes.len());
         bytes[at] = byte;
-        let decided = (0..=bytes.len()).map(|length| read(&bytes[..length])).find(|one| *one != Progress::Wanting);
-        prop_assert_eq!(read(&bytes), decided.unwrap_or(Progress::Wanting));
+        let decided = (0..=bytes.len()).map(|length| read(&bytes[..length])).find(|one| *one != HeaderProgress::Wanting);
+        prop_assert_eq!(read(&bytes), decided.unwrap_or(HeaderProgress::Wanting));
     }
 }

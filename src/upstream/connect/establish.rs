@@ -1,6 +1,6 @@
-//! Making a connection to an upstream server: its addresses, TCP, what it is told of the client, TLS.
+//! Makes a connection to a server: name, TCP, PROXY header, TLS.
 //!
-//! Whoever calls bounds the time.
+//! The caller bounds the time.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,43 +19,43 @@ use crate::net::proxy_protocol;
 use crate::net::transport::Transport;
 use crate::origin::{Origin, Server, ServerHost};
 use crate::snapshot::OriginTls;
-use crate::upstream::names::Names;
-use crate::upstream::{Offer, Told};
+use crate::upstream::names::NameCache;
+use crate::upstream::{AlpnOffer, ProxyHeader};
 
-/// The most addresses of a name that are tried for one connection.
+/// The most addresses of a name tried for one connection.
 const ADDRESSES: usize = 8;
 
-/// A connection, ready for the first request.
+/// A connection, ready for its first request.
 #[derive(Debug)]
-pub(crate) struct Established {
+pub(crate) struct NewConnection {
     pub(crate) transport: Transport,
     pub(crate) address: SocketAddr,
     pub(crate) local: Option<SocketAddr>,
     pub(crate) took: Took,
 }
 
-/// How long each part of it took.
+/// The time of each part.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Took {
-    /// To know the addresses.
+    /// Name resolution.
     pub(crate) lookup: Duration,
-    /// From then on until TCP was there.
+    /// TCP connect, after name resolution.
     pub(crate) connect: Duration,
     /// The handshake; `None` in clear text.
     pub(crate) tls: Option<Duration>,
 }
 
-/// A new connection to `server`, TLS included: to the first of its addresses that takes it. `connected` is the
-/// one that took the last connection, whatever became of that.
+/// Connects to the first address of `server` that accepts, TLS included. `connected` is set to the last
+/// address that accepted TCP, whatever happened then.
 pub(crate) async fn establish(
-    names: &Names,
+    names: &NameCache,
     origin: &Origin,
     server: &Server,
     tls: Option<&OriginTls>,
-    told: Option<Told>,
-    offer: Offer,
+    proxy_header: Option<ProxyHeader>,
+    offer: AlpnOffer,
     connected: &mut Option<SocketAddr>,
-) -> io::Result<Established> {
+) -> io::Result<NewConnection> {
     let began = Instant::now();
     let name = match &server.host {
         ServerHost::Address(_) => None,
@@ -84,10 +84,10 @@ pub(crate) async fn establish(
         *connected = Some(address);
         let connect = began.elapsed();
         let local = socket.local_addr().ok();
-        match begin(socket, tls, told, offer).await {
+        match begin(socket, tls, proxy_header, offer).await {
             Ok((transport, tls)) => {
                 let took = Took { lookup, connect, tls };
-                return Ok(Established { transport, address, local, took });
+                return Ok(NewConnection { transport, address, local, took });
             }
             Err(error) => {
                 if let Some(name) = name {
@@ -102,25 +102,25 @@ pub(crate) async fn establish(
     }
 }
 
-/// Says who the client is, where that is wanted, and shakes hands.
+/// Sends the PROXY header if wanted, and performs the handshake.
 async fn begin(
     mut socket: TcpStream,
     tls: Option<&OriginTls>,
-    told: Option<Told>,
-    offer: Offer,
+    proxy_header: Option<ProxyHeader>,
+    offer: AlpnOffer,
 ) -> io::Result<(Transport, Option<Duration>)> {
-    match told {
+    match proxy_header {
         None => {}
-        Some(Told::Local) => socket.write_all(&proxy_protocol::LOCAL_HEADER).await?,
-        Some(Told::Client { client, destination }) => {
-            socket.write_all(&proxy_protocol::write(client, destination)).await?;
+        Some(ProxyHeader::Local) => socket.write_all(&proxy_protocol::LOCAL_HEADER).await?,
+        Some(ProxyHeader::Client { client, destination }) => {
+            socket.write_all(&proxy_protocol::write(client.0, destination.0)).await?;
         }
     }
     let Some(tls) = tls else { return Ok((Transport::Tcp(socket), None)) };
     let began = Instant::now();
     let connector = TlsConnector::from(Arc::clone(match offer {
-        Offer::Any => &tls.config,
-        Offer::Http1 => &tls.http1,
+        AlpnOffer::Any => &tls.config,
+        AlpnOffer::Http1 => &tls.http1,
     }));
     let stream = connector.connect(tls.server_name.clone(), socket).await?;
     Ok((Transport::Client(Box::new(stream)), Some(began.elapsed())))

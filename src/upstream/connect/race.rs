@@ -1,6 +1,6 @@
-//! Connecting to the first of several addresses that answers, in the manner of Happy Eyeballs (RFC 8305).
+//! Happy Eyeballs (RFC 8305): connects to the first of several addresses that accepts.
 //!
-//! An address has a short head start before the next one is tried as well; one that fails has no more of it.
+//! Each address gets a short head start before the next one is tried as well; a failure ends it at once.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,21 +10,21 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// How long an address is tried before the next one is tried as well.
+/// The head start of an address over the next (RFC 8305, 8: 250 ms).
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// What came of a race.
+/// The result of a race.
 #[derive(Debug)]
 pub(crate) struct Finish<T> {
-    /// The first connection, or why the last address failed.
+    /// The first connection, or the error of the last address.
     pub(crate) winner: io::Result<(SocketAddr, T)>,
-    /// Those that failed.
+    /// The addresses that failed.
     pub(crate) failed: Vec<SocketAddr>,
-    /// Those that had not answered yet.
+    /// The addresses that had not answered yet.
     pub(crate) overtaken: Vec<SocketAddr>,
 }
 
-/// Connects to `addresses`, one after the other; those that were not tried are left there.
+/// Connects to `addresses` in order; untried ones stay in the queue.
 pub(crate) async fn race<T, F>(
     addresses: &mut VecDeque<SocketAddr>,
     connect: impl Fn(SocketAddr) -> F,
@@ -57,7 +57,7 @@ where
                         }
                     }
                 }
-                // Nothing that runs there panics.
+                // Connecting never panics, so this is unreachable in practice.
                 Some(Err(error)) => last = io::Error::other(error),
                 None => return Finish { winner: Err(last), failed, overtaken: running },
             },
@@ -72,7 +72,7 @@ mod tests {
 
     use super::*;
 
-    /// What an address does: its last number is when, in tenths of a second; an odd port fails.
+    /// A test address: its last number is the time in tenths of a second; odd ports fail.
     async fn connect(address: SocketAddr) -> io::Result<u16> {
         let SocketAddr::V4(v4) = address else { panic!("{address}") };
         sleep(Duration::from_millis(u64::from(v4.ip().octets()[3]) * 100)).await;

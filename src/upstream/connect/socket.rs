@@ -1,7 +1,7 @@
-//! Sockets to upstream servers: how they are set, and what that promises.
+//! Socket options of connections to servers, and what they guarantee.
 //!
-//! A path that has died is noticed within 15 seconds, whether something was sent along it or not. What gets
-//! lost of a request, which is a segment or two, is sent again without growing pauses.
+//! A dead path is noticed within 15 seconds, idle or not. Lost segments of a request, one or two, are
+//! retransmitted without exponential backoff.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,19 +11,19 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// A connection that is silent for so long is probed.
+/// Idle time before keep-alive probes.
 const PROBED_AFTER: Duration = Duration::from_secs(5);
-/// From one probe to the next.
+/// Between two probes.
 const PROBED_EVERY: Duration = Duration::from_secs(3);
-/// So many probes without an answer end it.
+/// Unanswered probes before the connection is closed.
 const PROBES: u32 = 3;
-/// What was sent must be acknowledged within this time, and probes answered: the kernel looks at the next
-/// probe whether it is over. A segment is sent at least six times in it, so that heavy loss alone ends hardly
-/// any connection.
+/// TCP_USER_TIMEOUT: data must be acknowledged within this time. The kernel checks it at its next
+/// retransmission or probe. A segment is sent at least six times within it, so that heavy loss alone hardly
+/// ever ends a connection.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(13);
 
-/// Connects to `address`. A congestion control that the kernel does not offer is done without, which the
-/// configuration was warned of.
+/// Connects to `address`. A congestion control that the kernel lacks is skipped; loading the configuration
+/// has warned of it.
 pub(crate) async fn connect(address: SocketAddr, congestion: Option<Arc<str>>) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_nodelay(true)?;
@@ -33,10 +33,10 @@ pub(crate) async fn connect(address: SocketAddr, congestion: Option<Arc<str>>) -
     if let Some(name) = congestion
         && let Err(error) = SockRef::from(&socket).set_tcp_congestion(name.as_bytes())
     {
-        tracing::debug!(%name, %error, "the system's congestion control is used");
+        tracing::debug!(%name, %error, "the kernel lacks this congestion control; the system's default is used");
     }
     let stream = socket.connect(address).await?;
-    // Not earlier, since it would bound the time to connect, which the origin's own timeout does.
+    // Set after connecting: it would otherwise override the origin's connect timeout.
     SockRef::from(&stream).set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN))?;
     Ok(stream)
 }
@@ -50,7 +50,7 @@ mod tests {
     #[tokio::test]
     async fn a_socket_is_set_as_promised() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        // A congestion control that there is not is done without.
+        // An unknown congestion control is skipped.
         let connected = connect(listener.local_addr().unwrap(), Some("nonsense".into())).await.unwrap();
         assert!(connected.nodelay().unwrap());
         let set = SockRef::from(&connected);

@@ -1,7 +1,7 @@
-//! One HTTP/2 connection to a server, driven by a task of its own and shared by its streams.
+//! One HTTP/2 connection to a server, driven by its own task and shared by its streams.
 //!
-//! A slot is taken before a stream is begun, and given back with it, so that no head waits on a
-//! connection that is full. One that is closing gives no slots; its streams may finish.
+//! A slot is taken before a stream is opened and returned with it, so that no request waits on a full
+//! connection. A closing connection gives out no slots; its streams may finish.
 
 use std::future::Future;
 use std::io;
@@ -18,78 +18,78 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
-use super::liveness::{Liveness, Observed, Turn};
+use super::liveness::{Liveness, Observation, Turn};
 use super::windows::{self, STREAMS};
 
-/// What is held of a request's body for a server that does not take it, in bytes.
+/// Bytes of a request body buffered per stream for a slow server.
 const SEND_BUFFER: usize = 64 * 1024;
-/// The longest head or trailers of an answer, in bytes.
+/// The longest response head or trailers, in bytes.
 const HEAD_BYTES: u32 = 128 * 1024;
-/// Stands for the number of streams of a server that has not said it yet.
+/// Stands for a stream limit that the server has not sent yet.
 const UNSETTLED: usize = 0x7ead_beef;
-/// How long the goodbye of a connection may take.
+/// Time for a connection to close after GOAWAY.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// What the streams of a connection and its driver share.
+/// The state shared by a connection's streams and its driver.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct Http2Connection {
     slots: Mutex<Slots>,
     heard: AtomicBool,
     news: AtomicBool,
-    /// Told when a slot may have become free.
+    /// Notified when a slot may have become free.
     room: Arc<watch::Sender<()>>,
 }
 
 #[derive(Debug)]
 struct Slots {
-    /// Begins streams; `None` once the connection is closing.
+    /// Opens streams; `None` once the connection is closing.
     send: Option<SendRequest<Bytes>>,
     taken: usize,
-    /// How many the server takes; `None` until it has said so.
+    /// The server's stream limit; `None` until it has sent one.
     limit: Option<usize>,
 }
 
 /// Room for one stream of a connection.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub(crate) struct StreamSlot {
     pub(crate) send: SendRequest<Bytes>,
-    pub(crate) connection: Arc<Connection>,
+    pub(crate) connection: Arc<Http2Connection>,
 }
 
-impl Drop for Slot {
+impl Drop for StreamSlot {
     fn drop(&mut self) {
         self.connection.slots().taken -= 1;
         self.connection.tell();
     }
 }
 
-/// How many connections there are in the process.
+/// The number of connections in the process.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Count(Arc<AtomicUsize>);
+pub(crate) struct ConnectionCount(Arc<AtomicUsize>);
 
-/// One more of them.
+/// Counts one connection until dropped.
 #[derive(Debug)]
-struct Counted(Count);
+struct CountedConnection(ConnectionCount);
 
-impl Drop for Counted {
+impl Drop for CountedConnection {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Connection {
-    /// Speaks HTTP/2 over `io`, until nobody has needed it for `idle`.
+impl Http2Connection {
+    /// Starts HTTP/2 over `io`. The connection closes after `idle` without streams.
     pub(crate) async fn begin<T>(
         io: T,
         idle: Duration,
-        count: &Count,
+        count: &ConnectionCount,
         room: Arc<watch::Sender<()>>,
     ) -> io::Result<Arc<Self>>
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let shared = windows::shared(count.0.fetch_add(1, Ordering::Relaxed) + 1);
-        let counted = Counted(count.clone());
+        let counted = CountedConnection(count.clone());
         let stream_window = windows::of_stream(shared, 1);
         let connection = Arc::new(Self {
             slots: Mutex::new(Slots { send: None, taken: 0, limit: None }),
@@ -126,27 +126,27 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Room for one more stream, if there is.
-    pub(crate) fn claim(self: &Arc<Self>) -> Option<Slot> {
+    /// A slot for one more stream, if there is room.
+    pub(crate) fn claim(self: &Arc<Self>) -> Option<StreamSlot> {
         let mut slots = self.slots();
-        // Until the server has said how many it takes, it surely takes one.
+        // Before the server has sent its limit, one stream is certainly allowed.
         if slots.taken >= slots.limit.unwrap_or(1) {
             return None;
         }
         let send = slots.send.clone()?;
         slots.taken += 1;
         self.news.store(true, Ordering::Relaxed);
-        Some(Slot { send, connection: Arc::clone(self) })
+        Some(StreamSlot { send, connection: Arc::clone(self) })
     }
 
-    /// Gives no slots from now on.
+    /// Gives out no more slots.
     pub(crate) fn close(&self) {
         let send = self.slots().send.take();
         // Outside of the lock: it wakes the driver.
         drop(send);
     }
 
-    /// The same, unless there is a stream. Whether it was so.
+    /// Closes the connection if it has no streams; returns whether it did.
     fn retire(&self) -> bool {
         let mut slots = self.slots();
         let send = if slots.taken == 0 { slots.send.take() } else { None };
@@ -160,25 +160,25 @@ impl Connection {
         self.slots().send.is_none()
     }
 
-    /// How many streams the server takes at once; `None` until it has said so.
+    /// The server's stream limit; `None` until it has sent one.
     pub(crate) fn limit(&self) -> Option<usize> {
         self.slots().limit
     }
 
-    /// Until the server has said what it takes, or the connection ends.
+    /// Waits until the server has sent its limit, or the connection ends.
     pub(crate) async fn settled(&self) {
         let mut room = self.room.subscribe();
         while self.limit().is_none() && !self.is_closing() && room.changed().await.is_ok() {}
     }
 
-    /// Tells those who wait for room, if there are any.
+    /// Notifies requests that wait for room, if there are any.
     fn tell(&self) {
         if self.room.receiver_count() > 0 {
             self.room.send_replace(());
         }
     }
 
-    /// The server has said something of its own.
+    /// Notes that the server has sent something other than a reply to a ping.
     pub(crate) fn has_news(&self) {
         self.news.store(true, Ordering::Relaxed);
     }
@@ -188,20 +188,20 @@ impl Connection {
     }
 }
 
-/// Moves a connection's frames, and watches over it.
+/// Drives a connection's I/O, and watches its liveness.
 struct Driver<T> {
     driven: h2::client::Connection<Heard<T>, Bytes>,
     pings: PingPong,
-    connection: Arc<Connection>,
+    connection: Arc<Http2Connection>,
     began: Instant,
     liveness: Liveness,
     timer: Pin<Box<Sleep>>,
     idle: Duration,
     shared: u32,
     stream_window: u32,
-    /// When a connection that says goodbye is dropped all the same.
+    /// When a closing connection is dropped at the latest.
     closing: Option<Instant>,
-    _counted: Counted,
+    _counted: CountedConnection,
 }
 
 impl<T> Drop for Driver<T> {
@@ -217,16 +217,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         loop {
-            // However it ended, its streams know.
+            // Its streams know how it ended.
             if Pin::new(&mut this.driven).poll(cx).is_ready() {
                 return Poll::Ready(());
             }
             let streams = this.learn(cx);
             this.share_window(streams);
-            // That it came is heard by itself.
+            // `Heard` notices that it arrived.
             let _ = this.pings.poll_pong(cx);
             let now = this.began.elapsed();
-            let observed = Observed {
+            let observed = Observation {
                 streams,
                 heard: this.connection.heard.swap(false, Ordering::Relaxed),
                 news: this.connection.news.swap(false, Ordering::Relaxed),
@@ -235,7 +235,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
                 Turn::Wait => return Poll::Pending,
                 Turn::WaitUntil(time) => this.began + time,
                 Turn::Ping => {
-                    // One that is still under way does as well.
+                    // A ping that is still outstanding serves as well.
                     let _ = this.pings.send_ping(Ping::opaque());
                     continue;
                 }
@@ -262,8 +262,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
-    /// Learns from the server how many streams it takes, and whether it takes more at all. The number of
-    /// those that are open.
+    /// Updates the stream limit from the server's settings, and closes when it takes no more streams. Returns
+    /// the number of open streams.
     fn learn(&mut self, cx: &mut Context<'_>) -> usize {
         let allowed = self.driven.max_concurrent_send_streams();
         let limit = (allowed != UNSETTLED).then_some(allowed.min(STREAMS));
@@ -282,17 +282,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     fn share_window(&mut self, streams: usize) {
         let share = windows::of_stream(self.shared, streams);
-        // It is refused while the server has not confirmed the change before.
+        // Fails until the server has acknowledged the previous change; tried again later.
         if share != self.stream_window && self.driven.set_initial_window_size(share).is_ok() {
             self.stream_window = share;
         }
     }
 }
 
-/// Notes that bytes have come.
+/// Notes that bytes have arrived.
 struct Heard<T> {
     io: T,
-    connection: Arc<Connection>,
+    connection: Arc<Http2Connection>,
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Heard<T> {

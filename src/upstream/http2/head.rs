@@ -1,4 +1,4 @@
-//! The head of a request as HTTP/2 has it (RFC 9113, 8.3).
+//! Encodes a request head for HTTP/2 (RFC 9113, 8.3).
 
 use std::fmt::Write as _;
 
@@ -7,16 +7,16 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Uri, Version};
 
-use crate::upstream::request::{Framing, UpstreamRequest};
+use crate::upstream::request::{BodyFraming, UpstreamRequest};
 
-/// The head of `request`; `None` for one that HTTP/2 cannot carry.
+/// The head of `request`; `None` if HTTP/2 cannot carry it.
 pub(crate) fn encode(request: &UpstreamRequest<'_>, scheme: Scheme) -> Option<Request<()>> {
     let mut headers = HeaderMap::with_capacity(request.expected_fields());
     let mut authority = None;
     let mut is_valid = true;
     request.fields(|name, value| match HeaderValue::from_bytes(value) {
         Ok(value) if *name == header::HOST => authority = Some(value),
-        Ok(_) if request.framing() == Framing::Tunnel && *name == header::SEC_WEBSOCKET_KEY => {}
+        Ok(_) if request.framing() == BodyFraming::Tunnel && *name == header::SEC_WEBSOCKET_KEY => {}
         Ok(value) => {
             headers.append(name, value);
         }
@@ -25,7 +25,7 @@ pub(crate) fn encode(request: &UpstreamRequest<'_>, scheme: Scheme) -> Option<Re
     if request.takes_trailers() {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    if let Framing::Length(length) = request.framing() {
+    if let BodyFraming::Length(length) = request.framing() {
         headers.insert(header::CONTENT_LENGTH, length.into());
     }
     let authority = Authority::try_from(authority?.as_bytes()).ok().filter(|_| is_valid)?;
@@ -34,7 +34,7 @@ pub(crate) fn encode(request: &UpstreamRequest<'_>, scheme: Scheme) -> Option<Re
     *head.version_mut() = Version::HTTP_2;
     *head.uri_mut() = uri.build().ok()?;
     *head.headers_mut() = headers;
-    if request.framing() == Framing::Tunnel {
+    if request.framing() == BodyFraming::Tunnel {
         *head.method_mut() = Method::CONNECT;
         head.extensions_mut().insert(Protocol::from_static("websocket"));
     } else {
@@ -43,7 +43,7 @@ pub(crate) fn encode(request: &UpstreamRequest<'_>, scheme: Scheme) -> Option<Re
     Some(head)
 }
 
-/// The target; what no URI has is escaped, as it means the same (RFC 3986, 2.4).
+/// The target. Bytes that a URI must not contain are percent-encoded, which means the same (RFC 3986, 2.4).
 fn path(target: &[u8]) -> Option<PathAndQuery> {
     let is_escaped = |byte: &u8| b"<>`#".contains(byte) || !byte.is_ascii_graphic();
     if !target.iter().any(is_escaped) {

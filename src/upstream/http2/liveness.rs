@@ -1,83 +1,81 @@
-//! When a connection is pinged, and when it is given up.
+//! Decides when an HTTP/2 connection is pinged, and when it is given up.
 //!
-//! While a server that has been asked something is silent, it is pinged; whatever comes shows that it
-//! is there. Servers may end connections that are pinged often without having been sent anything
-//! (gRPC's do after three pings), so that the pauses between pings grow and there are no more than
-//! three until the server says something of its own. A connection without streams is not pinged.
+//! A server that owes a response and is silent is pinged; any byte shows that it is alive. Servers may close
+//! connections with many pings and no data (gRPC servers after three), so that the pauses between pings grow, and
+//! there are at most three until the server sends something of its own. A connection without streams is not pinged.
 
 use std::time::Duration;
 
-/// So long a silence, before each of the pings that follow each other.
+/// Silence before each of the successive pings.
 const SILENCES: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(8), Duration::from_secs(30)];
-/// So long may the answer take: a lost packet is sent again within that time, more than once.
+/// Time for the reply to a ping: enough for more than one retransmission.
 const ANSWER: Duration = Duration::from_secs(4);
 
-/// Where a connection stands. Time is a [`Duration`] since it was made.
+/// The state of a connection. Times are since its start.
 #[derive(Debug)]
 pub(crate) struct Liveness {
-    stage: Stage,
-    /// Pings since the server said something of its own.
+    stage: PingStage,
+    /// Pings since the server last sent something of its own.
     pings: usize,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Stage {
+enum PingStage {
     /// Without streams since then.
     Idle { since: Duration },
-    /// Heard of at that time.
+    /// Last heard from then.
     Listening { heard: Duration },
     /// A ping was sent then.
     Pinged { at: Duration },
 }
 
-/// What has happened since the last look.
+/// What happened since the last look.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Observed {
-    /// Streams that are open.
+pub(crate) struct Observation {
+    /// Open streams.
     pub(crate) streams: usize,
-    /// Bytes came.
+    /// Bytes arrived.
     pub(crate) heard: bool,
-    /// A head or a part of a body came, or a stream was begun.
+    /// Part of a response arrived, or a stream was opened.
     pub(crate) news: bool,
 }
 
-/// What is to be done now.
+/// What to do now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Turn {
     /// Nothing before that time.
     WaitUntil(Duration),
     /// Nothing until something happens.
     Wait,
-    /// Send a ping.
     Ping,
-    /// Nobody needs it any more.
+    /// Close: it is idle.
     Retire,
-    /// Nobody is there any more.
+    /// Close: the server is gone.
     GiveUp,
 }
 
 impl Liveness {
-    /// A connection that has just been made.
+    /// A new connection.
     pub(crate) fn new(now: Duration) -> Self {
-        Self { stage: Stage::Idle { since: now }, pings: 0 }
+        Self { stage: PingStage::Idle { since: now }, pings: 0 }
     }
 
-    /// Looks at the connection; one without streams retires after `idle`.
-    pub(crate) fn look(&mut self, observed: Observed, now: Duration, idle: Duration) -> Turn {
+    /// Decides what to do; a connection without streams retires after `idle`.
+    pub(crate) fn look(&mut self, observed: Observation, now: Duration, idle: Duration) -> Turn {
         if observed.news {
             self.pings = 0;
         }
         self.stage = match self.stage {
-            Stage::Idle { since } if observed.streams == 0 => Stage::Idle { since },
-            _ if observed.streams == 0 => Stage::Idle { since: now },
-            Stage::Idle { .. } => Stage::Listening { heard: now },
-            _ if observed.heard => Stage::Listening { heard: now },
+            PingStage::Idle { since } if observed.streams == 0 => PingStage::Idle { since },
+            _ if observed.streams == 0 => PingStage::Idle { since: now },
+            PingStage::Idle { .. } => PingStage::Listening { heard: now },
+            _ if observed.heard => PingStage::Listening { heard: now },
             stage => stage,
         };
         let (deadline, due) = match self.stage {
-            Stage::Idle { since } => (since + idle, Turn::Retire),
-            Stage::Pinged { at } => (at + ANSWER, Turn::GiveUp),
-            Stage::Listening { heard } => match SILENCES.get(self.pings) {
+            PingStage::Idle { since } => (since + idle, Turn::Retire),
+            PingStage::Pinged { at } => (at + ANSWER, Turn::GiveUp),
+            PingStage::Listening { heard } => match SILENCES.get(self.pings) {
                 Some(silence) => (heard + *silence, Turn::Ping),
                 None => return Turn::Wait,
             },
@@ -86,7 +84,7 @@ impl Liveness {
             return Turn::WaitUntil(deadline);
         }
         if due == Turn::Ping {
-            self.stage = Stage::Pinged { at: now };
+            self.stage = PingStage::Pinged { at: now };
             self.pings += 1;
         }
         due
@@ -98,10 +96,10 @@ mod tests {
     use super::*;
 
     const IDLE: Duration = Duration::from_secs(60);
-    const QUIET: Observed = Observed { streams: 1, heard: false, news: false };
-    const NEWS: Observed = Observed { streams: 1, heard: true, news: true };
-    const PONG: Observed = Observed { streams: 1, heard: true, news: false };
-    const NONE: Observed = Observed { streams: 0, heard: false, news: false };
+    const QUIET: Observation = Observation { streams: 1, heard: false, news: false };
+    const NEWS: Observation = Observation { streams: 1, heard: true, news: true };
+    const PONG: Observation = Observation { streams: 1, heard: true, news: false };
+    const NONE: Observation = Observation { streams: 0, heard: false, news: false };
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)

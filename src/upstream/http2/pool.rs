@@ -1,8 +1,7 @@
 //! The HTTP/2 connections to each server.
 //!
-//! Requests share connections; whoever finds none with room has one made, and those who come meanwhile
-//! wait for it as far as it will have room. A connection that is being made belongs to all of them: it is
-//! given up when the last is gone.
+//! Requests share connections. A request that finds no room starts a new connection, and later requests wait
+//! for it as far as it will have room. A connect is abandoned when the last waiting request is gone.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -14,189 +13,190 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::connection::{Connection, Count, Slot};
+use super::connection::{ConnectionCount, Http2Connection, StreamSlot};
 use crate::access::record::ServerFacts;
 use crate::net::transport::Transport;
 use crate::snapshot::ServerState;
-use crate::upstream::{Told, Unreached};
+use crate::upstream::{ConnectFailure, ProxyHeader};
 
-/// The most connections to one server, those that are being made included.
+/// The most connections to one server, those being made included.
 const CONNECTIONS: usize = 256;
-/// How long a server that chose HTTP/1.1 is not asked for HTTP/2 again.
+/// How long a server that negotiated HTTP/1.1 is not offered HTTP/2 again.
 const CHOICE: Duration = Duration::from_secs(600);
 
 /// The HTTP/2 connections of the process.
 #[derive(Debug, Default)]
 pub(crate) struct Http2Connections {
-    servers: Mutex<HashMap<usize, Server>>,
-    count: Count,
+    servers: Mutex<HashMap<usize, ServerConnections>>,
+    count: ConnectionCount,
 }
 
 #[derive(Debug)]
-struct Server {
+struct ServerConnections {
     server: Weak<ServerState>,
-    /// Until then it is taken to speak HTTP/1.1.
+    /// Until then the server is taken to speak HTTP/1.1.
     http1_until: Option<Instant>,
-    /// How many streams its last connection took at once.
+    /// The stream limit of its last connection.
     limit: usize,
-    open: Vec<Open>,
-    making: Vec<Making>,
-    /// Changes when a request that found no room may look again.
+    open: Vec<OpenConnection>,
+    making: Vec<PendingConnection>,
+    /// Notified when a request without room may look again.
     room: Arc<watch::Sender<()>>,
 }
 
 #[derive(Debug)]
-struct Open {
-    told: Option<Told>,
+struct OpenConnection {
+    proxy_header: Option<ProxyHeader>,
     reached: Arc<ServerFacts>,
-    connection: Arc<Connection>,
+    connection: Arc<Http2Connection>,
 }
 
 /// A connection that is being made.
 #[derive(Debug)]
-struct Making {
-    told: Option<Told>,
+struct PendingConnection {
+    proxy_header: Option<ProxyHeader>,
     waiting: usize,
-    done: Arc<watch::Sender<Option<Done>>>,
+    done: Arc<watch::Sender<Option<ConnectOutcome>>>,
 }
 
-/// How the making of a connection ended.
+/// How a connect ended.
 #[derive(Clone, Copy, Debug)]
-enum Done {
+enum ConnectOutcome {
     Http2,
     Http1,
-    /// Why, and the address that took a connection.
+    /// The error, and the address that accepted TCP.
     Failed(io::ErrorKind, Option<SocketAddr>),
     Abandoned,
 }
 
-/// A connection that was made, by what was negotiated.
+/// A new connection, by the negotiated protocol.
 #[derive(Debug)]
-pub(crate) enum Made {
-    /// HTTP/2 is to be spoken over it.
+pub(crate) enum Connected {
+    /// A transport for HTTP/2.
     Http2(Transport, Arc<ServerFacts>),
-    /// HTTP/1.1 is: whoever made it has put it by.
+    /// HTTP/1.1: the connection was put among the idle ones.
     Http1,
 }
 
 /// Where a request may be sent.
 #[derive(Debug)]
 pub(crate) enum Room {
-    /// On a connection that was there already.
-    Shared(Slot, Arc<ServerFacts>),
-    /// On one that was made for this request, and those that came with it.
-    New(Slot, Arc<ServerFacts>),
+    /// On an existing connection.
+    Shared(StreamSlot, Arc<ServerFacts>),
+    /// On a connection made for this request and those that waited with it.
+    New(StreamSlot, Arc<ServerFacts>),
     /// The server speaks HTTP/1.1.
     Http1,
 }
 
-/// How long is waited for what.
+/// Time limits.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Waits {
-    /// For room on a connection, one that is to be made included.
+pub(crate) struct WaitLimits {
+    /// For room on a connection, its connect included.
     pub(crate) room: Duration,
-    /// How long a connection is open for nobody.
+    /// How long a connection may be without streams.
     pub(crate) idle: Duration,
 }
 
-enum Claim {
-    Slot(Slot, Arc<ServerFacts>),
+enum ClaimResult {
+    StreamSlot(StreamSlot, Arc<ServerFacts>),
     Http1,
-    /// One is being made.
-    Join(watch::Receiver<Option<Done>>),
-    /// One is to be made.
-    Make(Arc<watch::Sender<Option<Done>>>, watch::Receiver<Option<Done>>),
-    /// Another stream has to end first, or the server to say how many it takes.
+    /// A connection is being made: wait for it.
+    Join(watch::Receiver<Option<ConnectOutcome>>),
+    /// Make a connection.
+    Make(Arc<watch::Sender<Option<ConnectOutcome>>>, watch::Receiver<Option<ConnectOutcome>>),
+    /// Wait until a stream ends or the server sends its limit.
     Wait(watch::Receiver<()>),
 }
 
 impl Http2Connections {
-    /// Room for a request to `server`, on a connection that was told the same of the client. `make`
-    /// makes one.
+    /// Room for a request to `server` on a connection with the same PROXY header. `make` makes a connection.
     pub(crate) async fn room<M>(
         self: &Arc<Self>,
         server: &Arc<ServerState>,
-        told: Option<Told>,
-        waits: Waits,
+        proxy_header: Option<ProxyHeader>,
+        waits: WaitLimits,
         make: impl Fn() -> M,
-    ) -> Result<Room, Unreached>
+    ) -> Result<Room, ConnectFailure>
     where
-        M: Future<Output = Result<Made, Unreached>> + Send + 'static,
+        M: Future<Output = Result<Connected, ConnectFailure>> + Send + 'static,
     {
         let deadline = Instant::now() + waits.room;
         let mut waited = false;
         loop {
-            let mut done = match self.claim(server, told) {
-                Claim::Slot(slot, reached) if waited => return Ok(Room::New(slot, reached)),
-                Claim::Slot(slot, reached) => return Ok(Room::Shared(slot, reached)),
-                Claim::Http1 => return Ok(Room::Http1),
-                Claim::Wait(mut room) => {
-                    // The sender lives as long as the server is known here.
+            let mut done = match self.claim(server, proxy_header) {
+                ClaimResult::StreamSlot(slot, reached) if waited => return Ok(Room::New(slot, reached)),
+                ClaimResult::StreamSlot(slot, reached) => return Ok(Room::Shared(slot, reached)),
+                ClaimResult::Http1 => return Ok(Room::Http1),
+                ClaimResult::Wait(mut room) => {
+                    // The sender lives as long as the server's entry.
                     let _ =
                         timeout_at(deadline, room.changed()).await.map_err(|_| io::ErrorKind::TimedOut)?;
                     continue;
                 }
-                Claim::Join(done) => done,
-                Claim::Make(sender, done) => {
+                ClaimResult::Join(done) => done,
+                ClaimResult::Make(sender, done) => {
                     let (all, server) = (Arc::clone(self), Arc::clone(server));
-                    tokio::spawn(all.make(server, told, waits.idle, make(), sender));
+                    tokio::spawn(all.make(server, proxy_header, waits.idle, make(), sender));
                     done
                 }
             };
             waited = true;
-            // Whoever makes it bounds the time, and holds it against the server when that is over.
+            // The task that connects bounds the time, and reports a timeout to the server's health.
             let outcome = done.wait_for(Option::is_some).await.map(|done| *done);
-            if let Ok(Some(Done::Failed(kind, address))) = outcome {
-                return Err(Unreached { error: kind.into(), address });
+            if let Ok(Some(ConnectOutcome::Failed(kind, address))) = outcome {
+                return Err(ConnectFailure { error: kind.into(), address });
             }
         }
     }
 
-    /// Room on a connection that is there, without waiting.
-    fn claim(&self, server: &Arc<ServerState>, told: Option<Told>) -> Claim {
+    /// Room on an existing connection, without waiting.
+    fn claim(&self, server: &Arc<ServerState>, proxy_header: Option<ProxyHeader>) -> ClaimResult {
         let mut servers = self.servers();
-        let entry = servers.entry(address(server)).or_insert_with(|| Server::of(server));
+        let entry = servers.entry(address(server)).or_insert_with(|| ServerConnections::of(server));
         if entry.server.as_ptr() != Arc::as_ptr(server) {
-            *entry = Server::of(server);
+            *entry = ServerConnections::of(server);
         }
         entry.open.retain(|open| !open.connection.is_closing());
-        if let Some((slot, reached)) = entry.slot(told) {
-            return Claim::Slot(slot, reached);
+        if let Some((slot, reached)) = entry.slot(proxy_header) {
+            return ClaimResult::StreamSlot(slot, reached);
         }
         if entry.http1_until.is_some_and(|until| until > Instant::now()) {
-            return Claim::Http1;
+            return ClaimResult::Http1;
         }
-        // In this order, so that no slot is given back between the two.
+        // Subscribed before the second look, so that no freed slot is missed.
         let room = entry.room.subscribe();
-        if let Some((slot, reached)) = entry.slot(told) {
-            return Claim::Slot(slot, reached);
+        if let Some((slot, reached)) = entry.slot(proxy_header) {
+            return ClaimResult::StreamSlot(slot, reached);
         }
-        let mut alike = entry.open.iter().filter(|open| open.told == told);
+        let mut alike = entry.open.iter().filter(|open| open.proxy_header == proxy_header);
         if alike.any(|open| open.connection.limit().is_none()) {
-            return Claim::Wait(room);
+            return ClaimResult::Wait(room);
         }
         let limit = entry.limit;
-        if let Some(making) = entry.making.iter_mut().find(|one| one.told == told && one.waiting < limit) {
+        if let Some(making) =
+            entry.making.iter_mut().find(|one| one.proxy_header == proxy_header && one.waiting < limit)
+        {
             making.waiting += 1;
-            return Claim::Join(making.done.subscribe());
+            return ClaimResult::Join(making.done.subscribe());
         }
         if entry.open.len() + entry.making.len() >= CONNECTIONS {
-            return Claim::Wait(room);
+            return ClaimResult::Wait(room);
         }
         let (sender, done) = watch::channel(None);
         let sender = Arc::new(sender);
-        entry.making.push(Making { told, waiting: 1, done: Arc::clone(&sender) });
-        Claim::Make(sender, done)
+        entry.making.push(PendingConnection { proxy_header, waiting: 1, done: Arc::clone(&sender) });
+        ClaimResult::Make(sender, done)
     }
 
-    /// Has a connection made, as long as somebody waits for it, and tells those who do.
+    /// Makes a connection as long as a request waits for it, and notifies those requests.
     async fn make(
         self: Arc<Self>,
         server: Arc<ServerState>,
-        told: Option<Told>,
+        proxy_header: Option<ProxyHeader>,
         idle: Duration,
-        made: impl Future<Output = Result<Made, Unreached>>,
-        sender: Arc<watch::Sender<Option<Done>>>,
+        made: impl Future<Output = Result<Connected, ConnectFailure>>,
+        sender: Arc<watch::Sender<Option<ConnectOutcome>>>,
     ) {
         let room = self.servers().get(&address(&server)).map(|entry| Arc::clone(&entry.room));
         let made = tokio::select! {
@@ -205,22 +205,22 @@ impl Http2Connections {
         };
         let is_abandoned = made.is_none();
         let outcome = match made.unwrap_or_else(|| Err(io::ErrorKind::ConnectionAborted.into())) {
-            Ok(Made::Http1) => Ok(None),
-            Ok(Made::Http2(stream, reached)) => {
-                let begun = Connection::begin(stream, idle, &self.count, room.unwrap_or_default()).await;
+            Ok(Connected::Http1) => Ok(None),
+            Ok(Connected::Http2(stream, reached)) => {
+                let begun = Http2Connection::begin(stream, idle, &self.count, room.unwrap_or_default()).await;
                 let address = Some(reached.address);
                 begun
-                    .map(|connection| Some(Open { told, reached, connection }))
-                    .map_err(|error| Unreached { error, address })
+                    .map(|connection| Some(OpenConnection { proxy_header, reached, connection }))
+                    .map_err(|error| ConnectFailure { error, address })
             }
             Err(error) => Err(error),
         };
         let done = match &outcome {
-            Ok(Some(_)) => Done::Http2,
-            Ok(None) => Done::Http1,
-            // Whoever came at the last moment has one made anew.
-            Err(_) if is_abandoned => Done::Abandoned,
-            Err(unreached) => Done::Failed(unreached.error.kind(), unreached.address),
+            Ok(Some(_)) => ConnectOutcome::Http2,
+            Ok(None) => ConnectOutcome::Http1,
+            // A request that joined at the last moment starts a new connect.
+            Err(_) if is_abandoned => ConnectOutcome::Abandoned,
+            Err(unreached) => ConnectOutcome::Failed(unreached.error.kind(), unreached.address),
         };
         let mut servers = self.servers();
         if let Some(entry) = servers.get_mut(&address(&server)) {
@@ -239,7 +239,7 @@ impl Http2Connections {
         sender.send_replace(Some(done));
     }
 
-    /// How many connections to a server may be given requests.
+    /// The number of connections that accept requests.
     pub(crate) fn open(&self, server: &Arc<ServerState>) -> usize {
         let servers = self.servers();
         let entry =
@@ -247,7 +247,7 @@ impl Http2Connections {
         entry.map_or(0, |entry| entry.open.iter().filter(|open| !open.connection.is_closing()).count())
     }
 
-    /// Lets go of connections to servers that nobody names any more; what is under way may finish.
+    /// Closes connections to servers that are no longer configured; open streams may finish.
     pub(crate) fn sweep(&self) {
         let mut gone = Vec::new();
         self.servers().retain(|_, entry| {
@@ -264,12 +264,12 @@ impl Http2Connections {
         }
     }
 
-    fn servers(&self) -> MutexGuard<'_, HashMap<usize, Server>> {
+    fn servers(&self) -> MutexGuard<'_, HashMap<usize, ServerConnections>> {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Server {
+impl ServerConnections {
     fn of(server: &Arc<ServerState>) -> Self {
         Self {
             server: Arc::downgrade(server),
@@ -281,8 +281,8 @@ impl Server {
         }
     }
 
-    fn slot(&mut self, told: Option<Told>) -> Option<(Slot, Arc<ServerFacts>)> {
-        for open in self.open.iter().filter(|open| open.told == told) {
+    fn slot(&mut self, proxy_header: Option<ProxyHeader>) -> Option<(StreamSlot, Arc<ServerFacts>)> {
+        for open in self.open.iter().filter(|open| open.proxy_header == proxy_header) {
             if let Some(limit) = open.connection.limit() {
                 self.limit = limit.max(1);
             }

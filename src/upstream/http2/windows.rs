@@ -1,39 +1,39 @@
-//! How much a server may send ahead, by the number of streams that share a connection.
+//! Flow-control windows of connections to servers, by the number of streams that share one.
 //!
-//! A window below bandwidth x delay keeps a link idle: 100 Mbit/s over 250 ms are 3 MiB. What is sent
-//! ahead is held in memory while a client takes its time, so that the streams of a connection share what it
-//! may hold, and all connections of the process a budget. A share becomes smaller for what is not sent yet:
-//! streams that came to theirs one after the other hold up to 2.5 times as much in all.
+//! A window below bandwidth x delay leaves a link idle: 100 Mbit/s over 250 ms are 3 MiB. Data sent ahead is held in
+//! memory while a client is slow, so that a connection's streams share a budget, and all connections of the process
+//! another. A smaller share only affects data not sent yet: streams that got their share one after another hold up to
+//! 2.5 times as much in total.
 
 /// The most streams on one connection, whatever the server allows.
 pub(crate) const STREAMS: usize = 64;
 
-/// The window of a connection is not what bounds it: all its streams at their most fit, or a few whose clients do
-/// not read would hold up the others.
+/// The connection's window never limits its streams: otherwise a few streams with slow clients would block
+/// the others.
 pub(crate) const CONNECTION: u32 = STREAMS as u32 * STREAM_MOST;
 
-/// The most that one stream may be sent ahead: 100 Mbit/s x 250 ms.
+/// The largest window of a stream: 100 Mbit/s x 250 ms.
 const STREAM_MOST: u32 = 3 * MIB;
-/// The least.
+/// The smallest.
 const STREAM_LEAST: u32 = 64 * KIB;
-/// What all streams of one connection share, while there are few connections.
+/// Shared by the streams of a connection while there are few connections.
 const SHARED_MOST: u32 = 16 * MIB;
-/// The same, however many there are.
+/// The same with any number of connections.
 const SHARED_LEAST: u32 = 4 * MIB;
-/// What all connections together are meant to hold at most.
+/// The target for all connections together, in bytes.
 const BUDGET: usize = 1024 * 1024 * 1024;
 
 const KIB: u32 = 1024;
 const MIB: u32 = 1024 * KIB;
 
-/// What the streams of a new connection share, `connections` being open.
+/// The share of a new connection when `connections` are open.
 pub(crate) fn shared(connections: usize) -> u32 {
     let share = u32::try_from(BUDGET / connections.max(1)).unwrap_or(u32::MAX);
     share.clamp(SHARED_LEAST, SHARED_MOST)
 }
 
-/// The window of each of `streams` that share so much. It changes by steps, since each change is a message to the
-/// server.
+/// The window of each of `streams` that share `shared`. It changes in steps, since each change costs a
+/// SETTINGS frame.
 pub(crate) fn of_stream(shared: u32, streams: usize) -> u32 {
     let sharing = match streams {
         0..=4 => 4,

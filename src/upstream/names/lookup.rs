@@ -1,6 +1,6 @@
-//! Asking name servers: those configured, or the system's, after its file of hosts.
+//! Lookups: the hosts file first, then the configured or the system's name servers.
 //!
-//! Nothing is remembered here, and the system's files are read again when they have changed.
+//! Nothing is cached here; the system's files are read again when they change.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -22,36 +22,36 @@ use crate::snapshot::Stamps;
 
 const HOSTS: &str = "/etc/hosts";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// How long one question waits for its answer.
+/// Time for one query.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// How often it is asked again.
+/// Retries of a query.
 const RETRIES: usize = 2;
-/// How long the answer for one family waits for that of the other.
+/// How long the answer for one address family waits for the other.
 const OTHER_FAMILY: Duration = Duration::from_millis(300);
-/// An answer without the other family is soon asked for again.
+/// The lifetime of an answer with one family only.
 const HALF_AN_ANSWER: Duration = Duration::from_secs(5);
-/// How soon a change of the file of hosts is noticed.
+/// The lifetime of addresses from the hosts file.
 const FROM_HOSTS: Duration = Duration::from_secs(5);
-/// Of a missing name whose answer does not tell.
+/// The lifetime of a negative answer that states none.
 const MISSING: Duration = Duration::from_secs(5);
 
-/// What came of asking.
+/// The result of a lookup.
 #[derive(Clone, Debug)]
-pub(super) enum Answer {
-    /// There are some.
+pub(super) enum LookupResult {
+    /// The name has addresses.
     Addresses {
         addresses: Vec<IpAddr>,
-        /// As the answer says.
+        /// Their TTL.
         lifetime: Duration,
     },
-    /// There is no such name, or it has no address.
+    /// The name does not exist, or has no address.
     Missing { lifetime: Duration },
-    /// Nobody knows.
+    /// No name server answered; the reason.
     None(String),
 }
 
-impl Answer {
-    /// The word for it in metrics.
+impl LookupResult {
+    /// The label in metrics.
     pub(super) fn label(&self) -> &'static str {
         match self {
             Self::Addresses { .. } => "answered",
@@ -61,65 +61,65 @@ impl Answer {
     }
 }
 
-/// Who is asked.
+/// The resolver and its name servers.
 #[derive(Debug)]
 pub(super) struct Lookup {
     servers: Vec<SocketAddr>,
-    read: Mutex<Option<Read>>,
+    read: Mutex<Option<SystemFiles>>,
 }
 
-/// What the system's files said.
+/// The content of the system's files.
 #[derive(Clone)]
-struct Read {
+struct SystemFiles {
     stamps: Stamps,
     hosts: Arc<Hosts>,
     resolver: Result<TokioResolver, String>,
 }
 
-impl std::fmt::Debug for Read {
+impl std::fmt::Debug for SystemFiles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Read").field("stamps", &self.stamps).finish_non_exhaustive()
     }
 }
 
 impl Lookup {
-    /// Asks `servers`, or the system's where there are none.
+    /// Asks `servers`, or the system's name servers if there are none.
     pub(super) fn new(servers: &[SocketAddr]) -> Self {
         Self { servers: servers.to_vec(), read: Mutex::default() }
     }
 
-    /// The name servers that were given.
+    /// The configured name servers.
     pub(super) fn servers(&self) -> &[SocketAddr] {
         &self.servers
     }
 
-    /// Asks for both families of addresses.
-    pub(super) async fn ask(&self, name: &Hostname) -> Answer {
-        let Read { hosts, resolver, .. } = self.read();
+    /// Looks up both address families.
+    pub(super) async fn ask(&self, name: &Hostname) -> LookupResult {
+        let SystemFiles { hosts, resolver, .. } = self.read();
         let Ok(asked) = Name::from_ascii(name.as_str()) else {
-            return Answer::None("it is no name that can be asked for".to_owned());
+            return LookupResult::None("it is no name that can be asked for".to_owned());
         };
         if let Some(addresses) = from_hosts(&hosts, &asked) {
-            return Answer::Addresses { addresses, lifetime: FROM_HOSTS };
+            return LookupResult::Addresses { addresses, lifetime: FROM_HOSTS };
         }
         let resolver = match resolver {
             Ok(resolver) => resolver,
-            Err(problem) => return Answer::None(problem),
+            Err(problem) => return LookupResult::None(problem),
         };
         resolver.clear_cache();
         ask_both(&resolver, name).await
     }
 
-    fn read(&self) -> Read {
+    fn read(&self) -> SystemFiles {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         match &*read {
             Some(known) if known.stamps.still_hold() => known.clone(),
-            _ => read.insert(Read::from_files(&self.servers)).clone(),
+            _ => read.insert(SystemFiles::from_files(&self.servers)).clone(),
         }
     }
 }
 
-impl Read {
+impl SystemFiles {
     fn from_files(servers: &[SocketAddr]) -> Self {
         let mut stamps = Stamps::default();
         stamps.take(Path::new(HOSTS));
@@ -132,7 +132,7 @@ impl Read {
     }
 }
 
-/// As the C library does, this machine is asked where no name server is named.
+/// Like the C library, asks this machine if no name server is configured.
 fn system_config() -> (ResolverConfig, ResolverOpts) {
     system_conf::read_system_conf().unwrap_or_else(|error| {
         tracing::debug!(%error, "{RESOLV_CONF} names no name server");
@@ -161,7 +161,7 @@ fn resolver((config, mut options): (ResolverConfig, ResolverOpts)) -> Result<Tok
     builder.build()
 }
 
-/// What stands in the file of hosts goes before what name servers say, for both families.
+/// Entries of the hosts file take precedence over name servers, for both families.
 fn from_hosts(hosts: &Hosts, name: &Name) -> Option<Vec<IpAddr>> {
     let family = |kind| hosts.lookup_static_host(&Query::query(name.clone(), kind));
     let found = [family(RecordType::AAAA), family(RecordType::A)];
@@ -173,7 +173,7 @@ fn addresses(found: &Found) -> impl Iterator<Item = IpAddr> + '_ {
     found.answers().iter().filter_map(|record| record.data.ip_addr())
 }
 
-async fn ask_both(resolver: &TokioResolver, name: &Hostname) -> Answer {
+async fn ask_both(resolver: &TokioResolver, name: &Hostname) -> LookupResult {
     let family = async |kind| judge(resolver.lookup(name.as_str(), kind).await);
     let (v6, v4) = (family(RecordType::AAAA), family(RecordType::A));
     tokio::pin!(v6, v4);
@@ -183,17 +183,17 @@ async fn ask_both(resolver: &TokioResolver, name: &Hostname) -> Answer {
     }
 }
 
-/// Both families together. Where the first is enough to go on, the other one has little time left.
-async fn with_other(first: Answer, other: impl Future<Output = Answer>) -> Answer {
-    let enough = matches!(first, Answer::Addresses { .. });
+/// Combines both families. Once the first answer is usable, the other has `OTHER_FAMILY` left.
+async fn with_other(first: LookupResult, other: impl Future<Output = LookupResult>) -> LookupResult {
+    let enough = matches!(first, LookupResult::Addresses { .. });
     let patience = if enough { OTHER_FAMILY } else { TIMEOUT * 5 };
-    let late = || Answer::None("no answer in time".to_owned());
+    let late = || LookupResult::None("no answer in time".to_owned());
     let other = tokio::time::timeout(patience, other).await.unwrap_or_else(|_| late());
     together(first, other)
 }
 
-fn together(one: Answer, other: Answer) -> Answer {
-    use Answer::{Addresses, Missing, None};
+fn together(one: LookupResult, other: LookupResult) -> LookupResult {
+    use LookupResult::{Addresses, Missing, None};
     match (one, other) {
         (Addresses { mut addresses, lifetime }, Addresses { addresses: more, lifetime: others }) => {
             addresses.extend(more);
@@ -208,23 +208,23 @@ fn together(one: Answer, other: Answer) -> Answer {
     }
 }
 
-/// What one answer says.
-fn judge(answer: Result<Found, NetError>) -> Answer {
+/// Interprets one answer.
+fn judge(answer: Result<Found, NetError>) -> LookupResult {
     let found = match answer {
         Ok(found) => found,
         Err(NetError::Dns(DnsError::NoRecordsFound(none)))
             if [ResponseCode::NXDomain, ResponseCode::NoError].contains(&none.response_code) =>
         {
-            let told = none.negative_ttl.map(|seconds| Duration::from_secs(seconds.into()));
-            return Answer::Missing { lifetime: told.unwrap_or(MISSING) };
+            let proxy_header = none.negative_ttl.map(|seconds| Duration::from_secs(seconds.into()));
+            return LookupResult::Missing { lifetime: proxy_header.unwrap_or(MISSING) };
         }
-        Err(error) => return Answer::None(error.to_string()),
+        Err(error) => return LookupResult::None(error.to_string()),
     };
     let lifetime = found.answers().iter().map(|record| record.ttl).min().map(u64::from);
     let lifetime = lifetime.map_or(MISSING, Duration::from_secs);
     match addresses(&found).collect::<Vec<_>>() {
-        none if none.is_empty() => Answer::Missing { lifetime },
-        addresses => Answer::Addresses { addresses, lifetime },
+        none if none.is_empty() => LookupResult::Missing { lifetime },
+        addresses => LookupResult::Addresses { addresses, lifetime },
     }
 }
 
@@ -232,28 +232,31 @@ fn judge(answer: Result<Found, NetError>) -> Answer {
 mod tests {
     use super::*;
 
-    fn found(text: &str, seconds: u64) -> Answer {
-        Answer::Addresses { addresses: vec![text.parse().unwrap()], lifetime: Duration::from_secs(seconds) }
+    fn found(text: &str, seconds: u64) -> LookupResult {
+        LookupResult::Addresses {
+            addresses: vec![text.parse().unwrap()],
+            lifetime: Duration::from_secs(seconds),
+        }
     }
 
     #[track_caller]
-    fn check(one: Answer, other: Answer, expected: &str) {
+    fn check(one: LookupResult, other: LookupResult, expected: &str) {
         for (one, other) in [(one.clone(), other.clone()), (other, one)] {
-            let told = match together(one, other) {
-                Answer::Addresses { addresses, lifetime } => {
+            let proxy_header = match together(one, other) {
+                LookupResult::Addresses { addresses, lifetime } => {
                     format!("{} {}", addresses.len(), lifetime.as_secs())
                 }
-                Answer::Missing { lifetime } => format!("missing {}", lifetime.as_secs()),
-                Answer::None(problem) => problem,
+                LookupResult::Missing { lifetime } => format!("missing {}", lifetime.as_secs()),
+                LookupResult::None(problem) => problem,
             };
-            assert_eq!(told, expected);
+            assert_eq!(proxy_header, expected);
         }
     }
 
     #[test]
     fn two_families_make_one_answer() {
-        let missing = |seconds| Answer::Missing { lifetime: Duration::from_secs(seconds) };
-        let none = || Answer::None("no answer".to_owned());
+        let missing = |seconds| LookupResult::Missing { lifetime: Duration::from_secs(seconds) };
+        let none = || LookupResult::None("no answer".to_owned());
         check(found("192.0.2.1", 60), found("2001:db8::1", 30), "2 30");
         check(found("192.0.2.1", 60), missing(1), "1 60");
         check(found("192.0.2.1", 60), none(), "1 5");

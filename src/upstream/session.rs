@@ -1,4 +1,4 @@
-//! The server's side of an exchange, whatever is spoken there.
+//! The server's side of an exchange, over HTTP/1.1 or HTTP/2.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -7,19 +7,18 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::request::UpstreamRequest;
-use super::{Part, UpstreamFailure, http1, http2};
-use crate::net::wire::Wire;
+use super::{ResponsePart, UpstreamFailure, http1, http2};
+use crate::net::http1_stream::Http1Stream;
 
-/// A request sent to a server, and its answer.
-pub(crate) enum Upstream {
-    /// Over HTTP/1.1.
-    Http1(http1::Session),
-    /// Over a stream of an HTTP/2 connection.
-    Http2(Box<http2::Session>),
+/// A request sent to a server, and its response.
+pub(crate) enum ServerSession {
+    Http1(http1::ServerHttp1),
+    /// A stream of an HTTP/2 connection.
+    Http2(Box<http2::ServerHttp2>),
 }
 
-impl Upstream {
-    /// Sends the head of a request. What follows it decides when it leaves.
+impl ServerSession {
+    /// Sends the request head. Over HTTP/1.1 it is buffered until the next flush.
     pub(crate) async fn send_head(&mut self, request: &UpstreamRequest<'_>) -> Result<(), UpstreamFailure> {
         match self {
             Self::Http1(session) => {
@@ -30,7 +29,7 @@ impl Upstream {
         }
     }
 
-    /// Takes bytes of the request's body, once those before them are sent.
+    /// Accepts body bytes to be sent after the previous ones.
     pub(crate) fn put_body(&mut self, bytes: Bytes) {
         match self {
             Self::Http1(session) => session.put_body(bytes),
@@ -38,7 +37,7 @@ impl Upstream {
         }
     }
 
-    /// Ends the request once its body is sent, with the fields behind it.
+    /// Ends the request after the accepted bytes, with trailers.
     pub(crate) fn put_end(&mut self, trailers: Option<HeaderMap>) -> Result<(), UpstreamFailure> {
         match self {
             Self::Http1(session) => {
@@ -49,56 +48,55 @@ impl Upstream {
         }
     }
 
-    /// Done once the server has taken all that was put.
+    /// Ready once the server has taken all accepted bytes.
     pub(crate) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamFailure>> {
         match self {
             Self::Http1(session) => session.poll_sent(cx),
-            // Its connection writes what is gathered by itself.
+            // The connection's task flushes by itself.
             Self::Http2(session) => session.poll_sent(cx),
         }
     }
 
-    /// The same.
     pub(crate) async fn sent(&mut self) -> Result<(), UpstreamFailure> {
         poll_fn(|cx| self.poll_sent(cx)).await
     }
 
-    /// The next part of the answer.
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, UpstreamFailure>> {
+    /// The next part of the response.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponsePart, UpstreamFailure>> {
         match self {
             Self::Http1(session) => session.poll_read(cx),
             Self::Http2(session) => session.poll_read(cx),
         }
     }
 
-    /// The same. Nothing is lost where it is dropped.
-    pub(crate) async fn read(&mut self) -> Result<Part, UpstreamFailure> {
+    /// The next part of the response. Cancel-safe.
+    pub(crate) async fn read(&mut self) -> Result<ResponsePart, UpstreamFailure> {
         poll_fn(|cx| self.poll_read(cx)).await
     }
 
-    /// Whoever takes the answer does not keep up: less of it is read ahead.
+    /// Reads less ahead: the client does not keep up.
     pub(crate) fn read_less(&mut self) {
         match self {
             Self::Http1(session) => session.read_less(),
-            // Its windows bound what is read.
+            // Flow control bounds what is read.
             Self::Http2(_) => {}
         }
     }
 
-    /// From here on bytes pass both ways.
+    /// Switches to passing bytes in both directions.
     pub(crate) fn tunnel(&mut self) {
         match self {
             Self::Http1(session) => session.tunnel(),
-            // Its body passes bytes already.
+            // The stream's body already does.
             Self::Http2(_) => {}
         }
     }
 
-    /// The connection, where it may be kept for another request.
-    pub(crate) fn into_kept(self) -> Option<Box<Wire>> {
+    /// The connection, if it can be reused.
+    pub(crate) fn into_kept(self) -> Option<Box<Http1Stream>> {
         match self {
             Self::Http1(session) => session.into_kept(),
-            // It is shared, and kept by whoever made it.
+            // It is shared, and the pool keeps it.
             Self::Http2(_) => None,
         }
     }

@@ -1,7 +1,7 @@
-//! The stream that HTTP/2 is spoken over with a client.
+//! The byte stream of a client's HTTP/2 connection.
 //!
-//! It keeps what was read ahead, and bounds what the framing does not bound by itself: the time of a
-//! header block. What is flushed leaves with what other streams have to say by the connection's next turn.
+//! It bounds the time of a header block, which h2 does not, and defers flushes so that several streams share
+//! one write.
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -15,9 +15,9 @@ use tokio::time::Sleep;
 use super::frames::HeaderBlocks;
 use super::transport::Transport;
 
-/// A [`Transport`] with what was read ahead.
+/// A [`Transport`] with read-ahead input.
 #[derive(Debug)]
-pub struct EdgeStream {
+pub struct Http2Stream {
     transport: Transport,
     ahead: BytesMut,
     header_blocks: Option<TimedBlocks>,
@@ -25,7 +25,7 @@ pub struct EdgeStream {
     written: bool,
 }
 
-/// The header blocks of an HTTP/2 connection, and the deadline of the one that is open.
+/// Tracks header blocks, with a deadline for the open one.
 #[derive(Debug)]
 struct TimedBlocks {
     blocks: HeaderBlocks,
@@ -48,31 +48,31 @@ impl TimedBlocks {
     }
 }
 
-impl EdgeStream {
+impl Http2Stream {
     /// A stream on which `ahead` has already been read.
     pub fn new(transport: Transport, ahead: BytesMut) -> Self {
         Self { transport, ahead, header_blocks: None, written: false }
     }
 
-    /// What carries the bytes, and what was read ahead.
+    /// The transport and the read-ahead input.
     pub fn into_parts(self) -> (Transport, BytesMut) {
         (self.transport, self.ahead)
     }
 
-    /// Lets up to `bytes` of TLS wait for the next turn of whoever flushes.
+    /// Lets TLS encrypt up to `bytes` before a flush.
     pub fn gather(&mut self, bytes: usize) {
         if let Transport::Server(tls) = &mut self.transport {
             tls.gather(bytes);
         }
     }
 
-    /// Each header block may take `limit` from its first byte to its last.
+    /// Limits the time from a header block's first byte to its last.
     pub fn bound_header_blocks(&mut self, limit: Duration) {
         self.header_blocks = Some(TimedBlocks { blocks: HeaderBlocks::default(), limit, deadline: None });
     }
 }
 
-impl AsyncRead for EdgeStream {
+impl AsyncRead for Http2Stream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -97,7 +97,7 @@ impl AsyncRead for EdgeStream {
     }
 }
 
-impl AsyncWrite for EdgeStream {
+impl AsyncWrite for Http2Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.written = true;
         Pin::new(&mut self.transport).poll_write(cx, bytes)
@@ -116,8 +116,8 @@ impl AsyncWrite for EdgeStream {
         self.transport.is_write_vectored()
     }
 
-    /// The first after a write asks for another turn instead, and leaves it to that: the framing flushes after
-    /// each frame, and at the end of each of its turns.
+    /// Defers the first flush after a write to the next poll, so that several streams share one `writev`: h2
+    /// flushes after each frame and at the end of each poll.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if std::mem::take(&mut self.written) {
             cx.waker().wake_by_ref();

@@ -1,8 +1,8 @@
-//! Connections kept for the next request, by the thread that kept them.
+//! Idle HTTP/1.1 connections, kept per thread.
 //!
-//! A thread looks among its own first, so that threads share no lock while each has what it needs; one
-//! that has none takes another's, so that none is made while any is left. `max_idle` bounds what all
-//! threads keep of a server together.
+//! A thread takes its own connections first, without contending for a lock. If it has none, it takes another
+//! thread's, so that no connection is made while an idle one exists. `max_idle` bounds the connections per
+//! server over all threads.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -11,24 +11,24 @@ use foldhash::HashMap;
 use thread_local::ThreadLocal;
 use tokio::time::Instant;
 
-use super::{ConnectionOrigin, Told, UpstreamConnection};
+use super::{ConnectionOrigin, ProxyHeader, UpstreamConnection};
 use crate::origin::Origin;
 use crate::snapshot::ServerState;
 
-/// The kept connections of all threads.
+/// The idle connections of all threads.
 #[derive(Debug, Default)]
-pub(crate) struct KeptConnections {
+pub(crate) struct IdleConnections {
     threads: ThreadLocal<Mutex<Servers>>,
 }
 
-/// One thread's, by the place of their server in memory.
-type Servers = HashMap<usize, Kept>;
+/// One thread's connections, by the address of their `ServerState` in memory.
+type Servers = HashMap<usize, ServerIdle>;
 
 #[derive(Debug)]
-struct Kept {
-    /// While it is here, nothing else comes to its place.
+struct ServerIdle {
+    /// Keeps the allocation alive, so that its address stays unique.
     server: Weak<ServerState>,
-    /// The oldest first.
+    /// Oldest first.
     idle: Vec<Idle>,
 }
 
@@ -38,15 +38,15 @@ struct Idle {
     until: Instant,
 }
 
-impl KeptConnections {
-    /// Closes those whose time is over, or whose server is no longer named.
+impl IdleConnections {
+    /// Closes connections that have expired, or whose server is no longer configured.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
         for thread in self.all() {
             let mut closed = Vec::new();
             lock(thread).retain(|_, kept| {
                 let server = kept.server.upgrade();
-                closed.extend(kept.part(|idle| server.is_some() && idle.until > now));
+                closed.extend(kept.split_off(|idle| server.is_some() && idle.until > now));
                 !kept.idle.is_empty()
             });
             // Closed outside of the lock.
@@ -54,44 +54,48 @@ impl KeptConnections {
         }
     }
 
-    /// One to a server, still as it was left, that was told the same of the client.
-    pub(crate) fn take(&self, server: &Arc<ServerState>, told: Option<Told>) -> Option<UpstreamConnection> {
+    /// A usable connection to a server with the same PROXY header.
+    pub(crate) fn take(
+        &self,
+        server: &Arc<ServerState>,
+        proxy_header: Option<ProxyHeader>,
+    ) -> Option<UpstreamConnection> {
         let now = Instant::now();
-        let is_like = |idle: &Idle| idle.connection.told == told;
+        let is_like = |idle: &Idle| idle.connection.proxy_header == proxy_header;
         loop {
             let mut idle = self.remove(server, |idle| idle.iter().rposition(is_like))?;
-            if idle.until > now && idle.connection.wire.is_quiet() {
-                return Some(UpstreamConnection { origin: ConnectionOrigin::Kept, ..idle.connection });
+            if idle.until > now && idle.connection.stream.is_quiet() {
+                return Some(UpstreamConnection { origin: ConnectionOrigin::Reused, ..idle.connection });
             }
         }
     }
 
-    /// Keeps a connection to a server of `origin` that has nothing to do.
+    /// Keeps a connection for the next request.
     pub(crate) fn keep(&self, server: &Arc<ServerState>, connection: UpstreamConnection, origin: &Origin) {
         let most = origin.pool.max_idle;
         if most == 0 {
             return;
         }
         if server.kept.fetch_add(1, Ordering::Relaxed) >= most {
-            // The oldest makes room: it may be of a client that is gone.
+            // The oldest makes room: its client may be gone.
             drop(self.remove(server, |idle| (!idle.is_empty()).then_some(0)));
         }
         let idle = Idle { connection, until: Instant::now() + origin.timeouts.idle };
         let mut own = lock(self.own());
         let kept = own
             .entry(Arc::as_ptr(server).addr())
-            .or_insert_with(|| Kept { server: Arc::downgrade(server), idle: Vec::new() });
+            .or_insert_with(|| ServerIdle { server: Arc::downgrade(server), idle: Vec::new() });
         kept.idle.push(idle);
     }
 
-    /// How many to a server are as they were left. Those that are not are closed.
+    /// The number of usable connections to a server. Unusable ones are closed.
     pub(crate) fn ready(&self, server: &Arc<ServerState>) -> usize {
         let now = Instant::now();
         let mut ready = 0;
         for thread in self.all() {
             let mut servers = lock(thread);
             let Some(kept) = servers.get_mut(&Arc::as_ptr(server).addr()) else { continue };
-            let closed = kept.part(|idle| idle.until > now && idle.connection.wire.is_quiet());
+            let closed = kept.split_off(|idle| idle.until > now && idle.connection.stream.is_quiet());
             ready += kept.idle.len();
             drop(servers);
             drop(closed);
@@ -99,7 +103,7 @@ impl KeptConnections {
         ready
     }
 
-    /// Takes out the one at the place that `choose` gives, of this thread's or else of another's.
+    /// Removes the connection at the index that `choose` returns, from this thread or else another.
     fn remove(&self, server: &Arc<ServerState>, choose: impl Fn(&[Idle]) -> Option<usize>) -> Option<Idle> {
         let of = |thread: &Mutex<Servers>| {
             let mut servers = lock(thread);
@@ -121,9 +125,9 @@ impl KeptConnections {
     }
 }
 
-impl Kept {
-    /// Keeps those that `stays` holds of; the others, to be closed by whoever calls.
-    fn part(&mut self, mut stays: impl FnMut(&mut Idle) -> bool) -> Vec<Idle> {
+impl ServerIdle {
+    /// Keeps connections for which `stays` is true and returns the others, to be closed outside of the lock.
+    fn split_off(&mut self, mut stays: impl FnMut(&mut Idle) -> bool) -> Vec<Idle> {
         let goes: Vec<_> = self.idle.extract_if(.., |idle| !stays(idle)).collect();
         if let Some(server) = self.server.upgrade() {
             server.kept.fetch_sub(goes.len(), Ordering::Relaxed);

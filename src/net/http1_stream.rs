@@ -1,7 +1,7 @@
-//! A connection that HTTP/1.1 is spoken on: what was read and not yet used, what is to be written.
+//! The byte stream of an HTTP/1.1 connection: read-ahead input and gathered output.
 //!
-//! Small writes are gathered, so that a message leaves in one TLS record and one system call; whoever
-//! waits for the other side flushes first. A connection that waits holds no buffer.
+//! Small writes are gathered, so that a message leaves in one TLS record and one system call. Flush before
+//! waiting for the other side. An idle connection holds no buffers.
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice};
@@ -14,50 +14,51 @@ use tokio_util::io::poll_read_buf;
 
 use super::transport::Transport;
 
-/// Writes are gathered up to this many bytes: one TLS record of the largest size.
+/// Writes are gathered up to this many bytes: one TLS record of maximum size.
 const GATHER: usize = 16 * 1024;
-/// What TLS makes of a large write at once, in bytes: as much leaves in one system call.
+/// Bytes that TLS may encrypt ahead, so that a large write leaves in one system call.
 const RECORDS: usize = 256 * 1024;
-/// The room for what is gathered, at first: a head and a small body.
+/// Initial capacity of the output buffer, in bytes: a head and a small body.
 const OUTPUT: usize = 2048;
-/// What is larger is written from where it stands.
+/// Longer byte strings are written from where they are, without a copy.
 const COPIED: usize = 2048;
 
-/// A transport with its input and output.
+/// A transport with input and output buffers.
 #[derive(Debug)]
-pub struct Wire {
+pub struct Http1Stream {
     transport: Transport,
-    /// What was read and not yet used.
+    /// Bytes that were read and not yet parsed.
     pub input: BytesMut,
-    /// What is gathered: first this,
+    /// Gathered output: first this,
     output: BytesMut,
     /// then this, which is not copied,
     large: Bytes,
     /// then this.
     tail: BytesMut,
-    /// The transport was given bytes that it may still hold.
+    /// Whether the transport may hold bytes that were not flushed.
     unflushed: bool,
 }
 
-impl Wire {
-    /// A wire on which `input` has already been read.
+impl Http1Stream {
+    /// A stream on which `input` has already been read.
     pub fn new(mut transport: Transport, input: BytesMut) -> Self {
         transport.gather_records(RECORDS);
         let (output, large, tail) = (BytesMut::new(), Bytes::new(), BytesMut::new());
         Self { transport, input, output, large, tail, unflushed: false }
     }
 
-    /// What carries the bytes.
+    /// The transport.
     pub fn transport(&self) -> &Transport {
         &self.transport
     }
 
-    /// What carries the bytes, without what was read ahead.
+    /// The transport; buffered input is dropped.
     pub fn into_transport(self) -> Transport {
         self.transport
     }
 
-    /// Reads more input, at most `room` bytes or what is left of the buffer. Zero at the end.
+    /// Reads more input: at most `room` bytes, or the buffer's spare capacity if that is larger. 0 at the
+    /// end.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
         if let Err(error) = ready!(self.transport.poll_readable(cx)) {
             return Poll::Ready(Err(error));
@@ -70,12 +71,12 @@ impl Wire {
         read
     }
 
-    /// The same. Nothing is lost where it is dropped.
+    /// Reads more input. Cancel-safe.
     pub async fn fill(&mut self, room: usize) -> io::Result<usize> {
         poll_fn(|cx| self.poll_fill(cx, room)).await
     }
 
-    /// The same for whoever waits for an answer to what was written: it leaves meanwhile.
+    /// Flushes while it waits for input, for a caller that expects an answer to what it wrote.
     pub fn poll_flush_and_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
         if !self.is_flushed()
             && let Poll::Ready(Err(error)) = self.poll_flush(cx)
@@ -85,9 +86,9 @@ impl Wire {
         self.poll_fill(cx, room)
     }
 
-    /// The end of what is gathered, to append little to: a head, what stands around a chunk.
+    /// The end of the gathered output, for short appends: a head, the framing of a chunk.
     pub fn output(&mut self) -> &mut BytesMut {
-        // The parts leave in their order, and a part may have left before the next.
+        // The parts leave in order, and the first may have left already.
         let is_first = self.large.is_empty() && self.tail.is_empty();
         let end = if is_first { &mut self.output } else { &mut self.tail };
         if end.capacity() == 0 {
@@ -96,8 +97,8 @@ impl Wire {
         end
     }
 
-    /// Takes `bytes` to what is gathered, and writes it out where it is more than a record: done once they
-    /// are taken, and no more than that waits.
+    /// Adds `bytes` to the gathered output. Writes out if more than a record is gathered, and is ready once
+    /// all bytes are taken and no more than a record waits.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes) -> Poll<io::Result<()>> {
         let gathered = self.output.len() + self.large.len() + self.tail.len();
         let fits = gathered + bytes.len() <= GATHER;
@@ -121,7 +122,7 @@ impl Wire {
         self.poll_write_out(cx)
     }
 
-    /// The same.
+    /// Adds `bytes` to the gathered output, as [`Self::poll_write`] does.
     pub async fn write(&mut self, mut bytes: Bytes) -> io::Result<()> {
         poll_fn(|cx| self.poll_write(cx, &mut bytes)).await
     }
@@ -140,7 +141,7 @@ impl Wire {
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
-    /// Writes out everything, as far as the other side takes it.
+    /// Writes out everything, as far as the peer takes it.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_write_out(cx))?;
         if self.unflushed {
@@ -175,8 +176,8 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
-    /// Lets go of what is not needed while the connection waits.
-    pub fn rest(&mut self) {
+    /// Frees the buffers that an idle connection does not need.
+    pub fn release_buffers(&mut self) {
         if self.input.is_empty() {
             self.input = BytesMut::new();
         }
@@ -185,7 +186,7 @@ impl Wire {
         }
     }
 
-    /// Whether a kept connection is as it was left: open, nothing sent on it, nothing to be written.
+    /// Whether an idle connection is still usable: open, nothing received, nothing to be written.
     pub fn is_quiet(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         if !self.input.is_empty() || !self.is_flushed() {
@@ -207,12 +208,12 @@ mod tests {
 
     use super::*;
 
-    /// What arrives of writes of those lengths, with a byte appended after each, and how much was sent.
+    /// What arrives of writes of these lengths, with one byte appended after each, and what was sent.
     async fn arrives(lengths: &[usize]) -> (Vec<u8>, Vec<u8>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (socket, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let mut wire = Wire::new(Transport::Tcp(socket.expect("a connection")), BytesMut::new());
+        let mut stream = Http1Stream::new(Transport::Tcp(socket.expect("a connection")), BytesMut::new());
         let (mut other, _) = accepted.expect("a connection");
         let reading = tokio::spawn(async move {
             let mut all = Vec::new();
@@ -230,13 +231,13 @@ mod tests {
         for (number, length) in lengths.iter().enumerate() {
             let bytes: Vec<u8> = (0..*length).map(|place| (number + place) as u8).collect();
             sent.extend_from_slice(&bytes);
-            wire.write(Bytes::from(bytes)).await.expect("written");
-            wire.output().extend_from_slice(b"|");
+            stream.write(Bytes::from(bytes)).await.expect("written");
+            stream.output().extend_from_slice(b"|");
             sent.push(b'|');
         }
-        wire.flush().await.expect("flushed");
-        assert!(wire.is_flushed());
-        drop(wire);
+        stream.flush().await.expect("flushed");
+        assert!(stream.is_flushed());
+        drop(stream);
         (reading.await.expect("all"), sent)
     }
 

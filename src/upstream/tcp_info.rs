@@ -1,6 +1,6 @@
-//! What the kernel knows of a TCP connection: asked for by its addresses (sock_diag(7)).
+//! The kernel's statistics of a TCP connection, queried by its addresses (sock_diag(7)).
 //!
-//! Whoever uses the connection is not disturbed, and need not take part.
+//! The connection's user is not involved.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,18 +10,18 @@ use rustix::fd::OwnedFd;
 use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
-/// The kernel's side of the questions.
+/// A netlink socket for queries.
 #[derive(Debug)]
 pub(crate) struct Kernel(OwnedFd);
 
-/// What it says of one connection.
+/// The statistics of one connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct TcpFigures {
     /// Smoothed.
     pub(crate) round_trip: Duration,
-    /// Segments with data that were sent, those sent again included.
+    /// Data segments sent, retransmissions included.
     pub(crate) segments: u32,
-    /// Segments that were sent again.
+    /// Segments retransmitted.
     pub(crate) retransmitted: u32,
 }
 
@@ -32,11 +32,11 @@ const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLM_F_REQUEST: u16 = 1;
 const TCP: u8 = 6;
 const ESTABLISHED: u32 = 1 << 1;
-/// The kind of attribute that holds `struct tcp_info`.
+/// The attribute type of `struct tcp_info` (INET_DIAG_INFO).
 const INFO: u16 = 2;
 const FAMILY_V4: u8 = 2;
 const FAMILY_V6: u8 = 10;
-/// Places in `struct tcp_info`, which grows at its end alone.
+/// Offsets in `struct tcp_info`, which only grows at its end.
 const ROUND_TRIP: usize = 68;
 const RETRANSMITTED: usize = 100;
 const SEGMENTS: usize = 156;
@@ -49,10 +49,10 @@ impl Kernel {
         Ok(Self(socket))
     }
 
-    /// What is known of the established connection from `local` to `remote`; `None` when there is none.
+    /// The statistics of the connection from `local` to `remote`; `None` if there is none.
     pub(crate) fn ask(&self, local: SocketAddr, remote: SocketAddr) -> io::Result<Option<TcpFigures>> {
         net::send(&self.0, &question(local, remote), SendFlags::empty())?;
-        // The answer is there when the question has been sent.
+        // The answer is ready once the query has been sent.
         let mut answer = [0; 1024];
         let (length, _) = net::recv(&self.0, &mut answer, RecvFlags::empty())?;
         Ok(figures(answer.get(..length).unwrap_or_default()))
@@ -61,8 +61,8 @@ impl Kernel {
 
 fn question(local: SocketAddr, remote: SocketAddr) -> [u8; HEADER + QUESTION] {
     let mut question = [0; HEADER + QUESTION];
-    let mut put = |place: usize, bytes: &[u8]| {
-        if let Some(room) = question.get_mut(place..place + bytes.len()) {
+    let mut put = |index: usize, bytes: &[u8]| {
+        if let Some(room) = question.get_mut(index..index + bytes.len()) {
             room.copy_from_slice(bytes);
         }
     };
@@ -74,18 +74,18 @@ fn question(local: SocketAddr, remote: SocketAddr) -> [u8; HEADER + QUESTION] {
     put(20, &ESTABLISHED.to_ne_bytes());
     put(24, &local.port().to_be_bytes());
     put(26, &remote.port().to_be_bytes());
-    for (place, address) in [(28, local.ip()), (44, remote.ip())] {
+    for (index, address) in [(28, local.ip()), (44, remote.ip())] {
         match address {
-            IpAddr::V4(v4) => put(place, &v4.octets()),
-            IpAddr::V6(v6) => put(place, &v6.octets()),
+            IpAddr::V4(v4) => put(index, &v4.octets()),
+            IpAddr::V6(v6) => put(index, &v6.octets()),
         }
     }
-    // Whatever the interface, and whichever socket of these addresses.
+    // Any interface, and any socket with these addresses.
     put(64, &[0xff; 8]);
     question
 }
 
-/// What an answer says; `None` for one that names no connection.
+/// Parses an answer; `None` if it names no connection.
 fn figures(answer: &[u8]) -> Option<TcpFigures> {
     let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
     if kind != SOCK_DIAG_BY_FAMILY {
@@ -94,19 +94,19 @@ fn figures(answer: &[u8]) -> Option<TcpFigures> {
     let mut attributes = answer.get(HEADER + ANSWER..)?;
     loop {
         let number =
-            |place: usize| Some(u16::from_ne_bytes(attributes.get(place..place + 2)?.try_into().ok()?));
+            |index: usize| Some(u16::from_ne_bytes(attributes.get(index..index + 2)?.try_into().ok()?));
         let (length, kind) = (usize::from(number(0)?), number(2)?);
         let value = attributes.get(4..length)?;
         if kind == INFO {
             return of_info(value);
         }
-        // Each begins at a multiple of four.
+        // Attributes are aligned to four bytes.
         attributes = attributes.get(length.next_multiple_of(4)..)?;
     }
 }
 
 fn of_info(info: &[u8]) -> Option<TcpFigures> {
-    let number = |place: usize| Some(u32::from_ne_bytes(info.get(place..place + 4)?.try_into().ok()?));
+    let number = |index: usize| Some(u32::from_ne_bytes(info.get(index..index + 4)?.try_into().ok()?));
     let round_trip = Duration::from_micros(number(ROUND_TRIP)?.into());
     Some(TcpFigures { round_trip, segments: number(SEGMENTS)?, retransmitted: number(RETRANSMITTED)? })
 }
@@ -145,7 +145,7 @@ mod tests {
     fn no_beginning_of_an_answer_panics() {
         let mut answer = vec![0; HEADER + ANSWER];
         answer[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-        // Another attribute first, whose length is no multiple of four.
+        // Another attribute first, whose length is not a multiple of four.
         answer.extend([5, 0, 9, 0, 1, 0, 0, 0]);
         let mut info = vec![7; 160];
         info[ROUND_TRIP..ROUND_TRIP + 4].copy_from_slice(&2_000_u32.to_ne_bytes());
@@ -158,7 +158,7 @@ mod tests {
         for end in 0..answer.len() {
             assert_eq!(figures(&answer[..end]), None, "{end}");
         }
-        // An attribute that says that it has no length is the last.
+        // An attribute of length zero ends the list.
         answer[HEADER + ANSWER] = 0;
         assert_eq!(figures(&answer), None);
     }

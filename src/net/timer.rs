@@ -1,7 +1,7 @@
-//! A timer for waits that mostly end well.
+//! A timer for waits that usually end early.
 //!
-//! It is set anew only where it would fire too late: moving a deadline away, as every request does,
-//! costs nothing, and a timer that fires early is set again then.
+//! The timer is only reset if it would fire too late. Moving a deadline later, as every request does, costs
+//! nothing; a timer that fires too early is reset then.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -9,19 +9,19 @@ use std::task::{Context, Poll, ready};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A timer that is used for one wait after the other.
+/// A reusable timer.
 #[derive(Debug, Default)]
-pub(crate) struct Deadline {
+pub(crate) struct Timer {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Deadline {
-    /// Until `at`. Nothing is lost where it is dropped.
+impl Timer {
+    /// Waits until `at`. Cancel-safe.
     pub(crate) async fn reached(&mut self, at: Instant) {
         poll_fn(|cx| self.poll_reached(cx, at)).await;
     }
 
-    /// The same.
+    /// Ready once `at` has passed.
     pub(crate) fn poll_reached(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
         loop {
