@@ -3,6 +3,7 @@
 //! The record store is the queue. A lane per sink reads the store up to its durable watermark and ships what the
 //! sink has not acknowledged. A lane never blocks the data plane or another lane, and it never drops a record.
 
+mod connect;
 pub mod credentials;
 pub mod cursor;
 pub mod failure;

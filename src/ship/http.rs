@@ -17,18 +17,13 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
+use super::connect::{client_config, connect};
 use super::failure::{FailureKind, SinkFailure};
-use crate::config::sinks::{Endpoint, SinkHost};
-use crate::tls::roots::{Roots, http1_alone};
+use crate::config::sinks::Endpoint;
+use crate::tls::roots::http1_alone;
 
-/// A name lookup, a connection and a TLS handshake together.
-const CONNECT: Duration = Duration::from_secs(10);
 /// From the end of the upload to the head of the answer.
 const FIRST_BYTE: Duration = Duration::from_secs(30);
 /// From the head of an answer to its end.
@@ -75,7 +70,7 @@ impl Answer {
 impl HttpClient {
     /// A client of the service at `endpoint`, verified by the certificates in `trust` or the system's.
     pub fn new(endpoint: &Endpoint, trust: Option<&Path>) -> Result<Self, SinkFailure> {
-        let tls = if endpoint.is_tls { Some(client_config(trust)?) } else { None };
+        let tls = if endpoint.is_tls { Some(http1_alone(&*client_config(trust)?)) } else { None };
         Ok(Self { endpoint: endpoint.clone(), tls, kept: None })
     }
 
@@ -132,38 +127,9 @@ impl HttpClient {
     }
 
     async fn connect(&self) -> Result<SendRequest<Payload>, SinkFailure> {
-        match timeout(CONNECT, self.connect_within()).await {
-            Ok(connected) => connected,
-            Err(_) => Err(self.late("did not take a connection", CONNECT)),
-        }
-    }
-
-    async fn connect_within(&self) -> Result<SendRequest<Payload>, SinkFailure> {
         let Endpoint { address, .. } = &self.endpoint;
-        let stream = match &address.host {
-            SinkHost::Address(ip) => TcpStream::connect((*ip, address.port)).await,
-            SinkHost::Name(name) => TcpStream::connect((name.as_str(), address.port)).await,
-        };
-        // A name that is not found is a service that cannot be reached, not a bucket that is missing.
-        let stream = stream.map_err(|error| {
-            SinkFailure::new(FailureKind::Unreachable, format_args!("{}: {error}", self.endpoint))
-        })?;
-        let _ = stream.set_nodelay(true);
-        match &self.tls {
-            None => self.handshake(stream).await,
-            Some(config) => {
-                let name = server_name(&address.host)?;
-                let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
-                let stream = stream.map_err(|error| tls_failure(&self.endpoint, &error))?;
-                self.handshake(stream).await
-            }
-        }
-    }
-
-    async fn handshake<S>(&self, stream: S) -> Result<SendRequest<Payload>, SinkFailure>
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
+        let tls = self.tls.as_ref().map(|config| (Arc::clone(config), &address.host));
+        let stream = connect(address, tls, &self.endpoint).await?;
         let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.failed(&error))?;
         tokio::spawn(async move {
@@ -188,32 +154,6 @@ impl HttpClient {
 impl std::fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HttpClient").field("endpoint", &self.endpoint).finish_non_exhaustive()
-    }
-}
-
-/// The client side of TLS to a sink, verified by the certificates in `trust` or the system's.
-pub(super) fn client_config(trust: Option<&Path>) -> Result<Arc<ClientConfig>, SinkFailure> {
-    let config = Roots::load(trust).and_then(Roots::client_config);
-    let config = config.map_err(|error| SinkFailure::new(FailureKind::Tls, error))?;
-    Ok(http1_alone(&config))
-}
-
-/// The name that a server is asked for and verified by.
-pub(super) fn server_name(host: &SinkHost) -> Result<ServerName<'static>, SinkFailure> {
-    match host {
-        SinkHost::Address(ip) => Ok(ServerName::IpAddress((*ip).into())),
-        SinkHost::Name(name) => ServerName::try_from(name.as_str().to_owned())
-            .map_err(|error| SinkFailure::new(FailureKind::Tls, format_args!("{name}: {error}"))),
-    }
-}
-
-/// Why a TLS handshake failed: a certificate or an alert is the peer's doing, the rest the network's.
-pub(super) fn tls_failure(peer: impl std::fmt::Display, error: &std::io::Error) -> SinkFailure {
-    let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-    if is_tls {
-        SinkFailure::new(FailureKind::Tls, format_args!("{peer}: {error}"))
-    } else {
-        SinkFailure::new(FailureKind::Unreachable, format_args!("{peer}: the TLS handshake ended: {error}"))
     }
 }
 

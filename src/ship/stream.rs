@@ -4,24 +4,16 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
+use super::connect::{Duplex, client_config, connect, failed};
 use super::failure::{FailureKind, SinkFailure};
-use super::http::{client_config, server_name, tls_failure};
 use crate::config::sinks::{ServerAddress, SinkHost, TlsSettings};
 use crate::tls::roots::without_alpn;
 
-/// A name lookup, a connection and a TLS handshake together.
-const CONNECT: Duration = Duration::from_secs(10);
 /// A peer that takes no byte for so long is given up.
 const WRITE: Duration = Duration::from_secs(30);
-
-trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
 
 /// A connection, and the peer's name for messages.
 pub(super) struct Stream {
@@ -35,11 +27,14 @@ impl Stream {
         address: &ServerAddress,
         tls: Option<&TlsSettings>,
     ) -> Result<Self, SinkFailure> {
-        let inner = timeout(CONNECT, connect(address, tls)).await;
-        let inner = inner.unwrap_or_else(|_| {
-            let message = format!("{address}: no connection within {} s", CONNECT.as_secs());
-            Err(SinkFailure::new(FailureKind::TimedOut, message))
-        })?;
+        let inner = match tls {
+            None => connect(address, None, address).await?,
+            Some(tls) => {
+                let name = tls.server_name.clone().map(SinkHost::Name);
+                let config = without_alpn(&*client_config(tls.trust.as_deref())?);
+                connect(address, Some((config, name.as_ref().unwrap_or(&address.host))), address).await?
+            }
+        };
         Ok(Self { inner, peer: address.to_string() })
     }
 
@@ -92,7 +87,7 @@ impl Stream {
 
     /// Once a connection stands, an alert of TLS comes as an I/O error: a certificate of ours that is refused, say.
     fn failed(&self, error: &std::io::Error) -> SinkFailure {
-        tls_failure(&self.peer, error)
+        failed(&self.peer, "the connection ended", error)
     }
 }
 
@@ -100,24 +95,4 @@ impl std::fmt::Debug for Stream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Stream").field("peer", &self.peer).finish_non_exhaustive()
     }
-}
-
-async fn connect(address: &ServerAddress, tls: Option<&TlsSettings>) -> Result<Box<dyn Duplex>, SinkFailure> {
-    let stream = match &address.host {
-        SinkHost::Address(ip) => TcpStream::connect((*ip, address.port)).await,
-        SinkHost::Name(name) => TcpStream::connect((name.as_str(), address.port)).await,
-    };
-    let stream = stream
-        .map_err(|error| SinkFailure::new(FailureKind::Unreachable, format_args!("{address}: {error}")))?;
-    let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else {
-        return Ok(Box::new(stream));
-    };
-    let config = without_alpn(&*client_config(tls.trust.as_deref())?);
-    let name = match &tls.server_name {
-        Some(name) => server_name(&SinkHost::Name(name.clone())),
-        None => server_name(&address.host),
-    };
-    let stream = TlsConnector::from(config).connect(name?, stream).await;
-    Ok(Box::new(stream.map_err(|error| tls_failure(address, &error))?))
 }

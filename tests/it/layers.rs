@@ -45,15 +45,13 @@ const DOORS: [(&[&str], &[&str]); 13] = [
             "tls/",
             "listen/handshake.rs",
             "net/tls_stream.rs",
+            "ship/connect.rs",
             "ship/http.rs",
             "snapshot.rs",
             "snapshot/",
         ],
     ),
-    (
-        &["tokio_rustls::"],
-        &["net/transport.rs", "ship/http.rs", "ship/stream.rs", "upstream/connect/establish.rs"],
-    ),
+    (&["tokio_rustls::"], &["net/transport.rs", "ship/connect.rs", "upstream/connect/establish.rs"]),
     // A listener's socket takes a permit; the others are the admin pages' and the demonstration's own.
     (&["TcpListener::bind", ".listen("], &["listen/set.rs", "app.rs", "cli/demo.rs"]),
     // HTTP/2's framing alone, so that it can be replaced.
