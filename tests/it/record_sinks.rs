@@ -1,6 +1,7 @@
 //! Sinks that take a message per record, each against a real server: what arrives, what is promised, and what failures
 //! are called.
 
+mod end_to_end;
 mod kafka;
 mod relp;
 mod sls;

@@ -15,8 +15,8 @@ use crate::support::edge::Loopback;
 use crate::support::peer::Peer;
 use crate::support::python::{self, PythonServer};
 
-const USER: &str = "edge";
-const PASSWORD: &str = "pass=word,京";
+pub(super) const USER: &str = "edge";
+pub(super) const PASSWORD: &str = "pass=word,京";
 /// 190 days, as librdkafka's words have it.
 const KEPT: &str = "retention.ms=16416000000";
 
@@ -86,16 +86,16 @@ fn sink(settings: KafkaSettings) -> KafkaSink {
 }
 
 /// A broker behind TLS and SASL.
-struct Guarded {
+pub(super) struct Guarded {
     broker: Broker,
     gateway: Option<PythonServer>,
-    address: SocketAddr,
-    certificates: Certificates,
+    pub(super) address: SocketAddr,
+    pub(super) certificates: Certificates,
 }
 
 impl Guarded {
     /// With TLS, and a password to be proved unless `user` is empty.
-    async fn start(user: &str) -> Self {
+    pub(super) async fn start(user: &str) -> Self {
         let (loopback, certificates) = (Loopback::claim(), Certificates::new());
         // The gateway's port has to be known to the broker before either runs.
         let port = {
@@ -109,7 +109,7 @@ impl Guarded {
         guarded
     }
 
-    async fn restart(&mut self, user: &str) {
+    pub(super) async fn restart(&mut self, user: &str) {
         if let Some(gateway) = self.gateway.take() {
             gateway.kill().await;
         }
@@ -140,14 +140,14 @@ impl Guarded {
     }
 
     /// Makes the topic `access`.
-    async fn topic(&self, mechanism: &str) {
+    pub(super) async fn topic(&self, mechanism: &str) {
         let words = self.client(mechanism);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         make_topic(self.address, "access", &words).await;
     }
 
     /// What is in it.
-    async fn read(&self, count: usize, mechanism: &str) -> Vec<(u32, String, Value)> {
+    pub(super) async fn read(&self, count: usize, mechanism: &str) -> Vec<(u32, String, Value)> {
         let words = self.client(mechanism);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         read(self.address, "access", count, &words).await

@@ -16,14 +16,14 @@ use crate::support::peer::Peer;
 use crate::support::{PATIENCE, eventually};
 
 /// rsyslog that has written a message before it acknowledges it: its queue is `direct`.
-struct Rsyslog {
-    certificates: Certificates,
+pub(super) struct Rsyslog {
+    pub(super) certificates: Certificates,
     loopback: Loopback,
     peer: Option<Peer>,
 }
 
 impl Rsyslog {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let (certificates, loopback) = (Certificates::new(), Loopback::claim());
         let path = |name: &str| certificates.text(name);
         let (ip, out) = (loopback.ip, path("out"));
@@ -48,7 +48,7 @@ input(type="imrelp" address="{ip}" port="2515" maxDataSize="512k" ruleset="recor
     }
 
     /// Starts it; kills it before, if it runs.
-    async fn restart(&mut self) {
+    pub(super) async fn restart(&mut self) {
         self.peer = None;
         let path = |name: &str| self.certificates.text(name);
         // A process that was killed leaves its file behind, which would stop the next.
@@ -62,11 +62,11 @@ input(type="imrelp" address="{ip}" port="2515" maxDataSize="512k" ruleset="recor
         self.loopback.at(2514)
     }
 
-    fn secure(&self) -> SocketAddr {
+    pub(super) fn secure(&self) -> SocketAddr {
         self.loopback.at(2515)
     }
 
-    fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         let text = fs_err::read_to_string(self.certificates.path("out")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName};
@@ -14,18 +16,20 @@ use icpgate::ship::sls::sign::{Signed, Signer};
 use serde_json::{Value, json};
 
 use super::{Certificates, NODE, RETENTION, failure, messages, record, server_address};
+use crate::support::origin::{Origin, head, ok};
 use crate::support::python::{self, PythonServer};
 
 const SECRET: &str = "k3y-Secret";
 
-struct Service {
-    certificates: Certificates,
+/// The service over TLS, with what the program needs to use it.
+pub(super) struct Service {
+    pub(super) certificates: Certificates,
     server: Option<PythonServer>,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 impl Service {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let certificates = Certificates::new();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut service = Self { certificates, server: None, address };
@@ -36,7 +40,7 @@ impl Service {
     }
 
     /// Starts it; kills it before, if it runs.
-    async fn restart(&mut self) {
+    pub(super) async fn restart(&mut self) {
         if let Some(server) = self.server.take() {
             server.kill().await;
         }
@@ -84,7 +88,7 @@ impl Service {
         sink(self.settings())
     }
 
-    fn logs(&self) -> Vec<Value> {
+    pub(super) fn logs(&self) -> Vec<Value> {
         let text = fs_err::read_to_string(self.certificates.path("logs.ndjson")).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
@@ -95,7 +99,7 @@ fn sink(settings: SlsSettings) -> SlsSink {
 }
 
 /// A value as the Log Service holds it: text.
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
@@ -131,6 +135,65 @@ async fn temporary_keys_are_sent_with_their_token() {
     assert_eq!(failure.kind, FailureKind::Expired, "{failure}");
     assert!(!failure.message.contains("STS.token"), "{failure}");
     assert_eq!(service.logs().len(), 1);
+}
+
+/// The metadata service of an instance in its hardened mode, whose keys of now have this token and end an hour after `time`.
+async fn metadata(time: Arc<AtomicI64>) -> Origin {
+    Origin::start(move |request| {
+        if request.method() == "PUT" && request.target() == "/latest/api/token" {
+            assert!(request.head.get("x-aliyun-ecs-metadata-token-ttl-seconds").is_some());
+            return ok("metadata-token");
+        }
+        if request.head.get("x-aliyun-ecs-metadata-token") != Some("metadata-token") {
+            return vec![head("403 Forbidden", &["content-length: 0"])];
+        }
+        assert_eq!(request.target(), "/latest/meta-data/ram/security-credentials/edge");
+        let now = time.load(Ordering::Relaxed);
+        let ends = jiff::Timestamp::from_second(now + 3600).expect("a time");
+        let keys = json!({
+            "Code": "Success", "AccessKeyId": "AKID", "AccessKeySecret": SECRET,
+            "SecurityToken": format!("STS.{now}"), "Expiration": ends.to_string(),
+        });
+        ok(keys.to_string())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn keys_of_a_role_are_renewed_before_they_end() {
+    let service = Service::start().await;
+    let real = Clock::system().now().as_second();
+    let time = Arc::new(AtomicI64::new(real));
+    let origin = metadata(Arc::clone(&time)).await;
+    let endpoint = Endpoint { is_tls: false, address: server_address(origin.address) };
+    let credentials = CredentialsFrom::EcsRole { role: Some("edge".to_owned()), metadata: endpoint };
+    let shown = Arc::clone(&time);
+    let clock =
+        Clock::from_fn(move || jiff::Timestamp::from_second(shown.load(Ordering::Relaxed)).expect("a time"));
+    let mut sink = SlsSink::new(SlsSettings { credentials, ..service.settings() }, NODE.into(), clock);
+
+    service.state(json!({"token": format!("STS.{real}")}));
+    sink.send(&messages(0..1)).await.expect("acknowledged");
+    let asked = origin.seen_count();
+    sink.send(&messages(1..2)).await.expect("acknowledged with the same keys");
+    assert_eq!(origin.seen_count(), asked);
+
+    // 50 minutes later they would count for ten more.
+    time.store(real + 3000, Ordering::Relaxed);
+    service.state(json!({"token": format!("STS.{}", real + 3000), "clock": 3000}));
+    sink.send(&messages(2..3)).await.expect("acknowledged with the next keys");
+    assert!(origin.seen_count() > asked);
+
+    // The metadata service is down when they are to be renewed again: those in use go on, and then end.
+    drop(origin);
+    time.store(real + 6000, Ordering::Relaxed);
+    service.state(json!({"token": format!("STS.{}", real + 3000), "clock": 6000}));
+    sink.send(&messages(3..4)).await.expect("acknowledged with the keys in use");
+    time.store(real + 6700, Ordering::Relaxed);
+    let failure = failure(&mut sink).await;
+    assert_eq!(failure.kind, FailureKind::Unreachable, "{failure}");
+    assert!(failure.message.contains("127.0.0.1") && !failure.message.contains("STS."), "{failure}");
+    assert_eq!(service.logs().len(), 4);
 }
 
 #[tokio::test]
