@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod explain;
 mod filings;
+mod import;
 pub mod logs;
 mod probe;
 mod run;
@@ -45,6 +46,8 @@ enum Command {
     Probe(probe::ProbeArgs),
     /// Show what is due for each filing, in how many hours, and what happens if it is missed.
     Filings(filings::FilingsArgs),
+    /// Translate the configuration of nginx or HAProxy: on stdout what was carried over, on stderr what was not.
+    Import(import::ImportArgs),
     /// Read kept access records.
     Logs {
         #[command(subcommand)]
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::demo(&args, out),
         Command::Probe(args) => probe::probe(&args, out, notes),
         Command::Filings(args) => filings::filings(&args, out, notes),
+        Command::Import(args) => import::import(&args, out, notes),
         Command::Logs { command } => match command {
             LogsCommand::Export(args) => {
                 // A closed pipe spares it reading the rest.

@@ -5,7 +5,8 @@ use std::io::Write;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Answer, At, ConfigFile};
+use super::answer::Answer;
+use super::arguments::{At, ConfigFile};
 use crate::app::examine;
 use crate::clock::shanghai_time;
 use crate::config::report::Report;

@@ -4,6 +4,7 @@
 mod contract;
 mod explain;
 mod filings;
+mod import;
 
 use serde_json::{Value, json};
 

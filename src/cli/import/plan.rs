@@ -1,0 +1,174 @@
+//! What an import found, in icpgate's terms: listeners, sites, routes, origins, and what has no place among them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The place of a directive in a file that is imported.
+#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Place {
+    pub(super) file: String,
+    pub(super) line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// A directive that was not carried over.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Note {
+    pub(super) place: Place,
+    /// As written, in one line.
+    pub(super) directive: String,
+    pub(super) reason: String,
+}
+
+/// A whole configuration.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// By their address as icpgate writes it.
+    pub(super) listeners: BTreeMap<String, Listener>,
+    pub(super) sites: Vec<Site>,
+    pub(super) origins: Vec<Origin>,
+    pub(super) notes: Vec<Note>,
+}
+
+/// One bound address.
+#[derive(Clone, Debug)]
+pub(super) struct Listener {
+    pub(super) name: String,
+    pub(super) protocol: Protocol,
+    pub(super) proxy_protocol: bool,
+    pub(super) place: Place,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Protocol {
+    Https,
+    /// Clear text that sends everybody to TLS.
+    HttpRedirect,
+    /// Clear text that serves sites.
+    Http,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Site {
+    pub(super) hosts: Vec<String>,
+    /// Names of listeners.
+    pub(super) listeners: Vec<String>,
+    pub(super) certificate: Option<Pair>,
+    /// Such as `64MiB`.
+    pub(super) max_body: Option<String>,
+    pub(super) compress: Option<&'static str>,
+    pub(super) is_cached: bool,
+    pub(super) rate_limit: Option<RateLimit>,
+    pub(super) routes: Vec<Route>,
+    pub(super) place: Place,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Pair {
+    pub(super) chain: String,
+    pub(super) key: String,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct RateLimit {
+    /// Such as `10/s`.
+    pub(super) requests: String,
+    pub(super) burst: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Route {
+    pub(super) path: PathMatch,
+    pub(super) methods: Vec<String>,
+    pub(super) action: Action,
+    pub(super) rewrite: Option<PathRewrite>,
+    pub(super) request_headers: HeaderChanges,
+    pub(super) response_headers: HeaderChanges,
+    /// Overrides the site's.
+    pub(super) cache: Option<bool>,
+    pub(super) place: Place,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum PathMatch {
+    Prefix(String),
+    Exact(String),
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Action {
+    Origins(Vec<String>),
+    Redirect { to: String, status: u16 },
+    Respond { status: u16, body: String },
+}
+
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct PathRewrite {
+    pub(super) strip: Option<String>,
+    pub(super) prepend: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct HeaderChanges {
+    pub(super) set: Vec<(String, String)>,
+    pub(super) remove: Vec<String>,
+}
+
+impl HeaderChanges {
+    pub(super) fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.remove.is_empty()
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Origin {
+    pub(super) name: String,
+    pub(super) is_tls: bool,
+    /// The name verified, for TLS.
+    pub(super) server_name: Option<String>,
+    pub(super) servers: Vec<Server>,
+    /// A host sent upstream in place of the client's.
+    pub(super) host: Option<String>,
+    /// The value of `balance`, where it is not the default.
+    pub(super) balance: Option<String>,
+    pub(super) health_path: Option<String>,
+    /// Such as `3s`.
+    pub(super) connect_timeout: Option<String>,
+    pub(super) first_byte_timeout: Option<String>,
+    pub(super) place: Place,
+}
+
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Server {
+    pub(super) address: String,
+    pub(super) weight: Option<u32>,
+    pub(super) is_backup: bool,
+}
+
+impl Plan {
+    /// Notes that a directive was not carried over.
+    pub(super) fn note(&mut self, place: &Place, directive: &str, reason: impl Into<String>) {
+        self.notes.push(Note {
+            place: place.clone(),
+            directive: directive.to_owned(),
+            reason: reason.into(),
+        });
+    }
+
+    /// The listener of an address; made where there is none yet.
+    pub(super) fn listener(&mut self, address: &str, protocol: Protocol, place: &Place) -> &mut Listener {
+        let stem = if protocol == Protocol::Https { "https" } else { "http" };
+        let alike = self.listeners.values().filter(|known| known.name.starts_with(stem)).count();
+        self.listeners.entry(address.to_owned()).or_insert_with(|| Listener {
+            name: if alike == 0 { stem.to_owned() } else { format!("{stem}-{}", alike + 1) },
+            protocol,
+            proxy_protocol: false,
+            place: place.clone(),
+        })
+    }
+}

@@ -1,0 +1,157 @@
+//! `import`: what nginx and HAProxy say becomes a configuration, and what does not is named with its place.
+
+use std::path::Path;
+
+use crate::support::edge::{Run, icpgate};
+
+const NGINX: &str = r#"user www-data;
+events {}
+http {
+    gzip on;
+    client_max_body_size 64m;
+    limit_req_zone $binary_remote_addr zone=api:10m rate=10r/s;
+    upstream app { server 127.0.0.1:3000 weight=2; server 127.0.0.1:3001 backup; hash $cookie_sid consistent; }
+    include sites/*.conf;
+}
+"#;
+
+const SHOP: &str = r#"server {
+    listen 80;
+    listen [::]:80;
+    server_name example.cn www.example.cn;
+    return 301 https://$host$request_uri;
+}
+server {
+    listen 443 ssl http2;
+    server_name example.cn;
+    ssl_certificate example.cn.pem;
+    ssl_certificate_key example.cn.key;
+    return 301 https://www.example.cn$request_uri;
+}
+server {
+    listen 443 ssl http2;
+    server_name www.example.cn;
+    ssl_certificate example.cn.pem;
+    ssl_certificate_key example.cn.key;
+    limit_req zone=api burst=20;
+    proxy_set_header Host $host;
+    proxy_set_header X-Real-IP $remote_addr;
+    proxy_set_header X-Note "{\"a\": \"b\"}";
+    add_header Strict-Transport-Security "max-age=31536000";
+    location / { proxy_pass http://app; }
+    location = /health { return 200 "ok: \"fine\""; }
+    location /api/ { proxy_pass http://127.0.0.1:4000/v2/; proxy_read_timeout 120s; }
+    location /api/static/ { proxy_cache static; proxy_pass http://app; }
+    location ~ \.php$ { fastcgi_pass unix:/run/php.sock; }
+    location /files { root /srv; }
+}
+"#;
+
+async fn import(kind: &str, folder: &Path, name: &str) -> Run {
+    icpgate(["import".as_ref(), kind.as_ref(), folder.join(name).as_os_str()]).await
+}
+
+/// Asserts that the lines stand in `text`, in this order.
+#[track_caller]
+fn assert_in_order(text: &str, lines: &[&str]) {
+    let mut rest = text;
+    for line in lines {
+        let found = rest.find(line);
+        let at = found.unwrap_or_else(|| panic!("{line:?} is not there, or too early, in:\n{text}"));
+        rest = &rest[at + line.len()..];
+    }
+}
+
+#[tokio::test]
+async fn nginx_becomes_a_configuration() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs_err::create_dir(folder.path().join("sites")).expect("created");
+    fs_err::write(folder.path().join("nginx.conf"), NGINX).expect("written");
+    fs_err::write(folder.path().join("sites/shop.conf"), SHOP).expect("written");
+    let run = import("nginx", folder.path(), "nginx.conf").await;
+    assert_eq!(run.code, 0, "{run:?}");
+    let expected = [
+        "addresses: [\"0.0.0.0:443\"]",
+        "protocol: https",
+        "hosts: [\"example.cn\"]",
+        "listeners: [\"http\", \"http-2\", \"https\"]",
+        "redirect: {to: \"https://www.example.cn{path}{query}\", status: 301}",
+        "hosts: [\"www.example.cn\"]",
+        "listeners: [\"http\", \"http-2\", \"https\"]",
+        "max_body: 64MiB",
+        "compress: on",
+        "rate_limit: {requests: 10/s, burst: 20, per: client}",
+        "match: {path_exact: \"/health\"}",
+        "respond: {status: 200, body: \"ok: \\\"fine\\\"\"}",
+        "match: {path: \"/api/static/\"}",
+        "cache: on",
+        "match: {path: \"/api/\"}",
+        "path: {strip: \"/api\", prepend: \"/v2\"}",
+        "\"x-real-ip\": \"{client_ip}\"",
+        "\"strict-transport-security\": \"max-age=31536000\"",
+        "match: {path: \"/\"}",
+        "origins: [\"app\"]",
+        "{address: \"127.0.0.1:3000\", weight: 2}",
+        "{address: \"127.0.0.1:3001\", backup: true}",
+        "balance: {hash: {cookie: sid}}",
+        "timeouts: {first_byte: 120s}",
+    ];
+    assert_in_order(&run.stdout, &expected);
+    // What has no counterpart is named with its place.
+    for note in [
+        "nginx.conf:1: user www-data: not carried over",
+        "shop.conf:29: location ~ \\.php$: not carried over: routes match prefixes",
+        "shop.conf:29: root /srv: not carried over: icpgate serves no files",
+        "proxy_set_header X-Note",
+    ] {
+        assert!(run.stderr.contains(note), "{note} is not in:\n{}", run.stderr);
+    }
+}
+
+#[tokio::test]
+async fn haproxy_becomes_a_configuration() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "global\n  maxconn 4096\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 30s\n\
+        frontend web\n  bind *:80\n  bind *:443 ssl crt /etc/haproxy/example.pem\n  redirect scheme https if !{ ssl_fc }\n\
+        \x20 acl shop hdr(host) -i WWW.example.cn\n  acl api path_beg /api\n  use_backend api if shop api\n\
+        \x20 use_backend app if shop\n  use_backend other if !shop\nbackend app\n  option httpchk GET /healthz\n\
+        \x20 server a 10.0.1.10:8080 check weight 2\nbackend api\n  balance source\n\
+        \x20 server a 10.0.1.20:443 ssl verify none sni str(api.example.com)\n";
+    fs_err::write(folder.path().join("haproxy.cfg"), text).expect("written");
+    let run = import("haproxy", folder.path(), "haproxy.cfg").await;
+    assert_eq!(run.code, 0, "{run:?}");
+    let expected = [
+        "hosts: [\"www.example.cn\"]",
+        "listeners: [\"http\", \"https\"]",
+        "certificate: {chain: \"/etc/haproxy/example.pem\", key: \"/etc/haproxy/example.pem\"}",
+        "match: {path: \"/api\"}",
+        "origins: [\"api\"]",
+        "match: {path: \"/\"}",
+        "origins: [\"app\"]",
+        "server_name: \"api.example.com\"",
+        "balance: {hash: client}",
+        "timeouts: {connect: 5s}",
+        "health: {path: \"/healthz\", interval: 5s}",
+    ];
+    assert_in_order(&run.stdout, &expected);
+    for note in ["maxconn 4096", "timeout client 30s", "use_backend other if !shop", "verify none"] {
+        assert!(run.stderr.contains(note), "{note} is not in:\n{}", run.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_broken_or_leads_nowhere_is_said_to_be() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (text, code, word) in [
+        ("server { listen 80", 2, "nginx.conf:1"),
+        ("server { listen 80; }}", 2, "closes no block"),
+        ("include nginx.conf;", 2, "within each other"),
+        ("server { listen 80; server_name a.cn; root /srv; }", 1, "leads to an origin"),
+        ("", 1, ""),
+    ] {
+        fs_err::write(folder.path().join("nginx.conf"), text).expect("written");
+        let run = import("nginx", folder.path(), "nginx.conf").await;
+        assert_eq!(run.code, code, "{text}: {run:?}");
+        assert!(run.stderr.contains(word), "{text}: {run:?}");
+    }
+}
