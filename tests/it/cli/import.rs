@@ -100,7 +100,7 @@ async fn nginx_becomes_a_configuration() {
     // What has no counterpart is named with its place.
     for note in [
         "nginx.conf:1: user www-data: not carried over",
-        "shop.conf:29: location ~ \\.php$: not carried over: routes match prefixes",
+        "shop.conf:28: location ~ \\.php$: not carried over: routes match prefixes",
         "shop.conf:29: root /srv: not carried over: icpgate serves no files",
         "proxy_set_header X-Note",
     ] {
