@@ -10,6 +10,8 @@ mod file;
 pub mod filings;
 mod findings;
 mod load;
+mod lookalike;
+mod named_files;
 mod node;
 mod plain;
 pub mod problem;
@@ -37,7 +39,8 @@ use crate::rewrite::FooterPages;
 use crate::route::Routes;
 
 pub use file::Unreadable;
-pub use load::{allowlist_of, load, parse};
+pub use load::{load, parse};
+pub use named_files::NamedFiles;
 pub use problem::Loaded;
 
 /// What an operator configured.

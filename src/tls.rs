@@ -3,6 +3,8 @@
 //! Nothing here negotiates; a [`Certificate`] and a client configuration are values that a snapshot holds.
 
 pub mod certificates;
+pub mod chain;
+pub mod pem;
 pub mod roots;
 
 use std::path::Path;

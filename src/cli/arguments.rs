@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
+
+use crate::clock::start_of_day;
 
 /// Which configuration is meant.
 #[derive(Clone, Debug, clap::Args)]
@@ -15,9 +18,19 @@ pub(super) struct ConfigFile {
 /// Which moment is meant.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct At {
-    /// The time to judge at, RFC 3339; now by default.
-    #[arg(long = "at", value_name = "TIME")]
+    /// The time to judge at: RFC 3339, or a day such as 2026-12-01, whose start in Shanghai is meant; now by default.
+    #[arg(long = "at", value_name = "TIME", value_parser = time_or_day)]
     pub(super) time: Option<Timestamp>,
+}
+
+/// A time, or the start of a day in Asia/Shanghai, by which filings are judged.
+fn time_or_day(text: &str) -> Result<Timestamp, String> {
+    let day =
+        || text.parse::<Date>().ok().filter(|_| text.len() == "2026-12-01".len()).and_then(start_of_day);
+    text.parse()
+        .ok()
+        .or_else(day)
+        .ok_or_else(|| "a time is written as 2026-12-01T00:00:00+08:00, or as a day, 2026-12-01".to_owned())
 }
 
 impl At {

@@ -15,7 +15,7 @@ mod values;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,10 +86,6 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
         log: log?,
         limits: limits?,
     })
-}
-
-pub(super) fn allowlist(root: &Value<'_>, file: &Path) -> Option<PathBuf> {
-    root.fields(schema::ICPGATE)?.get("filings")?.path(file.parent().unwrap_or(Path::new("")))
 }
 
 /// A section that may be left out: its defaults, or what is read over them.

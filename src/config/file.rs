@@ -13,7 +13,7 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
 
 use super::node::{Malformed, Node, Number};
-use super::plain;
+use super::{lookalike, plain};
 use crate::regular_file;
 
 /// A file that cannot be read at all.
@@ -55,7 +55,11 @@ pub(super) fn parse(bytes: &[u8], limit: u64) -> Result<Node<'_>, Malformed> {
     check_shape(bytes)?;
     match plain::parse(text) {
         Some(node) => Ok(node),
-        None => parse_fully(text),
+        None => match (parse_fully(text), lookalike::find(text)) {
+            // A file whose every colon is `：` is one text to YAML.
+            (Err(Malformed::Syntax(_)) | Ok(Node::Text(_)), Some(found)) => Err(Malformed::Lookalike(found)),
+            (parsed, _) => parsed,
+        },
     }
 }
 
@@ -226,6 +230,24 @@ mod tests {
         check_malformed(b"a: !secret b", "tags");
         check_malformed(b"[a]: b", "a key must be a word");
         check_malformed(b"a: 1\n  b: 2", "line 2 column 4");
+    }
+
+    #[test]
+    fn a_character_that_looks_like_yamls_is_named_with_its_line() {
+        for (text, message) in [
+            ("a: 1\nb：2\n", "line 2: '：' (U+FF1A) stands where YAML has `: `"),
+            ("# 注：\na：1", "line 2: '：' (U+FF1A)"),
+            ("a:\n\tb: 2\n", "line 2: a tab (U+0009) stands where YAML has spaces"),
+            ("a:\n  - b: 1\n\t  c: 2\n", "line 3: a tab (U+0009)"),
+            ("# 注：\na: [b，c\n", "line 2: '，' (U+FF0C) stands where YAML has `, `"),
+            ("a: \"x：y\"\nb: ［1]\n- c", "line 2: '［' (U+FF3B) stands where YAML has `[`"),
+            ("a: 1\n\u{3000}b: 2: 3\n", "line 2: '\\u{3000}' (U+3000) stands where YAML has a space"),
+            ("a: “b”: c\n", "line 1: '“' (U+201C) stands where YAML has `\"`"),
+            ("－ a\nb: c", "line 1: '－' (U+FF0D) stands where YAML has `- `"),
+        ] {
+            check_malformed(text.as_bytes(), message);
+        }
+        check_malformed("a: '：'\nb: [1".as_bytes(), "did not find expected ',' or ']'");
     }
 
     #[test]

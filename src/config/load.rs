@@ -1,6 +1,6 @@
 //! From a file to a [`Config`], or to everything that is wrong with it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::findings::Findings;
 use super::problem::Loaded;
@@ -8,7 +8,7 @@ use super::reader::Value;
 use super::{Config, Unreadable, convert, file};
 
 /// 4 MiB: thousands of sites.
-const MAX_BYTES: u64 = 4 << 20;
+pub(super) const MAX_BYTES: u64 = 4 << 20;
 
 /// Reads and converts the configuration `path`. Bytes that are no configuration are problems; a file
 /// that cannot be read is the error.
@@ -26,12 +26,4 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Loaded<Config> {
         }
         Err(malformed) => findings.malformed(&malformed, None),
     }
-}
-
-/// The allowlist that the configuration `path` names, whatever else is wrong with it.
-pub fn allowlist_of(path: &Path) -> Option<PathBuf> {
-    let findings = Findings::new(path);
-    let bytes = file::read(path, MAX_BYTES).ok()?;
-    let node = file::parse(&bytes, MAX_BYTES).ok()?;
-    convert::allowlist(&Value::root(&node, &findings), path)
 }

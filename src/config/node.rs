@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::lookalike::Lookalike;
+
 /// A YAML value.
 #[derive(Debug)]
 pub(super) enum Node<'i> {
@@ -48,4 +50,7 @@ pub(super) enum Malformed {
     TooManyParts,
     #[error("it is not valid YAML: {0}")]
     Syntax(String),
+    /// The likely cause of a syntax error.
+    #[error("it is not valid YAML: {0}")]
+    Lookalike(Lookalike),
 }

@@ -258,7 +258,9 @@ impl<'v> Value<'v> {
         for entry in &entries {
             let Some(position) = section.keys.iter().position(|key| *key == entry.0) else {
                 let known = section.keys.iter().copied();
-                let hint = did_you_mean(entry.0, known.clone())
+                let colon = entry.0.contains('：').then(|| "'：' (U+FF1A) is not YAML's `: `".to_owned());
+                let hint = colon
+                    .or_else(|| did_you_mean(entry.0, known.clone()))
                     .unwrap_or_else(|| format!("known here: {}", join(known)));
                 entry.1.fatal(format_args!("unknown key {}", quote(entry.0)), hint);
                 continue;

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rustls::pki_types::ServerName;
 
-use super::pairs::Pairs;
+use super::pairs::{PairPlace, Pairs};
 use super::sources::{Read, Sources};
 use super::{OriginState, OriginTls, Regions, ServerState, Snapshot, Stamps, kernel};
 use crate::access::QueryRedaction;
-use crate::clock::{Moment, Within};
+use crate::clock::Moment;
 use crate::config::problem::{Problem, Severity};
-use crate::config::{self, Config, Loaded, Protocol, Site, Unreadable};
+use crate::config::{self, Config, Loaded, NamedFiles, Protocol, Site, Unreadable};
 use crate::gate::{CertificateNeed, Filings, Gate, ListenerGate, ListenerId, SiteId};
 use crate::hostname::Hostname;
 use crate::origin::{Links, Origin, Scheme};
@@ -53,10 +53,7 @@ pub fn build(
     })?;
     let mut problems = read_config.problems.clone();
     let Some(config) = read_config.value.clone() else {
-        if let Some(allowlist) = config::allowlist_of(file) {
-            files.take(&allowlist);
-            problems.extend(problems_of_allowlist(&allowlist, at));
-        }
+        problems.extend(problems_of_named_files(file, tickets, at, &mut files));
         return Ok(Built { snapshot: None, problems, files });
     };
     let read_filings = Read::again(&config.filings, known.map(|known| &known.filings), &mut files, || {
@@ -113,7 +110,37 @@ pub fn build(
     Ok(Built { snapshot, problems, files })
 }
 
-/// For a configuration that has problems already: those of both files are told in one go.
+/// For a configuration with problems of its own: those of the files that it names, so that all are told at once.
+fn problems_of_named_files(
+    file: &Path,
+    tickets: &Tickets,
+    at: Timestamp,
+    files: &mut Stamps,
+) -> Vec<Problem> {
+    let named = NamedFiles::of(file);
+    let mut problems = Vec::new();
+    if let Some(allowlist) = &named.filings {
+        files.take(allowlist);
+        problems.extend(problems_of_allowlist(allowlist, at));
+    }
+    let pairs = Pairs::load(named.certificates.iter().map(|(_, pair)| pair), None, tickets, files);
+    for (site, pair_files) in &named.certificates {
+        if let Some(pair) = pairs.get(pair_files) {
+            let place = PairPlace { config: file, site: *site, files: pair_files };
+            let _ = pair.judge(&place, false, at, &mut problems);
+        }
+    }
+    for (place, trust) in &named.trust {
+        files.take(trust);
+        problems.extend(Roots::load(Some(trust)).err().map(|error| bad_trust(file, *place, error)));
+    }
+    if let Some(regions) = &named.client_regions {
+        files.take(regions);
+        problems.extend(config::regions::load(regions).problems);
+    }
+    problems
+}
+
 fn problems_of_allowlist(file: &Path, at: Timestamp) -> Vec<Problem> {
     match config::filings::load(file, at) {
         Ok(loaded) => loaded.problems,
@@ -124,6 +151,17 @@ fn problems_of_allowlist(file: &Path, at: Timestamp) -> Vec<Problem> {
             message: format!("it cannot be read: {reason}"),
             hint: None,
         }],
+    }
+}
+
+/// The problem of an origin's roots.
+fn bad_trust(config: &Path, place: usize, message: String) -> Problem {
+    Problem {
+        severity: Severity::Fatal,
+        file: config.to_owned(),
+        place: format!("origins[{place}].trust"),
+        message,
+        hint: Some("give a PEM file with the certificates of the origin's CA".to_owned()),
     }
 }
 
@@ -174,42 +212,18 @@ fn certificate(
 ) -> Option<Arc<Certificate>> {
     let files = site.certificate.as_ref()?;
     let pair = pairs.get(files)?;
-    let mut report = |severity, key: &str, message: String, hint: &str| {
-        problems.push(Problem {
-            severity,
-            file: config.file.clone(),
-            place: format!("sites[{place}].certificate{key}"),
-            message,
-            hint: Some(hint.to_owned()),
-        });
+    let of_pair = PairPlace { config: &config.file, site: place, files };
+    let Some(loaded) = pair.judge(&of_pair, kept.is_some(), at, problems) else {
+        return kept.map(Arc::clone);
     };
-    if pair.is_readable_by_others {
-        let message = format!("{} is readable by others", files.key.display());
-        report(Severity::Warning, ".key", message, "take the right away: chmod o= FILE");
-    }
-    let loaded = match &pair.certificate {
-        Ok(loaded) => loaded,
-        Err(bad) => {
-            let hint = match kept {
-                Some(_) => "the last good pair stays in use until this one is mended",
-                None => "the site is refused with no_certificate until there is a usable pair",
-            };
-            report(Severity::Degraded, "", bad.clone(), hint);
-            return kept.map(Arc::clone);
-        }
-    };
-    let coverage = &loaded.coverage;
-    let validity = Moment::at(at).within(Some(coverage.begins), Some(coverage.ends));
-    if validity == Within::Ended {
-        let message = format!("the certificate in {} ended at {}", files.chain.display(), coverage.ends);
-        report(Severity::Degraded, "", message, "renew it");
-    } else if validity == Within::NotYet {
-        let message = format!("the certificate in {} begins at {}", files.chain.display(), coverage.begins);
-        report(Severity::Degraded, "", message, "check the clock, or wait");
-    }
     for host in site.hosts.iter().filter(|host| !loaded.covers(host)) {
         let message = format!("the certificate in {} is not for {host}", files.chain.display());
-        report(Severity::Degraded, "", message, "have it issued for every host of the site");
+        problems.push(of_pair.problem(
+            Severity::Degraded,
+            "",
+            message,
+            "have it issued for every host of the site",
+        ));
     }
     // While the new pair serves nobody and the one from before does, that stays.
     let serves = |pair: &Arc<Certificate>| pair.serves(&site.hosts, Moment::at(at));
@@ -245,13 +259,7 @@ fn origin_state(
         Scheme::Https { server_name, trust } => match origin_tls(server_name, trust.as_deref(), before) {
             Ok(tls) => Some(tls),
             Err(message) => {
-                problems.push(Problem {
-                    severity: Severity::Fatal,
-                    file: config.file.clone(),
-                    place: format!("origins[{place}].trust"),
-                    message,
-                    hint: Some("give a PEM file with the certificates of the origin's CA".to_owned()),
-                });
+                problems.push(bad_trust(&config.file, place, message));
                 return None;
             }
         },

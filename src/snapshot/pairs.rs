@@ -4,11 +4,16 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
+use jiff::Timestamp;
+
 use super::stamps::{Stamp, Stamps};
+use crate::clock::{Moment, Within};
 use crate::config::CertificateFiles;
+use crate::config::problem::{Problem, Severity};
 use crate::tls::{Certificate, Tickets};
 
 /// Fewer are read by one thread: beginning others takes longer.
@@ -22,11 +27,86 @@ pub(super) struct Pairs(HashMap<CertificateFiles, Pair>);
 #[derive(Clone, Debug)]
 pub(super) struct Pair {
     /// The pair, or why it cannot be used.
-    pub(super) certificate: Result<Arc<Certificate>, String>,
+    pub(super) certificate: Result<Arc<Certificate>, Unusable>,
     /// Whether others than the owner and the group may read the key.
     pub(super) is_readable_by_others: bool,
     /// Of chain and key, taken before they were read.
     stamps: [Option<Stamp>; 2],
+}
+
+/// Where a pair is named.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PairPlace<'p> {
+    pub(super) config: &'p Path,
+    /// The number of the site.
+    pub(super) site: usize,
+    pub(super) files: &'p CertificateFiles,
+}
+
+impl PairPlace<'_> {
+    /// A problem under `certificate` and `key`, such as `.chain`.
+    pub(super) fn problem(&self, severity: Severity, key: &str, message: String, hint: &str) -> Problem {
+        let place = format!("sites[{}].certificate{key}", self.site);
+        Problem { severity, file: self.config.to_owned(), place, message, hint: Some(hint.to_owned()) }
+    }
+}
+
+impl Pair {
+    /// The certificate, where it can be used, and everything that is wrong with the pair itself.
+    pub(super) fn judge(
+        &self,
+        place: &PairPlace<'_>,
+        has_kept: bool,
+        at: Timestamp,
+        problems: &mut Vec<Problem>,
+    ) -> Option<&Arc<Certificate>> {
+        let files = place.files;
+        let mut report = |severity, key: &str, message: String, hint: &str| {
+            problems.push(place.problem(severity, key, message, hint));
+        };
+        if self.is_readable_by_others {
+            let message = format!("{} is readable by others", files.key.display());
+            report(Severity::Warning, ".key", message, "take the right away: chmod o= FILE");
+        }
+        let certificate = match &self.certificate {
+            Ok(certificate) => certificate,
+            Err(bad) => {
+                let effect = match has_kept {
+                    true => "the last good pair stays in use until this one is mended",
+                    false => "the site is refused with no_certificate until there is a usable pair",
+                };
+                let hint = bad.hint.iter().map(String::as_str).chain([effect]).collect::<Vec<_>>().join("; ");
+                report(Severity::Degraded, "", bad.message.clone(), &hint);
+                return None;
+            }
+        };
+        for remark in &certificate.remarks {
+            let severity = if remark.is_problem() { Severity::Degraded } else { Severity::Warning };
+            let (message, hint) = remark.describe(&files.chain);
+            report(severity, ".chain", message, &hint);
+        }
+        let coverage = &certificate.coverage;
+        let chain = files.chain.display();
+        match Moment::at(at).within(Some(coverage.begins), Some(coverage.ends)) {
+            Within::Yes => {}
+            Within::Ended => {
+                let message = format!("the certificate in {chain} ended at {}", coverage.ends);
+                report(Severity::Degraded, "", message, "renew it");
+            }
+            Within::NotYet => {
+                let message = format!("the certificate in {chain} begins at {}", coverage.begins);
+                report(Severity::Degraded, "", message, "check the clock, or wait");
+            }
+        }
+        Some(certificate)
+    }
+}
+
+/// Why a pair cannot be used, and what to do about it.
+#[derive(Clone, Debug)]
+pub(super) struct Unusable {
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
 }
 
 impl Pairs {
@@ -75,7 +155,8 @@ struct Unread<'p> {
 
 impl Unread<'_> {
     fn read(&self, files: &CertificateFiles, tickets: &Tickets) -> Pair {
-        let certificate = Certificate::load(files, tickets, self.known).map_err(|bad| bad.to_string());
+        let certificate = Certificate::load(files, tickets, self.known)
+            .map_err(|bad| Unusable { message: bad.to_string(), hint: bad.hint() });
         let is_readable_by_others = self.stamps[1].is_some_and(Stamp::is_readable_by_others);
         Pair { certificate, is_readable_by_others, stamps: self.stamps }
     }

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCertUsingSni};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use super::chain::{self, Remark};
+use super::pem::{self, Fault};
 use crate::clock::{Moment, Within};
 use crate::config::CertificateFiles;
 use crate::gate::Coverage;
@@ -29,6 +30,8 @@ pub struct Certificate {
     pub server: Arc<ServerConfig>,
     /// What it covers, and when.
     pub coverage: Arc<Coverage>,
+    /// What is worth a look in its chain.
+    pub remarks: Vec<Remark>,
     fingerprint: u64,
 }
 
@@ -77,12 +80,22 @@ pub enum BadPair {
     #[error("{0}")]
     Unreadable(std::io::Error),
     /// A file does not hold what it should.
-    #[error("{file}: {what}")]
+    #[error("{file}: {what}", what = fault.what)]
     Content {
         /// The file.
         file: String,
         /// What is wrong with it.
-        what: String,
+        fault: Fault,
+    },
+    /// The key belongs to a certificate that is not the first.
+    #[error("{chain}: the certificates are in the wrong order: the key in {key} belongs to number {place}")]
+    NotFirst {
+        /// The certificate's file.
+        chain: String,
+        /// The key's file.
+        key: String,
+        /// Its certificate, counted from 1.
+        place: usize,
     },
     /// The key is another certificate's.
     #[error("the key in {key} does not belong to the certificate in {chain}")]
@@ -92,6 +105,20 @@ pub enum BadPair {
         /// The key's file.
         key: String,
     },
+}
+
+impl BadPair {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Content { fault, .. } if !fault.mend.is_empty() => Some(fault.mend.clone()),
+            Self::NotFirst { chain, .. } => Some(format!(
+                "put the site's own certificate first, then its issuers; openssl storeutl -noout -text -certs {chain} \
+                 lists them"
+            )),
+            Self::Unreadable(_) | Self::Content { .. } | Self::Mismatch { .. } => None,
+        }
+    }
 }
 
 impl Certificate {
@@ -107,26 +134,26 @@ impl Certificate {
         if let Some(previous) = previous.filter(|previous| previous.fingerprint == fingerprint) {
             return Ok(Arc::clone(previous));
         }
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&chain_pem)
-            .collect::<Result<_, _>>()
-            .map_err(|error| content(&files.chain, error))?;
-        let Some(leaf) = chain.first() else {
-            return Err(content(&files.chain, "it holds no certificate"));
+        let of_file = |file: &Path| {
+            let file = file.display().to_string();
+            move |fault| BadPair::Content { file, fault }
         };
-        let coverage = Arc::new(coverage(leaf).map_err(|what| content(&files.chain, what))?);
-        let key = PrivateKeyDer::from_pem_slice(&key_pem)
-            .map_err(|error| content(&files.key, format!("no private key: {error}")))?;
-        let certified =
-            CertifiedKey::from_der(chain, key, &tickets.provider).map_err(|error| match error {
-                rustls::Error::InconsistentKeys(_) => BadPair::Mismatch {
-                    chain: files.chain.display().to_string(),
-                    key: files.key.display().to_string(),
-                },
-                error => content(&files.key, error),
-            })?;
+        let chain = pem::chain(&chain_pem, &files.chain).map_err(of_file(&files.chain))?;
+        let key = pem::key(&key_pem, &files.key).map_err(of_file(&files.key))?;
+        let failed = |file: &Path, error: String| of_file(file)(Fault { what: error, mend: String::new() });
+        let key = tickets.provider.key_provider.load_private_key(key);
+        let key = key.map_err(|error| failed(&files.key, error.to_string()))?;
+        let leaf = chain.first().map(|leaf| coverage(leaf)).unwrap_or_else(|| Err("it is empty".to_owned()));
+        let coverage = Arc::new(leaf.map_err(|error| failed(&files.chain, error))?);
+        let certified = CertifiedKey::new(chain, key);
+        match certified.keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
+            Err(_) => return Err(mismatch(files, &certified)),
+        }
+        let remarks = chain::remarks(&certified.cert);
         let mut server = tickets.server.clone();
         server.cert_resolver = Arc::new(SingleCertAndKey::from(certified));
-        Ok(Arc::new(Self { server: Arc::new(server), coverage, fingerprint }))
+        Ok(Arc::new(Self { server: Arc::new(server), coverage, remarks, fingerprint }))
     }
 
     /// Whether the certificate is for `pattern`: for the name, or for the same wildcard.
@@ -146,8 +173,14 @@ impl Certificate {
     }
 }
 
-fn content(file: &Path, what: impl fmt::Display) -> BadPair {
-    BadPair::Content { file: file.display().to_string(), what: what.to_string() }
+/// Why the key is not the first certificate's.
+fn mismatch(files: &CertificateFiles, certified: &CertifiedKey) -> BadPair {
+    let (chain, key) = (files.chain.display().to_string(), files.key.display().to_string());
+    let public_key = certified.key.public_key();
+    match public_key.and_then(|public_key| chain::place_of_key(&certified.cert, &public_key)) {
+        Some(place) => BadPair::NotFirst { chain, key, place: place + 1 },
+        None => BadPair::Mismatch { chain, key },
+    }
 }
 
 fn coverage(leaf: &CertificateDer<'_>) -> Result<Coverage, String> {

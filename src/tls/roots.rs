@@ -7,8 +7,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::{AlertDescription, ClientConfig, RootCertStore};
 use sha2::{Digest as _, Sha256};
 
@@ -76,12 +74,9 @@ pub fn is_no_protocol_in_common(error: &io::Error) -> bool {
 fn private_roots(path: &Path) -> Result<Roots, String> {
     let pem = super::read_pem(path).map_err(|error| error.to_string())?;
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| format!("{}: {error}", path.display()))?;
+    let certificates = super::pem::chain(&pem, path);
+    for certificate in certificates.map_err(|fault| format!("{}: {fault}", path.display()))? {
         roots.add(certificate).map_err(|error| format!("{}: {error}", path.display()))?;
-    }
-    if roots.is_empty() {
-        return Err(format!("{} holds no certificate", path.display()));
     }
     Ok(Roots { store: roots, fingerprint: Sha256::digest(&pem).into() })
 }

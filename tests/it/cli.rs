@@ -1,6 +1,7 @@
 //! `check` and `explain`: everything at once, with the place, the value and a hint; exit codes and JSON
 //! that scripts can rely on.
 
+mod at_once;
 mod contract;
 mod explain;
 mod filings;

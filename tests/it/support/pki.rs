@@ -63,7 +63,7 @@ impl Authority {
         }
         .expect("a key");
         let leaf = params.signed_by(&key, &self.issuer).expect("a certificate");
-        Pair { chain: leaf.pem(), key: key.serialize_pem() }
+        Pair { chain: leaf.pem() + &self.pem, key: key.serialize_pem() }
     }
 
     /// A client that believes this authority alone, and offers `alpn`.
