@@ -53,8 +53,6 @@ pub struct Metrics {
     pub upstream_connect: HistogramVec,
     /// By origin and link: the handshake alone.
     pub upstream_tls: HistogramVec,
-    /// By origin and link.
-    upstream_first_byte: HistogramVec,
     /// By result.
     pub name_lookups: IntCounterVec,
     /// By origin and server, of those that connections are kept ready to.
@@ -178,11 +176,6 @@ impl Metrics {
                 "Questions for the addresses of upstream servers' names.",
                 &["result"],
             )?,
-            upstream_first_byte: histograms(
-                register,
-                "icpgate_upstream_first_byte_seconds",
-                "From the request sent to the first byte of the answer.",
-            )?,
             retries: counters(
                 register,
                 "icpgate_retries_total",
@@ -294,7 +287,7 @@ impl Metrics {
             self.upstream_overflow.with_label_values(&[&*state.origin.name]);
             for link in state.links.iter().filter(|link| link.metered.is_some()) {
                 let labels = [&*state.origin.name, &*link.name];
-                self.link_in_use.with_label_values(&labels).set(link.look().standing.in_use.into());
+                self.link_in_use.with_label_values(&labels).set(link.last_look().status.in_use.into());
                 self.link_switches.with_label_values(&labels);
             }
             for winner in ["first", "second", "nobody"] {
@@ -302,7 +295,6 @@ impl Metrics {
             }
             for server in &state.origin.servers {
                 self.upstream_connect.with_label_values(&[&*state.origin.name, &*server.link]);
-                self.upstream_first_byte.with_label_values(&[&*state.origin.name, &*server.link]);
                 if state.tls.is_some() {
                     self.upstream_tls.with_label_values(&[&*state.origin.name, &*server.link]);
                 }

@@ -8,9 +8,11 @@ pub mod first_bytes;
 pub mod health;
 pub mod links;
 pub mod load;
-pub mod measured;
 pub mod metered;
+pub mod path;
+mod recent;
 pub mod retry;
+pub mod timing;
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;

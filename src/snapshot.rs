@@ -27,8 +27,9 @@ use crate::hostname::Hostname;
 use crate::origin::balance::{self, Draw, Known};
 use crate::origin::health::ServerHealth;
 use crate::origin::load::Load;
-use crate::origin::measured::Measured;
+use crate::origin::path::Path;
 use crate::origin::retry::Budget;
+use crate::origin::timing::Timing;
 use crate::origin::{Links, Origin, OriginId};
 use crate::rewrite::Footers;
 use crate::route::ClientRegions;
@@ -119,8 +120,12 @@ pub struct ServerState {
     pub health: ServerHealth,
     /// How busy it is.
     pub load: Load,
-    /// What the way there does.
-    pub measured: Measured,
+    /// Times of TCP connects, without the lookup of the name.
+    pub connect_time: Timing,
+    /// Times of TLS handshakes.
+    pub tls_time: Timing,
+    /// Round trips and losses.
+    pub path: Path,
     /// How many connections to it are kept for the next requests.
     pub kept: AtomicUsize,
 }
@@ -129,6 +134,22 @@ pub struct ServerState {
 const LOOK: usize = 20;
 
 impl OriginState {
+    /// The server at `place` began its answer after `time`.
+    pub fn answered(&self, place: usize, time: Duration, now: Duration) {
+        if let Some(server) = self.servers.get(place) {
+            server.load.answered(time, now);
+        }
+        self.links.answered(place, time, now);
+    }
+
+    /// The server at `place` had not answered after `time`, when its answer was given up.
+    pub fn abandoned(&self, place: usize, time: Duration, now: Duration) {
+        if let Some(server) = self.servers.get(place) {
+            server.load.answered(time, now);
+        }
+        self.links.abandoned(place, time, now);
+    }
+
     /// The place of the server that is asked next at `now`, of those that are not `tried`.
     pub fn pick(&self, tried: impl Fn(usize) -> bool, now: Duration) -> Option<usize> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);

@@ -152,12 +152,10 @@ fn certificates(snapshot: &Snapshot, at: Moment) -> Vec<Value> {
 }
 
 fn origin(state: &OriginState, now: Duration) -> Value {
-    let servers = state
-        .origin
-        .servers
-        .iter()
-        .zip(&state.servers)
-        .map(|(server, known)| self::server(server, known, now));
+    let servers = state.origin.servers.iter().zip(&state.servers).enumerate();
+    let servers = servers.map(|(place, (server, known))| {
+        self::server(server, known, state.links.first_bytes(place).and_then(|times| times.mean(now)), now)
+    });
     json!({
         "name": &*state.origin.name,
         "region": state.origin.region.label(),
@@ -168,35 +166,34 @@ fn origin(state: &OriginState, now: Duration) -> Value {
 
 /// How a link does: figures of the last minute or two.
 fn link(link: &OriginLink) -> Value {
-    let Look { at, observed, standing } = link.look();
+    let Look { at, observations, status } = link.last_look();
     let is_metered = link.metered.is_some();
     json!({
         "name": &*link.name,
         "metered": is_metered,
-        "in_use": !is_metered || standing.in_use,
-        "reason": is_metered.then(|| standing.reason.to_string()),
-        "seconds": standing.since.filter(|_| is_metered).map(|since| at.saturating_sub(since).as_secs()),
-        "answers": observed.answers,
-        "failures": observed.failures,
-        "first_byte_p95_ms": observed.p95.map(|p95| p95.as_millis()),
+        "in_use": !is_metered || status.in_use,
+        "reason": is_metered.then(|| status.reason.to_string()),
+        "seconds": status.since.filter(|_| is_metered).map(|since| at.saturating_sub(since).as_secs()),
+        "answers": observations.answers,
+        "failures": observations.failures,
+        "first_byte_p95_ms": observations.p95.map(|p95| p95.as_millis()),
     })
 }
 
 /// How a server does; times are means of the last minute or two, in milliseconds.
-fn server(server: &Server, known: &ServerState, now: Duration) -> Value {
+fn server(server: &Server, known: &ServerState, first_byte: Option<Duration>, now: Duration) -> Value {
     let milliseconds = |time: Option<Duration>| time.map(|time| (time.as_secs_f64() * 1e5).round() / 1e2);
-    let measured = &known.measured;
     json!({
         "address": known.label,
         "link": &*server.link,
         "backup": server.backup,
         "up": !known.health.is_ejected(),
         "in_flight": known.load.in_flight(),
-        "connect_ms": milliseconds(measured.connect.mean(now)),
-        "tls_ms": milliseconds(measured.tls.mean(now)),
-        "first_byte_ms": milliseconds(measured.first_byte.mean(now)),
-        "round_trip_ms": milliseconds(measured.path.round_trip(now)),
-        "loss": measured.path.loss(now).map(|loss| (loss * 1e4).round() / 1e4),
+        "connect_ms": milliseconds(known.connect_time.mean(now)),
+        "tls_ms": milliseconds(known.tls_time.mean(now)),
+        "first_byte_ms": milliseconds(first_byte),
+        "round_trip_ms": milliseconds(known.path.round_trip(now)),
+        "loss": known.path.loss(now).map(|loss| (loss * 1e4).round() / 1e4),
     })
 }
 

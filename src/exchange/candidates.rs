@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Proxy;
+use crate::origin::OriginId;
 use crate::origin::health::Fault;
 use crate::origin::load::InFlight;
-use crate::origin::{DEFAULT_LINK, OriginId};
 use crate::route::Route;
 use crate::snapshot::{OriginState, ServerState, Snapshot};
 
@@ -149,18 +149,14 @@ impl<'s> Candidates<'s> {
 
     /// Reports that a server has not answered after `time`, when the answer is no longer needed.
     pub(super) fn took_at_least(&self, candidate: &Candidate<'_>, time: Duration) {
-        let now = self.proxy.upstreams.now();
-        candidate.server.load.answered(time, now);
-        if let Some(link) = candidate.origin.links.to(candidate.index) {
-            link.first_bytes().answered(time, now);
-        }
+        candidate.origin.abandoned(candidate.index, time, self.proxy.upstreams.now());
     }
 
     /// Counts a fault of a server. It is ejected only if another server can take over.
     pub(super) fn blame(&self, candidate: &Candidate<'_>, fault: Fault) {
         let now = self.proxy.upstreams.now();
         if fault == Fault::NoAnswer {
-            Self::unanswered(candidate, now);
+            candidate.origin.links.failed(candidate.index, now);
         }
         let others = allowed(self.snapshot, self.route)
             .flat_map(|(_, origin)| &origin.servers)
@@ -174,33 +170,19 @@ impl<'s> Candidates<'s> {
 
     /// Reports that a server could not be connected to. Its health was updated by the connect.
     pub(super) fn not_connected(&self, candidate: &Candidate<'_>) {
-        Self::unanswered(candidate, self.proxy.upstreams.now());
-    }
-
-    fn unanswered(candidate: &Candidate<'_>, now: Duration) {
-        if let Some(link) = candidate.origin.links.to(candidate.index) {
-            link.first_bytes().failed(now);
-        }
+        candidate.origin.links.failed(candidate.index, self.proxy.upstreams.now());
     }
 
     /// Reports the start of a response.
     pub(super) fn answered(&self, candidate: &Candidate<'_>, status: u16, first_byte: Duration) {
-        let Candidate { id, origin, index, server, .. } = candidate;
-        let metrics = &self.proxy.edge.metrics;
-        let name = &origin.origin.name;
-        let link = origin.origin.servers.get(*index).map_or(DEFAULT_LINK, |server| &server.link);
-        let labels = [&**name, link];
-        metrics.answered(self.snapshot.generation, (*id, *index), labels, first_byte);
+        let Candidate { origin, index, server, .. } = candidate;
         let now = self.proxy.upstreams.now();
-        server.load.answered(first_byte, now);
-        server.measured.first_byte.took(first_byte, now);
-        if let Some(link) = origin.links.to(*index) {
-            link.first_bytes().answered(first_byte, now);
-        }
+        origin.answered(*index, first_byte, now);
         if status >= 500 {
             self.blame(candidate, Fault::ServerError);
         } else if server.health.succeeded(candidate.since, now) {
-            metrics.origin_up.with_label_values(&[&**name, &*server.label]).set(1);
+            let name = &origin.origin.name;
+            self.proxy.edge.metrics.origin_up.with_label_values(&[&**name, &*server.label]).set(1);
             tracing::info!(origin = %name, server = %server.label, "the server answers again");
         }
     }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::family::Family;
 use crate::origin::Server;
-use crate::origin::measured::BOUNDS;
+use crate::origin::first_bytes::FirstBytes;
+use crate::origin::timing::{BOUNDS, Histogram};
 use crate::snapshot::{ServerState, Snapshot};
 
 /// Every server of `snapshot`, its origin's name first.
@@ -16,24 +17,36 @@ fn servers(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &Server, &ServerS
 }
 
 pub(super) fn render(family: &mut Family<'_>, snapshot: &Snapshot, now: Duration) {
+    let name = "icpgate_upstream_first_byte_seconds";
+    family.start(name, "histogram", "From the request sent to the first byte of the answer.");
+    for state in &snapshot.origins {
+        for link in state.links.iter() {
+            histogram(
+                family,
+                name,
+                &[("link", &link.name), ("origin", &state.origin.name)],
+                link.histogram(),
+            );
+        }
+    }
     let name = "icpgate_upstream_server_seconds";
     family.start(name, "histogram", "What each server took: connect, tls, first_byte.");
-    for (origin, server, known) in servers(snapshot) {
-        for (part, measured) in known.measured.parts() {
-            let labels =
-                [("origin", origin), ("server", &*known.label), ("link", &*server.link), ("part", part)];
-            let (within, count, took) = measured.in_all();
-            let bucket = format!("{name}_bucket");
-            let mut upto = |bound: &str, count: u64| {
-                let [a, b, c, d] = labels;
-                family.value(&bucket, &[a, b, c, d, ("le", bound)], count);
-            };
-            for (bound, count) in BOUNDS.iter().zip(within) {
-                upto(&(*bound as f64 / 1e6).to_string(), count);
+    for state in &snapshot.origins {
+        for (place, (server, known)) in state.origin.servers.iter().zip(&state.servers).enumerate() {
+            let first_byte = state.links.first_bytes(place).map(FirstBytes::histogram).unwrap_or_default();
+            for (part, histogram) in [
+                ("connect", known.connect_time.histogram()),
+                ("tls", known.tls_time.histogram()),
+                ("first_byte", first_byte),
+            ] {
+                let labels = [
+                    ("origin", &*state.origin.name),
+                    ("server", &*known.label),
+                    ("link", &*server.link),
+                    ("part", part),
+                ];
+                self::histogram(family, name, &labels, histogram);
             }
-            upto("+Inf", count);
-            family.value(&format!("{name}_sum"), &labels, took.as_secs_f64());
-            family.value(&format!("{name}_count"), &labels, count);
         }
     }
     let mut figures = |name: &str, kind, help, figure: &dyn Fn(&ServerState) -> Option<f64>| {
@@ -49,18 +62,31 @@ pub(super) fn render(family: &mut Family<'_>, snapshot: &Snapshot, now: Duration
         "icpgate_upstream_round_trip_seconds",
         "gauge",
         "A round trip to the server of late, as the kernel estimates it.",
-        &|known| known.measured.path.round_trip(now).map(|time| time.as_secs_f64()),
+        &|known| known.path.round_trip(now).map(|time| time.as_secs_f64()),
     );
     figures(
         "icpgate_upstream_segments_total",
         "counter",
         "Segments with data sent to the server, of connections that were sampled.",
-        &|known| Some(known.measured.path.in_all().0 as f64),
+        &|known| Some(known.path.segments() as f64),
     );
     figures(
         "icpgate_upstream_retransmits_total",
         "counter",
         "Segments sent to the server again.",
-        &|known| Some(known.measured.path.in_all().1 as f64),
+        &|known| Some(known.path.retransmits() as f64),
     );
+}
+
+fn histogram(family: &mut Family<'_>, name: &str, labels: &[(&str, &str)], histogram: Histogram) {
+    let Histogram { cumulative, count, sum } = histogram;
+    let mut bucket = |bound: &str, count: u64| {
+        family.value(&format!("{name}_bucket"), &[labels, &[("le", bound)]].concat(), count);
+    };
+    for (bound, count) in BOUNDS.iter().zip(cumulative) {
+        bucket(&(*bound as f64 / 1e6).to_string(), count);
+    }
+    bucket("+Inf", count);
+    family.value(&format!("{name}_sum"), labels, sum.as_secs_f64());
+    family.value(&format!("{name}_count"), labels, count);
 }

@@ -1,9 +1,9 @@
-//! The counters of one generation's sites and servers, found by place.
+//! The counters of one generation's sites, found by place.
 //!
 //! Every request adds to several families; looking each up by its labels would cost more than all of
 //! the counting. A request of another generation than the prepared one looks them up.
 
-use prometheus::{Histogram, IntCounter};
+use prometheus::IntCounter;
 
 use super::{Metrics, STATUS_CLASSES};
 use crate::origin::Region;
@@ -15,8 +15,6 @@ use crate::snapshot::Snapshot;
 pub(super) struct Prepared {
     pub(super) generation: u64,
     pub(super) sites: Vec<OfSite<IntCounter>>,
-    /// Of each origin, for each of its servers.
-    pub(super) first_bytes: Vec<Vec<Histogram>>,
 }
 
 /// What the requests of a site add to.
@@ -30,12 +28,7 @@ pub(super) struct OfSite<C> {
 impl Prepared {
     pub(super) fn of(metrics: &Metrics, snapshot: &Snapshot) -> Self {
         let sites = snapshot.config.sites.iter().map(|site| OfSite::of(metrics, &site.name));
-        let origins = snapshot.origins.iter().map(|state| {
-            let servers = state.origin.servers.iter();
-            let labels = servers.map(|server| [&*state.origin.name, &*server.link]);
-            labels.map(|labels| metrics.upstream_first_byte.with_label_values(&labels)).collect()
-        });
-        Self { generation: snapshot.generation, sites: sites.collect(), first_bytes: origins.collect() }
+        Self { generation: snapshot.generation, sites: sites.collect() }
     }
 }
 

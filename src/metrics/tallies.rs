@@ -15,7 +15,7 @@ use thread_local::ThreadLocal;
 use super::prepared::{OfSite, Prepared};
 use super::{Metrics, STATUS_CLASSES};
 use crate::gate::SiteId;
-use crate::origin::{OriginId, Region};
+use crate::origin::Region;
 use crate::rewrite::FooterResult;
 
 /// Those of all threads.
@@ -30,13 +30,12 @@ pub(super) struct Tallies {
 #[repr(align(128))]
 struct Own(Mutex<Option<Tally>>);
 
-/// What one thread has counted of one generation, for those sites and servers alone that it served.
+/// What one thread has counted of one generation, for those sites alone that it served.
 #[derive(Debug)]
 struct Tally {
     prepared: Arc<Prepared>,
     duration: LocalHistogram,
     sites: HashMap<SiteId, OfSite<u64>>,
-    first_bytes: HashMap<(OriginId, usize), LocalHistogram>,
 }
 
 /// What one exchange adds to the families.
@@ -55,7 +54,7 @@ pub struct Counted<'c> {
 }
 
 impl Tallies {
-    /// From now on, counts for the sites and servers of `prepared`.
+    /// From now on, counts for the sites of `prepared`.
     pub(super) fn replace(&self, prepared: Prepared) {
         // Held until no thread counts for it, so that none of them has to free it.
         let before = self.prepared.swap(Arc::new(prepared));
@@ -84,14 +83,6 @@ impl Tally {
         self.prepared.sites.get(site.0)?;
         self.sites.entry(site).or_default().add(counted);
         self.duration.observe(counted.duration.as_secs_f64());
-        Some(())
-    }
-
-    /// `None` if there is no such server.
-    fn answered(&mut self, (origin, place): (OriginId, usize), first_byte: Duration) -> Option<()> {
-        let family = self.prepared.first_bytes.get(origin.0)?.get(place)?;
-        let own = self.first_bytes.entry((origin, place)).or_insert_with(|| family.local());
-        own.observe(first_byte.as_secs_f64());
         Some(())
     }
 }
@@ -144,19 +135,6 @@ impl Metrics {
         }
     }
 
-    /// The server at that place of an origin of that generation began its answer.
-    pub fn answered(
-        &self,
-        generation: u64,
-        server: (OriginId, usize),
-        labels: [&str; 2],
-        first_byte: Duration,
-    ) {
-        if self.tally(generation, |tally| tally.answered(server, first_byte)).is_none() {
-            self.upstream_first_byte.with_label_values(&labels).observe(first_byte.as_secs_f64());
-        }
-    }
-
     /// Lets `add` count in this thread's tally; `None` if that is not of this generation, nor can be.
     fn tally(&self, generation: u64, add: impl FnOnce(&mut Tally) -> Option<()>) -> Option<()> {
         let mut own = self.tallies.threads.get_or_default().lock();
@@ -170,7 +148,6 @@ impl Metrics {
                 prepared: Arc::clone(&prepared),
                 duration: self.request_duration.local(),
                 sites: HashMap::default(),
-                first_bytes: HashMap::default(),
             });
         }
         add(own.as_mut()?)

@@ -7,11 +7,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::first_bytes::{ENOUGH, Observed};
+use super::first_bytes::{ENOUGH, Observations};
 
 /// So many requests must have told of the other links before a link comes into use: that more than one
 /// in twenty was slow is chance otherwise.
-const EVIDENCE: u32 = 50;
+const EVIDENCE: u64 = 50;
 /// How long a link is used at least, and the others after it.
 const HOLD: Duration = Duration::from_secs(120);
 /// How long a link is used when too few requests tell how the others do.
@@ -92,7 +92,7 @@ impl fmt::Display for Reason {
 
 /// How a metered link stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Standing {
+pub struct Status {
     /// Whether it is used in place of the others.
     pub in_use: bool,
     /// Since when.
@@ -101,39 +101,39 @@ pub struct Standing {
     pub reason: Reason,
 }
 
-impl Default for Standing {
+impl Default for Status {
     fn default() -> Self {
         Self { in_use: false, since: None, reason: Reason::NotNeeded }
     }
 }
 
 impl Metered {
-    /// How the link is to stand at `now`, after `standing`; `minute` is that of the day in Shanghai, and
+    /// How the link is to stand at `now`, after `status`; `minute` is that of the day in Shanghai, and
     /// `others` what the other links have shown.
-    pub fn judge(&self, standing: Standing, others: Observed, minute: u16, now: Duration) -> Standing {
+    pub fn judge(&self, status: Status, others: Observations, minute: u16, now: Duration) -> Status {
         let hours =
             self.prefer.iter().find(|hours| hours.contains(minute)).map(|hours| Reason::Hours(*hours));
-        let held = standing.since.map_or(Duration::MAX, |since| now.saturating_sub(since));
-        let next = match (standing.in_use, hours.or_else(|| self.broken(others))) {
+        let held = status.since.map_or(Duration::MAX, |since| now.saturating_sub(since));
+        let next = match (status.in_use, hours.or_else(|| self.broken(others))) {
             (false, Some(why @ Reason::Hours(_))) => Some((true, why)),
             (false, Some(why)) if held >= HOLD => Some((true, why)),
             (false, _) => None,
-            (true, Some(_)) if hours.is_some() || !matches!(standing.reason, Reason::Hours(_)) => None,
+            (true, Some(_)) if hours.is_some() || !matches!(status.reason, Reason::Hours(_)) => None,
             (true, Some(why)) => Some((true, why)),
-            (true, None) if matches!(standing.reason, Reason::Hours(_)) => Some((false, Reason::HoursOver)),
+            (true, None) if matches!(status.reason, Reason::Hours(_)) => Some((false, Reason::HoursOver)),
             (true, None) if held >= HOLD && self.is_kept(others) => Some((false, Reason::Kept)),
             (true, None) if held >= UNTOLD => Some((false, Reason::Untold)),
             (true, None) => None,
         };
         match next {
             // That it goes on being used for another reason is no change.
-            Some((true, reason)) if standing.in_use => Standing { reason, ..standing },
-            Some((in_use, reason)) => Standing { in_use, since: Some(now), reason },
-            None => standing,
+            Some((true, reason)) if status.in_use => Status { reason, ..status },
+            Some((in_use, reason)) => Status { in_use, since: Some(now), reason },
+            None => status,
         }
     }
 
-    fn broken(&self, others: Observed) -> Option<Reason> {
+    fn broken(&self, others: Observations) -> Option<Reason> {
         if others.answers + others.failures < EVIDENCE {
             return None;
         }
@@ -144,7 +144,7 @@ impl Metered {
     }
 
     /// Whether the others keep their promise with a fifth, and half of the failures, to spare.
-    fn is_kept(&self, others: Observed) -> bool {
+    fn is_kept(&self, others: Observations) -> bool {
         let fast = |promised: Duration| others.p95.is_some_and(|p95| p95 <= promised.saturating_mul(4) / 5);
         others.answers >= ENOUGH
             && self.first_byte.is_none_or(fast)
@@ -163,8 +163,8 @@ mod tests {
         Metered { first_byte: Some(Duration::from_millis(300)), failures: 10, prefer: vec![EVENING] }
     }
 
-    fn observed(answers: u32, failures: u32, p95: u64) -> Observed {
-        Observed { answers, failures, p95: Some(Duration::from_millis(p95)) }
+    fn observed(answers: u64, failures: u64, p95: u64) -> Observations {
+        Observations { answers, failures, p95: Some(Duration::from_millis(p95)) }
     }
 
     fn seconds(seconds: u64) -> Duration {
@@ -173,19 +173,19 @@ mod tests {
 
     #[test]
     fn it_is_used_once_the_others_break_their_promise() {
-        let judge = |others| metered().judge(Standing::default(), others, NOON, seconds(1)).reason;
+        let judge = |others| metered().judge(Status::default(), others, NOON, seconds(1)).reason;
         assert_eq!(judge(observed(100, 0, 299)), Reason::NotNeeded);
         assert_eq!(judge(observed(100, 10, 10)), Reason::NotNeeded);
         assert_eq!(judge(observed(20, 20, 900)), Reason::NotNeeded, "that may be chance");
         assert_eq!(judge(observed(100, 0, 301)), Reason::Slow(Duration::from_millis(301)));
         assert_eq!(judge(observed(80, 20, 10)), Reason::Failing(20));
-        assert_eq!(judge(Observed { answers: 0, failures: 60, p95: None }), Reason::Failing(100));
+        assert_eq!(judge(Observations { answers: 0, failures: 60, p95: None }), Reason::Failing(100));
     }
 
     #[test]
     fn it_stays_in_use_until_they_keep_it_with_something_to_spare() {
         let metered = metered();
-        let used = metered.judge(Standing::default(), observed(100, 0, 400), NOON, seconds(10));
+        let used = metered.judge(Status::default(), observed(100, 0, 400), NOON, seconds(10));
         assert!(used.in_use);
         let later = |others, at| metered.judge(used, others, NOON, seconds(at));
         assert_eq!(later(observed(100, 0, 100), 60), used, "not yet");
@@ -201,14 +201,14 @@ mod tests {
         assert_eq!(metered.judge(back, bad, NOON, seconds(300)), back);
         assert!(metered.judge(back, bad, NOON, seconds(320)).in_use);
         // With nobody to tell, it is given up after a long time.
-        let untold = later(Observed::default(), 620);
+        let untold = later(Observations::default(), 620);
         assert_eq!((untold.in_use, untold.reason), (false, Reason::Untold));
     }
 
     #[test]
     fn in_its_hours_it_is_used_in_any_case() {
         let (metered, well) = (metered(), observed(100, 0, 10));
-        let evening = metered.judge(Standing::default(), well, EVENING.from, seconds(1));
+        let evening = metered.judge(Status::default(), well, EVENING.from, seconds(1));
         assert_eq!((evening.in_use, evening.reason), (true, Reason::Hours(EVENING)));
         assert_eq!(metered.judge(evening, well, EVENING.to - 1, seconds(900)), evening);
         let over = metered.judge(evening, well, EVENING.to, seconds(901));

@@ -285,7 +285,9 @@ fn origin_state(
                         label: label.clone(),
                         health: Default::default(),
                         load: Default::default(),
-                        measured: Default::default(),
+                        connect_time: Default::default(),
+                        tls_time: Default::default(),
+                        path: Default::default(),
                         kept: Default::default(),
                     })
                 },

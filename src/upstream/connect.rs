@@ -123,12 +123,12 @@ impl Upstreams {
             outcome.map_err(|error| ConnectFailure { error, address: connected })?;
         tracing::debug!(origin = %state.origin.name, server = %health.label, %address, lookup = ?took.lookup,
             connect = ?took.connect, tls = ?took.tls, "connected");
-        health.measured.connect.took(took.connect, self.now());
+        health.connect_time.add(took.connect, self.now());
         if let Some(local) = local {
             self.samples.follow(health, local, address);
         }
         if let Some(tls) = took.tls {
-            health.measured.tls.took(tls, self.now());
+            health.tls_time.add(tls, self.now());
             metrics.upstream_tls.with_label_values(&labels).observe(tls.as_secs_f64());
         }
         let protocol = NegotiatedProtocol::of(&state.origin.scheme, &transport);

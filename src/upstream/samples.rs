@@ -54,11 +54,11 @@ impl Followed {
         // A failed query counts as a closed connection: the next one is sampled instead.
         let TcpFigures { round_trip, segments, retransmitted } =
             kernel.ask(self.local, self.remote).ok().flatten()?;
-        let path = &server.measured.path;
+        let path = &server.path;
         let since = |now: u32, before: u32| u64::from(now.saturating_sub(before));
-        path.sent(since(segments, self.segments), since(retransmitted, self.retransmitted), now);
+        path.add_segments(since(segments, self.segments), since(retransmitted, self.retransmitted), now);
         if segments > self.segments {
-            path.round_trip_took(round_trip, now);
+            path.add_round_trip(round_trip, now);
         }
         Some(Self { segments, retransmitted, ..self })
     }

@@ -78,7 +78,7 @@ impl<'a> Attempt<'a, '_> {
         match after {
             _ if !fits => None,
             HedgeAfter::Time(after) => Some(after),
-            HedgeAfter::P95 => origin.links.to(candidate.index)?.first_bytes().p95(candidate.since),
+            HedgeAfter::P95 => origin.links.to(candidate.index)?.p95(candidate.since),
         }
     }
 

@@ -7,22 +7,15 @@ use super::*;
 
 const THREADS: u64 = 4;
 const REQUESTS: u64 = 5_000;
-const FIRST_BYTE: Duration = Duration::from_millis(250);
-const LABELS: [&str; 2] = ["main", "default"];
 
 const REQUESTS_OF_SHOP: &str = "icpgate_requests_total{site=\"shop\",status=\"2xx\"}";
 const EGRESS_OF_SHOP: &str = "icpgate_egress_bytes_total{region=\"mainland\",site=\"shop\"}";
 const FOOTERS_OF_SHOP: &str = "icpgate_footer_total{result=\"injected\",site=\"shop\"}";
 const DURATIONS: &str = "icpgate_request_duration_seconds_count";
-const FIRST_BYTES: &str = "icpgate_upstream_first_byte_seconds_count{link=\"default\",origin=\"main\"}";
 
-/// A generation with these sites, and one server.
+/// A generation with these sites.
 fn prepared(metrics: &Metrics, generation: u64, sites: &[&str]) -> Prepared {
-    Prepared {
-        generation,
-        sites: sites.iter().map(|site| OfSite::of(metrics, site)).collect(),
-        first_bytes: vec![vec![metrics.upstream_first_byte.with_label_values(&LABELS)]],
-    }
+    Prepared { generation, sites: sites.iter().map(|site| OfSite::of(metrics, site)).collect() }
 }
 
 /// The shop is first where the generation is odd, second where it is even.
@@ -33,7 +26,6 @@ fn prepare(metrics: &Metrics, generation: u64) {
 
 /// A request to the shop is answered and over.
 fn request(metrics: &Metrics, generation: u64) {
-    metrics.answered(generation, (OriginId(0), 0), LABELS, FIRST_BYTE);
     let counted = Counted {
         class: "2xx",
         egress: Some((Region::Mainland, 1_000)),
@@ -85,7 +77,7 @@ fn every_scrape_has_all_that_ended_before_it_and_nothing_twice_while_generations
                     let least = ended.load(Ordering::SeqCst);
                     let value = scrape(&metrics);
                     let most = begun.load(Ordering::SeqCst);
-                    for series in [REQUESTS_OF_SHOP, FOOTERS_OF_SHOP, DURATIONS, FIRST_BYTES] {
+                    for series in [REQUESTS_OF_SHOP, FOOTERS_OF_SHOP, DURATIONS] {
                         assert!((least..=most).contains(&value(series)), "{least} to {most}: {series}");
                     }
                 }
@@ -98,7 +90,7 @@ fn every_scrape_has_all_that_ended_before_it_and_nothing_twice_while_generations
     // Twice: nothing is moved again.
     for _ in 0..2 {
         let value = scrape(&metrics);
-        for series in [REQUESTS_OF_SHOP, FOOTERS_OF_SHOP, DURATIONS, FIRST_BYTES] {
+        for series in [REQUESTS_OF_SHOP, FOOTERS_OF_SHOP, DURATIONS] {
             assert_eq!(value(series), THREADS * REQUESTS, "{series}");
         }
         assert_eq!(value(EGRESS_OF_SHOP), 1_000 * THREADS * REQUESTS);
@@ -115,14 +107,10 @@ fn a_histogram_has_every_thread_s_observations_in_their_buckets() {
         }
     });
     let value = scrape(&metrics);
-    let below = |le| {
-        format!("icpgate_upstream_first_byte_seconds_bucket{{link=\"default\",origin=\"main\",le=\"{le}\"}}")
-    };
-    assert_eq!(value(&below("0.2")), 0);
-    assert_eq!(value(&below("0.3")), THREADS * REQUESTS);
+    let below = |le| format!("icpgate_request_duration_seconds_bucket{{le=\"{le}\"}}");
+    assert_eq!(value(&below("0.25")), 0);
+    assert_eq!(value(&below("0.5")), THREADS * REQUESTS);
     assert_eq!(value(&below("+Inf")), THREADS * REQUESTS);
-    let sum = metrics.upstream_first_byte.with_label_values(&LABELS).get_sample_sum();
-    assert_eq!(sum, (THREADS * REQUESTS) as f64 * FIRST_BYTE.as_secs_f64());
     assert_eq!(metrics.request_duration.get_sample_sum(), (THREADS * REQUESTS) as f64 * 0.5);
 }
 
@@ -138,7 +126,7 @@ fn requests_of_generations_that_are_gone_or_to_come_and_of_unknown_places_count_
     metrics.tallies.replace(prepared(&metrics, 4, &[]));
     request(&metrics, 4);
     let value = scrape(&metrics);
-    for series in [REQUESTS_OF_SHOP, FOOTERS_OF_SHOP, DURATIONS, FIRST_BYTES] {
+    for series in [REQUESTS_OF_SHOP, FOOTERS_OF_SHOP, DURATIONS] {
         assert_eq!(value(series), 5, "{series}");
     }
     assert_eq!(value("icpgate_requests_total{site=\"blog\",status=\"2xx\"}"), 0);
