@@ -3,6 +3,7 @@
 //! They read and never change anything; they are served on a listener of their own, to so many at a
 //! time and for so long.
 
+mod metrics;
 mod sinks;
 mod status;
 
@@ -23,7 +24,7 @@ use tokio::time::timeout;
 
 use crate::edge::Edge;
 use crate::listen::set::ListenersStatus;
-use crate::metrics::StoreFigures;
+use crate::metrics::Registry;
 use crate::ship::status::SinkBoard;
 use crate::upstream::connect::Upstreams;
 
@@ -38,28 +39,28 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// What the pages are made from.
 #[derive(Clone, Debug)]
-struct Pages {
-    edge: Arc<Edge>,
-    upstreams: Arc<Upstreams>,
-    standing: watch::Receiver<ListenersStatus>,
-    sinks: SinkBoard,
+pub struct Pages {
+    /// The snapshot, the record store, the clock.
+    pub edge: Arc<Edge>,
+    /// The state of upstream servers.
+    pub upstreams: Arc<Upstreams>,
+    /// Every metric.
+    pub metrics: Registry,
+    /// Which addresses are bound.
+    pub listeners_status: watch::Receiver<ListenersStatus>,
+    /// The state of every sink.
+    pub sinks: SinkBoard,
 }
 
 /// Serves the pages for as long as it is polled.
-pub async fn serve(
-    socket: TcpListener,
-    edge: Arc<Edge>,
-    upstreams: Arc<Upstreams>,
-    standing: watch::Receiver<ListenersStatus>,
-    sinks: SinkBoard,
-) {
+pub async fn serve(socket: TcpListener, pages: Pages) {
     let router = Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(metrics_page))
         .route("/status.json", get(status_json))
         .route("/", get(status_page))
-        .with_state(Pages { edge, upstreams, standing, sinks });
+        .with_state(pages);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     // The semaphore is never closed; who finds no place waits in the kernel's queue.
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
@@ -84,37 +85,34 @@ pub async fn serve(
 }
 
 async fn ready(State(pages): State<Pages>) -> (StatusCode, String) {
-    match status::unready(&pages.edge, &pages.standing.borrow()) {
+    match status::unready(&pages.edge, &pages.listeners_status.borrow()) {
         None => (StatusCode::OK, "ready\n".to_owned()),
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
     }
 }
 
-async fn metrics(State(pages): State<Pages>) -> Response {
-    let edge = &pages.edge;
-    let stats = edge.recorder.stats();
-    let snapshot = edge.snapshots.load();
-    let store = StoreFigures {
-        records: stats.records(),
-        lost: stats.lost(),
-        turned_away: stats.turned_away(),
-        failures: stats.failures(),
-        full: stats.full(),
-        days_held: stats.days_held(snapshot.config.access_log.reserve, edge.moment().now),
-        bytes: stats.bytes(),
-        clock_synchronized: stats.clock_synchronized(),
-    };
-    let sinks = sinks::figures(&pages.sinks, edge.moment().now);
-    let text = edge.metrics.render(&snapshot, (store, &sinks), edge.moment(), pages.upstreams.now());
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+async fn metrics_page(State(pages): State<Pages>) -> Response {
+    match metrics::page(&pages.metrics, &pages.edge.snapshots.load()) {
+        Ok(text) => {
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "admin: the metrics cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+fn status_of(pages: &Pages) -> serde_json::Value {
+    status::status(&pages.edge, &pages.listeners_status.borrow(), &pages.sinks, pages.upstreams.now())
 }
 
 async fn status_json(State(pages): State<Pages>) -> Response {
-    let status = status::status(&pages.edge, &pages.standing.borrow(), &pages.sinks, pages.upstreams.now());
+    let status = status_of(&pages);
     ([(header::CONTENT_TYPE, "application/json")], format!("{status:#}\n")).into_response()
 }
 
 async fn status_page(State(pages): State<Pages>) -> Response {
-    let status = status::status(&pages.edge, &pages.standing.borrow(), &pages.sinks, pages.upstreams.now());
+    let status = status_of(&pages);
     ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], status::page(&status)).into_response()
 }

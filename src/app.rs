@@ -4,12 +4,15 @@
 //! snapshot is there, and records are kept until the last connection is gone.
 
 mod bind;
+mod file_watch;
 mod log;
+mod metrics;
 mod reload;
 mod shipping;
+mod signals;
 mod systemd;
-mod watch;
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +22,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,13 +37,17 @@ use crate::edge::{Edge, Phase};
 use crate::exchange::Proxy;
 use crate::listen::accept::Acceptor;
 use crate::listen::set::{ListenerSet, ListenersStatus};
-use crate::metrics::Metrics;
 use crate::retention::Store;
 use crate::serve;
 use crate::snapshot::{self, Snapshots};
 use crate::tls::Tickets;
 use crate::upstream::connect::Upstreams;
 use crate::upstream::{checks, links, maintenance};
+use bind::Binding;
+use metrics::Metrics;
+use reload::Reload;
+use shipping::Shipping;
+use signals::{Signals, Stop};
 
 /// How long connections may take to notice that they are cut.
 const CUTTING: Duration = Duration::from_secs(1);
@@ -63,7 +71,7 @@ pub enum Failure {
 
 /// Serves as the configuration at `file` says, until a signal ends it.
 pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
-    // First of all: whatever comes while the program starts is not lost.
+    // First of all, so that no signal is lost while the program starts.
     let mut signals = Signals::new().context("signals cannot be handled")?;
     let tickets = Tickets::new().map_err(anyhow::Error::from)?;
     let built = snapshot::build(&file, None, &tickets, clock.now())?;
@@ -72,127 +80,103 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     log::problems(&built.problems);
     raise_descriptor_limit();
 
-    let metrics = Metrics::new().map_err(anyhow::Error::from)?;
-    metrics.prepare(&first);
+    let metrics = Metrics::register(&first).map_err(anyhow::Error::from)?;
     let store = Store::open(&first.config.access_log, Arc::clone(&first.config.node), clock.clone())
         .map_err(anyhow::Error::from)?;
-    let admin_address = first.config.admin;
-    let admin_socket = TcpListener::bind(admin_address).await.with_context(|| {
-        format!("admin: {admin_address} cannot be bound; another program may be using it")
-    })?;
+    let admin_socket = bind_admin(first.config.admin).await?;
 
+    let upstreams = Arc::new(Upstreams::new(&first.config, metrics.upstream.clone()));
     let edge = Arc::new(Edge {
         snapshots: Snapshots::new(first),
         clock,
-        metrics,
         recorder: store.recorder(),
-        phase: tokio::sync::watch::Sender::new(Phase::Serving),
+        phase: watch::Sender::new(Phase::Serving),
         draining: AtomicBool::new(false),
         admission: Admission::default(),
         connections: AtomicU64::new(1),
     });
-    let upstreams = Arc::new(Upstreams::new(&edge.snapshots.load().config, &edge.metrics));
+    let proxy = Proxy::new(Arc::clone(&edge), Arc::clone(&upstreams), metrics.exchanges.clone());
     let acceptor = Acceptor {
         edge: Arc::clone(&edge),
-        serve: serve::with(Proxy::new(Arc::clone(&edge), Arc::clone(&upstreams))),
+        metrics: metrics.listen.clone(),
+        serve: serve::with(proxy),
         tasks: TaskTracker::new(),
         cut: CancellationToken::new(),
     };
     let (tasks, cut) = (acceptor.tasks.clone(), acceptor.cut.clone());
     let loops = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let status = tokio::sync::watch::Sender::new(ListenersStatus::default());
-    let shipping = shipping::Shipping::start(store.feed(), Arc::clone(&edge));
-    let admin = tokio::spawn(admin::serve(
-        admin_socket,
-        Arc::clone(&edge),
-        Arc::clone(&upstreams),
-        status.subscribe(),
-        shipping.board(),
-    ));
+    let listeners_status = watch::Sender::new(ListenersStatus::default());
+    let shipping = Shipping::start(store.feed(), Arc::clone(&edge));
+    metrics.register_on_scrape(&edge, &upstreams, shipping.board()).map_err(anyhow::Error::from)?;
+    let pages = admin::Pages {
+        edge: Arc::clone(&edge),
+        upstreams: Arc::clone(&upstreams),
+        metrics: metrics.registry.clone(),
+        listeners_status: listeners_status.subscribe(),
+        sinks: shipping.board(),
+    };
+    let admin = tokio::spawn(admin::serve(admin_socket, pages));
 
-    let reload = reload::Reload::new(file, Arc::clone(&edge), tickets, log, built.files);
-    let reloading = reload.start(signals.hangup).context("no thread for reloading")?;
-    let checking = tokio::spawn(checks::run(Arc::clone(&edge), Arc::clone(&upstreams)));
-    let judging = tokio::spawn(links::run(Arc::clone(&edge), Arc::clone(&upstreams)));
-    let keeping_up = tokio::spawn(maintenance::run(Arc::clone(&edge), upstreams));
-    let mut binding =
-        bind::Binding::new(ListenerSet::new(acceptor, loops), Arc::clone(&edge), status, shipping.board());
+    let reload = Reload::new(file, Arc::clone(&edge), metrics, tickets, log, built.files);
+    let reloading = reload.start(signals.hangup).context("the thread for reloading cannot be started")?;
+    let mut background = JoinSet::new();
+    background.spawn(checks::run(Arc::clone(&edge), Arc::clone(&upstreams)));
+    background.spawn(links::run(Arc::clone(&edge), Arc::clone(&upstreams)));
+    background.spawn(maintenance::run(Arc::clone(&edge), upstreams));
+    let set = ListenerSet::new(acceptor, loops);
+    let mut binding = Binding::new(set, Arc::clone(&edge), listeners_status, shipping.board());
     binding.reconcile().await;
     systemd::notify(&[NotifyState::Ready]);
-    tracing::info!(node = %edge.snapshots.load().config.node, admin = %admin_address, "serving");
+    let config = Arc::clone(&edge.snapshots.load().config);
+    tracing::info!(node = %config.node, admin = %config.admin, "serving");
 
     tokio::select! {
         () = binding.run() => {}
         () = signals.stop.next() => {}
     }
-    // The phase comes first: a connection that is accepted until the port is closed sees it.
+    // The phase comes before the ports: a connection that is accepted meanwhile must see it.
     edge.drain();
     tracing::info!(connections = edge.admission.open(), "draining");
     systemd::notify(&[NotifyState::Stopping]);
     reloading.cancel();
-    checking.abort();
-    judging.abort();
-    keeping_up.abort();
+    background.abort_all();
     binding.close().await;
+    drain(&edge, &tasks, &cut, &mut signals.stop).await;
+    admin.abort();
+    let closed = close(store).await;
+    shipping.finish().await;
+    closed.map_err(Failure::Unkept)?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("admin: {address} cannot be bound; another program may be using it"))
+}
+
+/// Waits for open connections up to `drain_timeout`, or until the next signal to stop. Cuts what is left.
+async fn drain(edge: &Edge, tasks: &TaskTracker, cut: &CancellationToken, stop: &mut Stop) {
     tasks.close();
     let drain_timeout = edge.snapshots.load().config.limits.drain_timeout;
     tokio::select! {
         drained = timeout(drain_timeout, tasks.wait()) => {
             if drained.is_err() {
-                tracing::warn!(connections = edge.admission.open(), "the time to drain is over: cutting what is left");
+                tracing::warn!(connections = edge.admission.open(), "drain_timeout has passed: cutting the connections that are left");
             }
         }
-        () = signals.stop.next() => tracing::warn!(connections = edge.admission.open(), "stopping at once"),
+        () = stop.next() => tracing::warn!(connections = edge.admission.open(), "second signal: stopping at once"),
     }
     cut.cancel();
     // What does not notice in time is dropped with the runtime.
     let _ = timeout(CUTTING, tasks.wait()).await;
-    admin.abort();
-    let kept = tokio::task::spawn_blocking(move || store.close()).await;
-    shipping.finish().await;
-    let kept = kept
-        .context("the store of access records")
-        .and_then(|closed| closed.context("the store of access records could not be closed"));
-    kept.map_err(Failure::Unkept)?;
-    tracing::info!("stopped");
-    Ok(())
 }
 
-/// The signals that the program knows.
-struct Signals {
-    stop: Stop,
-    hangup: tokio::signal::unix::Signal,
-}
-
-/// SIGTERM and SIGINT.
-struct Stop {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    user2: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        let stop = Stop {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            user2: signal(SignalKind::user_defined2())?,
-        };
-        Ok(Self { stop, hangup: signal(SignalKind::hangup())? })
-    }
-}
-
-impl Stop {
-    async fn next(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                // The default of this signal would end the program, and every connection with it.
-                _ = self.user2.recv() => tracing::warn!("SIGUSR2: an upgrade without a stop is not part of this build; restart instead"),
-            }
-        }
-    }
+/// Writes the records that are left, and seals the store.
+async fn close(store: Store) -> anyhow::Result<()> {
+    let closed =
+        tokio::task::spawn_blocking(move || store.close()).await.context("the store of access records")?;
+    closed.context("the store of access records could not be closed")
 }
 
 /// As many descriptors as the system allows: each connection takes one, and often a second one

@@ -1,6 +1,7 @@
 //! What every listener, connection and request shares.
 
 pub mod admission;
+pub mod metrics;
 pub mod updates;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,7 +9,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use crate::clock::{Clock, Moment};
-use crate::metrics::Metrics;
 use crate::retention::Recorder;
 use crate::snapshot::Snapshots;
 use admission::Admission;
@@ -20,8 +20,6 @@ pub struct Edge {
     pub snapshots: Snapshots,
     /// The program's clock.
     pub clock: Clock,
-    /// The program's metrics.
-    pub metrics: Metrics,
     /// Takes access records.
     pub recorder: Recorder,
     /// Whether the program serves or drains.

@@ -6,27 +6,31 @@
 pub mod attempt;
 mod candidates;
 pub mod context;
+mod families;
 mod grpc;
 pub mod pump;
 pub mod response;
 pub mod run;
+pub mod thread_counters;
 
 use std::sync::Arc;
 
 use crate::edge::Edge;
 use crate::upstream::connect::Upstreams;
+use thread_counters::ThreadCounters;
 
 /// What every exchange needs.
 #[derive(Debug)]
 pub struct Proxy {
     pub(crate) edge: Arc<Edge>,
     pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) counters: ThreadCounters,
 }
 
 impl Proxy {
     /// Exchanges that connect through `upstreams`.
-    pub fn new(edge: Arc<Edge>, upstreams: Arc<Upstreams>) -> Arc<Self> {
-        Arc::new(Self { edge, upstreams })
+    pub fn new(edge: Arc<Edge>, upstreams: Arc<Upstreams>, counters: ThreadCounters) -> Arc<Self> {
+        Arc::new(Self { edge, upstreams, counters })
     }
 }
 

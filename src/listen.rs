@@ -9,6 +9,7 @@ pub mod clear;
 pub mod client_address;
 pub mod handshake;
 pub mod hello;
+pub mod metrics;
 pub mod refuse;
 pub mod requested_host;
 pub mod set;
@@ -27,9 +28,9 @@ use crate::edge::admission::Admitted;
 use crate::gate::{Coverage, Refusal};
 use crate::hostname::Hostname;
 use crate::message::request::{NoRequest, Request};
-use crate::metrics::OfListener;
 use crate::net::address::{ClientAddress, LocalAddress, PeerAddress};
 use crate::net::http2_stream::Http2Stream;
+use metrics::ListenerCounters;
 
 /// An accepted connection that has not been judged yet.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ pub struct Port {
     /// The bound address.
     pub address: SocketAddr,
     /// The listener's metrics.
-    pub figures: OfListener,
+    pub counters: ListenerCounters,
 }
 
 /// The addresses of a connection.
@@ -90,6 +91,8 @@ pub struct Connection {
 /// What is fixed once a connection is established, for all of its requests.
 #[derive(Debug)]
 pub struct Established {
+    /// Where it was accepted.
+    pub port: Arc<Port>,
     /// The connection's part of its records.
     pub facts: Arc<ConnectionFacts>,
     /// The peer, or the client that its PROXY header names.
@@ -121,7 +124,7 @@ pub enum HttpVersion {
 impl Port {
     /// Counts and records a refused connection; `named` is what it asked for.
     pub fn refused(&self, edge: &Edge, refusal: Refusal, endpoints: Endpoints, named: NamedHost) {
-        self.figures.refused(refusal);
+        self.counters.refused(refusal);
         edge.recorder.refused(AccessRecord {
             time: edge.clock.now(),
             event: Event::Refused,
@@ -169,7 +172,7 @@ impl Accepted {
 
     /// Counts a connection that ended before its first byte.
     fn count_empty(&self) {
-        self.port.figures.empty.inc();
+        self.port.counters.empty.inc();
     }
 }
 

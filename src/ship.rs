@@ -9,6 +9,7 @@ pub mod cursor;
 pub mod failure;
 pub mod http;
 pub mod kafka;
+pub mod metrics;
 pub mod open;
 pub mod relp;
 pub mod shipper;

@@ -8,11 +8,13 @@ mod idle;
 pub mod links;
 pub mod maintenance;
 pub mod measure;
+pub mod metrics;
 mod names;
 mod probe_request;
 pub mod reach;
 pub mod request;
 mod samples;
+pub mod server_metrics;
 pub mod session;
 mod tcp_info;
 

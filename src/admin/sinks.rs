@@ -1,27 +1,12 @@
-//! How the sinks of access records do, as metrics and as JSON.
+//! The state of every sink, as JSON.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::clock::shanghai_time;
-use crate::metrics::SinkFigures;
 use crate::ship::status::{SinkBoard, SinkLook};
 
-/// The figures of every sink.
-pub(super) fn figures(board: &SinkBoard, now: Timestamp) -> Vec<SinkFigures> {
-    let figures = |look: SinkLook| SinkFigures {
-        lag_seconds: look.lag_seconds(now),
-        lag_bytes: look.lag_bytes,
-        acknowledged_seq: look.acknowledged_seq,
-        retention_ok: look.unkept.is_none(),
-        set_aside: look.set_aside,
-        errors: look.errors.iter().map(|(kind, count)| (kind.name(), *count)).collect(),
-        name: look.name,
-    };
-    board.look().into_iter().map(figures).collect()
-}
-
-/// The same as JSON, in the shape of `icpgate logs sinks --json`.
+/// Every sink, in the shape of `icpgate logs sinks --json`.
 pub(super) fn document(board: &SinkBoard, now: Timestamp) -> Vec<Value> {
     let sink = |look: SinkLook| {
         let (error_at, error) = look

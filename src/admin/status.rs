@@ -14,20 +14,20 @@ use crate::ship::status::SinkBoard;
 use crate::snapshot::{OriginState, ServerState, Snapshot};
 
 /// Why the program is not ready; `None` while at least one listener is bound, and every permitted one is.
-pub(super) fn unready(edge: &Edge, standing: &ListenersStatus) -> Option<String> {
+pub(super) fn unready(edge: &Edge, listeners: &ListenersStatus) -> Option<String> {
     if edge.is_draining() {
         return Some("draining".to_owned());
     }
-    if let Some(reason) = &standing.held {
+    if let Some(reason) = &listeners.held {
         return Some(format!("nothing is bound: {reason}"));
     }
     let failed =
-        standing.listeners.iter().find_map(|listener| Some((&listener.name, listener.failed.first()?)));
+        listeners.listeners.iter().find_map(|listener| Some((&listener.name, listener.failed.first()?)));
     if let Some((name, (address, reason))) = failed {
         return Some(format!("listener {name}: {address} cannot be bound: {reason}"));
     }
-    if standing.listeners.iter().all(|listener| listener.bound.is_empty()) {
-        let reasons: Vec<String> = standing
+    if listeners.listeners.iter().all(|listener| listener.bound.is_empty()) {
+        let reasons: Vec<String> = listeners
             .listeners
             .iter()
             .filter_map(|listener| Some(format!("{}: {}", listener.name, listener.refusal?.label())))
@@ -39,23 +39,23 @@ pub(super) fn unready(edge: &Edge, standing: &ListenersStatus) -> Option<String>
 
 /// Everything, as one JSON object.
 /// `uptime` is the time that servers are measured in.
-pub(super) fn status(edge: &Edge, standing: &ListenersStatus, sinks: &SinkBoard, uptime: Duration) -> Value {
+pub(super) fn status(edge: &Edge, listeners: &ListenersStatus, sinks: &SinkBoard, uptime: Duration) -> Value {
     let snapshot = edge.snapshots.load();
     let at = edge.moment();
     let stats = edge.recorder.stats();
     let log = &snapshot.config.access_log;
     let retention_days = log.retention.as_secs() / 86_400;
     let days_held = stats.days_held(log.reserve, at.now);
-    let listener = |(place, standing)| listener(&snapshot, ListenerId(place), standing, at);
+    let listener = |(place, status)| listener(&snapshot, ListenerId(place), status, at);
     json!({
         "node": &*snapshot.config.node,
         "time": shanghai_time(at.now),
         "generation": snapshot.generation,
-        "ready": unready(edge, standing).is_none(),
-        "not_ready": unready(edge, standing),
+        "ready": unready(edge, listeners).is_none(),
+        "not_ready": unready(edge, listeners),
         "connections": edge.admission.open(),
         "filings": snapshot.gate.filings.iter().map(|one| filing(one)).collect::<Vec<_>>(),
-        "listeners": standing.listeners.iter().enumerate().map(listener).collect::<Vec<_>>(),
+        "listeners": listeners.listeners.iter().enumerate().map(listener).collect::<Vec<_>>(),
         "sites": sites(&snapshot),
         "certificates": certificates(&snapshot, at),
         "origins": snapshot.origins.iter().map(|state| origin(state, uptime)).collect::<Vec<_>>(),
@@ -94,7 +94,7 @@ fn filing(filing: &Filing) -> Value {
     })
 }
 
-fn listener(snapshot: &Snapshot, id: ListenerId, standing: &ListenerStatus, at: Moment) -> Value {
+fn listener(snapshot: &Snapshot, id: ListenerId, status: &ListenerStatus, at: Moment) -> Value {
     let mut hosts = Vec::new();
     let mut refused = Vec::new();
     for (pattern, answer) in gate::permitted_patterns(&snapshot.gate, id, at) {
@@ -103,15 +103,15 @@ fn listener(snapshot: &Snapshot, id: ListenerId, standing: &ListenerStatus, at: 
             Err(refusal) => refused.push(json!({"host": pattern.to_string(), "reason": refusal.label()})),
         }
     }
-    let failed: Vec<Value> = standing
+    let failed: Vec<Value> = status
         .failed
         .iter()
         .map(|(address, reason)| json!({"address": address.to_string(), "reason": reason}))
         .collect();
     json!({
-        "name": &*standing.name,
-        "bound": standing.bound.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "reason": standing.refusal.map(|refusal| refusal.label()),
+        "name": &*status.name,
+        "bound": status.bound.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "reason": status.refusal.map(|refusal| refusal.label()),
         "failed": failed,
         "hosts": hosts,
         "refused": refused,

@@ -13,9 +13,10 @@ use tokio::signal::unix::Signal;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::file_watch::Watch;
 use super::log::{self, LogControl};
+use super::metrics::Metrics;
 use super::systemd;
-use super::watch::Watch;
 use crate::background::{self, Priority};
 use crate::config::Unreadable;
 use crate::config::problem::{Problem, Severity};
@@ -40,6 +41,7 @@ const MANY: usize = 20_000;
 pub(super) struct Reload {
     file: PathBuf,
     edge: Arc<Edge>,
+    metrics: Metrics,
     tickets: Tickets,
     log: LogControl,
     watch: Watch,
@@ -76,13 +78,26 @@ impl Reload {
     pub(super) fn new(
         file: PathBuf,
         edge: Arc<Edge>,
+        metrics: Metrics,
         tickets: Tickets,
         log: LogControl,
         read: Stamps,
     ) -> Self {
         let watch = Watch::new(read.files());
         let (retired, end) = (Vec::new(), CancellationToken::new());
-        Self { file, edge, tickets, log, watch, read, again: false, broken_since: None, retired, end }
+        Self {
+            file,
+            edge,
+            metrics,
+            tickets,
+            log,
+            watch,
+            read,
+            again: false,
+            broken_since: None,
+            retired,
+            end,
+        }
     }
 
     /// Reloads on a thread of its own until the token is cancelled.
@@ -176,12 +191,12 @@ impl Reload {
             Outcome::Applied(_) => "applied",
             Outcome::Rejected(_) => "rejected",
         };
-        self.edge.metrics.reloads.with_label_values(&[result]).inc();
+        self.metrics.reloads.with_label_values(&[result]).inc();
         match outcome {
             Outcome::Applied(snapshot) => {
                 self.broken_since = None;
                 self.log.set(snapshot.config.log);
-                apart(&self.edge, "preparing metrics", || self.edge.metrics.prepare(&snapshot));
+                apart(&self.edge, "preparing metrics", || self.metrics.prepare(&snapshot));
                 self.edge.recorder.configure(&snapshot.config.access_log);
                 tracing::info!(
                     generation = snapshot.generation,
@@ -243,7 +258,7 @@ impl Reload {
             "the allowlist has been unreadable or broken for filings_stale_after: everything closes"
         );
         let snapshot = current.without_filings();
-        self.edge.metrics.prepare(&snapshot);
+        self.metrics.prepare(&snapshot);
         self.retired.push(self.edge.snapshots.publish(snapshot));
     }
 }

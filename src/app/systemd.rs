@@ -1,10 +1,10 @@
-//! What systemd is told of the program's state.
+//! Notices to systemd, where it supervises the program.
 
 use sd_notify::NotifyState;
 
-/// Reports a state to systemd. Does nothing where systemd did not start the program.
+/// Sends a notice; without systemd it does nothing.
 pub(super) fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "systemd cannot be notified");
+        tracing::debug!(%error, "systemd could not be notified");
     }
 }

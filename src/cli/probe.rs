@@ -17,10 +17,11 @@ use super::{Answer, ConfigFile};
 use crate::app::examine;
 use crate::clock::Clock;
 use crate::config::report::Report;
-use crate::metrics::Metrics;
+use crate::metrics::Registry;
 use crate::origin::OriginId;
 use crate::snapshot::Snapshot;
 use crate::upstream::measure::{self, Round};
+use crate::upstream::metrics::UpstreamMetrics;
 use report::{Probed, ProbedServer};
 
 /// Servers that are asked at the same time.
@@ -66,7 +67,7 @@ async fn ask_all(snapshot: Arc<Snapshot>, count: u32) -> anyhow::Result<Vec<Prob
     for (id, state) in snapshot.origins.iter().enumerate() {
         servers.extend((0..state.servers.len()).map(|place| (OriginId(id), place)));
     }
-    let metrics = Metrics::new()?;
+    let lookups = UpstreamMetrics::register(&Registry::default())?.name_lookups;
     let places = Arc::new(Semaphore::new(SIDE_BY_SIDE));
     let mut rounds: Vec<Vec<Result<Round, String>>> = vec![Vec::new(); servers.len()];
     let progress = Progress::start();
@@ -74,11 +75,11 @@ async fn ask_all(snapshot: Arc<Snapshot>, count: u32) -> anyhow::Result<Vec<Prob
         progress.show(number, count);
         let mut asked = JoinSet::new();
         for (server, (id, place)) in servers.iter().copied().enumerate() {
-            let (snapshot, places, metrics) = (Arc::clone(&snapshot), Arc::clone(&places), metrics.clone());
+            let (snapshot, places, lookups) = (Arc::clone(&snapshot), Arc::clone(&places), lookups.clone());
             asked.spawn(async move {
                 let _place = places.acquire_owned().await;
                 let Some(state) = snapshot.origin(id) else { return (server, Err("gone".to_owned())) };
-                (server, measure::round(state, place, &snapshot.config.name_servers, &metrics).await)
+                (server, measure::round(state, place, &snapshot.config.name_servers, &lookups).await)
             });
         }
         while let Some(outcome) = asked.join_next().await {

@@ -8,9 +8,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus::IntGauge;
-
 use crate::config::Limits;
+use crate::metrics::IntGauge;
 
 /// The number of tables over which client addresses are spread, so that cores rarely contend for one lock.
 const TABLES: usize = 16;

@@ -163,7 +163,6 @@ impl<'s> Candidates<'s> {
             .any(|other| !Arc::ptr_eq(other, candidate.server) && other.health.may_be_tried(now));
         if candidate.server.health.fault(fault, candidate.since, now, others) {
             let (origin, server) = (&candidate.origin.origin.name, &candidate.server.label);
-            self.proxy.edge.metrics.origin_up.with_label_values(&[&**origin, &**server]).set(0);
             tracing::warn!(%origin, %server, ?fault, "the server is ejected: it is left alone for a while");
         }
     }
@@ -182,7 +181,6 @@ impl<'s> Candidates<'s> {
             self.blame(candidate, Fault::ServerError);
         } else if server.health.succeeded(candidate.since, now) {
             let name = &origin.origin.name;
-            self.proxy.edge.metrics.origin_up.with_label_values(&[&**name, &*server.label]).set(1);
             tracing::info!(origin = %name, server = %server.label, "the server answers again");
         }
     }

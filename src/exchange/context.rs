@@ -9,6 +9,8 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, Version, header};
 use tokio::time::Instant;
 
+use super::Proxy;
+use super::families::{Tally, status_class};
 use crate::access::fields::IdText;
 use crate::access::record::{RequestFacts, ServerFacts, UpstreamFacts};
 use crate::access::redact::redact_userinfo;
@@ -16,11 +18,9 @@ use crate::access::texts::RequestTexts;
 use crate::access::{AccessRecord, Event, QueryRedaction, RequestId};
 use crate::clock::Moment;
 use crate::config::Listener;
-use crate::edge::Edge;
 use crate::gate::{ListenerId, Permit, Refusal, SiteId};
 use crate::listen::Established;
 use crate::message::RequestHead;
-use crate::metrics::{Counted, status_class};
 use crate::net::address::{ClientAddress, LocalAddress};
 use crate::retention::{Slot, is_unrecorded};
 use crate::snapshot::Snapshot;
@@ -30,7 +30,7 @@ use crate::upstream::request::{HeadEdits, UpstreamRequest};
 const REQUEST_ID_BYTES: usize = 128;
 
 pub(crate) struct RequestContext<'x> {
-    edge: &'x Edge,
+    proxy: &'x Proxy,
     established: &'x Established,
     snapshot: &'x Snapshot,
     /// The connection's listener in this snapshot; `None` if it is no longer configured.
@@ -61,12 +61,12 @@ pub(crate) struct RequestContext<'x> {
 impl<'x> RequestContext<'x> {
     /// Starts an exchange with a request head.
     pub(crate) fn begin(
-        edge: &'x Edge,
+        proxy: &'x Proxy,
         established: &'x Established,
         snapshot: &'x Snapshot,
         head: &'x RequestHead,
     ) -> Self {
-        let mut context = Self::of_nothing(edge, established, snapshot, head.version);
+        let mut context = Self::of_nothing(proxy, established, snapshot, head.version);
         context.head = Some(head);
         let listener = context.listener.and_then(|id| snapshot.listener_config(id));
         context.proxy_is_trusted =
@@ -87,21 +87,21 @@ impl<'x> RequestContext<'x> {
 
     /// Starts an exchange whose head could not be parsed.
     pub(crate) fn of_nothing(
-        edge: &'x Edge,
+        proxy: &'x Proxy,
         established: &'x Established,
         snapshot: &'x Snapshot,
         version: Version,
     ) -> Self {
         Self {
-            edge,
+            proxy,
             established,
             snapshot,
             listener: snapshot.listener(&established.facts.listener),
             head: None,
             version,
             began: Instant::now(),
-            moment: edge.moment(),
-            slot: edge.recorder.reserve().ok(),
+            moment: proxy.edge.moment(),
+            slot: proxy.edge.recorder.reserve().ok(),
             site: None,
             request_id: established.facts.ids.next(),
             proxy_is_trusted: false,
@@ -142,7 +142,7 @@ impl<'x> RequestContext<'x> {
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.edge.is_draining()
+        self.proxy.edge.is_draining()
     }
 
     /// Whether the record store has room for its record; if not, the request is answered with 503.
@@ -164,21 +164,20 @@ impl<'x> RequestContext<'x> {
 
     /// Updates the metrics at the end.
     fn count(&self) {
-        let metrics = &self.edge.metrics;
         if let (Some(id), Some(site)) = (self.site, &self.facts.site) {
             // Without a server's response, the bytes are this edge's own and count as no egress.
             let answered = self.upstream.as_ref().filter(|upstream| upstream.status.is_some());
-            let counted = Counted {
+            let tally = Tally {
                 class: status_class(self.facts.status),
                 egress: answered.map(|upstream| (upstream.server.region, self.facts.bytes_out)),
                 footer: self.facts.footer,
                 duration: self.facts.duration,
                 site,
             };
-            metrics.exchanged(self.snapshot.generation, id, counted);
+            self.proxy.counters.add(self.snapshot.generation, id, tally);
         }
         if let Some(reason) = self.refusal {
-            metrics.refused(&self.established.facts.listener, reason);
+            self.established.port.counters.refused(reason);
         }
     }
 

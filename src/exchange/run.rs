@@ -30,7 +30,7 @@ pub(crate) async fn run(
     let snapshot = edge.snapshots.load_full();
     // Shortens the lifetime of the borrows to that of the snapshot, which the context borrows too.
     let down = &mut Downstream { ..down };
-    let mut context = RequestContext::begin(edge, established, &snapshot, down.head);
+    let mut context = RequestContext::begin(proxy, established, &snapshot, down.head);
     down.set_write_timeout(snapshot.config.limits.body_idle_timeout);
     if edge.is_draining() {
         down.close_after();

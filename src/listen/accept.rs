@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use super::handshake::{self, HelloRefusal, HelloVerdict, PermittedHello, READ_BYTES};
 use super::hello::HelloReader;
+use super::metrics::ListenMetrics;
 use super::{Accepted, Connection, Endpoints, NamedHost, Port, clear, client_address, refuse};
 use crate::config::{ClientAddressSource, Limits, Listener, Protocol, RefusalMode};
 use crate::edge::{Edge, Phase};
@@ -43,6 +44,8 @@ pub type Serve = Arc<dyn Fn(Connection) -> Pin<Box<dyn Future<Output = ()> + Sen
 pub struct Acceptor {
     /// Shared state.
     pub edge: Arc<Edge>,
+    /// The families of listeners.
+    pub metrics: ListenMetrics,
     /// The handler of established connections.
     pub serve: Serve,
     /// Tracks the tasks of connections.
@@ -100,7 +103,7 @@ impl Acceptor {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    self.edge.metrics.accept_pauses.inc();
+                    self.metrics.accept_pauses.inc();
                     tracing::warn!(listener = %port.listener, %error, ?pause, "accepting pauses");
                     tokio::select! {
                         () = unbind.cancelled() => return,
@@ -136,7 +139,7 @@ impl Acceptor {
             }
         };
         let limits = snapshot.config.limits;
-        let admitted = self.edge.admission.admit(&limits, port.figures.open.clone());
+        let admitted = self.edge.admission.admit(&limits, port.counters.open.clone());
         let counts_now = listener.client_address == ClientAddressSource::OfPeer;
         let admitted = admitted
             .and_then(|mut admitted| (!counts_now || admitted.count(peer.ip(), &limits)).then_some(admitted));
@@ -167,7 +170,7 @@ impl Acceptor {
             Ok((read @ 1.., _)) => read,
             Err(Errno::WOULDBLOCK | Errno::INTR) => return Some(Opening::Unknown),
             Ok((0, _)) | Err(_) => {
-                port.figures.empty.inc();
+                port.counters.empty.inc();
                 return None;
             }
         };

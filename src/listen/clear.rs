@@ -52,10 +52,10 @@ pub async fn establish(
         }
     };
     let facts = Arc::new(accepted.facts());
-    let Accepted { edge, socket, endpoints, admitted, .. } = accepted;
+    let Accepted { edge, socket, endpoints, port, admitted, .. } = accepted;
     Some(Connection {
         edge,
-        established: Arc::new(Established { facts, client: endpoints.client, host, coverage: None }),
+        established: Arc::new(Established { port, facts, client: endpoints.client, host, coverage: None }),
         stream: Box::new(Http2Stream::new(Transport::Tcp(socket), bytes)),
         protocol: HttpVersion::Http1,
         first: Some(Box::new(first)),

@@ -143,7 +143,7 @@ pub(super) async fn handshake(
     };
     drop(records);
     let facts = accepted.facts();
-    let Accepted { edge, socket, endpoints, admitted, .. } = accepted;
+    let Accepted { edge, socket, endpoints, port, admitted, .. } = accepted;
     let handshake = ServerStream::accept(start, Arc::clone(&certificate.server), socket);
     // The name was permitted: later failures concern TLS alone, and are not recorded as refusals.
     let stream = tokio::time::timeout(limits.handshake_timeout, handshake).await.ok()?.ok()?;
@@ -162,6 +162,7 @@ pub(super) async fn handshake(
     Some(Connection {
         edge,
         established: Arc::new(Established {
+            port,
             facts: Arc::new(facts),
             client: endpoints.client,
             host: Some(permit.host().clone()),

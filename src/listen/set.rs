@@ -96,7 +96,7 @@ impl ListenerSet {
             self.bound.keys().filter(|address| !wanted.contains(address)).cloned().collect();
         for address in gone {
             // A listener that is still configured gets its value below.
-            edge.metrics.listener_bound.with_label_values(&[&*address.0]).set(0);
+            self.acceptor.metrics.bound.with_label_values(&[&*address.0]).set(0);
             self.unbind(&address).await;
         }
         let mut status = ListenersStatus::default();
@@ -118,7 +118,7 @@ impl ListenerSet {
                 }
             }
             let whole = held.is_none() && state.refusal.is_none() && state.failed.is_empty();
-            edge.metrics.listener_bound.with_label_values(&[&*listener.name]).set(i64::from(whole));
+            self.acceptor.metrics.bound.with_label_values(&[&*listener.name]).set(i64::from(whole));
             status.listeners.push(state);
         }
         status.held = held;
@@ -129,7 +129,7 @@ impl ListenerSet {
     pub async fn close(&mut self) {
         let all: Vec<Address> = self.bound.keys().cloned().collect();
         for address in all {
-            self.acceptor.edge.metrics.listener_bound.with_label_values(&[&*address.0]).set(0);
+            self.acceptor.metrics.bound.with_label_values(&[&*address.0]).set(0);
             self.unbind(&address).await;
         }
     }
@@ -161,8 +161,8 @@ impl ListenerSet {
     }
 
     fn start(&self, socket: Listening, name: &Arc<str>, address: SocketAddr) -> Bound {
-        let figures = self.acceptor.edge.metrics.of_listener(name);
-        let port = Arc::new(Port { listener: Arc::clone(name), address, figures });
+        let counters = self.acceptor.metrics.of(name);
+        let port = Arc::new(Port { listener: Arc::clone(name), address, counters });
         let (socket, unbind) = (Arc::new(socket), CancellationToken::new());
         let mut loops = JoinSet::new();
         for _ in 0..self.loops.get() {

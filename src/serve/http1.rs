@@ -53,7 +53,7 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
             Ok(request) => request,
             Err(NoHead { failure: HeadFailure::Ended, .. }) => return,
             Err(NoHead { failure, head }) => {
-                return reject(&edge, &established, stream, failure, head.as_deref()).await;
+                return reject(&proxy, &established, stream, failure, head.as_deref()).await;
             }
         };
         let mut session = ClientHttp1::new(stream, deadline, &request);
@@ -202,16 +202,16 @@ async fn is_requested(
 
 /// Answers a malformed request and closes the connection.
 async fn reject(
-    edge: &Edge,
+    proxy: &Proxy,
     established: &Established,
     mut stream: Box<Http1Stream>,
     failure: HeadFailure,
     head: Option<&RequestHead>,
 ) {
-    let (snapshot, status) = (edge.snapshots.load_full(), failure.status());
+    let (snapshot, status) = (proxy.edge.snapshots.load_full(), failure.status());
     let mut context = match head {
-        Some(head) => RequestContext::begin(edge, established, &snapshot, head),
-        None => RequestContext::of_nothing(edge, established, &snapshot, Version::HTTP_11),
+        Some(head) => RequestContext::begin(proxy, established, &snapshot, head),
+        None => RequestContext::of_nothing(proxy, established, &snapshot, Version::HTTP_11),
     };
     let body = response::body(status, &context.request_id());
     context.facts.status = Some(status.as_u16());

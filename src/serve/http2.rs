@@ -93,7 +93,7 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
                         }
                     }
                     Err(Rejected) => {
-                        record_rejected(&edge, &established);
+                        record_rejected(&proxy, &established);
                         rejected += 1;
                         if rejected > REJECTED_STREAMS {
                             break;
@@ -137,9 +137,9 @@ fn handshake(mut stream: Box<Http2Stream>, limits: &Limits) -> Handshake<Box<Htt
 }
 
 /// Records a stream that was answered with 400 or reset.
-fn record_rejected(edge: &Edge, established: &Established) {
-    let snapshot = edge.snapshots.load_full();
-    let mut context = RequestContext::of_nothing(edge, established, &snapshot, Version::HTTP_2);
+fn record_rejected(proxy: &Proxy, established: &Established) {
+    let snapshot = proxy.edge.snapshots.load_full();
+    let mut context = RequestContext::of_nothing(proxy, established, &snapshot, Version::HTTP_2);
     context.facts.status = Some(StatusCode::BAD_REQUEST.as_u16());
 }
 

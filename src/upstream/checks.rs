@@ -26,9 +26,8 @@ pub async fn run(edge: Arc<Edge>, upstreams: Arc<Upstreams>) {
         for (id, origin) in snapshot.origins.iter().enumerate() {
             for index in 0..origin.servers.len() {
                 if let Some(check) = &origin.origin.health {
-                    let (edge, upstreams) = (Arc::clone(&edge), Arc::clone(&upstreams));
+                    let upstreams = Arc::clone(&upstreams);
                     checks.spawn(keep_checking(
-                        edge,
                         upstreams,
                         Arc::clone(&snapshot),
                         OriginId(id),
@@ -50,7 +49,6 @@ pub async fn run(edge: Arc<Edge>, upstreams: Arc<Upstreams>) {
 }
 
 async fn keep_checking(
-    edge: Arc<Edge>,
     upstreams: Arc<Upstreams>,
     snapshot: Arc<Snapshot>,
     id: OriginId,
@@ -59,7 +57,6 @@ async fn keep_checking(
 ) {
     let Some(origin) = snapshot.origin(id) else { return };
     let Some(server) = origin.servers.get(index) else { return };
-    let up = edge.metrics.origin_up.with_label_values(&[&*origin.origin.name, &*server.label]);
     // The first check comes soon; jitter keeps edges and servers from falling into step.
     let mut pause = check.interval.mul_f64(fastrand::f64() / 2.0);
     let mut failures = 0;
@@ -67,14 +64,12 @@ async fn keep_checking(
         tokio::time::sleep(pause).await;
         pause = check.interval.mul_f64(0.9 + fastrand::f64() / 5.0);
         let since = upstreams.now();
-        let outcome =
-            tokio::time::timeout(check.interval, ask(&edge, &upstreams, origin, index, &check)).await;
+        let outcome = tokio::time::timeout(check.interval, ask(&upstreams, origin, index, &check)).await;
         let outcome = outcome.unwrap_or_else(|_| Err("no answer in time".to_owned()));
         match outcome {
             Ok(()) => {
                 failures = 0;
                 if server.health.succeeded(since, upstreams.now()) {
-                    up.set(1);
                     tracing::info!(origin = %origin.origin.name, server = %server.label, "the server passes its check again");
                 }
             }
@@ -83,7 +78,6 @@ async fn keep_checking(
                 // Held out until the check after the next, so that no request is the first to try the server.
                 let hold = check.interval * 3;
                 if failures >= FAILURES && server.health.failed_check(upstreams.now(), hold) {
-                    up.set(0);
                     tracing::warn!(origin = %origin.origin.name, server = %server.label, reason, "the server fails its check");
                 }
             }
@@ -93,7 +87,6 @@ async fn keep_checking(
 
 /// One check over its own connection.
 async fn ask(
-    edge: &Edge,
     upstreams: &Upstreams,
     origin: &OriginState,
     index: usize,
@@ -103,7 +96,7 @@ async fn ask(
         ProxyProtocol::None => None,
         ProxyProtocol::V2 => Some(ProxyHeader::Local),
     };
-    let made = upstreams.connect(origin, index, proxy_header, AlpnOffer::Any, &edge.metrics).await;
+    let made = upstreams.connect(origin, index, proxy_header, AlpnOffer::Any).await;
     let UpstreamConnection { stream, protocol, .. } =
         made.map_err(|unreached| unreached.error.to_string())?;
     let Probe::Http { path, expect } = &check.probe else { return Ok(()) };

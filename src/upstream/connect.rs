@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::http2::Http2Connections;
 use super::idle::IdleConnections;
+use super::metrics::UpstreamMetrics;
 use super::names::NameCache;
 use super::samples::Samples;
 use super::tcp_info::Kernel;
@@ -25,7 +26,6 @@ use super::{
 };
 use crate::access::record::ServerFacts;
 use crate::config::Config;
-use crate::metrics::Metrics;
 use crate::net::http1_stream::Http1Stream;
 use crate::origin::{Origin, ServerHost};
 use crate::snapshot::OriginState;
@@ -38,6 +38,7 @@ pub struct Upstreams {
     started: Instant,
     /// Connections without a request.
     pub(crate) idle: IdleConnections,
+    pub(crate) metrics: UpstreamMetrics,
     names: NameCache,
     pub(super) http2: Arc<Http2Connections>,
     samples: Samples,
@@ -46,11 +47,12 @@ pub struct Upstreams {
 
 impl Upstreams {
     /// Starts with the names of the servers in `config`.
-    pub fn new(config: &Config, metrics: &Metrics) -> Self {
+    pub fn new(config: &Config, metrics: UpstreamMetrics) -> Self {
         let upstreams = Self {
             started: Instant::now(),
             idle: IdleConnections::default(),
-            names: NameCache::new(&config.name_servers, metrics.clone()),
+            names: NameCache::new(&config.name_servers, metrics.name_lookups.clone()),
+            metrics,
             http2: Arc::default(),
             samples: Samples::default(),
             kernel: Kernel::open()
@@ -89,7 +91,6 @@ impl Upstreams {
         index: usize,
         proxy_header: Option<ProxyHeader>,
         offer: AlpnOffer,
-        metrics: &Metrics,
     ) -> Result<UpstreamConnection, ConnectFailure> {
         let (Some(server), Some(health)) = (state.origin.servers.get(index), state.servers.get(index)) else {
             return Err(io::ErrorKind::NotFound.into());
@@ -110,14 +111,12 @@ impl Upstreams {
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         };
         let labels = [&*state.origin.name, &*server.link];
-        metrics.upstream_connect.with_label_values(&labels).observe(began.elapsed().as_secs_f64());
+        self.metrics.connect.with_label_values(&labels).observe(began.elapsed().as_secs_f64());
         if let Err(error) = &outcome
             && !roots::is_no_protocol_in_common(error)
+            && health.health.failed(since, self.now())
         {
-            metrics.origin_up.with_label_values(&[&*state.origin.name, &health.label]).set(0);
-            if health.health.failed(since, self.now()) {
-                tracing::warn!(origin = %state.origin.name, server = %health.label, %error, "the server cannot be connected to");
-            }
+            tracing::warn!(origin = %state.origin.name, server = %health.label, %error, "the server cannot be connected to");
         }
         let NewConnection { transport, address, local, took } =
             outcome.map_err(|error| ConnectFailure { error, address: connected })?;
@@ -129,7 +128,7 @@ impl Upstreams {
         }
         if let Some(tls) = took.tls {
             health.tls_time.add(tls, self.now());
-            metrics.upstream_tls.with_label_values(&labels).observe(tls.as_secs_f64());
+            self.metrics.tls.with_label_values(&labels).observe(tls.as_secs_f64());
         }
         let protocol = NegotiatedProtocol::of(&state.origin.scheme, &transport);
         let stream = Box::new(Http1Stream::new(transport, BytesMut::new()));

@@ -22,8 +22,7 @@ pub async fn run(edge: Arc<Edge>, upstreams: Arc<Upstreams>) {
             let origin = &*state.origin.name;
             for (link, status) in state.links.judge(minute, upstreams.now()) {
                 let (name, reason) = (&*link.name, status.reason);
-                edge.metrics.link_in_use.with_label_values(&[origin, name]).set(status.in_use.into());
-                edge.metrics.link_switches.with_label_values(&[origin, name]).inc();
+                upstreams.metrics.link_switches.with_label_values(&[origin, name]).inc();
                 match status.in_use {
                     true => tracing::warn!(origin, link = name, %reason, "the metered link is used"),
                     false => tracing::info!(origin, link = name, %reason, "the metered link is spared again"),

@@ -39,7 +39,7 @@ pub async fn run(edge: Arc<Edge>, upstreams: Arc<Upstreams>) {
         if snapshot.generation != generation {
             generation = snapshot.generation;
             upstreams.configure(&snapshot.config);
-            warming = keep_all_warm(&edge, &upstreams, &snapshot);
+            warming = keep_all_warm(&upstreams, &snapshot);
         }
         drop(snapshot);
         tokio::select! {
@@ -64,42 +64,31 @@ fn every(period: Duration) -> Interval {
 }
 
 /// One task per server of each origin with `preconnect`.
-fn keep_all_warm(edge: &Arc<Edge>, upstreams: &Arc<Upstreams>, snapshot: &Arc<Snapshot>) -> JoinSet<()> {
+fn keep_all_warm(upstreams: &Arc<Upstreams>, snapshot: &Arc<Snapshot>) -> JoinSet<()> {
     let mut warming = JoinSet::new();
     for (id, state) in snapshot.origins.iter().enumerate() {
         let servers = if state.origin.pool.preconnect > 0 { state.servers.len() } else { 0 };
         for index in 0..servers {
-            let (edge, upstreams) = (Arc::clone(edge), Arc::clone(upstreams));
-            warming.spawn(keep_warm(edge, upstreams, Arc::clone(snapshot), OriginId(id), index));
+            let upstreams = Arc::clone(upstreams);
+            warming.spawn(keep_warm(upstreams, Arc::clone(snapshot), OriginId(id), index));
         }
     }
     warming
 }
 
 /// Keeps `preconnect` connections to a server ready.
-async fn keep_warm(
-    edge: Arc<Edge>,
-    upstreams: Arc<Upstreams>,
-    snapshot: Arc<Snapshot>,
-    id: OriginId,
-    index: usize,
-) {
+async fn keep_warm(upstreams: Arc<Upstreams>, snapshot: Arc<Snapshot>, id: OriginId, index: usize) {
     let Some(state) = snapshot.origin(id) else { return };
     let Some(server) = state.servers.get(index) else { return };
-    let labels = [&*state.origin.name, &*server.label];
-    let warm = edge.metrics.upstream_ready.with_label_values(&labels);
     let mut pause = SHORTEST;
     loop {
         // A shared HTTP/2 connection has room for many requests.
         let (ready, shared) = (upstreams.idle.ready(server), upstreams.shared_with(server));
-        warm.set(i64::try_from(ready + shared).unwrap_or(i64::MAX));
         if ready >= state.origin.pool.preconnect || shared > 0 || server.health.is_ejected() {
             sleep(jittered(READY)).await;
             continue;
         }
-        let result = match upstreams
-            .prepare(&edge, ConnectTarget { origin: state, index, proxy_header: None })
-            .await
+        let result = match upstreams.prepare(ConnectTarget { origin: state, index, proxy_header: None }).await
         {
             Ok(()) => {
                 pause = SHORTEST;
@@ -111,7 +100,7 @@ async fn keep_warm(
                 "failed"
             }
         };
-        edge.metrics.upstream_preconnects.with_label_values(&[&*state.origin.name, result]).inc();
+        upstreams.metrics.preconnects.with_label_values(&[&*state.origin.name, result]).inc();
     }
 }
 

@@ -14,7 +14,7 @@ use super::connect::establish::{NewConnection, establish};
 use super::names::NameCache;
 use super::probe_request::{self, ProbeRequest};
 use super::{AlpnOffer, NegotiatedProtocol, ProxyHeader};
-use crate::metrics::Metrics;
+use crate::metrics::IntCounterVec;
 use crate::net::http1_stream::Http1Stream;
 use crate::origin::{Probe, ProxyProtocol, ServerHost, UpstreamHost};
 use crate::snapshot::{OriginState, OriginTls};
@@ -73,11 +73,11 @@ pub async fn round(
     state: &OriginState,
     index: usize,
     name_servers: &[SocketAddr],
-    metrics: &Metrics,
+    lookups: &IntCounterVec,
 ) -> Result<Round, String> {
     let server = state.origin.servers.get(index).ok_or("there is no such server")?;
     let timeouts = state.origin.timeouts;
-    let names = NameCache::new(name_servers, metrics.clone());
+    let names = NameCache::new(name_servers, lookups.clone());
     let tls = state.tls.as_ref().map(|tls| OriginTls {
         config: roots::without_resumption(&tls.config),
         http1: roots::without_resumption(&tls.http1),

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::hostname::Hostname;
-use crate::metrics::Metrics;
+use crate::metrics::IntCounterVec;
 use lookup::{Lookup, LookupResult};
 
 /// The shortest time between two lookups of a name, whatever its TTL.
@@ -39,7 +39,8 @@ const ADDRESSES: usize = 16;
 pub(crate) struct NameCache {
     known: Mutex<HashMap<Hostname, Arc<KnownName>>>,
     lookup: ArcSwap<Lookup>,
-    metrics: Metrics,
+    /// By result.
+    lookups: IntCounterVec,
 }
 
 #[derive(Debug)]
@@ -65,8 +66,8 @@ struct NameState {
 
 impl NameCache {
     /// Asks `servers`, or the system's name servers if there are none.
-    pub(crate) fn new(servers: &[SocketAddr], metrics: Metrics) -> Self {
-        Self { known: Mutex::default(), lookup: ArcSwap::from_pointee(Lookup::new(servers)), metrics }
+    pub(crate) fn new(servers: &[SocketAddr], lookups: IntCounterVec) -> Self {
+        Self { known: Mutex::default(), lookup: ArcSwap::from_pointee(Lookup::new(servers)), lookups }
     }
 
     /// Follows the configuration: its name servers and exactly these names.
@@ -137,10 +138,10 @@ impl NameCache {
             return;
         }
         let (name, entry, lookup) = (name.clone(), Arc::clone(entry), self.lookup.load_full());
-        let metrics = self.metrics.clone();
+        let lookups = self.lookups.clone();
         tokio::spawn(async move {
             let answer = lookup.ask(&name).await;
-            metrics.name_lookups.with_label_values(&[answer.label()]).inc();
+            lookups.with_label_values(&[answer.label()]).inc();
             entry.take(&name, answer);
             entry.request.store(false, Ordering::Release);
         });

@@ -13,7 +13,6 @@ use super::{
     AlpnOffer, ConnectFailure, ConnectionOrigin, NegotiatedProtocol, ProxyHeader, UpstreamConnection,
 };
 use crate::access::record::ServerFacts;
-use crate::edge::Edge;
 use crate::origin::Scheme;
 use crate::snapshot::{OriginState, ServerState};
 use crate::tls::roots::is_no_protocol_in_common;
@@ -58,45 +57,43 @@ impl Upstreams {
     /// used, since one has just failed.
     pub(crate) async fn reach(
         self: &Arc<Self>,
-        edge: &Arc<Edge>,
         target: ConnectTarget<'_>,
         purpose: Purpose,
         reuse: bool,
     ) -> Result<Channel, ConnectFailure> {
         match (&target.origin.origin.scheme, purpose) {
-            (Scheme::Http, _) => self.own(edge, target, reuse).await,
-            (Scheme::Https { .. }, Purpose::Answer) => match self.shared(edge, target).await? {
+            (Scheme::Http, _) => self.own(target, reuse).await,
+            (Scheme::Https { .. }, Purpose::Answer) => match self.shared(target).await? {
                 Some(way) => Ok(way),
-                None => self.own(edge, target, reuse).await,
+                None => self.own(target, reuse).await,
             },
             (Scheme::H2c, Purpose::Answer) => {
-                self.shared(edge, target).await?.ok_or_else(|| io::ErrorKind::Unsupported.into())
+                self.shared(target).await?.ok_or_else(|| io::ErrorKind::Unsupported.into())
             }
-            (Scheme::Https { .. }, Purpose::Tunnel) => match self.own(edge, target, reuse).await {
-                Err(unreached) if is_no_protocol_in_common(&unreached.error) => {
-                    self.tunnel(edge, target).await
-                }
+            (Scheme::Https { .. }, Purpose::Tunnel) => match self.own(target, reuse).await {
+                Err(unreached) if is_no_protocol_in_common(&unreached.error) => self.tunnel(target).await,
                 outcome => outcome,
             },
-            (Scheme::H2c, Purpose::Tunnel) => self.tunnel(edge, target).await,
+            (Scheme::H2c, Purpose::Tunnel) => self.tunnel(target).await,
         }
     }
 
     /// Makes a connection for later requests.
-    pub(crate) async fn prepare(
-        self: &Arc<Self>,
-        edge: &Arc<Edge>,
-        target: ConnectTarget<'_>,
-    ) -> Result<(), ConnectFailure> {
+    pub(crate) async fn prepare(self: &Arc<Self>, target: ConnectTarget<'_>) -> Result<(), ConnectFailure> {
         let ConnectTarget { origin, index, proxy_header } = target;
-        if origin.origin.scheme != Scheme::Http && self.shared(edge, target).await?.is_some() {
+        if origin.origin.scheme != Scheme::Http && self.shared(target).await?.is_some() {
             return Ok(());
         }
-        let connection = self.connect(origin, index, proxy_header, AlpnOffer::Http1, &edge.metrics).await?;
+        let connection = self.connect(origin, index, proxy_header, AlpnOffer::Http1).await?;
         if let Some(server) = origin.servers.get(index) {
             self.idle.keep(server, connection, &origin.origin);
         }
         Ok(())
+    }
+
+    /// How many connections to a server are ready for requests.
+    pub(super) fn ready(&self, server: &Arc<ServerState>) -> usize {
+        self.idle.ready(server) + self.shared_with(server)
     }
 
     /// The number of shared connections to a server.
@@ -107,7 +104,6 @@ impl Upstreams {
     /// A connection that speaks HTTP/1.1.
     async fn own(
         self: &Arc<Self>,
-        edge: &Edge,
         target: ConnectTarget<'_>,
         reuse: bool,
     ) -> Result<Channel, ConnectFailure> {
@@ -115,26 +111,21 @@ impl Upstreams {
         let server = origin.servers.get(index).ok_or(io::ErrorKind::NotFound)?;
         let connection = match reuse.then(|| self.idle.take(server, proxy_header)).flatten() {
             Some(connection) => connection,
-            None => self.connect(origin, index, proxy_header, AlpnOffer::Http1, &edge.metrics).await?,
+            None => self.connect(origin, index, proxy_header, AlpnOffer::Http1).await?,
         };
         Ok(Channel::Http1(connection))
     }
 
     /// A stream of an HTTP/2 connection; `None` if the server speaks HTTP/1.1.
-    async fn shared(
-        self: &Arc<Self>,
-        edge: &Arc<Edge>,
-        target: ConnectTarget<'_>,
-    ) -> Result<Option<Channel>, ConnectFailure> {
+    async fn shared(self: &Arc<Self>, target: ConnectTarget<'_>) -> Result<Option<Channel>, ConnectFailure> {
         let ConnectTarget { origin, index, proxy_header } = target;
         let server = origin.servers.get(index).ok_or(io::ErrorKind::NotFound)?;
         let timeouts = origin.origin.timeouts;
         let waits = WaitLimits { room: timeouts.connect, idle: timeouts.idle };
         let make = || {
-            let (upstreams, edge, origin) = (Arc::clone(self), Arc::clone(edge), Arc::clone(origin));
+            let (upstreams, origin) = (Arc::clone(self), Arc::clone(origin));
             async move {
-                let connection =
-                    upstreams.connect(&origin, index, proxy_header, AlpnOffer::Any, &edge.metrics).await?;
+                let connection = upstreams.connect(&origin, index, proxy_header, AlpnOffer::Any).await?;
                 if connection.protocol == NegotiatedProtocol::Http2 {
                     return Ok(Connected::Http2(connection.stream.into_transport(), connection.reached));
                 }
@@ -152,12 +143,8 @@ impl Upstreams {
     }
 
     /// A stream that can carry a WebSocket.
-    async fn tunnel(
-        self: &Arc<Self>,
-        edge: &Arc<Edge>,
-        target: ConnectTarget<'_>,
-    ) -> Result<Channel, ConnectFailure> {
-        let way = self.shared(edge, target).await?;
+    async fn tunnel(self: &Arc<Self>, target: ConnectTarget<'_>) -> Result<Channel, ConnectFailure> {
+        let way = self.shared(target).await?;
         let wait = target.origin.origin.timeouts.connect;
         match way {
             Some(Channel::Http2(slot, reached, origin)) if slot.takes_websockets(wait).await => {

@@ -19,14 +19,14 @@ const LAYERS: [&[&str]; 16] = [
     &["downstream", "upstream"],
     &["listen", "ship"],
     &["edge"],
-    &["retention", "metrics", "background"],
+    &["retention", "background"],
     &["snapshot"],
     &["tls"],
     &["config"],
     &["gate", "origin", "route", "rewrite", "access"],
     &["net"],
     &["message"],
-    &["hostname", "clock", "regular_file"],
+    &["hostname", "clock", "regular_file", "metrics"],
 ];
 
 /// What decides knows no socket, no disk, no engine and no runtime.
@@ -68,9 +68,9 @@ const DOORS: [(&[&str], &[&str]); 13] = [
     ),
     (&["hickory_resolver::"], &["upstream/names/lookup.rs"]),
     (&["axum::"], &["admin.rs", "cli/demo.rs"]),
-    (&["prometheus::"], &["metrics.rs", "metrics/", "edge/admission.rs"]),
-    (&["notify::"], &["app/watch.rs"]),
-    (&["tokio::signal"], &["app.rs", "app/"]),
+    (&["prometheus::"], &["metrics.rs", "metrics/"]),
+    (&["notify::"], &["app/file_watch.rs"]),
+    (&["tokio::signal"], &["app/"]),
     (&["Clock::system"], &["cli/"]),
 ];
 

@@ -195,7 +195,7 @@ impl<'a> Attempt<'a, '_> {
         self.failed_attempts += 1;
         let (proxy, index) = (self.proxy, rival.index);
         let target = ConnectTarget { origin, index, proxy_header: self.proxy_header(origin) };
-        race.connecting = Some(Box::pin(proxy.upstreams.reach(&proxy.edge, target, Purpose::Answer, true)));
+        race.connecting = Some(Box::pin(proxy.upstreams.reach(target, Purpose::Answer, true)));
         race.rival = Some(rival);
     }
 
@@ -226,7 +226,7 @@ impl<'a> Attempt<'a, '_> {
             RaceResult::Nobody(_) => "nobody",
         };
         let name = &*candidate.origin.origin.name;
-        self.proxy.edge.metrics.hedges.with_label_values(&[name, winner]).inc();
+        self.proxy.upstreams.metrics.hedges.with_label_values(&[name, winner]).inc();
         match (won, &race.first) {
             (RaceResult::Second(..), Some(first)) => {
                 self.candidates.took_at_least(candidate, first.sent.elapsed())

@@ -48,7 +48,7 @@ impl<'a> Attempt<'a, '_> {
         if !self.candidates.found()
             && let Some(full) = self.candidates.full()
         {
-            self.proxy.edge.metrics.upstream_overflow.with_label_values(&[&*full.origin.name]).inc();
+            self.proxy.upstreams.metrics.overflow.with_label_values(&[&*full.origin.name]).inc();
         }
         match self.residency {
             Residency::Any if self.candidates.found() => StatusCode::BAD_GATEWAY,
@@ -70,7 +70,7 @@ impl<'a> Attempt<'a, '_> {
         if !origin.budget.spend(retries, self.proxy.upstreams.now()) {
             return None;
         }
-        self.proxy.edge.metrics.retries.with_label_values(&[&*origin.origin.name]).inc();
+        self.proxy.upstreams.metrics.retries.with_label_values(&[&*origin.origin.name]).inc();
         Some(next)
     }
 
@@ -89,7 +89,7 @@ impl<'a> Attempt<'a, '_> {
             let channel = tokio::select! {
                 // A client may reset streams faster than a server accepts connections.
                 () = self.down.is_reset() => return Ok(AttemptResult::Over(Outcome::Abort)),
-                channel = self.proxy.upstreams.reach(&self.proxy.edge, target, purpose, reuse_idle) => channel,
+                channel = self.proxy.upstreams.reach(target, purpose, reuse_idle) => channel,
             };
             let channel = match channel {
                 Ok(channel) => channel,

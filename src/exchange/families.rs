@@ -1,0 +1,153 @@
+//! What exchanges count: the families, and the counters of each site.
+
+use std::time::Duration;
+
+use crate::metrics::{Error, Histogram, IntCounter, IntCounterVec, counters, histogram};
+use crate::origin::Region;
+use crate::rewrite::{FooterResult, SkipReason};
+use crate::snapshot::Snapshot;
+
+/// Request durations, in seconds: from a small page to a report that takes a minute.
+const BOUNDS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// Every class of status.
+const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
+
+/// The class of a status; `none` for an exchange without an answer.
+pub(super) fn status_class(status: Option<u16>) -> &'static str {
+    match status.map(|status| status / 100) {
+        Some(1) => "1xx",
+        Some(2) => "2xx",
+        Some(3) => "3xx",
+        Some(4) => "4xx",
+        Some(_) => "5xx",
+        None => "none",
+    }
+}
+
+/// What one exchange adds to the families.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tally<'c> {
+    /// One of [`STATUS_CLASSES`].
+    pub(super) class: &'static str,
+    /// The region that answered, and the bytes of the body; `None` without an answer of a server.
+    pub(super) egress: Option<(Region, u64)>,
+    /// The result for the footer, for a page that was chosen for one.
+    pub(super) footer: Option<FooterResult>,
+    /// From the request head to the end of the exchange.
+    pub(super) duration: Duration,
+    /// The name of the site.
+    pub(super) site: &'c str,
+}
+
+/// The families of exchanges.
+#[derive(Clone, Debug)]
+pub(super) struct Families {
+    /// By site and class of status.
+    pub(super) requests: IntCounterVec,
+    pub(super) duration: Histogram,
+    /// By site and result.
+    pub(super) footer: IntCounterVec,
+    /// By site and reason. Added to directly: pages are skipped seldom.
+    pub(super) footer_skipped: IntCounterVec,
+    /// By site and region.
+    pub(super) egress: IntCounterVec,
+}
+
+/// What the exchanges of one site add to.
+#[derive(Debug, Default)]
+pub(super) struct SiteCounters<C> {
+    requests: [C; STATUS_CLASSES.len()],
+    egress: [C; Region::ALL.len()],
+    footer: [C; FooterResult::ALL_LABELS.len()],
+}
+
+/// The counters of a snapshot's sites, by [`crate::gate::SiteId`]: looking each up by its labels would cost
+/// a request more than all of its counting.
+#[derive(Debug, Default)]
+pub(super) struct SiteTable {
+    pub(super) generation: u64,
+    pub(super) sites: Vec<SiteCounters<IntCounter>>,
+}
+
+impl Families {
+    pub(super) fn new() -> Result<Self, Error> {
+        Ok(Self {
+            requests: counters(
+                "icpgate_requests_total",
+                "Requests by class of status.",
+                &["site", "status"],
+            )?,
+            duration: histogram(
+                "icpgate_request_duration_seconds",
+                "From a request's head to the end of its exchange.",
+                BOUNDS,
+            )?,
+            footer: counters(
+                "icpgate_footer_total",
+                "HTML pages by what became of the footer.",
+                &["site", "result"],
+            )?,
+            footer_skipped: counters(
+                "icpgate_footer_skipped_total",
+                "HTML pages that passed unchanged, by reason.",
+                &["site", "reason"],
+            )?,
+            egress: counters(
+                "icpgate_egress_bytes_total",
+                "Response body bytes sent to clients, by the region they came from.",
+                &["site", "region"],
+            )?,
+        })
+    }
+
+    /// The counters of every site of `snapshot`; series that are new begin at zero.
+    pub(super) fn table(&self, snapshot: &Snapshot) -> SiteTable {
+        for site in &snapshot.config.sites {
+            for reason in SkipReason::ALL {
+                self.footer_skipped.with_label_values(&[&*site.name, reason.label()]);
+            }
+        }
+        let sites = snapshot.config.sites.iter().map(|site| self.site(&site.name)).collect();
+        SiteTable { generation: snapshot.generation, sites }
+    }
+
+    /// The counters of the site of that name.
+    pub(super) fn site(&self, site: &str) -> SiteCounters<IntCounter> {
+        SiteCounters {
+            requests: STATUS_CLASSES.map(|class| self.requests.with_label_values(&[site, class])),
+            egress: Region::ALL.map(|region| self.egress.with_label_values(&[site, region.label()])),
+            footer: FooterResult::ALL_LABELS.map(|result| self.footer.with_label_values(&[site, result])),
+        }
+    }
+}
+
+impl<C> SiteCounters<C> {
+    fn all(&self) -> impl Iterator<Item = &C> {
+        self.requests.iter().chain(&self.egress).chain(&self.footer)
+    }
+}
+
+impl SiteCounters<u64> {
+    pub(super) fn add(&mut self, tally: Tally<'_>) {
+        if let Some(place) = STATUS_CLASSES.iter().position(|class| *class == tally.class) {
+            self.requests[place] += 1;
+        }
+        if let Some((region, bytes)) = tally.egress
+            && let Some(place) = Region::ALL.iter().position(|known| *known == region)
+        {
+            self.egress[place] += bytes;
+        }
+        let label = tally.footer.map(FooterResult::label);
+        if let Some(place) = FooterResult::ALL_LABELS.iter().position(|known| Some(*known) == label) {
+            self.footer[place] += 1;
+        }
+    }
+
+    pub(super) fn add_to(&self, counters: &SiteCounters<IntCounter>) {
+        for (counter, count) in counters.all().zip(self.all()).filter(|(_, count)| **count > 0) {
+            counter.inc_by(*count);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What listeners count.
+
+use crate::gate::Refusal;
+use crate::metrics::{Error, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use crate::snapshot::Snapshot;
+
+/// The families of listeners.
+#[derive(Clone, Debug)]
+pub struct ListenMetrics {
+    /// 1 while all of a listener's addresses are bound.
+    pub bound: IntGaugeVec,
+    refused: IntCounterVec,
+    open: IntGaugeVec,
+    empty: IntCounterVec,
+    /// Pauses of accepting for want of descriptors or memory.
+    pub accept_pauses: IntCounter,
+}
+
+/// The counters of one listener, looked up once for all of its connections.
+#[derive(Clone, Debug)]
+pub struct ListenerCounters {
+    /// Open connections.
+    pub open: IntGauge,
+    /// Connections that ended before they sent a byte.
+    pub empty: IntCounter,
+    /// In the order of [`Refusal::ALL`].
+    refused: Vec<IntCounter>,
+}
+
+impl ListenMetrics {
+    /// Registers the families.
+    pub fn register(registry: &Registry) -> Result<Self, Error> {
+        let listener = &["listener"];
+        Ok(Self {
+            bound: registry.gauges("icpgate_listener_bound", "1 while the listener is bound.", listener)?,
+            refused: registry.counters(
+                "icpgate_connections_refused_total",
+                "Connections and requests refused.",
+                &["listener", "reason"],
+            )?,
+            open: registry.gauges("icpgate_connections_open", "Open connections.", listener)?,
+            empty: registry.counters(
+                "icpgate_connections_empty_total",
+                "Connections that ended before they sent a byte.",
+                listener,
+            )?,
+            accept_pauses: registry.counter(
+                "icpgate_accept_pauses_total",
+                "Times that accepting paused for want of descriptors or memory.",
+            )?,
+        })
+    }
+
+    /// Creates every series of `snapshot` at zero.
+    pub fn prepare(&self, snapshot: &Snapshot) {
+        for listener in &snapshot.config.listeners {
+            self.bound.with_label_values(&[&*listener.name]);
+            self.of(&listener.name);
+        }
+    }
+
+    /// The counters of the listener of that name.
+    pub fn of(&self, listener: &str) -> ListenerCounters {
+        let refused = |refusal: &Refusal| self.refused.with_label_values(&[listener, refusal.label()]);
+        ListenerCounters {
+            open: self.open.with_label_values(&[listener]),
+            empty: self.empty.with_label_values(&[listener]),
+            refused: Refusal::ALL.iter().map(refused).collect(),
+        }
+    }
+}
+
+impl ListenerCounters {
+    /// Counts a refused connection or request.
+    pub fn refused(&self, refusal: Refusal) {
+        if let Some(counter) = self.refused.get(refusal as usize) {
+            counter.inc();
+        }
+    }
+}
