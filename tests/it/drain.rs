@@ -7,34 +7,19 @@ use std::time::{Duration, Instant};
 use http::Method;
 use rustix::process::Signal;
 
-use crate::support::client::{End, GOAWAY, HEADERS, PREFACE, Target, frame, get_block, head_of, next_data};
+use crate::support::client::{End, GOAWAY, HEADERS, PREFACE, Target, frame, get_block, next_data};
 use crate::support::edge::{Edge, icpgate};
-use crate::support::message::Body;
-use crate::support::origin::{Gate, Origin, Script, Step, head, ok, raw};
+use crate::support::origin::{Gate, Origin};
+use crate::support::slow::{download, slow_origin, stream};
 use crate::support::time::{best_within, not_before, pause};
 use crate::support::{HOST, PATIENCE, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// `/slow` ends when the gate is opened.
-async fn origin(gate: &Gate) -> Origin {
-    let gate = gate.clone();
-    Origin::start(move |request| -> Script {
-        match request.target() {
-            "/slow" => {
-                let fields = ["content-type: text/plain", "content-length: 10"];
-                vec![head("200 OK", &fields), raw("begin"), Step::Wait(gate.clone()), raw("ended")]
-            }
-            _ => ok("hello"),
-        }
-    })
-    .await
-}
-
 #[tokio::test]
 async fn what_is_idle_ends_at_once_and_what_is_in_flight_finishes() {
     let gate = Gate::default();
-    let origin = origin(&gate).await;
+    let origin = slow_origin(&gate).await;
     let mut edge = Edge::builder().origin(origin.address).limit("drain_timeout", "60s").start().await;
     let target = Target::https(&edge);
     let mut idle = target.http1(HOST).await;
@@ -44,15 +29,9 @@ async fn what_is_idle_ends_at_once_and_what_is_in_flight_finishes() {
     idle_http2.send(&frame(HEADERS, 5, 1, &get_block(HOST, "/"))).await.unwrap();
     assert!(idle_http2.next_of(HEADERS).await.is_some());
 
-    let mut http1 = target.http1(HOST).await;
-    http1.ask("GET", HOST, "/slow").await;
-    let head = http1.head().await;
-    let mut body = Body::of_answer(&head, "GET");
-    assert_eq!(body.next(&mut http1.wire).await.unwrap().unwrap(), "begin");
+    let (mut http1, mut body) = download(&edge, HOST).await;
     let mut http2 = target.http2(HOST).await;
-    let (response, _) = http2.begin(Method::GET, HOST, "/slow", &[], true).await;
-    let (_, mut data) = head_of(response).await.unwrap();
-    assert_eq!(next_data(&mut data).await.unwrap().unwrap(), "begin");
+    let mut data = stream(&mut http2, HOST).await;
     let mut upload = target.http1(HOST).await;
     upload.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\nbo")).await;
     origin.until("the upload", |seen| seen.iter().any(|request| request.body == b"bo")).await;
@@ -138,13 +117,9 @@ async fn first_request_while_draining() -> Duration {
 #[tokio::test]
 async fn what_does_not_finish_is_cut_at_drain_timeout() {
     let gate = Gate::default();
-    let origin = origin(&gate).await;
+    let origin = slow_origin(&gate).await;
     let mut edge = Edge::builder().origin(origin.address).limit("drain_timeout", "1s").start().await;
-    let mut client = Target::https(&edge).http1(HOST).await;
-    client.ask("GET", HOST, "/slow").await;
-    let head = client.head().await;
-    let mut body = Body::of_answer(&head, "GET");
-    assert_eq!(body.next(&mut client.wire).await.unwrap().unwrap(), "begin");
+    let (mut client, mut body) = download(&edge, HOST).await;
     let cut = not_before(SECOND, async {
         edge.signal(Signal::TERM);
         body.next(&mut client.wire).await
@@ -158,7 +133,7 @@ async fn what_does_not_finish_is_cut_at_drain_timeout() {
 #[tokio::test]
 async fn a_second_signal_stops_at_once() {
     let gate = Gate::default();
-    let origin = origin(&gate).await;
+    let origin = slow_origin(&gate).await;
     let mut edge = Edge::builder().origin(origin.address).limit("drain_timeout", "60s").start().await;
     let mut client = Target::https(&edge).http1(HOST).await;
     client.ask("GET", HOST, "/slow").await;
@@ -173,7 +148,7 @@ async fn a_second_signal_stops_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_load_whoever_has_finished_a_handshake_is_answered() {
     let origin = Origin::text("hello").await;
-    let mut edge = Edge::builder().origin(origin.address).start().await;
+    let mut edge = Edge::in_front_of(&origin).await;
     let served = Arc::new(AtomicUsize::new(0));
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..8 {

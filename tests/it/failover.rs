@@ -8,6 +8,7 @@ mod network;
 mod paths;
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,6 +25,25 @@ use crate::support::{HOST, PATIENCE, eventually};
 
 const SITES: &str = "  - name: shop\n    hosts: [www.example.cn]\n    certificate: {chain: site.pem, key: site.key}\n    \
                      routes: [{origins: [first, second]}]\n";
+
+/// The same with one origin.
+const ONE_ORIGIN: &str = "  - name: shop\n    hosts: [www.example.cn]\n    certificate: {chain: site.pem, key: site.key}\n    \
+                          routes: [{origins: [first]}]\n";
+
+/// An edge whose one origin has these servers, and these keys beside them.
+async fn edge_of(servers: &[SocketAddr], keys: &str) -> Edge {
+    let servers: Vec<String> = servers.iter().map(|server| format!("\"{server}\"")).collect();
+    let servers = servers.join(", ");
+    let keys = if keys.is_empty() { String::new() } else { format!(", {keys}") };
+    let origins =
+        format!("  - {{name: first, region: offshore, scheme: http, servers: [{servers}]{keys}}}\n");
+    Edge::builder().sites(ONE_ORIGIN).origins(&origins).start().await
+}
+
+/// The metric that says whether a server of the first origin is in service.
+fn up(server: &Origin) -> String {
+    format!("icpgate_origin_up{{origin=\"first\",server=\"{}\"}}", server.address)
+}
 
 fn origin(name: &str, servers: &[&Origin]) -> String {
     let servers: Vec<String> = servers.iter().map(|server| format!("\"{}\"", server.address)).collect();
@@ -44,8 +64,7 @@ async fn the_next_origin_serves_while_the_first_is_down() {
         }
         let expected = if round < 5 { "first" } else { "second" };
         assert_eq!(http1.get(HOST, "/").await.text(), expected, "round {round}");
-        http1.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\nbody")).await;
-        assert_eq!(http1.answer("POST").await.text(), expected, "round {round}");
+        assert_eq!(http1.post(HOST, "/", "body").await.text(), expected, "round {round}");
         assert_eq!(http2.get(HOST, "/").await.text(), expected, "round {round}");
     }
     assert!(
@@ -55,7 +74,7 @@ async fn the_next_origin_serves_while_the_first_is_down() {
             .filter(|request| request.method() == "POST")
             .all(|request| request.body == b"body")
     );
-    let up = format!("icpgate_origin_up{{origin=\"first\",server=\"{}\"}}", first.address);
+    let up = up(&first);
     edge.metric_becomes(&up, 0.0).await;
     let records = edge.records_where(60, |_| true).await;
     assert!(records.iter().all(|record| record["status"] == 200));
@@ -141,8 +160,7 @@ async fn a_server_that_does_not_finish_its_handshake_is_given_up_in_time() {
 /// Two servers; whichever is asked first is told apart by who has seen what.
 async fn pair(answer: fn(&Request) -> Script) -> (Origin, Origin, Edge) {
     let (one, two) = (Origin::start(answer).await, Origin::start(answer).await);
-    let sites = SITES.replace("[first, second]", "[first]");
-    let edge = Edge::builder().sites(&sites).origins(&origin("first", &[&one, &two])).start().await;
+    let edge = Edge::builder().sites(ONE_ORIGIN).origins(&origin("first", &[&one, &two])).start().await;
     (one, two, edge)
 }
 
@@ -155,8 +173,7 @@ async fn a_request_that_may_have_been_carried_out_is_not_sent_again() {
     .await;
     let mut http1 = Target::https(&edge).http1(HOST).await;
     let mut http2 = Target::https(&edge).http2(HOST).await;
-    http1.send(format!("POST /gone HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\nbody")).await;
-    assert_eq!(http1.answer("POST").await.status, 502);
+    assert_eq!(http1.post(HOST, "/gone", "body").await.status, 502);
     assert_eq!(http2.request(Method::POST, HOST, "/gone", &[]).await.unwrap().status, 502);
     assert_eq!(one.seen().len() + two.seen().len(), 2);
     // Asking twice changes nothing: so it is done, once.
@@ -175,7 +192,7 @@ async fn a_get_that_meets_a_dying_kept_connection_is_sent_over_a_new_one() {
         if first { ok("fine") } else { vec![Step::Reset] }
     })
     .await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     for round in 1..=5 {
         assert_eq!(client.get(HOST, "/").await.text(), "fine", "round {round}");
@@ -184,19 +201,17 @@ async fn a_get_that_meets_a_dying_kept_connection_is_sent_over_a_new_one() {
     }
     assert_eq!(origin.seen().len(), 9);
 
-    client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\nbody")).await;
-    assert_eq!(client.answer("POST").await.status, 502, "nobody knows whether it was carried out");
+    assert_eq!(client.post(HOST, "/", "body").await.status, 502, "nobody knows whether it was carried out");
     assert_eq!(origin.seen().len(), 10);
 }
 
 #[tokio::test]
 async fn a_connection_that_the_server_has_closed_is_not_used() {
     let origin = Origin::start(|_| [ok("fine"), vec![Step::Close]].concat()).await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     for round in 1..=5 {
-        client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\nbody")).await;
-        assert_eq!(client.answer("POST").await.text(), "fine", "round {round}");
+        assert_eq!(client.post(HOST, "/", "body").await.text(), "fine", "round {round}");
         eventually("it is closed", PATIENCE, async || (origin.open() == 0).then_some(())).await;
     }
     assert_eq!((origin.connections(), origin.seen().len()), (5, 5));
@@ -211,8 +226,7 @@ async fn a_backup_serves_while_no_other_can_and_links_are_told_apart() {
          {{address: \"{}\", link: cn2-gia, weight: 2}}]}}\n",
         spare.address, main.address
     );
-    let edge =
-        Edge::builder().sites(&SITES.replace("[first, second]", "[first]")).origins(&origins).start().await;
+    let edge = Edge::builder().sites(ONE_ORIGIN).origins(&origins).start().await;
     let mut client = Target::https(&edge).http1(HOST).await;
     for _ in 0..10 {
         assert_eq!(client.get(HOST, "/").await.text(), "main");
@@ -241,8 +255,7 @@ async fn a_server_has_its_share_by_its_weight() {
         "  - {{name: first, region: mainland, scheme: http, servers: [\"{}\", {{address: \"{}\", weight: 4}}]}}\n",
         light.address, heavy.address
     );
-    let edge =
-        Edge::builder().sites(&SITES.replace("[first, second]", "[first]")).origins(&origins).start().await;
+    let edge = Edge::builder().sites(ONE_ORIGIN).origins(&origins).start().await;
     let mut client = Target::https(&edge).http1(HOST).await;
     // A busy machine makes one of them look slow now and then, which fades.
     eventually("the shares are as the weights", PATIENCE, async || {
@@ -267,12 +280,11 @@ async fn a_server_that_only_fails_is_left_alone_while_another_serves() {
         })
         .await;
         let sound = Origin::text("sound").await;
-        let sites = SITES.replace("[first, second]", "[first]");
         let origins = origin("first", &[&sick, &sound])
             .replace("scheme: http,", "scheme: http, retries: {attempts: 1},");
-        let edge = Edge::builder().sites(&sites).origins(&origins).start().await;
+        let edge = Edge::builder().sites(ONE_ORIGIN).origins(&origins).start().await;
         let mut client = Target::https(&edge).http1(HOST).await;
-        let up = format!("icpgate_origin_up{{origin=\"first\",server=\"{}\"}}", sick.address);
+        let up = up(&sick);
         let mut failed = 0;
         eventually("it is ejected", PATIENCE, async || {
             failed += usize::from(client.get(HOST, "/").await.status != 200);
@@ -295,7 +307,7 @@ async fn a_server_that_only_fails_is_left_alone_while_another_serves() {
 #[tokio::test]
 async fn a_bad_answer_is_better_than_none() {
     let alone = Origin::start(|_| answer("500 Internal Server Error", &[], "sick")).await;
-    let edge = Edge::builder().origin(alone.address).start().await;
+    let edge = Edge::in_front_of(&alone).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     for _ in 0..30 {
         assert_eq!(client.get(HOST, "/").await.status, 500);
@@ -306,8 +318,7 @@ async fn a_bad_answer_is_better_than_none() {
 #[tokio::test]
 async fn no_get_fails_while_one_of_two_servers_breaks_off() {
     let (sick, sound) = (Origin::start(|_| vec![Step::Reset]).await, Origin::text("sound").await);
-    let sites = SITES.replace("[first, second]", "[first]");
-    let edge = Edge::builder().sites(&sites).origins(&origin("first", &[&sick, &sound])).start().await;
+    let edge = Edge::builder().sites(ONE_ORIGIN).origins(&origin("first", &[&sick, &sound])).start().await;
     let mut client = Target::https(&edge).http1(HOST).await;
     for round in 0..20 {
         assert_eq!(client.get(HOST, "/").await.text(), "sound", "{round}");
@@ -323,10 +334,9 @@ async fn no_get_fails_while_one_of_two_servers_breaks_off() {
 async fn retries_end_with_their_budget() {
     let reset = |_: &Request| vec![Step::Reset];
     let (one, two) = (Origin::start(reset).await, Origin::start(reset).await);
-    let sites = SITES.replace("[first, second]", "[first]");
     let origins =
         origin("first", &[&one, &two]).replace("scheme: http,", "scheme: http, retries: {budget: 0%},");
-    let edge = Edge::builder().sites(&sites).origins(&origins).start().await;
+    let edge = Edge::builder().sites(ONE_ORIGIN).origins(&origins).start().await;
     let mut client = Target::https(&edge).http1(HOST).await;
     assert_eq!(client.get(HOST, "/").await.status, 502);
     assert_eq!(one.seen().len() + two.seen().len(), 1);
@@ -347,11 +357,10 @@ async fn a_server_that_fails_its_check_is_out_of_service_before_a_request_meets_
         _ => ok("other"),
     })
     .await;
-    let sites = SITES.replace("[first, second]", "[first]");
     let health = "scheme: http, health: {path: /healthz, interval: 200ms},";
     let origins = origin("first", &[&checked, &other]).replace("scheme: http,", health);
-    let edge = Edge::builder().sites(&sites).origins(&origins).start().await;
-    let up = format!("icpgate_origin_up{{origin=\"first\",server=\"{}\"}}", checked.address);
+    let edge = Edge::builder().sites(ONE_ORIGIN).origins(&origins).start().await;
+    let up = up(&checked);
     checked.until("it is checked", |seen| seen.len() >= 3).await;
     assert!((edge.metric(&up).await - 1.0).abs() < 0.1);
     well.store(false, Ordering::Relaxed);
@@ -378,9 +387,8 @@ async fn a_server_that_is_down_is_found_by_its_check_and_so_is_its_return() {
     let mut origin_server = Origin::down(|_| ok("back"), None);
     let origins = origin("first", &[&origin_server])
         .replace("scheme: http,", "scheme: http, health: {path: /, interval: 200ms},");
-    let sites = SITES.replace("[first, second]", "[first]");
-    let edge = Edge::builder().sites(&sites).origins(&origins).start().await;
-    let up = format!("icpgate_origin_up{{origin=\"first\",server=\"{}\"}}", origin_server.address);
+    let edge = Edge::builder().sites(ONE_ORIGIN).origins(&origins).start().await;
+    let up = up(&origin_server);
     edge.metric_becomes(&up, 0.0).await;
     origin_server.up();
     edge.metric_becomes(&up, 1.0).await;

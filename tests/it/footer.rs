@@ -17,7 +17,7 @@ const LINK: &str = "<a href=\"https://beian.miit.gov.cn/\" target=\"_blank\" \
 
 async fn edge(answer: impl Fn(&Request) -> Script + Send + Sync + 'static) -> (Origin, Edge) {
     let origin = Origin::start(answer).await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     (origin, edge)
 }
 

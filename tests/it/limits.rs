@@ -165,7 +165,7 @@ async fn a_stream_that_is_reset_gives_up_the_connection_that_is_being_made_for_i
 async fn answers_that_a_client_asks_for_and_does_not_take_are_not_held() {
     let origin =
         Origin::start(|_| vec![head("200 OK", &["content-length: 1000000000000"]), Step::Flood]).await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let before = edge.resident();
     let mut clients = Vec::new();
     for asked in 1..=3 {

@@ -28,7 +28,7 @@ async fn http1_and_http2_clients_get_the_answer_of_the_origin() {
         vec![head("203 Whatever", &fields), raw("hello")]
     })
     .await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
 
     let over_http1 = Target::https(&edge).get(HOST, "/a/b?c=d&e").await;
     let over_http2 = Target::https(&edge).http2(HOST).await.get(HOST, "/a/b?c=d&e").await;
@@ -46,7 +46,7 @@ async fn http1_and_http2_clients_get_the_answer_of_the_origin() {
 #[tokio::test]
 async fn curl_is_served_over_both() {
     let origin = Origin::text("hello\n").await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let resolve = format!("{HOST}:{}:{}", edge.https().port(), edge.ip());
     let (ca, url) = (edge.path("ca.pem"), format!("https://{HOST}:{}/", edge.https().port()));
     for (flag, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
@@ -60,7 +60,7 @@ async fn curl_is_served_over_both() {
 #[tokio::test]
 async fn connections_to_the_origin_are_kept_for_all_clients() {
     let origin = Origin::text("hello").await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut http1 = Target::https(&edge).http1(HOST).await;
     let mut http2 = Target::https(&edge).http2(HOST).await;
     for _ in 0..5 {
@@ -77,7 +77,7 @@ async fn a_connection_that_the_origin_ends_is_not_kept() {
         _ => vec![head("200 OK", &[]), raw("to the end"), Step::Close],
     })
     .await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     assert_eq!(client.get(HOST, "/close").await.text(), "ok");
     assert_eq!(client.get(HOST, "/end").await.text(), "to the end");
@@ -94,7 +94,7 @@ async fn an_answer_streams() {
         vec![head("200 OK", &fields), chunk("first"), Step::Wait(held.clone()), chunk("last"), chunk("")]
     })
     .await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
 
     let mut http1 = Target::https(&edge).http1(HOST).await;
     http1.ask("GET", HOST, "/").await;
@@ -119,7 +119,7 @@ async fn an_answer_streams() {
 #[tokio::test]
 async fn a_request_body_streams() {
     let origin = Origin::text("thanks").await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
 
     let mut http1 = Target::https(&edge).http1(HOST).await;
     http1
@@ -144,7 +144,7 @@ async fn a_request_body_streams() {
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_their_order() {
     let origin = Origin::start(|request| ok(request.target())).await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
     let post = format!("POST /2 HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\nbody");
@@ -170,7 +170,7 @@ async fn an_answer_streams_to_a_client_that_has_asked_for_more() {
         _ => ok("next"),
     })
     .await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     client.ask("GET", HOST, "/1").await;
     let head = client.head().await;
@@ -192,7 +192,7 @@ async fn streams_of_one_connection_do_not_wait_for_each_other() {
         _ => ok("quick"),
     })
     .await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http2(HOST).await;
     let (slow, _) = client.begin(Method::GET, HOST, "/slow", &[], true).await;
     origin.until("the slow request", |seen| seen.len() == 1).await;

@@ -81,7 +81,7 @@ fn assert_time(record: &Value) {
 async fn a_request_says_everything() {
     let page = "<html><body>hello</body></html>";
     let origin = Origin::start(move |_| html(page)).await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut http1 = Target::https(&edge).http1(HOST).await;
     let fields =
         "Referer: https://www.example.cn/from?token=secret&a=b\r\nUser-Agent: a \"quoted\" agent\r\n";
@@ -185,7 +185,7 @@ async fn each_exchange_leaves_one_however_it_ends() {
         _ => ok("hello"),
     })
     .await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let target = Target::https(&edge);
     let asked = async |count: usize| {
         origin.until("the request", |seen| seen.len() == count).await;
@@ -267,7 +267,7 @@ async fn an_http2_request_without_one_clear_host_leaves_one_too() {
 #[tokio::test]
 async fn what_a_client_sends_cannot_forge_a_record() {
     let origin = Origin::text("hello").await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     let forged = "x\",\"status\":200,\"seq\":99}\u{2028}{";
     client

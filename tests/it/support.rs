@@ -18,6 +18,7 @@ pub(crate) mod pki;
 pub(crate) mod probe;
 pub(crate) mod python;
 pub(crate) mod relay;
+pub(crate) mod slow;
 pub(crate) mod time;
 
 pub(crate) use time::{PATIENCE, eventually};

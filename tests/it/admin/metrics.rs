@@ -159,7 +159,7 @@ async fn of_several_filings_of_a_domain_the_nearest_deadline_is_told() {
 #[tokio::test]
 async fn what_is_renamed_leaves_no_series_of_its_old_name() {
     let (origin, other) = (Origin::text("hello").await, Origin::text("hello").await);
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     assert_eq!(client.get(HOST, "/").await.status, 200);
     let old = edge.configuration();
@@ -188,7 +188,7 @@ async fn what_is_renamed_leaves_no_series_of_its_old_name() {
 #[tokio::test]
 async fn strangers_cannot_make_a_family_grow() {
     let origin = Origin::text("hello").await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     assert_eq!(client.get(HOST, "/").await.status, 200);
     let before = series(&edge.metrics().await);
@@ -208,7 +208,7 @@ async fn strangers_cannot_make_a_family_grow() {
 #[tokio::test]
 async fn what_happens_is_counted() {
     let mut origin = Origin::text("hello").await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     assert_eq!(client.get(HOST, "/").await.status, 200);
     edge.metric_becomes("icpgate_connections_open{listener=\"https\"}", 1.0).await;

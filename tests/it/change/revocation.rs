@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use http::Method;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::{BLOG, SHOP, builder, filings, site, write};
 use crate::support::client::{
-    End, Frames, GOAWAY, HEADERS, Http1, Http2, PREFACE, Target, frame, get_block, head_of, next_data,
+    End, Frames, GOAWAY, HEADERS, Http1, PREFACE, Target, frame, get_block, next_data,
 };
 use crate::support::edge::Edge;
-use crate::support::message::{Body, Wire};
-use crate::support::origin::{Gate, Origin, Request, Script, Step, head, ok, raw};
+use crate::support::message::Wire;
+use crate::support::origin::{Gate, Origin, Step, head};
+use crate::support::slow::{download, slow, stream};
 use crate::support::time::within;
 use crate::support::{PATIENCE, eventually};
 
@@ -26,33 +26,16 @@ const GRACE: Duration = Duration::from_secs(1);
 /// A grace that no test waits for: what ends within it ends at once.
 const LONG_GRACE: &str = "60s";
 
-/// `/slow` never ends unless the gate is opened, `/chat` is a WebSocket.
-fn script(request: &Request, gate: &Gate) -> Script {
-    match request.target() {
-        "/slow" => {
-            let fields = ["content-type: text/plain", "content-length: 10"];
-            vec![head("200 OK", &fields), raw("begin"), Step::Wait(gate.clone()), raw("ended")]
-        }
+/// `/chat` is a WebSocket, `/slow` waits for the gate.
+async fn origin(gate: &Gate) -> Origin {
+    let gate = gate.clone();
+    Origin::start(move |request| match request.target() {
         "/chat" => {
             vec![head("101 Switching Protocols", &["connection: upgrade", "upgrade: websocket"]), Step::Echo]
         }
-        _ => ok("hello"),
-    }
-}
-
-async fn origin(gate: &Gate) -> Origin {
-    let gate = gate.clone();
-    Origin::start(move |request| script(request, &gate)).await
-}
-
-/// A download that has begun.
-async fn download(edge: &Edge, host: &str) -> (Http1, Body) {
-    let mut client = Target::https(edge).http1(host).await;
-    client.ask("GET", host, "/slow").await;
-    let head = client.head().await;
-    let mut body = Body::of_answer(&head, "GET");
-    assert_eq!(body.next(&mut client.wire).await.unwrap().unwrap(), "begin");
-    (client, body)
+        _ => slow(request, &gate),
+    })
+    .await
 }
 
 /// A WebSocket that carries bytes.
@@ -64,14 +47,6 @@ async fn websocket(edge: &Edge, host: &str) -> Http1 {
     client.send("ping").await;
     assert_eq!(client.read(4).await, b"ping");
     client
-}
-
-/// A download over HTTP/2 that has begun.
-async fn stream(client: &mut Http2, host: &str) -> h2::RecvStream {
-    let (response, _) = client.begin(Method::GET, host, "/slow", &[], true).await;
-    let (_, mut body) = head_of(response).await.unwrap();
-    assert_eq!(next_data(&mut body).await.unwrap().unwrap(), "begin");
-    body
 }
 
 /// That something ended no sooner than the grace after `since`.

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::{HOST, SITES, origin};
+use super::{HOST, ONE_ORIGIN, SITES, origin, up};
 use crate::support::client::{Target, answer};
 use crate::support::edge::Edge;
 use crate::support::origin::{Gate, Origin, Step, ok};
@@ -50,10 +50,9 @@ async fn a_server_that_has_enough_is_passed_over_and_nobody_waits_for_it() {
 #[tokio::test]
 async fn a_server_that_comes_back_gets_its_share_little_by_little() {
     let (mut one, two) = (Origin::text("one").await, Origin::text("two").await);
-    let sites = SITES.replace("[first, second]", "[first]");
-    let edge = Edge::builder().sites(&sites).origins(&origin("first", &[&one, &two])).start().await;
+    let edge = Edge::builder().sites(ONE_ORIGIN).origins(&origin("first", &[&one, &two])).start().await;
     let mut client = Target::https(&edge).http1(HOST).await;
-    let up = format!("icpgate_origin_up{{origin=\"first\",server=\"{}\"}}", one.address);
+    let up = up(&one);
     one.stop().await;
     eventually("it is missed", PATIENCE, async || {
         client.get(HOST, "/").await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{HOST, SITES, origin};
+use super::{HOST, ONE_ORIGIN, origin, up};
 use crate::support::client::Target;
 use crate::support::edge::Edge;
 use crate::support::origin::{Origin, ok};
@@ -63,11 +63,10 @@ impl Clients {
 async fn no_request_that_may_be_repeated_fails_while_one_of_two_servers_flaps() {
     const FLAPS: usize = 200;
     let (mut one, two) = (Origin::text("one").await, Origin::text("two").await);
-    let sites = SITES.replace("[first, second]", "[first]");
     // A check soon finds the server well again, so that every flap is met.
     let checked = origin("first", &[&one, &two])
         .replace("scheme: http,", "scheme: http, health: {kind: tcp, interval: 20ms},");
-    let edge = Edge::builder().sites(&sites).origins(&checked).start().await;
+    let edge = Edge::builder().sites(ONE_ORIGIN).origins(&checked).start().await;
     let clients = Clients::start(&edge, 4).await;
     for flap in 0..FLAPS {
         let before = one.seen_count();
@@ -80,7 +79,7 @@ async fn no_request_that_may_be_repeated_fails_while_one_of_two_servers_flaps() 
         one.up();
     }
     // Until it is out of service, and back.
-    let up = format!("icpgate_origin_up{{origin=\"first\",server=\"{}\"}}", one.address);
+    let up = up(&one);
     one.stop().await;
     edge.metric_becomes(&up, 0.0).await;
     one.up();
@@ -97,9 +96,8 @@ async fn no_request_that_may_be_repeated_fails_while_one_of_two_servers_flaps() 
 #[tokio::test]
 async fn the_first_good_answer_comes_within_a_second_of_an_origins_return() {
     let mut servers = [Origin::down(|_| ok("one"), None), Origin::down(|_| ok("two"), None)];
-    let sites = SITES.replace("[first, second]", "[first]");
     let [one, two] = &servers;
-    let edge = Edge::builder().sites(&sites).origins(&origin("first", &[one, two])).start().await;
+    let edge = Edge::builder().sites(ONE_ORIGIN).origins(&origin("first", &[one, two])).start().await;
     let mut client = Target::https(&edge).http1(HOST).await;
     best_within(Duration::from_secs(1), 10, async |round| {
         // Down for so long that it was given up for the longest pauses.

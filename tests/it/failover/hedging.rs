@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{HOST, SITES};
+use super::{HOST, ONE_ORIGIN, edge_of};
 use crate::support::client::Target;
 use crate::support::edge::Edge;
 use crate::support::http2_origin::{Exchange, Http2Origin};
@@ -12,15 +12,6 @@ use crate::support::origin::{Gate, Origin, Step, ok};
 use crate::support::relay::Relay;
 use crate::support::time::holds;
 use crate::support::{PATIENCE, eventually};
-
-async fn edge_of(servers: &[std::net::SocketAddr], keys: &str) -> Edge {
-    let servers: Vec<String> = servers.iter().map(|server| format!("\"{server}\"")).collect();
-    let origins = format!(
-        "  - {{name: first, region: offshore, scheme: http, servers: [{}], {keys}}}\n",
-        servers.join(", ")
-    );
-    Edge::builder().sites(&SITES.replace("[first, second]", "[first]")).origins(&origins).start().await
-}
 
 async fn hedges(edge: &Edge, winner: &str) -> f64 {
     edge.metric(&format!("icpgate_hedged_requests_total{{origin=\"first\",winner=\"{winner}\"}}")).await
@@ -243,8 +234,7 @@ async fn over_http2_the_loser_is_reset_and_its_connection_goes_on() {
         "  - {{name: first, region: offshore, scheme: h2c, servers: [\"{}\", \"{}\"], hedge_after: 100ms}}\n",
         slow.address, fast.address
     );
-    let sites = SITES.replace("[first, second]", "[first]");
-    let edge = Edge::builder().sites(&sites).origins(&origins).start().await;
+    let edge = Edge::builder().sites(ONE_ORIGIN).origins(&origins).start().await;
     let (mut http1, mut http2) =
         (Target::https(&edge).http1(HOST).await, Target::https(&edge).http2(HOST).await);
     for _ in 0..6 {

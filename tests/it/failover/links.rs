@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::{HOST, SITES};
+use super::{HOST, ONE_ORIGIN};
 use crate::support::client::{Target, answer};
 use crate::support::edge::Edge;
 use crate::support::origin::Origin;
@@ -30,7 +30,7 @@ async fn two(link: &str) -> Two {
         dear.address, way.address
     );
     let edge = Edge::builder()
-        .sites(&SITES.replace("[first, second]", "[first]"))
+        .sites(ONE_ORIGIN)
         .origins(&origins)
         .more(&format!("links: {{cn2-gia: {{{link}}}}}\n"))
         .start()

@@ -4,22 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::{HOST, SITES};
+use super::{HOST, edge_of};
 use crate::support::client::Target;
 use crate::support::edge::Edge;
 use crate::support::netns::{Network, Trouble, heals, network};
 use crate::support::origin::Origin;
 use crate::support::time::pause;
 use crate::support::{PATIENCE, eventually};
-
-async fn edge_of(servers: &[&Origin], keys: &str) -> Edge {
-    let servers: Vec<String> = servers.iter().map(|server| format!("\"{}\"", server.address)).collect();
-    let origins = format!(
-        "  - {{name: first, region: offshore, scheme: http, servers: [{}]{keys}}}\n",
-        servers.join(", ")
-    );
-    Edge::builder().sites(&SITES.replace("[first, second]", "[first]")).origins(&origins).start().await
-}
 
 /// Clients that ask one request after another, each of which must be answered.
 struct Asking {
@@ -69,8 +60,8 @@ async fn no_get_fails_while_a_path_drops_or_resets_segments() {
         return;
     }
     let (near, far) = (Origin::text("near").await, Origin::text("far").await);
-    let keys = ", timeouts: {connect: 500ms}, retries: {attempts: 3, budget: 50%, per_try: 300ms}";
-    let edge = edge_of(&[&near, &far], keys).await;
+    let keys = "timeouts: {connect: 500ms}, retries: {attempts: 3, budget: 50%, per_try: 300ms}";
+    let edge = edge_of(&[near.address, far.address], keys).await;
     let asking = Asking::begin(&edge).await;
     for round in 0..3 {
         for trouble in [Trouble::Cut, Trouble::Resets, Trouble::Loses(30)] {
@@ -91,7 +82,7 @@ async fn segment_loss_of_a_path_is_measured() {
         return;
     }
     let (well, lossy) = (Origin::text("well").await, Origin::text("lossy").await);
-    let edge = edge_of(&[&well, &lossy], "").await;
+    let edge = edge_of(&[well.address, lossy.address], "").await;
     Trouble::Loses(10).befalls(lossy.address.port()).await;
     let asking = Asking::begin(&edge).await;
     let series = |server: &Origin, what: &str| {

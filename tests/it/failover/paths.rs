@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{HOST, SITES};
+use super::{HOST, edge_of};
 use crate::support::client::{Http1, Target};
 use crate::support::edge::Edge;
 use crate::support::origin::Origin;
@@ -23,12 +23,7 @@ impl Paths {
         let servers = [Origin::text("near").await, Origin::text("far").await];
         let near = Relay::to(servers[0].address, Duration::ZERO).await;
         let far = Relay::to(servers[1].address, Duration::ZERO).await;
-        let origins = format!(
-            "  - {{name: first, region: mainland, scheme: http, servers: [\"{}\", \"{}\"]{keys}}}\n",
-            near.address, far.address
-        );
-        let sites = SITES.replace("[first, second]", "[first]");
-        let edge = Edge::builder().sites(&sites).origins(&origins).start().await;
+        let edge = edge_of(&[near.address, far.address], keys).await;
         Self { edge, near, far, _servers: servers }
     }
 
@@ -49,7 +44,7 @@ async fn serves(client: &mut Http1, server: &str) {
 
 #[tokio::test]
 async fn a_try_over_a_silent_path_is_given_up_and_another_server_answers() {
-    let paths = Paths::start(", retries: {per_try: 200ms}").await;
+    let paths = Paths::start("retries: {per_try: 200ms}").await;
     let mut client = paths.client().await;
     serves(&mut client, "near").await;
     paths.near.goes_silent();
@@ -67,7 +62,7 @@ async fn a_try_over_a_silent_path_is_given_up_and_another_server_answers() {
 
 #[tokio::test]
 async fn what_may_not_be_repeated_waits_as_long_as_a_server_may_take() {
-    let paths = Paths::start(", retries: {per_try: 100ms}, timeouts: {first_byte: 600ms}").await;
+    let paths = Paths::start("retries: {per_try: 100ms}, timeouts: {first_byte: 600ms}").await;
     let mut client = paths.client().await;
     paths.near.goes_silent();
     paths.far.goes_silent();

@@ -34,7 +34,7 @@ async fn mirror() -> Origin {
 #[tokio::test]
 async fn large_bodies_arrive_intact_over_http1() {
     let origin = mirror().await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     let body = noise(LARGE);
 
@@ -62,7 +62,7 @@ async fn large_bodies_arrive_intact_over_http1() {
 #[tokio::test]
 async fn large_bodies_arrive_intact_over_http2() {
     let origin = mirror().await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut builder = h2::client::Builder::new();
     builder.initial_window_size(1 << 20).initial_connection_window_size(1 << 20);
     let mut client = Http2::over(Target::https(&edge).tls(HOST, b"h2").await.unwrap(), builder).await;
@@ -95,7 +95,7 @@ async fn bodiless() -> Origin {
 #[tokio::test]
 async fn answers_without_a_body_leave_the_connection_in_step() {
     let origin = bodiless().await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut http1 = Target::https(&edge).http1(HOST).await;
     let mut http2 = Target::https(&edge).http2(HOST).await;
     for (method, path, status) in [("HEAD", "/x", 200), ("GET", "/204", 204), ("GET", "/304", 304)] {
@@ -116,7 +116,7 @@ async fn answers_without_a_body_leave_the_connection_in_step() {
 #[tokio::test]
 async fn a_client_that_expects_100_gets_it_and_sends_its_body_then() {
     let origin = Origin::text("thanks").await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     let expecting =
         format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
@@ -137,7 +137,7 @@ async fn early_hints_reach_http1_clients() {
         [vec![hints], ok("page")].concat()
     })
     .await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     client.ask("GET", HOST, "/").await;
     let hints = client.head().await;
@@ -151,7 +151,7 @@ async fn an_http10_client_gets_the_body_to_the_end_of_its_connection() {
     let origin =
         Origin::start(|_| vec![head("200 OK", &["transfer-encoding: chunked"]), chunk("hello"), chunk("")])
             .await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     client.send(format!("GET / HTTP/1.0\r\nHost: {HOST}\r\n\r\n")).await;
     let answer = client.answer("GET").await;
@@ -168,7 +168,7 @@ async fn an_origin_that_answers_before_the_body_is_heard() {
         answer.into_iter().chain([Step::ReadBody]).collect()
     })
     .await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 1000000\r\n\r\nbegin")).await;
     let answer = client.answer("POST").await;
@@ -184,7 +184,7 @@ async fn a_body_that_is_cut_is_not_passed_for_a_whole_one() {
         _ => vec![head("200 OK", &["transfer-encoding: chunked"]), chunk("part"), Step::Close],
     })
     .await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     for path in ["/length", "/reset", "/chunked"] {
         let mut http1 = Target::https(&edge).http1(HOST).await;
         http1.ask("GET", HOST, path).await;

@@ -14,7 +14,7 @@ const SPOOFED: &str = "X-Forwarded-For: 198.51.100.1\r\nX-Forwarded-Proto: gophe
 #[tokio::test]
 async fn forwarded_headers_of_a_client_are_replaced() {
     let origin = Origin::text("hello").await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut http1 = Target::https(&edge).http1(HOST).await;
     http1.send(format!("GET / HTTP/1.1\r\nHost: {HOST}:8443\r\n{SPOOFED}{SPOOFED}\r\n")).await;
     http1.answer("GET").await;
@@ -83,7 +83,7 @@ async fn fields_of_one_hop_go_no_further() {
         answer("200 OK", &fields, "hello")
     })
     .await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut http1 = Target::https(&edge).http1(HOST).await;
     let fields = "Connection: keep-alive, X-Secret, TE\r\nKeep-Alive: timeout=5\r\nX-Secret: of the client\r\nTE: trailers\r\n\
                   Proxy-Authorization: Basic eDp5\r\nProxy-Connection: keep-alive\r\nUpgrade: h2c\r\nTrailer: x\r\nX-Kept: yes\r\n";
@@ -111,7 +111,7 @@ async fn fields_of_one_hop_go_no_further() {
 #[tokio::test]
 async fn nobody_takes_away_a_field_of_ours_by_nominating_it() {
     let origin = Origin::text("hello").await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     let nominated = "Connection: X-Forwarded-For, X-Request-Id, X-Forwarded-Proto, X-Forwarded-Host, Host, Content-Length\r\n";
     client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\n{nominated}Content-Length: 4\r\n\r\nbody")).await;
@@ -127,7 +127,7 @@ async fn nobody_takes_away_a_field_of_ours_by_nominating_it() {
 #[tokio::test]
 async fn cookies_that_http2_split_are_one_again() {
     let origin = Origin::text("hello").await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http2(HOST).await;
     let fields = [("cookie", "a=b"), ("x-other", "c"), ("cookie", "d=e")];
     client.request(Method::GET, HOST, "/", &fields).await.unwrap();

@@ -24,7 +24,7 @@ async fn edge_in_clear(origin: &Origin) -> Edge {
 #[tokio::test]
 async fn a_request_body_that_is_cut_is_not_passed_for_a_whole_one() {
     let origin = Origin::text("thanks").await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     for framing in ["Content-Length: 9\r\n\r\nbegin", "Transfer-Encoding: chunked\r\n\r\n5\r\nbegin\r\n"] {
         let before = origin.seen().len();
         let mut client = Target::https(&edge).http1(HOST).await;
@@ -50,7 +50,7 @@ async fn a_request_body_that_is_cut_is_not_passed_for_a_whole_one() {
 #[tokio::test]
 async fn a_body_over_http2_ends_however_its_end_is_said() {
     let origin = Origin::text("thanks").await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http2(HOST).await;
     for fields in [&[("content-length", "4")][..], &[]] {
         // With the last bytes, after them, and in trailers.
@@ -100,7 +100,7 @@ async fn what_an_origin_sends_beyond_its_answer_reaches_nobody() {
         }
     })
     .await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut http1 = Target::https(&edge).http1(HOST).await;
     let mut http2 = Target::https(&edge).http2(HOST).await;
     for (method, path) in [
@@ -134,7 +134,7 @@ async fn an_answer_is_framed_in_our_words_whatever_the_origins_are() {
         ]
     })
     .await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     for (path, length, text) in [
         ("/list", Some("5"), "hello"),
         ("/twice", Some("5"), "hello"),
@@ -156,7 +156,7 @@ async fn chunks_that_are_none_end_the_answer_unfinished() {
         vec![head("200 OK", &["transfer-encoding: chunked"]), chunk("part"), raw(end)]
     })
     .await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     for path in ["/size", "/end"] {
         let mut http1 = Target::https(&edge).http1(HOST).await;
         http1.ask("GET", HOST, path).await;
@@ -169,7 +169,7 @@ async fn chunks_that_are_none_end_the_answer_unfinished() {
 #[tokio::test]
 async fn a_head_of_an_origin_that_does_not_end_is_502() {
     let origin = Origin::start(|_| vec![raw("HTTP/1.1 200 OK\r\nx: "), Step::Flood]).await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     assert_eq!(Target::https(&edge).get(HOST, "/").await.status, 502);
     eventually("the origin is let go", PATIENCE, async || (origin.open() == 0).then_some(())).await;
 }
@@ -200,7 +200,7 @@ async fn a_client_that_has_ended_its_side_gets_its_answer() {
 #[tokio::test]
 async fn a_connection_ends_when_the_client_says_so() {
     let origin = Origin::text("hello").await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     for request in [
         "GET / HTTP/1.1\r\nHost: www.example.cn\r\nConnection: close\r\n\r\n",
         "GET / HTTP/1.0\r\nHost: www.example.cn\r\n\r\n",
@@ -220,8 +220,7 @@ async fn a_site_in_clear_text_is_proxied_just_so() {
     let edge = edge_in_clear(&origin).await;
     let mut client = Target::http(&edge).http1(HOST).await;
     for _ in 0..3 {
-        client.send(format!("POST /x HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\nbody")).await;
-        assert_eq!(client.answer("POST").await.text(), "hello");
+        assert_eq!(client.post(HOST, "/x", "body").await.text(), "hello");
     }
     assert_eq!(client.get("www.example.net", "/").await.status, 421);
     let request = origin.seen().remove(2);

@@ -150,7 +150,7 @@ async fn an_origin_that_talks_nonsense_or_is_gone_is_502() {
         _ => ok("hello"),
     })
     .await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut http1 = Target::https(&edge).http1(HOST).await;
     let mut http2 = Target::https(&edge).http2(HOST).await;
     for path in ["/nonsense", "/nothing", "/reset", "/half", "/lengths"] {
@@ -198,7 +198,7 @@ async fn what_is_no_request_is_recorded_as_far_as_it_can_be_read() {
 #[tokio::test]
 async fn a_target_of_no_known_form_is_400() {
     let origin = Origin::text("hello").await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     for target in ["foo", "www.example.cn:443", "?q", "*"] {
         let mut client = Target::https(&edge).http1(HOST).await;
         client.send(format!("GET {target} HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
@@ -210,7 +210,7 @@ async fn a_target_of_no_known_form_is_400() {
 #[tokio::test]
 async fn connect_and_trace_do_not_make_a_tunnel() {
     let origin = Origin::text("hello").await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     client.send(format!("CONNECT {HOST}:443 HTTP/1.1\r\nHost: {HOST}:443\r\n\r\n")).await;
     assert_own(&client.answer("GET").await, 400);
@@ -225,7 +225,7 @@ async fn an_answer_is_not_lost_to_a_client_that_still_sends() {
         answer.into_iter().chain([Step::Wait(Gate::default()), Step::ReadBody]).collect()
     })
     .await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     for (host, status) in [(HOST, 413), ("www.example.net", 421)] {
         let mut client = Target::https(&edge).http1(HOST).await;
         client.send(format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100000000\r\n\r\n")).await;

@@ -19,7 +19,7 @@ const ACCEPTED: [&str; 3] =
 #[tokio::test]
 async fn a_websocket_carries_bytes_both_ways_until_a_side_ends_it() {
     let origin = Origin::start(|_| vec![head("101 Switching Protocols", &ACCEPTED), Step::Echo]).await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     // Frames may be sent with the handshake's last byte: some clients do not wait.
     client.send(HANDSHAKE).await;
@@ -53,7 +53,7 @@ async fn the_origin_may_speak_first_and_end_first() {
     let origin =
         Origin::start(|_| vec![head("101 Switching Protocols", &ACCEPTED), raw("welcome"), Step::Close])
             .await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     client.send(HANDSHAKE).await;
     client.head().await;
@@ -64,7 +64,7 @@ async fn the_origin_may_speak_first_and_end_first() {
 #[tokio::test]
 async fn an_origin_that_does_not_upgrade_answers_as_usual() {
     let origin = Origin::text("no sockets here").await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     for _ in 0..2 {
         client.send(HANDSHAKE).await;
@@ -80,7 +80,7 @@ async fn an_upgrade_that_nobody_asked_for_is_no_answer() {
         _ => ok("fine"),
     })
     .await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     client
         .send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"))
@@ -117,7 +117,7 @@ async fn talk(client: &mut Http2) {
 #[tokio::test]
 async fn a_websocket_over_http2_is_an_upgrade_for_a_server_that_speaks_http1() {
     let origin = Origin::start(|_| vec![head("101 Switching Protocols", &ACCEPTED), Step::Echo]).await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     talk(&mut Target::https(&edge).http2(HOST).await).await;
     let sent = origin.only();
     assert_eq!(sent.head.start, "GET /chat?room=1 HTTP/1.1");

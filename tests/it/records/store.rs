@@ -22,7 +22,7 @@ const LOST: &str = "icpgate_access_records_lost_total";
 #[tokio::test]
 async fn a_record_is_kept_within_100_ms() {
     let origin = Origin::text("hello").await;
-    let edge = Edge::builder().origin(origin.address).start().await;
+    let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     // The disk is shared with whatever else this machine does.
     best_within(Duration::from_millis(100), 10, async |attempt| {
@@ -49,7 +49,7 @@ fn assert_no_gap(records: &[Value]) {
 #[tokio::test]
 async fn numbers_go_on_after_a_stop_of_any_kind() {
     let origin = Origin::text("hello").await;
-    let mut edge = Edge::builder().origin(origin.address).start().await;
+    let mut edge = Edge::in_front_of(&origin).await;
     let ask = async |edge: &Edge, path: &str| {
         let mut client = Target::https(edge).http1(HOST).await;
         for _ in 0..20 {
@@ -82,7 +82,7 @@ async fn numbers_go_on_after_a_stop_of_any_kind() {
 #[tokio::test]
 async fn a_kill_under_load_leaves_a_store_that_goes_on() {
     let origin = Origin::text("hello").await;
-    let mut edge = Edge::builder().origin(origin.address).start().await;
+    let mut edge = Edge::in_front_of(&origin).await;
     for _ in 0..3 {
         let mut clients = tokio::task::JoinSet::new();
         for _ in 0..4 {
@@ -327,7 +327,7 @@ async fn a_file_system_that_becomes_read_only_is_told_and_what_was_kept_stays() 
 #[tokio::test]
 async fn a_stop_that_loses_records_is_no_failure_to_start() {
     let origin = Origin::text("hello").await;
-    let mut edge = Edge::builder().origin(origin.address).start().await;
+    let mut edge = Edge::in_front_of(&origin).await;
     let store = edge.path("access");
     std::fs::rename(&store, edge.path("away")).unwrap();
     assert_eq!(Target::https(&edge).http1(HOST).await.get(HOST, "/").await.text(), "hello");
@@ -341,7 +341,7 @@ async fn a_stop_that_loses_records_is_no_failure_to_start() {
 #[tokio::test]
 async fn whatever_keeps_the_room_for_a_full_disk_from_being_made_is_named() {
     let origin = Origin::text("hello").await;
-    let mut edge = Edge::builder().origin(origin.address).start().await;
+    let mut edge = Edge::in_front_of(&origin).await;
     edge.signal(Signal::TERM);
     assert_eq!(edge.wait_exit().await, 0);
     let room = edge.path("access/.emergency");

@@ -1,71 +1,28 @@
 //! An upstream server that does what a test tells it, over raw sockets, and remembers what it saw.
 //!
-//! A request is answered by a [`Script`]; the body is read before the first step unless the script
-//! says when. Everything that came is in [`Origin::seen`] as soon as it came.
+//! A request is answered by a [`Script`]. Everything that came is in [`Origin::seen`] as soon as it came.
 
-use std::io;
+mod connection;
+mod script;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use rustls::{HandshakeKind, ServerConfig};
-use socket2::{Domain, SockRef, Socket, Type};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use rustls::ServerConfig;
+use socket2::{Domain, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
-use super::message::{Body, Head, Wire};
+use super::message::Head;
 use super::{PATIENCE, eventually};
 
-/// What is done with a request, step by step. The connection goes on with the next request afterwards.
-pub(crate) type Script = Vec<Step>;
+pub(crate) use script::{Gate, Script, Step, answer, chunk, head, html, ok, raw};
 
-#[derive(Clone, Debug)]
-pub(crate) enum Step {
-    /// Sends bytes.
-    Send(Vec<u8>),
-    /// Sends bytes one by one, with a pause after each.
-    Drip(Vec<u8>, Duration),
-    /// Sends bytes until the other side is gone.
-    Flood,
-    /// Goes on once the gate is open, unless the other side goes away.
-    Wait(Gate),
-    /// Reads the request's body to its end.
-    ReadBody,
-    /// Sends back whatever comes, until the other side ends.
-    Echo,
-    /// Ends the connection.
-    Close,
-    /// Ends the connection with RST.
-    Reset,
-}
-
-/// Holds a script back until the test opens it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Gate(Arc<watch::Sender<bool>>);
-
-impl Gate {
-    pub(crate) fn open(&self) {
-        self.0.send_replace(true);
-    }
-
-    /// Holds back what comes to it from now on.
-    pub(crate) fn close(&self) {
-        self.0.send_replace(false);
-    }
-
-    pub(crate) fn is_open(&self) -> bool {
-        *self.0.borrow()
-    }
-
-    /// Waits until it is open.
-    pub(crate) async fn passed(&self) {
-        let _ = self.0.subscribe().wait_for(|open| *open).await;
-    }
-}
+/// What an origin speaks over.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -195,8 +152,8 @@ impl Origin {
             let mut connections = JoinSet::new();
             loop {
                 let (tcp, _) = listener.accept().await.unwrap();
-                let connection = seen.connections.fetch_add(1, Ordering::Relaxed);
-                connections.spawn(serve(tcp, connection, Arc::clone(&seen), Arc::clone(&shared)));
+                let number = seen.connections.fetch_add(1, Ordering::Relaxed);
+                connections.spawn(connection::serve(tcp, number, Arc::clone(&seen), Arc::clone(&shared)));
             }
         }));
     }
@@ -274,146 +231,4 @@ fn socket(address: SocketAddr) -> Socket {
     socket.set_nonblocking(true).unwrap();
     socket.bind(&address.into()).unwrap();
     socket
-}
-
-/// One more open connection, for as long as it is.
-struct Open(Arc<Seen>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-async fn serve(tcp: TcpStream, connection: usize, seen: Arc<Seen>, shared: Arc<Shared>) {
-    seen.open.fetch_add(1, Ordering::Relaxed);
-    let _open = Open(Arc::clone(&seen));
-    tcp.set_nodelay(true).unwrap();
-    let reset = SockRef::from(&tcp).try_clone().unwrap();
-    let stream: Box<dyn Stream> = match &shared.tls {
-        None => Box::new(tcp),
-        Some(config) => match TlsAcceptor::from(Arc::clone(config)).accept(tcp).await {
-            Ok(tls) => {
-                let resumed = tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
-                seen.resumed.fetch_add(usize::from(resumed), Ordering::Relaxed);
-                Box::new(tls)
-            }
-            Err(_) => return,
-        },
-    };
-    // The other side may go away at any time, which many tests are about; it must not talk nonsense.
-    if let Err(error) = converse(Wire::new(stream), connection, &seen, &shared, &reset).await
-        && error.kind() == io::ErrorKind::InvalidData
-    {
-        seen.nonsense.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// What an origin speaks over.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
-async fn converse(
-    mut wire: Wire<Box<dyn Stream>>,
-    connection: usize,
-    seen: &Seen,
-    shared: &Shared,
-    reset: &Socket,
-) -> io::Result<()> {
-    while let Some(head) = wire.head().await? {
-        let mut body = Body::of_request(&head);
-        let request = Request { connection, whole: body.is_done(), head, body: Vec::new() };
-        let place = {
-            let mut requests = seen.requests.lock().unwrap();
-            requests.push(request.clone());
-            requests.len() - 1
-        };
-        let script = (shared.answer)(&request);
-        if !script.iter().any(|step| matches!(step, Step::ReadBody)) {
-            read_body(&mut wire, &mut body, seen, place).await?;
-        }
-        for step in script {
-            match step {
-                Step::Send(bytes) => wire.stream.write_all(&bytes).await?,
-                Step::Drip(bytes, pause) => {
-                    for byte in bytes {
-                        wire.stream.write_all(&[byte]).await?;
-                        tokio::time::sleep(pause).await;
-                    }
-                }
-                Step::Flood => loop {
-                    wire.stream.write_all(&[b'x'; 16 * 1024]).await?;
-                },
-                Step::Wait(gate) => tokio::select! {
-                    () = gate.passed() => {}
-                    gone = async { while wire.read().await? {} io::Result::Ok(()) } => return gone,
-                },
-                Step::ReadBody => read_body(&mut wire, &mut body, seen, place).await?,
-                Step::Echo => loop {
-                    if wire.ahead.is_empty() && !wire.read().await? {
-                        return wire.stream.shutdown().await;
-                    }
-                    let bytes = wire.ahead.split();
-                    wire.stream.write_all(&bytes).await?;
-                },
-                Step::Close => return wire.stream.shutdown().await,
-                Step::Reset => return reset.set_linger(Some(Duration::ZERO)),
-            }
-        }
-        // TLS keeps bytes back otherwise.
-        wire.stream.flush().await?;
-    }
-    Ok(())
-}
-
-async fn read_body(
-    wire: &mut Wire<Box<dyn Stream>>,
-    body: &mut Body,
-    seen: &Seen,
-    place: usize,
-) -> io::Result<()> {
-    while let Some(bytes) = body.next(wire).await? {
-        seen.requests.lock().unwrap()[place].body.extend_from_slice(&bytes);
-    }
-    seen.requests.lock().unwrap()[place].whole = true;
-    Ok(())
-}
-
-/// A head alone: status and fields, as written.
-pub(crate) fn head(status: &str, fields: &[&str]) -> Step {
-    let mut text = format!("HTTP/1.1 {status}\r\n");
-    for field in fields {
-        text += field;
-        text += "\r\n";
-    }
-    Step::Send((text + "\r\n").into_bytes())
-}
-
-/// Bytes of a body.
-pub(crate) fn raw(bytes: impl AsRef<[u8]>) -> Step {
-    Step::Send(bytes.as_ref().to_vec())
-}
-
-/// One chunk of a chunked body; the empty one ends it.
-pub(crate) fn chunk(bytes: impl AsRef<[u8]>) -> Step {
-    let bytes = bytes.as_ref();
-    Step::Send([format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat())
-}
-
-/// A whole answer with a length.
-pub(crate) fn answer(status: &str, fields: &[&str], body: impl AsRef<[u8]>) -> Script {
-    let body = body.as_ref();
-    let length = format!("content-length: {}", body.len());
-    let fields: Vec<&str> = fields.iter().copied().chain([length.as_str()]).collect();
-    vec![head(status, &fields), raw(body)]
-}
-
-/// 200 with a text.
-pub(crate) fn ok(text: impl AsRef<[u8]>) -> Script {
-    answer("200 OK", &["content-type: text/plain"], text)
-}
-
-/// 200 with a page.
-pub(crate) fn html(page: impl AsRef<[u8]>) -> Script {
-    answer("200 OK", &["content-type: text/html; charset=utf-8"], page)
 }

@@ -84,6 +84,12 @@ impl Authority {
     }
 }
 
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").finish_non_exhaustive()
+    }
+}
+
 impl Pair {
     /// A server that shows this pair to everybody, and takes `alpn`.
     pub(crate) fn server_config(&self, alpn: &[&str]) -> ServerConfig {

@@ -110,8 +110,7 @@ async fn a_server_that_always_refuses_is_asked_three_times() {
     .await;
     let edge = h2c().origin(origin.address).start().await;
     let mut client = Target::https(&edge).http1(HOST).await;
-    client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 0\r\n\r\n")).await;
-    assert_eq!(client.answer("POST").await.status, 502);
+    assert_eq!(client.post(HOST, "/", "").await.status, 502);
     assert_eq!(origin.requests(), 3);
 }
 
