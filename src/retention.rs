@@ -19,7 +19,7 @@ pub(crate) mod tests;
 pub use format::epoch::{Epoch, Epochs};
 pub use format::segment::{Segment, SegmentName};
 pub use prove::proof;
-pub use prove::verify::{Against, verify};
+pub use prove::verify::{Against, Anchor, Copy, verify, verify_copy};
 pub use prove::{Break, Reason, Verdict};
 pub use read::capacity::Capacity;
 pub use read::follow::{Follower, Found, Missing, Records};

@@ -221,6 +221,7 @@ sed -i 's/status: suspended/status: approved/' {folder}/filings.yaml
 
 # They are shipped off the machine as well, here to {folder}/audit; the first ones after half a minute:
 {program} logs sinks --config {folder}/icpgate.yaml
+{program} logs verify --config {folder}/icpgate.yaml --sink audit
 
 The allowlist is {folder}/filings.yaml: edit it, and watch the ports follow.
 Ctrl-C ends the demo and removes the folder.

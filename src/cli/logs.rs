@@ -13,7 +13,6 @@ use anyhow::Context;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use jiff::Timestamp;
 
-use super::ConfigFile;
 use crate::clock::shanghai_time;
 use crate::config::Config;
 use crate::hostname::Hostname;
@@ -60,8 +59,8 @@ pub struct StatArgs {
 }
 
 /// The configuration that is asked about, or an error that tells every problem.
-fn configuration(file: &ConfigFile) -> anyhow::Result<Config> {
-    let loaded = crate::config::load(&file.file)?;
+fn configuration(file: &Path) -> anyhow::Result<Config> {
+    let loaded = crate::config::load(file)?;
     let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
     loaded.value.with_context(|| problems.join("\n"))
 }

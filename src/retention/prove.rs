@@ -132,6 +132,12 @@ pub enum Reason {
     /// The checkpoint given speaks of more than there is.
     #[error("the checkpoint given with --since is of more records than there are: the end is missing")]
     ShorterThanSince,
+    /// A checkpoint in a sink that the key did not sign.
+    #[error("a checkpoint that was anchored there is not signed with the key")]
+    BadAnchor,
+    /// A checkpoint in a sink of another history.
+    #[error("a checkpoint that was anchored there is of another history: this one was written anew")]
+    OtherThanAnchored,
     /// A checkpoint is older than the oldest segment.
     #[error("a checkpoint is from before the oldest segment that is left, and cannot be compared")]
     Before,

@@ -222,17 +222,8 @@ impl Lane {
         Ok(())
     }
 
-    /// Pauses; whether the lane is to end instead.
-    pub(super) async fn is_over(&mut self, pause: Duration) -> bool {
-        tokio::select! {
-            () = sleep(pause) => false,
-            () = self.stop.cancelled() => true,
-            _ = self.ending.changed() => true,
-        }
-    }
-
     /// Notes a failure, and says so in the log unless it has just said the same.
-    pub(super) fn failed(&mut self, failure: &SinkFailure, pause: Duration) {
+    fn failed(&mut self, failure: &SinkFailure, pause: Duration) {
         self.status.failed(failure, self.clock.now());
         let name = &self.status.look().name;
         let is_known = self.logged.is_some_and(|(at, kind)| kind == failure.kind && at.elapsed() < LOG_EVERY);

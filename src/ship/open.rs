@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::directory::DirectorySink;
-use super::failure::SinkFailure;
 use super::kafka::KafkaSink;
+use super::objects::ObjectSink;
 use super::relp::RelpSink;
 use super::sink::{RecordSink, SegmentSink};
 use super::sls::SlsSink;
@@ -28,24 +28,22 @@ impl std::fmt::Debug for OpenSink {
     }
 }
 
-/// Opens `sink` for the records of `node`: reads its files, and connects to nothing yet.
-pub fn open(sink: &Sink, node: &Arc<str>, clock: &Clock) -> Result<OpenSink, SinkFailure> {
+/// Opens `sink` for the records of `node`. Its files are read and its server is connected to when something is sent.
+pub fn open(sink: &Sink, node: &Arc<str>, clock: &Clock) -> OpenSink {
     match &sink.settings {
         SinkSettings::Directory(directory) => {
-            Ok(OpenSink::Segments(Box::new(DirectorySink::new(&directory.path))))
+            OpenSink::Segments(Box::new(DirectorySink::new(&directory.path)))
         }
         SinkSettings::Sls(sls) => {
-            Ok(OpenSink::Records(Box::new(SlsSink::new(sls.clone(), Arc::clone(node), clock.clone()))))
+            OpenSink::Records(Box::new(SlsSink::new(sls.clone(), Arc::clone(node), clock.clone())))
         }
         SinkSettings::Kafka(kafka) => {
-            Ok(OpenSink::Records(Box::new(KafkaSink::new(kafka.clone(), Arc::clone(node)))))
+            OpenSink::Records(Box::new(KafkaSink::new(kafka.clone(), Arc::clone(node))))
         }
         SinkSettings::Relp(relp) => {
-            Ok(OpenSink::Records(Box::new(RelpSink::new(relp.clone(), Arc::clone(node)))))
+            OpenSink::Records(Box::new(RelpSink::new(relp.clone(), Arc::clone(node))))
         }
-        SinkSettings::S3(_) | SinkSettings::Oss(_) => {
-            let message = format!("sinks of type {} are not part of this build", sink.settings.type_name());
-            Err(SinkFailure::new(super::failure::FailureKind::Rejected, message))
-        }
+        SinkSettings::S3(s3) => OpenSink::Segments(Box::new(ObjectSink::s3(s3, clock.clone()))),
+        SinkSettings::Oss(oss) => OpenSink::Segments(Box::new(ObjectSink::oss(oss, clock.clone()))),
     }
 }

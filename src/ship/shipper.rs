@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use super::cursor::CursorFile;
 use super::lane::Lane;
 use super::open::{OpenSink, open};
-use super::pace::Pace;
 use super::records::Records;
 use super::segments::Segments;
 use super::status::{SinkBoard, SinkStatus};
@@ -132,21 +131,10 @@ impl Running {
     }
 }
 
-/// Opens the sink, as often as that takes, and ships to it.
-async fn ship(mut lane: Lane, sink: Arc<Sink>) {
+async fn ship(lane: Lane, sink: Arc<Sink>) {
     let node: Arc<str> = lane.feed.node().into();
-    let mut pace = Pace::default();
-    loop {
-        match open(&sink, &node, &lane.clock) {
-            Ok(OpenSink::Segments(sink)) => return lane.run(Segments::new(sink)).await,
-            Ok(OpenSink::Records(sink)) => return lane.run(Records::new(sink)).await,
-            Err(failure) => {
-                let pause = pace.pause_after(&failure);
-                lane.failed(&failure, pause);
-                if lane.is_over(pause).await {
-                    return;
-                }
-            }
-        }
+    match open(&sink, &node, &lane.clock) {
+        OpenSink::Segments(sink) => lane.run(Segments::new(sink)).await,
+        OpenSink::Records(sink) => lane.run(Records::new(sink)).await,
     }
 }

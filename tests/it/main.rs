@@ -35,6 +35,7 @@ mod proxying;
 mod record_sinks;
 mod records;
 mod regions;
+mod segment_sinks;
 mod tls;
 mod upstream_http2;
 mod verify;

@@ -10,8 +10,8 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::super::run::runtime;
-use super::super::{Answer, ConfigFile};
+use crate::cli::run::runtime;
+use crate::cli::{Answer, ConfigFile};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::sinks::{Endpoint, ServerAddress, Sink, SinkHost};
@@ -33,7 +33,7 @@ pub(in crate::cli) struct SinksArgs {
 
 /// Shows the sinks. The answer is no when one does not keep its promise.
 pub(in crate::cli) fn sinks(args: &SinksArgs, out: &mut dyn Write) -> anyhow::Result<Answer> {
-    let config = super::configuration(&args.config)?;
+    let config = super::configuration(&args.config.file)?;
     let (running, sinks) = runtime()?.block_on(async {
         match ask_program(&config).await {
             Ok(sinks) => (true, sinks),
@@ -80,9 +80,8 @@ async fn ask_sinks(config: &Config) -> Vec<Value> {
 async fn ask_sink(config: &Config, sink: &Arc<Sink>, clock: &Clock) -> Value {
     let retention = config.access_log.retention;
     let promise = match open(sink, &config.node, clock) {
-        Ok(OpenSink::Segments(mut sink)) => sink.promise(retention).await,
-        Ok(OpenSink::Records(mut sink)) => sink.promise(retention).await,
-        Err(failure) => Err(failure),
+        OpenSink::Segments(mut sink) => sink.promise(retention).await,
+        OpenSink::Records(mut sink) => sink.promise(retention).await,
     };
     let cursor = CursorFile::of(&config.access_log.directory, sink).read();
     let lag = oldest_waiting(config, cursor.next_seq)

@@ -1,7 +1,7 @@
 //! `icpgate logs verify`: whether a store is what its node signed.
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -9,15 +9,29 @@ use serde_json::json;
 
 use super::unreadable;
 use crate::cli::Answer;
+use crate::cli::run::runtime;
 use crate::clock::{Clock, shanghai_time};
-use crate::retention::{Against, Break, Verdict};
+use crate::retention::{Against, Break, SegmentName, Verdict, verify_copy};
+use crate::ship::holdings::holdings;
+use crate::ship::open::{OpenSink, open};
 
 /// What `logs verify` is asked.
 #[derive(Clone, Debug, clap::Args)]
 pub struct VerifyArgs {
     /// The store: `access_log.directory`; or a file that `logs export --proof` wrote.
-    #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
+    #[arg(value_name = "DIR", required_unless_present = "sink", conflicts_with = "sink")]
+    pub dir: Option<PathBuf>,
+    /// Verify what this sink holds, in place of a store: one of type directory, s3 or oss.
+    #[arg(long, value_name = "NAME")]
+    pub sink: Option<String>,
+    /// The configuration that names the sink.
+    #[arg(
+        long = "config",
+        value_name = "FILE",
+        default_value = "/etc/icpgate/icpgate.yaml",
+        requires = "sink"
+    )]
+    pub config: PathBuf,
     /// A verifier key that was kept outside the store; may be given more than once.
     #[arg(long = "key", value_name = "VKEY")]
     pub keys: Vec<String>,
@@ -36,19 +50,52 @@ pub struct VerifyArgs {
 
 /// Writes to `out` what is known of a store after verification.
 pub(in crate::cli) fn verify(args: &VerifyArgs, out: &mut dyn Write) -> anyhow::Result<Answer> {
-    if args.dir.is_file() && (args.since.is_some() || args.at.is_some()) {
-        anyhow::bail!("--since and --at are for stores, and {} is a file", args.dir.display());
-    }
     let since = args.since.as_ref().map(fs_err::read).transpose().context("--since")?;
     let clock = args.at.map_or_else(Clock::system, |at| Clock::from_fn(move || at));
     let against = Against { keys: args.keys.clone(), since, clock };
-    let verdict = crate::retention::verify(&args.dir, &against).with_context(|| unreadable(&args.dir))?;
+    let verdict = match (&args.dir, &args.sink) {
+        (_, Some(sink)) => of_sink(&args.config, sink, &against)?,
+        (Some(dir), None) => {
+            if dir.is_file() && (args.since.is_some() || args.at.is_some()) {
+                anyhow::bail!("--since and --at are for stores, and {} is a file", dir.display());
+            }
+            crate::retention::verify(dir, &against).with_context(|| unreadable(dir))?
+        }
+        (None, None) => anyhow::bail!("neither a store nor a sink was given"),
+    };
     if args.json {
         writeln!(out, "{}", document(&verdict))?;
     } else {
         tell(&verdict, args.keys.is_empty(), out)?;
     }
     Ok(if verdict.is_ok() { Answer::Yes } else { Answer::No })
+}
+
+/// Verifies what the sink `name` of the configuration holds, a segment at a time.
+fn of_sink(config: &Path, name: &str, against: &Against) -> anyhow::Result<Verdict> {
+    let config = super::configuration(config)?;
+    let sink = config.sinks.iter().find(|sink| *sink.name == *name);
+    let sink = sink.with_context(|| {
+        let known: Vec<&str> = config.sinks.iter().map(|sink| &*sink.name).collect();
+        format!("no sink is named {name:?}; known: {}", known.join(", "))
+    })?;
+    let OpenSink::Segments(mut sink) = open(sink, &config.node, &Clock::system()) else {
+        anyhow::bail!(
+            "the sink {name} holds a message per record, and no segments: only directory, s3 and oss can be verified"
+        );
+    };
+    let scratch = tempfile::tempdir().context("no temporary folder")?;
+    let runtime = runtime()?;
+    let copy =
+        runtime.block_on(holdings(&mut *sink, scratch.path())).with_context(|| format!("sink {name}"))?;
+    let mut fetch = |segment: SegmentName| {
+        let to = scratch.path().join("segment");
+        let _ = std::fs::remove_file(&to);
+        let fetched = runtime.block_on(sink.get(&segment.to_string(), &to));
+        fetched.map(|()| to).map_err(io::Error::other)
+    };
+    verify_copy(&copy, against, config.access_log.retention, &mut fetch)
+        .with_context(|| format!("sink {name}"))
 }
 
 fn document(verdict: &Verdict) -> serde_json::Value {

@@ -4,6 +4,7 @@
 //! missing checkpoint. Every byte of every segment is read, in one pass and bounded memory, and the
 //! first place that is wrong ends it. docs/retention-format.md, section 6, is the algorithm.
 
+mod copy;
 mod end;
 
 use std::collections::BTreeMap;
@@ -66,6 +67,8 @@ pub fn verify(directory: &Path, against: &Against) -> io::Result<Verdict> {
         }
     }
 }
+
+pub use copy::{Anchor, Copy, verify_copy};
 
 /// Why verification ends before the end.
 enum Stop {
@@ -134,8 +137,24 @@ impl Verification<'_> {
         let shown = read_note_if_there(&directory.join(CHECKPOINT_FILE))?;
         let writing = is_written_to(directory)?;
         let segments = segment::list(directory)?;
-        let mut verification = Verification {
-            milestones: milestones(&keys, shown.as_deref(), against.since.as_deref())?,
+        let milestones = milestones(&keys, shown.as_deref(), against.since.as_deref())?;
+        let mut verification = Verification::new(keys, milestones, against, verdict)?;
+        for (place, segment) in segments.iter().enumerate() {
+            verification.segment(segment, place == 0, segments.get(place + 1), writing)?;
+        }
+        verification.end(against.clock.now(), writing, shown.is_some())
+    }
+}
+
+impl<'v> Verification<'v> {
+    fn new(
+        keys: Keys,
+        milestones: Vec<Milestone>,
+        against: &Against,
+        verdict: &'v mut Verdict,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            milestones,
             keys,
             verdict,
             position: Position::default(),
@@ -149,11 +168,7 @@ impl Verification<'_> {
             shortened: None,
             known: against.since.as_deref().and_then(unverified).map_or(0, |since| since.size()),
             remains: BTreeMap::new(),
-        };
-        for (place, segment) in segments.iter().enumerate() {
-            verification.segment(segment, place == 0, segments.get(place + 1), writing)?;
-        }
-        verification.end(against.clock.now(), writing, shown.is_some())
+        })
     }
 
     fn segment(

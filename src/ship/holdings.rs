@@ -1,0 +1,70 @@
+//! What a sink of segments holds, for whoever verifies it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+
+use super::failure::SinkFailure;
+use super::segments::CHECKPOINTS;
+use super::sink::SegmentSink;
+use crate::clock::SHANGHAI;
+use crate::retention::format::note::VERIFIER_FILE;
+use crate::retention::{Anchor, Copy, SegmentName};
+
+/// What every segment's name begins with.
+const SEGMENTS: &str = "access-";
+
+/// Lists what `sink` holds, and reads the keys and a checkpoint of each day. `scratch` is for files.
+pub async fn holdings(sink: &mut dyn SegmentSink, scratch: &std::path::Path) -> Result<Copy, SinkFailure> {
+    let mut copy = Copy::default();
+    for key in all(sink, SEGMENTS).await? {
+        copy.segments.extend(SegmentName::parse(&key));
+    }
+    for key in all(sink, VERIFIER_FILE).await? {
+        copy.keys.push_str(&String::from_utf8_lossy(&read(sink, &key, scratch).await?));
+    }
+    // The last of each day: a year has 365 of them, and half a million checkpoints.
+    let mut of_days = BTreeMap::new();
+    for key in all(sink, CHECKPOINTS).await? {
+        if let Some(at) = anchored_at(&key) {
+            of_days.insert(SHANGHAI.to_datetime(at).date(), (at, key));
+        }
+    }
+    for (at, key) in of_days.into_values() {
+        copy.anchors.push(Anchor { at, note: read(sink, &key, scratch).await? });
+    }
+    Ok(copy)
+}
+
+/// Every key that begins with `prefix`, in order.
+async fn all(sink: &mut dyn SegmentSink, prefix: &str) -> Result<Vec<String>, SinkFailure> {
+    let mut keys: Vec<String> = Vec::new();
+    loop {
+        let after = keys.last().cloned().unwrap_or_default();
+        let page = sink.list(prefix, &after).await?;
+        // A service that lists the same again would list for ever.
+        let is_new = page.last().is_some_and(|last| *last > after);
+        keys.extend(page);
+        if !is_new {
+            return Ok(keys);
+        }
+    }
+}
+
+async fn read(
+    sink: &mut dyn SegmentSink,
+    key: &str,
+    scratch: &std::path::Path,
+) -> Result<Vec<u8>, SinkFailure> {
+    let file = scratch.join("note");
+    let _ = std::fs::remove_file(&file);
+    sink.get(key, &file).await?;
+    crate::retention::format::note::read_note(&file).map_err(|error| SinkFailure::of_io(key, &error))
+}
+
+/// The time in a checkpoint's key: `checkpoints/20261129/205500-…`.
+fn anchored_at(key: &str) -> Option<Timestamp> {
+    let (at, _) = key.strip_prefix(CHECKPOINTS)?.split_once('-')?;
+    SHANGHAI.to_timestamp(DateTime::strptime("%Y%m%d/%H%M%S", at).ok()?).ok()
+}

@@ -1,0 +1,106 @@
+//! `directory`: a copy that is a store in itself.
+
+use rustix::process::Signal;
+
+use super::{RECORDS, Spool, records};
+use crate::support::client::Target;
+use crate::support::edge::{Edge, HOSTS, icpgate};
+use crate::support::origin::Origin;
+use crate::support::{PATIENCE, eventually};
+
+const SINK: &str = "{name: nas, type: directory, path: copy}";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_thousand_records_arrive_as_they_are_over_ends_and_starts() {
+    let mut spool = Spool::new();
+    let config = spool.configure(SINK);
+    for _ in 0..5 {
+        spool.start(&config);
+        spool.record(RECORDS / 5).await;
+        spool.close().await;
+    }
+    let kept = records(&spool.path("access"));
+    assert_eq!(kept.len() as u64, RECORDS);
+    assert_eq!(records(&spool.path("copy")), kept);
+    let verified = spool.verify("nas").await;
+    assert_eq!(verified.code, 0, "{verified:?}");
+    assert_eq!(verified.json()["records"], RECORDS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_that_is_gone_costs_nothing_and_is_caught_up_with() {
+    let mut spool = Spool::new();
+    let config = spool.configure(SINK);
+    // A file stands where the directory should be.
+    fs_err::write(spool.path("copy"), "").expect("written");
+    let board = spool.start(&config);
+    spool.record(1000).await;
+    let failed = eventually("the sink fails by name", PATIENCE, async || {
+        board.look().into_iter().find(|look| look.last_error.is_some())
+    })
+    .await;
+    assert!(failed.last_error.expect("an error").1.message.contains("copy"), "the path is named");
+    spool.close().await;
+    fs_err::remove_file(spool.path("copy")).expect("removed");
+    spool.start(&config);
+    spool.record(10).await;
+    spool.close().await;
+    assert_eq!(records(&spool.path("copy")), records(&spool.path("access")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_or_changed_in_the_copy_is_found() {
+    let mut spool = Spool::new();
+    let config = spool.configure(SINK);
+    for _ in 0..3 {
+        spool.start(&config);
+        spool.record(100).await;
+        spool.close().await;
+    }
+    assert_eq!(spool.verify("nas").await.code, 0);
+    let files = fs_err::read_dir(spool.path("copy")).expect("listed");
+    let mut segments: Vec<_> = files.map(|entry| entry.expect("listed").path()).collect();
+    segments.retain(|path| path.extension().is_some_and(|end| end == "seg"));
+    segments.sort();
+    assert_eq!(segments.len(), 3);
+    let middle = fs_err::read(&segments[1]).expect("read");
+    let mut changed = middle.clone();
+    changed[middle.len() / 2] ^= 1;
+    fs_err::write(&segments[1], changed).expect("written");
+    assert_eq!(spool.verify("nas").await.code, 1, "a changed byte");
+    fs_err::remove_file(&segments[1]).expect("removed");
+    let verified = spool.verify("nas").await;
+    assert_eq!(verified.code, 1, "a missing segment");
+    assert!(verified.json()["first_break"]["reason"].as_str().is_some_and(|why| why.contains("missing")));
+    assert_eq!(spool.verify("other").await.code, 2, "no such sink");
+}
+
+#[tokio::test]
+async fn the_program_ships_and_tells_how_its_sinks_do() {
+    let origin = Origin::html("<p>a").await;
+    let log = "{directory: access, reserve: 1MiB, sinks: [{name: nas, type: directory, path: copy}]}";
+    let mut edge = Edge::builder().access_log(log).origin(origin.address).start().await;
+    let metrics = edge.metrics().await;
+    for family in ["lag_seconds", "lag_bytes", "retention_ok", "acknowledged_seq"] {
+        assert!(metrics.0.contains(&format!("icpgate_sink_{family}{{sink=\"nas\"}}")), "{family}");
+    }
+    for number in 0..20 {
+        Target::http(&edge).get(HOSTS[0], &format!("/{number}")).await;
+    }
+    let config = edge.config_path().display().to_string();
+    let told = icpgate(["logs", "sinks", "--json", "--config", &config]).await;
+    assert_eq!(told.code, 0, "{told:?}");
+    let sink = &told.json()["sinks"][0];
+    assert_eq!(
+        (&sink["name"], &sink["type"], &sink["retention_ok"]),
+        (&"nas".into(), &"directory".into(), &true.into())
+    );
+    assert!(sink["promise"].as_str().is_some_and(|promise| promise.starts_with("nothing")), "{sink}");
+    // Killed without a chance to ship: the rest is shipped after the next start.
+    edge.signal(Signal::KILL);
+    let _ = edge.wait_exit().await;
+    edge.restart().await;
+    edge.signal(Signal::TERM);
+    assert_eq!(edge.wait_exit().await, 0);
+    assert_eq!(records(&edge.path("copy")), records(&edge.path("access")));
+}

@@ -1,0 +1,136 @@
+//! `oss` against a strict server of the tests' own, which judges signatures by Alibaba's SDK.
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{RECORDS, Spool};
+use crate::support::python::PythonServer;
+use crate::support::{PATIENCE, eventually};
+
+const SECRET: &str = "k3y-Secret";
+
+struct Service {
+    folder: TempDir,
+    server: PythonServer,
+}
+
+impl Service {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        write_state(&folder, &json!({}));
+        let path = folder.path().display().to_string();
+        let server = PythonServer::start_with("oss_server.py", &["0", &path]).await;
+        Self { folder, server }
+    }
+
+    fn state(&self, changes: &Value) {
+        write_state(&self.folder, changes);
+    }
+
+    fn sink(&self) -> String {
+        format!(
+            "{{name: oss, type: oss, endpoint: \"http://127.0.0.1:{}\", region: cn-beijing, bucket: audit, \
+             credentials: {{from: file, path: keys.yaml}}}}",
+            self.server.port
+        )
+    }
+
+    fn spool(&self) -> Spool {
+        let spool = Spool::new();
+        let keys = format!("access_key_id: AKID\naccess_key_secret: {SECRET}\n");
+        fs_err::write(spool.path("keys.yaml"), keys).expect("written");
+        spool
+    }
+}
+
+/// What the server goes by, with `changes` made.
+fn write_state(folder: &TempDir, changes: &Value) {
+    let mut state = json!({
+        "id": "AKID", "secret": SECRET, "region": "cn-beijing", "bucket": "audit",
+        "worm": {"state": "Locked", "days": 190},
+    });
+    for (key, value) in changes.as_object().expect("an object") {
+        state[key] = value.clone();
+    }
+    let aside = folder.path().join("state.aside");
+    fs_err::write(&aside, state.to_string()).expect("written");
+    fs_err::rename(aside, folder.path().join("state.json")).expect("renamed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_thousand_records_arrive_through_bursts_of_errors_and_are_proved() {
+    let service = Service::start().await;
+    let mut spool = service.spool();
+    let config = spool.configure(&service.sink());
+    for round in 0..5 {
+        service.state(&json!({"next": [
+            {"status": 500, "code": "InternalError"}, {"status": 503, "code": "QpsLimitExceeded"},
+        ]}));
+        let board = spool.start(&config);
+        spool.record(RECORDS / 5).await;
+        let wanted = (round + 1) * (RECORDS / 5);
+        // Both answers are used up before the store is closed.
+        eventually("the errors are over", PATIENCE, async || {
+            let look = board.look().remove(0);
+            (look.errors.iter().map(|(_, count)| count).sum::<u64>() >= 2 && look.last_error.is_none())
+                .then_some(())
+        })
+        .await;
+        spool.close().await;
+        assert_eq!(board.look()[0].acknowledged_seq, wanted, "{:?}", board.look());
+    }
+    let verified = spool.verify("oss").await;
+    assert_eq!(verified.code, 0, "{verified:?}");
+    assert_eq!(verified.json()["records"], RECORDS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_promise_is_the_bucket_s_worm() {
+    let service = Service::start().await;
+    for (worm, why) in [
+        (json!({"state": "Locked", "days": 190}), None),
+        (json!({"state": "Locked", "days": 180}), Some("180 days")),
+        (json!({"state": "InProgress", "days": 190}), Some("InProgress")),
+        (Value::Null, Some("no retention policy")),
+    ] {
+        service.state(&json!({"worm": worm}));
+        let spool = service.spool();
+        spool.configure(&service.sink());
+        let told = spool.logs("sinks", &["--json"]).await;
+        let sink = &told.json()["sinks"][0];
+        assert_eq!(
+            (told.code, &sink["retention_ok"]),
+            (i32::from(why.is_some()), &why.is_none().into()),
+            "{sink}"
+        );
+        assert!(
+            why.is_none_or(|why| sink["unkept"].as_str().is_some_and(|unkept| unkept.contains(why))),
+            "{sink}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_refusal_has_its_name_and_shows_no_secret() {
+    let service = Service::start().await;
+    for (state, kind) in [
+        (json!({"secret": "another"}), "unauthorized"),
+        (json!({"clock": 3600}), "clock_skew"),
+        (json!({"bucket": "other"}), "missing"),
+        (json!({"next": vec![json!({"status": 403, "code": "SecurityTokenExpired"}); 9]}), "expired"),
+        (json!({"next": vec![json!({"status": 429, "code": "Busy"}); 99]}), "throttled"),
+        (json!({"next": vec![json!({"status": 302, "code": ""}); 99]}), "protocol"),
+    ] {
+        service.state(&state);
+        let mut spool = service.spool();
+        let board = spool.start(&spool.configure(&service.sink()));
+        let look = eventually(kind, PATIENCE, async || {
+            board
+                .look()
+                .into_iter()
+                .find(|look| look.last_error.as_ref().is_some_and(|(_, one)| one.kind.name() == kind))
+        })
+        .await;
+        assert!(!format!("{look:?}").contains(SECRET), "{look:?}");
+    }
+}
