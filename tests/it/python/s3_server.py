@@ -50,7 +50,7 @@ def server(folder):
     weed = os.path.join(os.path.dirname(sys.executable), "weed")
     subprocess.Popen(
         [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", f"-s3.config={folder}/s3.json"]
-        + ["-master.volumeSizeLimitMB=64", "-volume.max=32"]
+        + ["-master.volumeSizeLimitMB=64", "-volume.max=32", "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
         + [f"-{name}={port}" for name, port in ports.items()],
         cwd=folder,
         stdout=open(os.path.join(folder, "weed.log"), "w"),
