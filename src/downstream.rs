@@ -13,7 +13,6 @@ pub(crate) enum ClientFailure {
     Slow,
 }
 
-/// What to read from a client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Wanted {
     Body,

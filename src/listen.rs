@@ -144,7 +144,6 @@ impl Port {
         });
     }
 
-    /// The connection's part of records, before TLS.
     fn facts(&self, edge: &Edge, endpoints: Endpoints) -> ConnectionFacts {
         ConnectionFacts {
             id: edge.connections.fetch_add(1, Ordering::Relaxed),
@@ -165,7 +164,6 @@ impl Accepted {
         self.port.facts(&self.edge, self.endpoints)
     }
 
-    /// Counts and records that the connection is refused.
     fn record_refusal(&self, refusal: Refusal, named: NamedHost) {
         self.port.refused(&self.edge, refusal, self.endpoints, named);
     }

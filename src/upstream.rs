@@ -32,7 +32,6 @@ use crate::net::http1_stream::Http1Stream;
 use crate::net::transport::Transport;
 use crate::origin::Scheme;
 
-/// A connection to a server.
 #[derive(Debug)]
 pub(crate) struct UpstreamConnection {
     pub(crate) stream: Box<Http1Stream>,
@@ -55,7 +54,6 @@ pub(crate) enum ProxyHeader {
     },
 }
 
-/// The protocol negotiated with a server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum NegotiatedProtocol {
     Http1,
@@ -81,13 +79,11 @@ pub(crate) enum AlpnOffer {
 /// Whether a connection is new.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ConnectionOrigin {
-    /// Made for this request.
     New,
     /// Used before: the server may have closed it meanwhile.
     Reused,
 }
 
-/// Why there is no connection to a server.
 #[derive(Debug)]
 pub(crate) struct ConnectFailure {
     pub(crate) error: io::Error,
@@ -101,10 +97,8 @@ impl<E: Into<io::Error>> From<E> for ConnectFailure {
     }
 }
 
-/// A part of a response, in order.
 #[derive(Debug)]
 pub(crate) enum ResponsePart {
-    /// An informational or final head.
     Head {
         head: ResponseHead,
         /// Whether no body follows.

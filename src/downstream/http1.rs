@@ -19,7 +19,6 @@ use crate::message::{Framing, Persistence, ResponseHead, encode, fields};
 use crate::net::http1_stream::Http1Stream;
 use crate::net::timer::Timer;
 
-/// Bytes per read of a request body.
 const BODY_READ: usize = 16 * 1024;
 /// Bytes that a client may send ahead while it waits for its response.
 const AHEAD: usize = 16 * 1024;
@@ -28,7 +27,6 @@ pub(crate) struct ClientHttp1 {
     stream: Box<Http1Stream>,
     /// The connection's timer, lent to the exchange.
     pub(crate) deadline: Timer,
-    /// The client's version.
     version: Version,
     body: BodyDecoder,
     trailers: Option<HeaderMap>,
@@ -44,18 +42,14 @@ pub(crate) struct ClientHttp1 {
     ended: bool,
 }
 
-/// The state of the response.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum ResponseFraming {
-    /// The head is not written.
     Awaited,
     /// This many bytes of the body are still to come.
     Length(u64),
-    /// The body is sent in chunks.
     Chunked,
     /// The body ends with the connection.
     UntilClose,
-    /// The response is complete.
     Whole,
 }
 
@@ -91,7 +85,6 @@ impl ClientHttp1 {
         self.body.is_done()
     }
 
-    /// The trailers, once the body has ended.
     pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
         self.trailers.take()
     }
@@ -136,7 +129,6 @@ impl ClientHttp1 {
         }
     }
 
-    /// Sends `100 Continue`.
     pub(crate) async fn write_continue(&mut self) -> Result<(), ClientFailure> {
         self.stream.output().put_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         self.flush().await

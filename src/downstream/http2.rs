@@ -109,7 +109,6 @@ impl ClientHttp2 {
         })
     }
 
-    /// The trailers, once the body has ended.
     pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
         self.trailers.take()
     }
@@ -142,7 +141,6 @@ impl ClientHttp2 {
         Ok(())
     }
 
-    /// Sends `100 Continue`.
     pub(crate) fn write_continue(&mut self) -> Result<(), ClientFailure> {
         let mut head = Response::new(());
         *head.status_mut() = StatusCode::CONTINUE;
@@ -161,7 +159,6 @@ impl ClientHttp2 {
         answer.poll_sent(cx).map_err(|_| ClientFailure::Gone)
     }
 
-    /// Ends the response.
     pub(crate) fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), ClientFailure> {
         if self.whole {
             return Ok(());

@@ -16,7 +16,6 @@ use crate::net::timer::Timer;
 
 /// A request and the way back for its response.
 pub(crate) struct Downstream<'s> {
-    /// The request head.
     pub(crate) head: &'s RequestHead,
     pub(crate) session: ClientSession<'s>,
 }
@@ -85,7 +84,6 @@ impl<'s> Downstream<'s> {
         let _ = poll_fn(|cx| self.poll_body(cx, Wanted::Presence)).await;
     }
 
-    /// The trailers, once the body has ended.
     pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
         match &mut self.session {
             ClientSession::Http1(session) => session.take_trailers(),
@@ -102,7 +100,6 @@ impl<'s> Downstream<'s> {
         }
     }
 
-    /// Sends `100 Continue`.
     pub(crate) async fn write_continue(&mut self) -> Result<(), ClientFailure> {
         match &mut self.session {
             ClientSession::Http1(session) => session.write_continue().await,

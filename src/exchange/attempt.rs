@@ -28,7 +28,6 @@ use crate::upstream::request::{BodyFraming, HeadEdits};
 use crate::upstream::session::ServerSession;
 use crate::upstream::{ConnectionOrigin, NegotiatedProtocol, ProxyHeader, UpstreamConnection, http1, http2};
 
-/// A request with its route.
 pub(super) struct RoutedRequest<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) route: &'a Route,
@@ -39,7 +38,6 @@ pub(super) struct RoutedRequest<'a> {
     pub(super) scheme: &'static str,
 }
 
-/// A request that is being sent.
 pub(super) struct Attempt<'a, 'd> {
     proxy: &'a Proxy,
     down: &'a mut Downstream<'d>,
@@ -59,7 +57,6 @@ pub(super) struct Attempt<'a, 'd> {
     failed_attempts: u32,
 }
 
-/// The connection that a request was sent on.
 struct UsedConnection {
     reached: Arc<ServerFacts>,
     came_from: ConnectionOrigin,
@@ -176,7 +173,6 @@ impl<'a, 'd> Attempt<'a, 'd> {
         per_try.map_or(timeouts.first_byte, |per_try| per_try.min(timeouts.first_byte))
     }
 
-    /// Notes in the record where the request was sent.
     fn note(&mut self, candidate: &Candidate<'_>, over: &mut UsedConnection) {
         let Origin { region, servers, .. } = &candidate.origin.origin;
         // A connection outlives reloads; the new configuration may name its link and region differently.

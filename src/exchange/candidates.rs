@@ -13,13 +13,11 @@ use crate::origin::load::InFlight;
 use crate::route::Route;
 use crate::snapshot::{OriginState, ServerState, Snapshot};
 
-/// A server chosen for a request.
 pub(super) struct Candidate<'s> {
     pub(super) id: OriginId,
     pub(super) origin: &'s Arc<OriginState>,
     pub(super) index: usize,
     pub(super) server: &'s Arc<ServerState>,
-    /// When it was chosen.
     pub(super) since: Duration,
     /// Whether idle connections must not be used.
     pub(super) fresh_only: bool,
@@ -39,7 +37,6 @@ pub(super) struct Candidates<'s> {
     snapshot: &'s Snapshot,
     route: &'s Route,
     tried: Tried,
-    /// Whether any server could be tried.
     found: bool,
 }
 
@@ -172,7 +169,6 @@ impl<'s> Candidates<'s> {
         candidate.origin.links.failed(candidate.index, self.proxy.upstreams.now());
     }
 
-    /// Reports the start of a response.
     pub(super) fn answered(&self, candidate: &Candidate<'_>, status: u16, first_byte: Duration) {
         let Candidate { origin, index, server, .. } = candidate;
         let now = self.proxy.upstreams.now();

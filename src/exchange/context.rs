@@ -48,9 +48,7 @@ pub(crate) struct RequestContext<'x> {
     pub(crate) proxy_is_trusted: bool,
     /// The connection's client, or the one that a trusted proxy names.
     pub(crate) client: ClientAddress,
-    /// The requested host.
     pub(crate) host: Option<Arc<str>>,
-    /// Why the gate refuses the request.
     pub(crate) refusal: Option<Refusal>,
     /// The record's fields about the exchange itself.
     pub(crate) facts: RequestFacts,
@@ -59,7 +57,6 @@ pub(crate) struct RequestContext<'x> {
 }
 
 impl<'x> RequestContext<'x> {
-    /// Starts an exchange with a request head.
     pub(crate) fn begin(
         proxy: &'x Proxy,
         established: &'x Established,
@@ -122,7 +119,6 @@ impl<'x> RequestContext<'x> {
         self.established.client
     }
 
-    /// The request as it goes to a server.
     pub(crate) fn upstream_request<'r>(
         &'r self,
         head: &'r RequestHead,
@@ -150,7 +146,6 @@ impl<'x> RequestContext<'x> {
         self.slot.is_some()
     }
 
-    /// Notes that the gate permitted the request.
     pub(crate) fn permitted(&mut self, permit: &Permit) {
         self.site = Some(permit.site());
         self.facts.site = self.snapshot.site(permit.site()).map(|site| Arc::clone(&site.name));
@@ -162,7 +157,6 @@ impl<'x> RequestContext<'x> {
         self.upstream = Some(UpstreamFacts { server: reached, status: None, first_byte: None });
     }
 
-    /// Updates the metrics at the end.
     fn count(&self) {
         if let (Some(id), Some(site)) = (self.site, &self.facts.site) {
             // Without a server's response, the bytes are this edge's own and count as no egress.
@@ -319,7 +313,6 @@ mod tests {
         assert_eq!(of(b"/a?b=2", Some(b"/b?c=3")), parts([b"/a", b"b=2", b"/b?c=3"]));
         assert_eq!(of(b"/a?", Some(b"/b?")), parts([b"/a", b"", b"/b?"]));
         assert_eq!(of(b"/a", None), parts([b"/a", b"", b""]));
-        // Without a secret the bytes stay as sent.
         assert_eq!(of(b"/a?caf\xe9", Some(b"/b?caf\xe9")), parts([b"/a", b"caf\xe9", b"/b?caf\xe9"]));
         let with = of(b"/a?caf\xe9&token=1", Some(b"/b?caf\xe9&token=1"));
         let shown = "caf\u{fffd}&token=***";

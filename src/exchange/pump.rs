@@ -25,7 +25,6 @@ use crate::rewrite::{Decoder, FooterPages, Footers, Injector};
 use crate::upstream::request::BodyFraming;
 use crate::upstream::session::ServerSession;
 
-/// The rules of one exchange.
 pub(super) struct ExchangeSettings<'e> {
     pub(super) site: FooterContext<'e>,
     pub(super) path: &'e str,
@@ -43,7 +42,6 @@ pub(super) struct FooterContext<'e> {
     pub(super) filing: &'e Arc<Filing>,
 }
 
-/// How an exchange with a server ended.
 pub(super) enum ExchangeEnd {
     /// The response is complete; the connection to the server if it can be reused.
     Whole(Option<Box<Http1Stream>>),
@@ -59,32 +57,24 @@ pub(super) enum ExchangeEnd {
         /// Whether part of the body was sent.
         sent_body: bool,
     },
-    /// The server did not answer in time.
     Late,
     /// The client stopped sending the body before the server answered.
     BodyLate,
 }
 
-/// The state of the request body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Upload {
-    /// The client has more to send.
     Open,
     /// The client has sent everything, the server has not yet taken everything.
     Ending,
-    /// The server has the whole body.
     Done,
     /// The server takes no more of the body; it may still answer.
     Refused,
 }
 
-/// The state of the response.
 enum ResponsePhase {
-    /// The head has not arrived.
     Awaited,
-    /// The body passes unchanged.
     Passing,
-    /// The footer is injected into the body.
     Injecting(Box<Injector>),
     /// The body is decoded first, then the footer is injected.
     Decoding(Box<Compressed>),
@@ -121,12 +111,10 @@ struct Pump<'p, 'd> {
     down_since: Option<Instant>,
     /// Parts of the response that are written next.
     leaving: VecDeque<Bytes>,
-    /// The trailers of the response.
     trailers: Option<HeaderMap>,
 }
 
 impl<'p, 'd> Pump<'p, 'd> {
-    /// For a request whose head was sent at `sent`.
     fn new(
         exchange: ExchangeSettings<'p>,
         up: ServerSession,

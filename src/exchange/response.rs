@@ -15,7 +15,6 @@ use crate::message::hop_by_hop::{is_hop_by_hop, nominated};
 use crate::message::{ResponseHead, fields};
 use crate::upstream::request::X_REQUEST_ID;
 
-/// The body of the edge's own responses.
 pub(crate) fn body(status: StatusCode, request_id: &str) -> String {
     format!("{status}\nrequest id: {request_id}\n")
 }

@@ -123,7 +123,6 @@ fn is_probe(
     check.is_asked(down.head.path(), established.client.ip())
 }
 
-/// Whether the listener redirects everything to TLS.
 fn redirects(snapshot: &Snapshot, established: &Established, context: &RequestContext<'_>) -> bool {
     matches!(in_clear(snapshot, established, context), Some(Protocol::Http { redirect: Redirect::Https, .. }))
 }

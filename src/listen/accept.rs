@@ -65,11 +65,8 @@ pub type Listening = AsyncFd<std::net::TcpListener>;
 
 /// What is known of a connection when its task starts.
 enum Opening {
-    /// Nothing was read.
     Unknown,
-    /// Part of a ClientHello was read.
     Begun(HelloReader),
-    /// The ClientHello is permitted.
     Permitted(PermittedHello),
     /// The ClientHello is refused, in a mode that takes time.
     Refused(HelloRefusal),
@@ -189,7 +186,6 @@ impl Acceptor {
         }
     }
 
-    /// Establishes and serves a connection in its own task.
     fn serve(&self, accepted: Accepted, listener: Arc<Listener>, limits: Limits, opening: Opening) {
         let (serve, cut, mut phase) =
             (Arc::clone(&self.serve), self.cut.clone(), self.edge.phase.subscribe());
@@ -238,7 +234,6 @@ async fn establish(
     }
 }
 
-/// Accepts the next connection, if any.
 fn accept(socket: &std::net::TcpListener) -> io::Result<(StdStream, SocketAddr)> {
     let (accepted, peer) = acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());

@@ -40,7 +40,6 @@ pub async fn client(mut accepted: Accepted, trusted: &[IpNet], limits: &Limits) 
     }
 }
 
-/// Why there is no header.
 enum HeaderFailure {
     /// The connection ended before its first byte.
     Empty,
@@ -54,7 +53,6 @@ impl From<io::Error> for HeaderFailure {
     }
 }
 
-/// Takes the header off the socket.
 async fn header(accepted: &mut Accepted) -> Result<ConnectionSource, HeaderFailure> {
     let mut bytes = Vec::new();
     let mut chunk = [0; LOOK_BYTES];

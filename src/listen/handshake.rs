@@ -37,9 +37,7 @@ pub(super) struct PermittedHello {
 /// The verdict on a client's bytes so far.
 #[derive(Debug)]
 pub(super) enum HelloVerdict {
-    /// The ClientHello is incomplete.
     Wanting,
-    /// The gate permits the name.
     Permitted(PermittedHello),
     /// The gate refuses the name, or the bytes are no ClientHello.
     Refused(HelloRefusal),

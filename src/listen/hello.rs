@@ -129,7 +129,6 @@ fn whole(bytes: &[u8]) -> Option<(&[u8], usize)> {
     (message_bytes(message) == Ok(Some(message.len()))).then_some((message, rest.len()))
 }
 
-/// Judges a complete message.
 fn judge(message: &[u8]) -> HelloProgress {
     match parse(&message[MESSAGE_HEADER_BYTES..]) {
         Some(hello) => HelloProgress::Whole(hello),
@@ -183,13 +182,11 @@ impl<'b> Input<'b> {
         self.take(2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
     }
 
-    /// A vector with a one-byte length.
     fn vector8(&mut self) -> Option<&'b [u8]> {
         let length = self.u8()?;
         self.take(usize::from(length))
     }
 
-    /// A vector with a two-byte length.
     fn vector16(&mut self) -> Option<Self> {
         let length = self.u16()?;
         self.take(usize::from(length)).map(Self)

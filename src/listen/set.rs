@@ -30,7 +30,6 @@ pub struct ListenerSet {
     bound: BTreeMap<Address, Bound>,
 }
 
-/// A listener's name and address.
 type Address = (Arc<str>, SocketAddr);
 
 #[derive(Debug)]

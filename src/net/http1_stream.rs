@@ -151,7 +151,6 @@ impl Http1Stream {
         Poll::Ready(Ok(()))
     }
 
-    /// Hands everything to the transport.
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.is_written_out() {
             let Self { transport, output, large, tail, unflushed, .. } = self;

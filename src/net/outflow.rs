@@ -41,7 +41,6 @@ impl Outflow {
         Poll::Ready(Ok(()))
     }
 
-    /// Ends the stream after the accepted bytes.
     pub(crate) fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), h2::Error> {
         match trailers {
             Some(trailers) => self.stream.send_trailers(trailers),

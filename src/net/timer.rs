@@ -9,7 +9,6 @@ use std::task::{Context, Poll, ready};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A reusable timer.
 #[derive(Debug, Default)]
 pub(crate) struct Timer {
     timer: Option<Pin<Box<Sleep>>>,
@@ -21,7 +20,6 @@ impl Timer {
         poll_fn(|cx| self.poll_reached(cx, at)).await;
     }
 
-    /// Ready once `at` has passed.
     pub(crate) fn poll_reached(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
         loop {

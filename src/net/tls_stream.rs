@@ -54,7 +54,6 @@ impl ServerStream {
         &self.socket
     }
 
-    /// The negotiated session.
     pub(crate) fn session(&self) -> &ServerConnection {
         &self.session
     }
@@ -103,7 +102,6 @@ impl ServerStream {
         Poll::Ready(Ok(read))
     }
 
-    /// Writes what the session has encrypted.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.session.wants_write() {
             match self.session.write_tls(&mut Blocking { socket: &mut self.socket, cx }) {

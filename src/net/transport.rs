@@ -59,7 +59,6 @@ impl Transport {
     }
 }
 
-/// Calls a method of the inner stream.
 macro_rules! carried {
     ($transport:expr, $method:ident($($argument:expr),*)) => {
         match $transport.get_mut() {

@@ -22,10 +22,8 @@ use crate::message::{BadMessage, Persistence, RequestHead};
 use crate::net::http1_stream::Http1Stream;
 use crate::net::timer::Timer;
 
-/// Bytes per read of a request head.
 const HEAD_READ: usize = 4096;
 
-/// Serves requests until the connection ends.
 pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
     let Connection { edge, established, stream, mut first, admitted, .. } = connection;
     let (transport, ahead) = stream.into_parts();
@@ -83,16 +81,13 @@ async fn exchange(
     run::run(proxy, established, Downstream::http1(&request.head, session), updates).await
 }
 
-/// Why there is no usable request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum HeadFailure {
     /// The connection ended before the head was complete.
     Ended,
-    /// The head was not complete in time.
     Late,
     /// The head exceeds its limit of bytes or of fields.
     Long,
-    /// The head is malformed.
     Bad,
 }
 
@@ -200,7 +195,6 @@ async fn is_requested(
     }
 }
 
-/// Answers a malformed request and closes the connection.
 async fn reject(
     proxy: &Proxy,
     established: &Established,

@@ -25,7 +25,6 @@ use crate::message::RequestHead;
 use crate::net::http2_stream::Http2Stream;
 use crate::net::timer::Timer;
 
-/// The most concurrent streams.
 const STREAMS: u32 = 100;
 /// Malformed requests before the connection is closed.
 const REJECTED_STREAMS: u32 = 32;
@@ -39,9 +38,7 @@ const GATHERED: usize = 64 * 1024;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum ConnectionStage {
-    /// No request has arrived.
     New,
-    /// Requests may arrive.
     Open,
     /// GOAWAY is sent; open streams may finish.
     Closing,
@@ -58,7 +55,6 @@ impl ConnectionStage {
     }
 }
 
-/// Serves streams until the connection ends.
 pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
     let Connection { edge, established, stream, admitted, .. } = connection;
     let limits = edge.snapshots.load().config.limits;
@@ -122,7 +118,6 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
     drop(admitted);
 }
 
-/// Starts the HTTP/2 handshake.
 fn handshake(mut stream: Box<Http2Stream>, limits: &Limits) -> Handshake<Box<Http2Stream>, Bytes> {
     stream.bound_header_blocks(limits.request_head_timeout);
     stream.gather(GATHERED);

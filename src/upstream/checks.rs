@@ -85,7 +85,6 @@ async fn keep_checking(
     }
 }
 
-/// One check over its own connection.
 async fn ask(
     upstreams: &Upstreams,
     origin: &OriginState,

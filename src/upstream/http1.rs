@@ -41,11 +41,9 @@ enum BodyEncoding {
     /// By its length, or raw in a tunnel.
     Plain,
     Chunked,
-    /// It is complete.
     Whole,
 }
 
-/// What is read next.
 #[derive(Debug)]
 enum ReadState {
     /// The final head, after this many informational ones.
@@ -160,7 +158,6 @@ impl ServerHttp1 {
         self.read = READ;
     }
 
-    /// The server has closed its side.
     fn at_end(&mut self) -> Result<ResponsePart, UpstreamFailure> {
         self.persistence = Persistence::Closed;
         match &self.answer {

@@ -43,13 +43,10 @@ pub(crate) struct ServerHttp2 {
 
 #[derive(Debug)]
 enum ResponseState {
-    /// The request was not sent.
     Unasked,
-    /// The head has not arrived.
     Awaited(ResponseFuture),
     /// The body or its trailers are arriving.
     Begun(RecvStream),
-    /// The response is complete.
     Whole,
 }
 

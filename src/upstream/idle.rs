@@ -15,7 +15,6 @@ use super::{ConnectionOrigin, ProxyHeader, UpstreamConnection};
 use crate::origin::Origin;
 use crate::snapshot::ServerState;
 
-/// The idle connections of all threads.
 #[derive(Debug, Default)]
 pub(crate) struct IdleConnections {
     threads: ThreadLocal<Mutex<Servers>>,
@@ -28,7 +27,6 @@ type Servers = HashMap<usize, ServerIdle>;
 struct ServerIdle {
     /// Keeps the allocation alive, so that its address stays unique.
     server: Weak<ServerState>,
-    /// Oldest first.
     idle: Vec<Idle>,
 }
 
@@ -70,7 +68,6 @@ impl IdleConnections {
         }
     }
 
-    /// Keeps a connection for the next request.
     pub(crate) fn keep(&self, server: &Arc<ServerState>, connection: UpstreamConnection, origin: &Origin) {
         let most = origin.pool.max_idle;
         if most == 0 {

@@ -34,7 +34,6 @@ const SHUNNED_FOR: Duration = Duration::from_secs(60);
 /// The most addresses kept per name.
 const ADDRESSES: usize = 16;
 
-/// The resolved names.
 #[derive(Debug)]
 pub(crate) struct NameCache {
     known: Mutex<HashMap<Hostname, Arc<KnownName>>>,
@@ -59,7 +58,6 @@ struct NameState {
     problem: Option<String>,
     /// When the next lookup is due.
     due: Instant,
-    /// Failed lookups in a row.
     failures: u32,
     answers: u64,
 }

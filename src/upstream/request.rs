@@ -41,7 +41,6 @@ fn is_taken_for_ours(name: &HeaderName) -> bool {
 /// How the body is framed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum BodyFraming {
-    /// No body.
     None,
     /// By its length. Zero is sent if the client sent it: some servers require it on POST.
     Length(u64),
@@ -64,7 +63,6 @@ impl BodyFraming {
         }
     }
 
-    /// Whether body bytes follow.
     pub(crate) fn has_body(self) -> bool {
         match self {
             Self::None | Self::Length(0) | Self::Tunnel => false,
@@ -98,7 +96,6 @@ impl UpstreamRequest<'_> {
         &self.head.method
     }
 
-    /// The target, byte for byte as the client sent it.
     pub(crate) fn target(&self) -> &[u8] {
         &self.head.target
     }
@@ -107,7 +104,6 @@ impl UpstreamRequest<'_> {
         self.edits.framing
     }
 
-    /// The key of a WebSocket handshake.
     pub(crate) fn websocket_key(&self) -> Option<&HeaderValue> {
         self.head.headers.get(header::SEC_WEBSOCKET_KEY)
     }
@@ -117,7 +113,6 @@ impl UpstreamRequest<'_> {
         has_token(&self.head.headers, &header::TE, "trailers")
     }
 
-    /// An estimate of the number of fields.
     pub(crate) fn expected_fields(&self) -> usize {
         self.head.headers.len() + 6
     }

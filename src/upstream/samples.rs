@@ -12,7 +12,6 @@ use crate::snapshot::ServerState;
 /// The most connections sampled; new ones are skipped until others end.
 const CONNECTIONS: usize = 512;
 
-/// The sampled connections.
 #[derive(Debug, Default)]
 pub(crate) struct Samples {
     followed: Mutex<Vec<Followed>>,
@@ -29,7 +28,6 @@ struct Followed {
 }
 
 impl Samples {
-    /// Starts sampling a new connection.
     pub(crate) fn follow(&self, server: &Arc<ServerState>, local: SocketAddr, remote: SocketAddr) {
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         if followed.len() < CONNECTIONS {

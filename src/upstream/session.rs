@@ -10,7 +10,6 @@ use super::request::UpstreamRequest;
 use super::{ResponsePart, UpstreamFailure, http1, http2};
 use crate::net::http1_stream::Http1Stream;
 
-/// A request sent to a server, and its response.
 pub(crate) enum ServerSession {
     Http1(http1::ServerHttp1),
     /// A stream of an HTTP/2 connection.
@@ -61,7 +60,6 @@ impl ServerSession {
         poll_fn(|cx| self.poll_sent(cx)).await
     }
 
-    /// The next part of the response.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponsePart, UpstreamFailure>> {
         match self {
             Self::Http1(session) => session.poll_read(cx),
@@ -83,7 +81,6 @@ impl ServerSession {
         }
     }
 
-    /// Switches to passing bytes in both directions.
     pub(crate) fn tunnel(&mut self) {
         match self {
             Self::Http1(session) => session.tunnel(),
@@ -92,7 +89,6 @@ impl ServerSession {
         }
     }
 
-    /// The connection, if it can be reused.
     pub(crate) fn into_kept(self) -> Option<Box<Http1Stream>> {
         match self {
             Self::Http1(session) => session.into_kept(),

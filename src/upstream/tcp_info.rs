@@ -10,18 +10,15 @@ use rustix::fd::OwnedFd;
 use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
-/// A netlink socket for queries.
 #[derive(Debug)]
 pub(crate) struct Kernel(OwnedFd);
 
-/// The statistics of one connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct TcpFigures {
     /// Smoothed.
     pub(crate) round_trip: Duration,
     /// Data segments sent, retransmissions included.
     pub(crate) segments: u32,
-    /// Segments retransmitted.
     pub(crate) retransmitted: u32,
 }
 

@@ -47,7 +47,6 @@ async fn reached(connecting: &mut Option<Connecting<'_>>) -> Result<Channel, Con
     }
 }
 
-/// The state of the race.
 struct Race<'a> {
     first: Option<Runner>,
     /// Whether the first request's connection was new, once it has failed.
@@ -199,7 +198,6 @@ impl<'a> Attempt<'a, '_> {
         race.rival = Some(rival);
     }
 
-    /// Sends the whole request.
     async fn start(
         &mut self,
         candidate: &Candidate<'a>,

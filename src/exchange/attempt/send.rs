@@ -17,10 +17,8 @@ use crate::upstream::{ConnectFailure, ConnectionOrigin};
 /// How often one server may refuse a request as unprocessed before the next one is tried.
 const REFUSALS: u32 = 2;
 
-/// The result of one server.
 enum AttemptResult {
     Over(Outcome),
-    /// The server could not be connected to.
     NotConnected,
     /// The server failed before it answered, and has received nothing of the body.
     BrokeOff,
@@ -141,7 +139,6 @@ impl<'a> Attempt<'a, '_> {
         }
     }
 
-    /// Sends the request over one connection and forwards the response.
     async fn exchange(&mut self, candidate: &Candidate<'a>, channel: Channel) -> ExchangeEnd {
         let (up, mut used) = prepare(&candidate.origin.origin, channel);
         self.note(candidate, &mut used);

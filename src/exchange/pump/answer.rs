@@ -203,7 +203,6 @@ impl Pump<'_, '_> {
         self.down.finish(self.trailers.take())
     }
 
-    /// Waits until the client has taken everything.
     async fn taken(&mut self) -> Result<(), ClientFailure> {
         while self.down_since.is_some() {
             self.down.taken().await?;

@@ -15,7 +15,6 @@ use crate::upstream::request::HeadEdits;
 use crate::upstream::session::ServerSession;
 use crate::upstream::{ResponsePart, UpstreamFailure};
 
-/// Sends the request to a server and forwards the response.
 pub(in crate::exchange) async fn run<'d>(
     exchange: ExchangeSettings<'_>,
     edits: HeadEdits<'_>,
@@ -122,7 +121,6 @@ impl Pump<'_, '_> {
         Poll::Ready(self.late())
     }
 
-    /// What to read from the client.
     fn wanted(&self) -> Wanted {
         if self.up_since.is_some() {
             Wanted::Nothing
@@ -133,7 +131,6 @@ impl Pump<'_, '_> {
         }
     }
 
-    /// The result when the server sends nothing more.
     fn no_answer(&self, failure: &UpstreamFailure) -> ExchangeEnd {
         if !matches!(self.answer, ResponsePhase::Awaited) {
             return ExchangeEnd::Broken;

@@ -25,7 +25,6 @@ use crate::upstream::{AlpnOffer, ProxyHeader};
 /// The most addresses of a name tried for one connection.
 const ADDRESSES: usize = 8;
 
-/// A connection, ready for its first request.
 #[derive(Debug)]
 pub(crate) struct NewConnection {
     pub(crate) transport: Transport,
@@ -34,7 +33,6 @@ pub(crate) struct NewConnection {
     pub(crate) took: Took,
 }
 
-/// The time of each part.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Took {
     /// Name resolution.

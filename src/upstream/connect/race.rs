@@ -13,12 +13,10 @@ use tokio::time::sleep;
 /// The head start of an address over the next (RFC 8305, 8: 250 ms).
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// The result of a race.
 #[derive(Debug)]
 pub(crate) struct Finish<T> {
     /// The first connection, or the error of the last address.
     pub(crate) winner: io::Result<(SocketAddr, T)>,
-    /// The addresses that failed.
     pub(crate) failed: Vec<SocketAddr>,
     /// The addresses that had not answered yet.
     pub(crate) overtaken: Vec<SocketAddr>,

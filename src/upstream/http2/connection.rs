@@ -49,7 +49,6 @@ struct Slots {
     limit: Option<usize>,
 }
 
-/// Room for one stream of a connection.
 #[derive(Debug)]
 pub(crate) struct StreamSlot {
     pub(crate) send: SendRequest<Bytes>,
@@ -139,7 +138,6 @@ impl Http2Connection {
         Some(StreamSlot { send, connection: Arc::clone(self) })
     }
 
-    /// Gives out no more slots.
     pub(crate) fn close(&self) {
         let send = self.slots().send.take();
         // Outside of the lock: it wakes the driver.

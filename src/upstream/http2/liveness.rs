@@ -22,25 +22,26 @@ pub(crate) struct Liveness {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum PingStage {
     /// Without streams since then.
-    Idle { since: Duration },
+    Idle {
+        since: Duration,
+    },
     /// Last heard from then.
-    Listening { heard: Duration },
-    /// A ping was sent then.
-    Pinged { at: Duration },
+    Listening {
+        heard: Duration,
+    },
+    Pinged {
+        at: Duration,
+    },
 }
 
-/// What happened since the last look.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Observation {
-    /// Open streams.
     pub(crate) streams: usize,
-    /// Bytes arrived.
     pub(crate) heard: bool,
     /// Part of a response arrived, or a stream was opened.
     pub(crate) news: bool,
 }
 
-/// What to do now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Turn {
     /// Nothing before that time.
@@ -55,7 +56,6 @@ pub(crate) enum Turn {
 }
 
 impl Liveness {
-    /// A new connection.
     pub(crate) fn new(now: Duration) -> Self {
         Self { stage: PingStage::Idle { since: now }, pings: 0 }
     }

@@ -51,7 +51,6 @@ struct OpenConnection {
     connection: Arc<Http2Connection>,
 }
 
-/// A connection that is being made.
 #[derive(Debug)]
 struct PendingConnection {
     proxy_header: Option<ProxyHeader>,
@@ -59,7 +58,6 @@ struct PendingConnection {
     done: Arc<watch::Sender<Option<ConnectOutcome>>>,
 }
 
-/// How a connect ended.
 #[derive(Clone, Copy, Debug)]
 enum ConnectOutcome {
     Http2,
@@ -78,18 +76,14 @@ pub(crate) enum Connected {
     Http1,
 }
 
-/// Where a request may be sent.
 #[derive(Debug)]
 pub(crate) enum Room {
-    /// On an existing connection.
     Shared(StreamSlot, Arc<ServerFacts>),
     /// On a connection made for this request and those that waited with it.
     New(StreamSlot, Arc<ServerFacts>),
-    /// The server speaks HTTP/1.1.
     Http1,
 }
 
-/// Time limits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WaitLimits {
     /// For room on a connection, its connect included.
@@ -103,7 +97,6 @@ enum ClaimResult {
     Http1,
     /// A connection is being made: wait for it.
     Join(watch::Receiver<Option<ConnectOutcome>>),
-    /// Make a connection.
     Make(Arc<watch::Sender<Option<ConnectOutcome>>>, watch::Receiver<Option<ConnectOutcome>>),
     /// Wait until a stream ends or the server sends its limit.
     Wait(watch::Receiver<()>),

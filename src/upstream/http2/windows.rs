@@ -14,7 +14,6 @@ pub(crate) const CONNECTION: u32 = STREAMS as u32 * STREAM_MOST;
 
 /// The largest window of a stream: 100 Mbit/s x 250 ms.
 const STREAM_MOST: u32 = 3 * MIB;
-/// The smallest.
 const STREAM_LEAST: u32 = 64 * KIB;
 /// Shared by the streams of a connection while there are few connections.
 const SHARED_MOST: u32 = 16 * MIB;

@@ -35,17 +35,16 @@ const FROM_HOSTS: Duration = Duration::from_secs(5);
 /// The lifetime of a negative answer that states none.
 const MISSING: Duration = Duration::from_secs(5);
 
-/// The result of a lookup.
 #[derive(Clone, Debug)]
 pub(super) enum LookupResult {
-    /// The name has addresses.
     Addresses {
         addresses: Vec<IpAddr>,
-        /// Their TTL.
         lifetime: Duration,
     },
     /// The name does not exist, or has no address.
-    Missing { lifetime: Duration },
+    Missing {
+        lifetime: Duration,
+    },
     /// No name server answered; the reason.
     None(String),
 }
@@ -88,12 +87,10 @@ impl Lookup {
         Self { servers: servers.to_vec(), read: Mutex::default() }
     }
 
-    /// The configured name servers.
     pub(super) fn servers(&self) -> &[SocketAddr] {
         &self.servers
     }
 
-    /// Looks up both address families.
     pub(super) async fn ask(&self, name: &Hostname) -> LookupResult {
         let SystemFiles { hosts, resolver, .. } = self.read();
         let Ok(asked) = Name::from_ascii(name.as_str()) else {
@@ -208,7 +205,6 @@ fn together(one: LookupResult, other: LookupResult) -> LookupResult {
     }
 }
 
-/// Interprets one answer.
 fn judge(answer: Result<Found, NetError>) -> LookupResult {
     let found = match answer {
         Ok(found) => found,
