@@ -11,8 +11,8 @@ use crate::ship::foreign_text;
 use crate::ship::sink::Message;
 use crate::ship::stream::Stream;
 
-/// Messages that may be on their way unacknowledged: librelp's own window.
-const WINDOW: usize = 128;
+/// Messages that may be on their way unacknowledged. Their answers, of some 20 bytes each, fit into a socket's buffer.
+const WINDOW: usize = 1024;
 /// Bytes that are gathered before they are sent.
 const CHUNK: usize = 64 << 10;
 /// How long the server may take for one acknowledgement: rsyslog holds them back while its queue is full.
@@ -66,8 +66,9 @@ impl Session {
             }
             self.stream.write(&out).await?;
             out.clear();
-            // Half a window at a time, so that messages leave in few writes.
-            while outstanding.len() > WINDOW / 2 {
+            // Messages leave as soon as there is room: what they carry back of TCP keeps rsyslog's small answers from
+            // waiting 40 ms for a delayed ACK.
+            while outstanding.len() >= WINDOW {
                 self.read_acknowledgements(&mut outstanding).await?;
             }
         }
