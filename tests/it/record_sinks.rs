@@ -2,6 +2,7 @@
 //! are called.
 
 mod end_to_end;
+mod examples;
 mod kafka;
 mod relp;
 mod sls;

@@ -103,7 +103,8 @@ def put_logs(headers, body):
         line = {"topic": group.Topic, "source": group.Source, "time": log.Time, "time_ns": log.Time_ns}
         lines.append(json.dumps({**line, "contents": contents}, ensure_ascii=False) + "\n")
     with LOCK, open(os.path.join(FOLDER, "logs.ndjson"), "a") as file:
-        file.write("".join(lines))
+        # On a line of its own, whatever a kill has left of the one before.
+        file.write("\n" + "".join(lines))
 
 
 class Handler(BaseHTTPRequestHandler):

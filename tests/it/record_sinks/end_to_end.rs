@@ -18,9 +18,11 @@ const HOST: &str = "www.example.cn";
 /// Requests of each test: what a debug build serves in a few seconds on two busy cores.
 const REQUESTS: usize = 20_000;
 /// How often the server is killed meanwhile.
-const KILLS: u32 = 5;
+const KILLS: usize = 5;
+/// Requests from one kill to the next.
+const ROUND: usize = REQUESTS / KILLS;
 /// From the last request to the last record at the sink.
-const CATCHING_UP: Duration = Duration::from_secs(40);
+const CATCHING_UP: Duration = Duration::from_secs(60);
 
 /// A server that can be killed, and what has arrived there.
 trait Server {
@@ -51,20 +53,20 @@ fn by_number(records: impl IntoIterator<Item = Map<String, Value>>) -> BTreeMap<
 async fn ships_everything(sink: &str, server: &mut impl Server, value: impl Fn(&Value) -> Value) {
     let access_log = format!("{{directory: access, reserve: 1MiB, sinks: [{sink}]}}");
     let edge = Edge::builder().access_log(&access_log).start().await;
-    let (url, requests) = (format!("http://{HOST}:{}/path", edge.http().port()), REQUESTS.to_string());
+    let (url, requests) = (format!("http://{HOST}:{}/path", edge.http().port()), ROUND.to_string());
     let connect = format!("--connect-to={}", edge.http());
     let began = Instant::now();
-    let load = async {
-        let load = run("h2load", ["--h1", "-n", &requests, "-c", "8", &connect, &url]).await;
-        assert!(load.stdout.contains(&format!("{REQUESTS} done")), "{load:?}");
-    };
-    let killing = async {
-        for _ in 0..KILLS {
-            sleep(Duration::from_millis(700)).await;
+    for _ in 0..KILLS {
+        let load = async {
+            let load = run("h2load", ["--h1", "-n", &requests, "-c", "8", &connect, &url]).await;
+            assert!(load.stdout.contains(&format!("{ROUND} done")), "{load:?}");
+        };
+        let killing = async {
+            sleep(Duration::from_millis(300)).await;
             server.restart().await;
-        }
-    };
-    tokio::join!(load, killing);
+        };
+        tokio::join!(load, killing);
+    }
     let ended = Instant::now();
 
     let export = edge.records_where(REQUESTS, |_| true).await;
