@@ -1,8 +1,7 @@
-//! A page's content coding, undone as the page streams.
+//! Decodes a page's content coding as the page streams.
 //!
-//! What comes out is made only when it is asked for, a piece at a time: of a page that unpacks to a
-//! thousand times its size no more is held than of any other, one window and one piece. What comes out of a
-//! page that is in its coding does not depend on how it was cut.
+//! Output is made on demand, a piece at a time, so a decompression bomb takes no more memory than any page: one window
+//! and one piece. The output does not depend on how the input is cut into chunks.
 
 use std::fmt;
 
@@ -14,29 +13,29 @@ use zstd::stream::raw::{DParameter, Decoder as Zstd, Operation};
 #[cfg(test)]
 mod tests;
 
-/// The most bytes that are read, and that come out, at once.
+/// The most bytes that one step reads, and that it yields: 16 KiB.
 pub const PIECE: usize = 16 << 10;
-/// Room for fewer bytes is not decoded into: so many of a buffer may be lost.
+/// A buffer with less room is replaced; at most this much of it is wasted.
 const LEAST_ROOM: usize = PIECE / 4;
-/// The window of gzip and deflate, 32 KiB, as a power of two. They have no larger one.
+/// The largest window of gzip and deflate, 32 KiB, as a power of two.
 const GZIP_WINDOW: u8 = 15;
-/// The largest window of zstd, 8 MiB, as a power of two: no page may need more (RFC 9659).
+/// The largest window of zstd, 8 MiB, as a power of two (RFC 9659).
 const ZSTD_WINDOW: u32 = 23;
-/// What a member of gzip begins with.
+/// The first bytes of a gzip member.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// The length of zlib's header.
 const ZLIB_HEADER: usize = 2;
 
-/// A content coding that can be undone.
+/// A content coding that can be decoded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Coding {
-    /// `gzip`, or `x-gzip`: one member or more.
+    /// `gzip` or `x-gzip`: one or more members.
     Gzip,
-    /// `deflate`: zlib's format, or without its frame, as some servers send it and every browser takes it.
+    /// `deflate`: zlib's format, or bare deflate, which some servers send and every browser takes.
     Deflate,
-    /// `br`. Its window has 16 MiB at most.
+    /// `br`, with a window of at most 16 MiB.
     Brotli,
-    /// `zstd`: one frame or more.
+    /// `zstd`: one or more frames.
     Zstd,
 }
 
@@ -54,36 +53,36 @@ impl Coding {
     }
 }
 
-/// What came is not in the coding that it was said to be in.
+/// The input is not in the coding that its head names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("it is not in its content coding")]
 pub struct BadCoding;
 
-/// Decodes one page: bytes go in by [`feed`](Self::feed), and come out by [`step`](Self::step) until it
+/// Decodes one page: [`feed`](Self::feed) takes input, [`step`](Self::step) yields output until the decoder
 /// [is hungry](Self::is_hungry).
 pub struct Decoder {
     coding: Coding,
     state: State,
-    /// What was not read yet.
+    /// Input that is not decoded yet.
     input: Bytes,
-    /// What the next piece is decoded into.
+    /// The buffer for the next piece.
     room: BytesMut,
-    /// There may be more to come out of what was read: the last piece had no room for it.
+    /// The codec may hold more output: the last piece filled its buffer.
     has_more: bool,
 }
 
-/// Where in the page.
+/// The place in the page.
 enum State {
     /// Before the first byte.
     Start,
-    /// In a stream; or behind one of zstd, which has `ended` and may be followed by another.
+    /// In a stream, or behind a frame of zstd (`ended`), which another may follow.
     Inside {
         codec: Codec,
         ended: bool,
     },
     /// Behind a member of gzip.
     Between,
-    /// Behind the end. What still comes is not looked at, as browsers do not look at it.
+    /// Behind the end. Further input is ignored, as browsers do.
     End,
     Bad,
 }
@@ -94,7 +93,7 @@ enum Codec {
     Zstd(Zstd<'static>),
 }
 
-/// What one call of a codec did.
+/// The outcome of one call of a codec.
 struct Step {
     read: usize,
     written: usize,
@@ -103,7 +102,7 @@ struct Step {
 
 enum Then {
     GoesOn,
-    /// A stream is at its end.
+    /// The stream has ended.
     Ends,
     Fails,
 }
@@ -120,12 +119,12 @@ impl Decoder {
         if self.input.is_empty() {
             self.input = bytes;
         } else {
-            // Mostly a single byte, which does not tell yet what it begins.
+            // The input so far is mostly one byte, too short to tell what begins.
             self.input = [&*self.input, &*bytes].concat().into();
         }
     }
 
-    /// Whether nothing comes out before more of the page is fed.
+    /// Whether there is no output before more input.
     pub fn is_hungry(&self) -> bool {
         match self.state {
             State::Start | State::Between => self.input.len() < self.beginning(),
@@ -135,7 +134,7 @@ impl Decoder {
         }
     }
 
-    /// Decodes on: reads no more than [`PIECE`] bytes, and gives no more; none where they tell nothing yet.
+    /// Reads at most [`PIECE`] bytes and yields at most as many; none if they decode to nothing yet.
     pub fn step(&mut self) -> Result<Bytes, BadCoding> {
         if self.is_hungry() {
             return Ok(Bytes::new());
@@ -153,8 +152,7 @@ impl Decoder {
         }
     }
 
-    /// Whether the page may end here: all of it has come out, and nothing is missing. One of no bytes at all is
-    /// whole.
+    /// Whether the page is complete: nothing is missing, and all of it has been yielded. A page of no bytes is complete.
     pub fn is_whole(&self) -> bool {
         match self.state {
             State::Start => self.input.is_empty(),
@@ -164,7 +162,7 @@ impl Decoder {
         }
     }
 
-    /// How many bytes tell what a stream is.
+    /// How many bytes identify a stream.
     fn beginning(&self) -> usize {
         match self.coding {
             Coding::Gzip => GZIP_MAGIC.len(),
@@ -173,7 +171,7 @@ impl Decoder {
         }
     }
 
-    /// Where what was fed leads, which tells.
+    /// The state after the first bytes of a stream, which have come.
     fn begin(&self) -> State {
         let codec = match self.coding {
             Coding::Gzip if matches!(self.state, State::Between) && !self.input.starts_with(&GZIP_MAGIC) => {
@@ -183,7 +181,7 @@ impl Decoder {
             Coding::Deflate => Codec::Inflate(Decompress::new(is_zlib(&self.input))),
             Coding::Brotli => {
                 let alloc = StandardAlloc::default;
-                // Strict: without the windows of a gigabyte that an extension has.
+                // Strict: without the extension for windows of up to 1 GiB.
                 Codec::Brotli(Box::new(BrotliState::new_strict(alloc(), alloc(), alloc())))
             }
             Coding::Zstd => match zstd() {
@@ -194,7 +192,7 @@ impl Decoder {
         State::Inside { codec, ended: false }
     }
 
-    /// One call of the codec, and what came out by it.
+    /// Calls the codec once, and returns its output.
     fn decode(&mut self) -> Bytes {
         let State::Inside { codec, ended } = &mut self.state else { return Bytes::new() };
         if self.room.len() < LEAST_ROOM {
@@ -202,7 +200,7 @@ impl Decoder {
         }
         let input = &self.input[..self.input.len().min(PIECE)];
         let Step { read, written, then } = codec.step(input, &mut self.room);
-        // A codec that takes nothing and gives nothing would be asked for ever.
+        // A codec that reads and writes nothing would be called for ever.
         let is_stuck = read == 0 && written == 0 && !input.is_empty();
         self.has_more = written == self.room.len();
         match (then, self.coding) {
@@ -212,7 +210,7 @@ impl Decoder {
             (Then::Ends, Coding::Gzip) => self.state = State::Between,
             (Then::Ends, Coding::Deflate | Coding::Brotli) => self.state = State::End,
             (Then::Ends, Coding::Zstd) => {
-                // The codec goes on to the next frame by itself.
+                // The codec starts the next frame by itself.
                 *ended = true;
                 self.has_more = false;
             }
@@ -228,8 +226,8 @@ impl fmt::Debug for Decoder {
     }
 }
 
-/// Whether what begins so has zlib's frame (RFC 1950, 2.2). Without it, it would be a stored block whose padding is
-/// not zero, which no encoder writes.
+/// Whether a stream has zlib's header (RFC 1950, 2.2). As bare deflate these bytes would be a stored block with padding
+/// that is not zero, which no encoder writes.
 fn is_zlib(stream: &[u8]) -> bool {
     matches!(stream, [method, flags, ..]
         if method & 0x0f == 8 && method >> 4 <= 7 && u16::from_be_bytes([*method, *flags]).is_multiple_of(31))
@@ -252,7 +250,7 @@ impl Codec {
                     Ok(Status::StreamEnd) => Then::Ends,
                     Err(_) => Then::Fails,
                 };
-                // Of no more than the two slices have.
+                // The differences fit: they are at most the lengths of the slices.
                 let since = |now: u64, before: u64| (now - before) as usize;
                 Step {
                     read: since(inflate.total_in(), read),

@@ -1,9 +1,8 @@
-//! Where a page's tags and its text are: HTML's tokenization, as far as that takes to tell.
+//! Finds tags and text in a page: HTML's tokenization, as far as that needs.
 //!
-//! Tags and text are found as a browser finds them that has scripting on, without building a tree:
-//! what the open elements would have to be known for (SVG and MathML that are left half-way) is taken
-//! as lol_html takes it. Every byte moves one automaton by one step, and the shortcuts only pass over
-//! bytes that would not move it; so the answers do not depend on how a page is cut into chunks.
+//! The result is that of a browser with scripting on, without building a tree. Where a tree would be needed (SVG and
+//! MathML that are not closed), it does as lol_html does. Every byte moves one automaton by one step, and shortcuts only
+//! skip bytes that would not move it, so the result does not depend on how a page is cut into chunks.
 
 mod attributes;
 mod element;
@@ -26,9 +25,9 @@ use super::tags::Tag;
 #[derive(Debug, Default)]
 pub struct Scanner {
     state: State,
-    /// The name of a tag that is cut by the end of a chunk.
+    /// The name of a tag that goes on in the next chunk.
     name: Name,
-    /// The tag that is being read, once its name is known.
+    /// The element of the current tag, once its name is read.
     element: Element,
     closing: bool,
     attributes: Attributes,
@@ -36,10 +35,10 @@ pub struct Scanner {
     foreign: Foreign,
 }
 
-/// What the bytes so far are the beginning of.
+/// The state of the tokenizer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 enum State {
-    /// Text, where tags can begin.
+    /// Text in which tags can begin.
     #[default]
     Data,
     /// `<`
@@ -54,23 +53,23 @@ enum State {
     MarkupDeclaration,
     /// `<!-`
     CommentOpen,
-    /// `<!` and so many letters of `doctype`.
+    /// `<!` and this many letters of `doctype`.
     Doctype(usize),
-    /// `<!` and so many letters of `[CDATA[`.
+    /// `<!` and this many letters of `[CDATA[`.
     CdataOpen(usize),
-    /// Whatever ends with the next `>`: a doctype, `<?`, `</` or `<!` before what they do not go with.
+    /// Until the next `>`: a doctype, `<?`, or `</` and `<!` with something unknown behind them.
     Bogus,
     /// A comment.
     Comment(Comment),
-    /// A CDATA section, in which so many `]` came last, of which two count.
+    /// A CDATA section, behind this many `]`, two at most.
     Cdata(usize),
-    /// The text of an element that has no tags in it but its end.
+    /// The text of an element in which only its own end tag counts.
     Raw,
-    /// The rest of the page: text behind `<plaintext>`, or more than is followed.
+    /// The rest of the page: behind `<plaintext>`, or nested too deeply to follow.
     Rest,
 }
 
-/// Where in a comment.
+/// The place in a comment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Comment {
     /// Behind `<!--`.
@@ -79,7 +78,7 @@ enum Comment {
     StartDash,
     Inside,
     Dash,
-    /// Behind `--`, or more of them.
+    /// Behind `--` or more dashes.
     Dashes,
     /// Behind `--!`.
     Bang,
@@ -89,7 +88,7 @@ const DOCTYPE: &[u8] = b"doctype";
 const CDATA: &[u8] = b"[CDATA[";
 
 impl Scanner {
-    /// Reads `bytes` from `at` on: to behind the name of a tag that matters, or all of them.
+    /// Reads `bytes` from `at` up to the end of the name of the next tag that matters, or all of them.
     pub(super) fn read(&mut self, bytes: &[u8], at: &mut usize) -> Option<Tag> {
         loop {
             let byte = *bytes.get(*at)?;
@@ -124,23 +123,23 @@ impl Scanner {
         }
     }
 
-    /// Reads `bytes`, whatever tags they have.
+    /// Reads `bytes`, ignoring their tags.
     pub fn pass(&mut self, bytes: &[u8]) {
         let mut at = 0;
         while self.read(bytes, &mut at).is_some() {}
     }
 
-    /// Whether the next byte is text, unless it begins a tag.
+    /// Whether the next byte is text or begins a tag.
     pub fn is_text(&self) -> bool {
         self.state == State::Data
     }
 
-    /// Whether the page cannot be followed any further; nothing is text from here on.
+    /// Whether the page is nested too deeply to follow; nothing is text from here on.
     pub fn is_lost(&self) -> bool {
         self.foreign.is_lost()
     }
 
-    /// How many of the bytes so far may begin the end tag of a body.
+    /// How many of the last bytes may be the start of `</body`.
     pub fn begun(&self) -> usize {
         match self.state {
             State::TagOpen => 1,
@@ -150,7 +149,7 @@ impl Scanner {
         }
     }
 
-    /// Goes on behind the next `byte`.
+    /// Skips to behind the next `byte`.
     fn pass_until(&mut self, bytes: &[u8], at: usize, byte: u8, next: State) -> usize {
         match plain::find(&bytes[at..], byte) {
             Some(length) => {
@@ -161,7 +160,7 @@ impl Scanner {
         }
     }
 
-    /// Text up to the next tag that is not passed over, and that tag as far as it is there.
+    /// Reads text up to the next tag that may matter, and that tag as far as it has come.
     fn data(&mut self, bytes: &[u8], at: usize, found: &mut Option<Tag>) -> usize {
         let open = match self.foreign.is_entered() {
             false => bytes.len() - plain::pass(&bytes[at..]).len(),
@@ -180,7 +179,7 @@ impl Scanner {
         if self.state == State::InTag && found.is_none() { self.in_tag(bytes, end) } else { end }
     }
 
-    /// The rest of a name that was cut.
+    /// Reads the rest of a name that was cut.
     fn tag_name(&mut self, bytes: &[u8], at: usize, found: &mut Option<Tag>) -> usize {
         let end = element::name_end(bytes, at);
         self.name.extend(&bytes[at..end]);
@@ -197,7 +196,7 @@ impl Scanner {
         *found = element.tag(self.closing);
     }
 
-    /// The rest of a tag behind its name, and what follows from it.
+    /// Reads the rest of a tag behind its name.
     fn in_tag(&mut self, bytes: &[u8], at: usize) -> usize {
         let Some((end, tag_end)) = self.attributes.read(bytes, at) else { return bytes.len() };
         self.state = self.behind_tag(tag_end);
@@ -231,7 +230,7 @@ impl Scanner {
         }
     }
 
-    /// The text of a raw element, and the name of its end tag.
+    /// Reads the text of a raw element and the name of its end tag.
     fn raw(&mut self, bytes: &[u8], at: usize) -> usize {
         let Some(end) = self.raw.read(bytes, at) else { return bytes.len() };
         self.closing = true;
@@ -241,7 +240,7 @@ impl Scanner {
         end
     }
 
-    /// One byte where every byte counts. Not taken: it is read again in the next state.
+    /// Steps by one byte. `false`: the byte is read again in the next state.
     fn step(&mut self, byte: u8) -> (bool, Option<Tag>) {
         let (taken, next) = match (self.state, byte) {
             (State::TagOpen, b'/') => (true, State::EndTagOpen),
@@ -284,7 +283,7 @@ impl Scanner {
 }
 
 impl Comment {
-    /// `None` once it is over.
+    /// The next place; `None` at the end of the comment.
     fn step(self, byte: u8) -> Option<Self> {
         match (self, byte) {
             (Self::Start | Self::StartDash | Self::Dashes | Self::Bang, b'>') => None,

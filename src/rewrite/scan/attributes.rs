@@ -1,9 +1,9 @@
-//! The rest of a tag behind its name: where it ends, and the few attributes that change the page.
+//! A tag behind its name: where it ends, and the few attributes that matter.
 
 use super::element::{Name, is_space};
 use super::plain;
 
-/// A tag from the end of its name on.
+/// A tag behind its name.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Attributes {
     place: Place,
@@ -15,16 +15,16 @@ pub(super) struct Attributes {
 pub(super) struct End {
     /// With `/>`.
     pub(super) self_closing: bool,
-    /// It had an attribute that was watched for.
+    /// It had the attribute that was watched for.
     pub(super) watched: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 enum Place {
-    /// Where the name of an attribute can begin.
+    /// An attribute's name can begin.
     #[default]
     Before,
-    /// There, behind a `/`.
+    /// The same, behind a `/`.
     Slash,
     Name,
     AfterName,
@@ -42,7 +42,7 @@ impl Attributes {
         Self { place: Place::Before, watch: Some(Watch { kind, ..Watch::default() }) }
     }
 
-    /// Reads `bytes` from `at` on: where the tag ends, behind its `>`, if it does.
+    /// Reads `bytes` from `at`; returns the index behind the tag's `>`.
     pub(super) fn read(&mut self, bytes: &[u8], at: usize) -> Option<(usize, End)> {
         match &mut self.watch {
             None => {
@@ -114,7 +114,7 @@ impl Place {
         }
     }
 
-    /// Steps over `bytes` to the end of the tag: where that is, and whether a `/` stands before it.
+    /// Steps to the end of the tag; returns the index behind it, and whether it ends in `/>`.
     fn pass(&mut self, bytes: &[u8], mut at: usize) -> Option<(usize, bool)> {
         loop {
             match self {
@@ -140,17 +140,17 @@ impl Place {
     }
 }
 
-/// What is watched for.
+/// What to watch for.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum Watched {
-    /// An attribute of `font` that only HTML's has.
+    /// An attribute that only HTML's `font` has.
     #[default]
     FontAttribute,
-    /// `encoding` of `annotation-xml`, saying that HTML is in it.
+    /// `encoding` of `annotation-xml` with an HTML type.
     HtmlEncoding,
 }
 
-/// What was seen of attributes. Of names and values, as much is kept as the longest that count have.
+/// The attribute being read, its name and value cut to the longest that count.
 #[derive(Clone, Copy, Debug, Default)]
 struct Watch {
     kind: Watched,

@@ -1,8 +1,8 @@
-//! Names of elements, as far as they matter.
+//! The names of the elements that matter.
 
 use crate::rewrite::tags::Tag;
 
-/// An element that changes how a page is read or what the footer may do; all others are alike.
+/// An element that changes how a page is read, or where the footer may go.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum Element {
     #[default]
@@ -25,26 +25,26 @@ pub(super) enum Element {
     Noscript,
     Svg,
     Math,
-    /// SVG and MathML end before it.
+    /// Ends SVG and MathML.
     Breakout,
     Paragraph,
     Break,
     Font,
-    /// HTML may stand in it within SVG.
+    /// Holds HTML inside SVG.
     SvgHtml,
-    /// HTML may stand in it within MathML.
+    /// Holds HTML inside MathML.
     MathText,
     AnnotationXml,
 }
 
 impl Element {
-    /// The element that the first `length` bytes name, if it matters where nothing but HTML was entered;
-    /// of others, some are told.
+    /// The element that the first `length` bytes name. Elements that matter only inside SVG and MathML may come out as
+    /// `Other`.
     #[inline(always)]
     pub(super) fn named(bytes: &[u8], length: usize) -> Self {
         match bytes.first_chunk() {
             Some(eight) if length <= 8 && eight[length - 1] != 0 => {
-                // Folded like this, what is no letter becomes none.
+                // Lower-cases letters; other bytes do not become letters.
                 let word = u64::from_le_bytes(*eight) & (u64::MAX >> (64 - 8 * length));
                 Self::of_word(word | (word & LETTERS) >> 1)
             }
@@ -52,7 +52,7 @@ impl Element {
         }
     }
 
-    /// By a name of at most eight letters, in lower case, the first in the lowest byte.
+    /// By a lower-case name of at most eight letters, the first in the lowest byte.
     #[expect(
         non_upper_case_globals,
         reason = "each constant is the word of the element that it is named for"
@@ -88,7 +88,7 @@ impl Element {
         }
     }
 
-    /// What the footer has to know of a tag of it.
+    /// What a tag of this element means for the footer.
     pub(super) fn tag(self, closing: bool) -> Option<Tag> {
         match self {
             Self::Html | Self::Head => Some(Tag::Root),
@@ -103,7 +103,7 @@ impl Element {
     }
 }
 
-/// The bit that every letter has, and that the next lower one tells its case by.
+/// The bit that every letter has; the next lower bit is its case.
 const LETTERS: u64 = 0x4040_4040_4040_4040;
 
 const fn word_of(name: &[u8]) -> u64 {
@@ -115,7 +115,7 @@ const fn word_of(name: &[u8]) -> u64 {
     word
 }
 
-/// Where the name ends that goes on at `at`.
+/// The end of the name that goes on at `at`.
 pub(super) fn name_end(bytes: &[u8], at: usize) -> usize {
     bytes[at..].iter().position(|byte| ends_name(*byte)).map_or(bytes.len(), |length| at + length)
 }
@@ -129,7 +129,7 @@ pub(super) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b'\x0c')
 }
 
-/// A name, as much of it as the longest that matters has.
+/// A name, cut to one byte more than the longest that matters.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Name {
     letters: [u8; LONGEST + 1],
@@ -154,7 +154,7 @@ impl Name {
         self.length += length;
     }
 
-    /// In bytes; of a longer name than any that matters, less than it has.
+    /// In bytes, after the cut.
     pub(super) fn len(&self) -> usize {
         self.length
     }
@@ -164,7 +164,7 @@ impl Name {
         &self.letters[..self.length]
     }
 
-    /// Whether it is the beginning of `whole`.
+    /// Whether it is a prefix of `whole`.
     pub(super) fn may_be(&self, whole: &[u8]) -> bool {
         whole.starts_with(self.as_bytes())
     }
@@ -184,7 +184,7 @@ impl Name {
             b"mi" | b"mo" | b"mn" | b"ms" | b"mtext" => Element::MathText,
             b"annotation-xml" => Element::AnnotationXml,
             b"plaintext" => Element::Plaintext,
-            // Zeros behind a name would not tell in a word.
+            // A word cannot tell zero bytes behind a name.
             name if name.len() <= 8 && name.last() != Some(&0) => Element::of_word(word_of(name)),
             _ => Element::Other,
         }

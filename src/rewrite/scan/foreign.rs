@@ -1,12 +1,12 @@
-//! SVG and MathML, in which elements of HTML's names mean nothing, and HTML within them.
+//! SVG and MathML, in which elements with names of HTML have no meaning, and HTML inside them.
 
 use super::attributes::{Attributes, End, Watched};
 use super::element::Element;
 
-/// The languages that were entered and not left.
+/// The nested languages.
 #[derive(Debug, Default)]
 pub(super) struct Foreign {
-    /// From the outermost, below which is HTML.
+    /// The outermost first; around it is HTML.
     entered: Vec<Language>,
     is_lost: bool,
 }
@@ -18,11 +18,11 @@ enum Language {
     MathMl,
 }
 
-/// Languages within one another that are followed.
+/// Levels of nesting that are followed: 4 KiB of memory.
 const DEEPEST: usize = 4096;
 
 impl Foreign {
-    /// Whether there is anything but HTML around.
+    /// Whether the place is inside SVG or MathML.
     pub(super) fn is_entered(&self) -> bool {
         !self.entered.is_empty()
     }
@@ -31,12 +31,12 @@ impl Foreign {
         self.current() == Language::Html
     }
 
-    /// Whether more was entered than is followed.
+    /// Whether the nesting is too deep to follow.
     pub(super) fn is_lost(&self) -> bool {
         self.is_lost
     }
 
-    /// How the attributes of a tag are read.
+    /// The reader for the attributes of a tag.
     pub(super) fn attributes(&self, element: Element, closing: bool) -> Attributes {
         match (element, self.current()) {
             _ if closing => Attributes::default(),
@@ -93,7 +93,7 @@ impl Foreign {
         self.entered.last().copied().unwrap_or(Language::Html)
     }
 
-    /// The language around the current one.
+    /// The language outside of the current one.
     fn around(&self) -> Language {
         let outer = self.entered.len().checked_sub(2);
         outer.map_or(Language::Html, |place| self.entered[place])

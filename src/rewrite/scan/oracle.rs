@@ -1,8 +1,7 @@
-//! Where lol_html has a page's tags and text, for the scanner to be compared with.
+//! Asks lol_html where a page's tags and text are, to compare the scanner with it.
 //!
-//! lol_html passes everything on at once but the name of a tag, until that is whole. So text, where
-//! tags can begin, is wherever `<x` is kept back: in a comment, a script or an attribute it is not.
-//! No handler is set: with any, it keeps whole tags and comments back.
+//! lol_html holds back nothing but an unfinished tag name. So tags can begin wherever it holds back `<x`, which it does not
+//! in a comment, a script or an attribute. No handler is set: with one it holds back whole tags and comments.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,12 +13,12 @@ use lol_html::{MemorySettings, OutputSink};
 #[derive(Debug)]
 pub(crate) struct Tokens {
     rewriter: HtmlRewriter<'static, Passed>,
-    /// Told by the rewriter, which only one thread at a time runs.
+    /// Counted by the rewriter.
     passed: Arc<AtomicUsize>,
     fed: usize,
 }
 
-/// Bytes that may be kept back at most.
+/// Bytes that lol_html may hold back.
 const MEMORY: usize = 1 << 20;
 
 #[derive(Debug)]
@@ -51,9 +50,8 @@ impl Tokens {
         self.rewriter.write(bytes).expect("pages are short");
     }
 
-    /// Whether a tag can begin here. The question is an unknown tag, which means nothing to what
-    /// follows if it is asked before `<`, before letters or digits that are in no known name and that
-    /// `<` and `</` do not precede, or at the end.
+    /// Whether a tag can begin here. It feeds an unknown tag, which changes nothing before `<`, before a letter or digit
+    /// of no known name that does not follow `<` or `</`, and at the end.
     pub(crate) fn at_text(&mut self) -> bool {
         self.feed(b"<x");
         let is_kept = self.fed - self.passed.load(Ordering::Relaxed) == 2;
@@ -64,7 +62,7 @@ impl Tokens {
     }
 }
 
-/// Whether what is at a place can be asked about: a `<` or a `0`, which is in no known name.
+/// Whether a place can be asked about: a `<`, or a `0`, which no known name has.
 pub(crate) fn is_question(page: &[u8], place: usize) -> bool {
     let before = &page[..place];
     match page[place] {
@@ -74,7 +72,7 @@ pub(crate) fn is_question(page: &[u8], place: usize) -> bool {
     }
 }
 
-/// For every place that can be asked about and for the end: whether a tag can begin there.
+/// Whether a tag can begin, for every place that can be asked about and for the end.
 pub(crate) fn answers(page: &[u8]) -> Vec<bool> {
     let mut tokens = Tokens::new();
     let (mut answers, mut fed) = (Vec::new(), 0);
@@ -88,8 +86,8 @@ pub(crate) fn answers(page: &[u8]) -> Vec<bool> {
     answers
 }
 
-/// The page without what lol_html reads in another way than browsers: `=` before `>` ends its
-/// attribute there, and the element's text is taken for text with tags in it.
+/// The page without what lol_html reads differently from browsers: an `=` before `>`, after which it takes a raw
+/// element's text for text with tags.
 pub(crate) fn without_empty_values(page: &[u8]) -> Vec<u8> {
     let mut page = page.to_vec();
     for place in 0..page.len() {

@@ -1,15 +1,15 @@
-//! What most of a page is: text, and tags of the common forms that change nothing. It is passed over
-//! without a state between, and whatever has another form is left to the automaton.
+//! Skips what most of a page is: text, and whole tags of common forms that do not matter. It keeps no state; everything
+//! else is left to the automaton.
 //!
-//! What is looked for is mostly near, and looked for byte by byte: unlike the outcome of a vector search, a
-//! loop's end is foreseen by the processor, which then reads on before it is known.
+//! Bytes are mostly found nearby, so the first few are compared one by one: the processor predicts the end of such a loop,
+//! but not the result of a vector search.
 
 use memchr::memchr;
 
 use super::element::{Element, ends_name};
 
-/// Passes over text, and over the tags in it that do not matter and are there whole, while nothing but
-/// HTML was entered. What is left begins with the `<` of another tag, or is nothing.
+/// Skips text and the whole tags in it that do not matter, outside of SVG and MathML. The rest begins with the `<` of
+/// another tag, or is empty.
 pub(super) fn pass(mut text: &[u8]) -> &[u8] {
     while let Some(place) = find(text, b'<') {
         let tag = &text[place..];
@@ -21,7 +21,7 @@ pub(super) fn pass(mut text: &[u8]) -> &[u8] {
     &[]
 }
 
-/// What is behind the tag that `tag` begins with.
+/// The bytes behind the tag at the start of `tag`.
 #[inline(always)]
 fn behind_tag(tag: &[u8]) -> Option<&[u8]> {
     let name = match tag {
@@ -43,18 +43,18 @@ fn behind_tag(tag: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// What is behind the tag whose attributes `rest` begins with, if all of them are of the form
-/// `name="value"` or of no value, and whether a `/` ends it.
+/// The bytes behind the tag whose attributes `rest` begins with, and whether it ends in `/>`; `None` unless every
+/// attribute is `name="value"` or has no value.
 #[inline(always)]
 pub(super) fn behind_attributes(mut rest: &[u8]) -> Option<(&[u8], bool)> {
     loop {
-        // Nothing but `=` begins a value, and only in a value `>` may be no end.
+        // Only `=` begins a value, and only in a value `>` does not end the tag.
         let sign = position(rest, |byte| matches!(byte, b'=' | b'>'))?;
         let before = rest[..sign].last();
         if rest[sign] == b'>' {
             return Some((&rest[sign + 1..], before == Some(&b'/')));
         }
-        // Without a name before it, it begins one.
+        // Without a name before it, `=` begins one.
         if !before.is_some_and(u8::is_ascii_alphabetic) {
             return None;
         }
@@ -69,7 +69,7 @@ pub(super) fn behind_attributes(mut rest: &[u8]) -> Option<(&[u8], bool)> {
     }
 }
 
-/// Where the first `byte` stands.
+/// The index of the first `byte`.
 #[inline(always)]
 pub(super) fn find(bytes: &[u8], byte: u8) -> Option<usize> {
     match bytes.first_chunk::<NEAR>() {
@@ -81,13 +81,13 @@ pub(super) fn find(bytes: &[u8], byte: u8) -> Option<usize> {
     }
 }
 
-/// Bytes that are looked at one by one.
+/// Bytes compared one by one.
 const NEAR: usize = 16;
 
-/// How long the name is that a tag begins with; `None` if it is cut.
+/// The length of the name at the start; `None` if it is cut.
 #[inline(always)]
 fn name_length(name: &[u8]) -> Option<usize> {
-    // Letters have this bit, and nothing that ends a name.
+    // Letters have this bit; bytes that end a name do not.
     let length = position(name, |byte| byte & 0x40 == 0)?;
     match ends_name(name[length]) {
         true => Some(length),
@@ -95,7 +95,7 @@ fn name_length(name: &[u8]) -> Option<usize> {
     }
 }
 
-/// Where the first byte of a kind stands.
+/// The index of the first byte of a kind.
 #[inline(always)]
 fn position(bytes: &[u8], is_kind: impl Fn(u8) -> bool) -> Option<usize> {
     match bytes.first_chunk().and_then(|near| position_near(near, &is_kind)) {
@@ -104,7 +104,7 @@ fn position(bytes: &[u8], is_kind: impl Fn(u8) -> bool) -> Option<usize> {
     }
 }
 
-/// The same among so few that the loop is unrolled.
+/// The same for so few bytes that the loop is unrolled.
 #[inline(always)]
 fn position_near(near: &[u8; NEAR], is_kind: impl Fn(u8) -> bool) -> Option<usize> {
     for (place, byte) in near.iter().enumerate() {

@@ -1,29 +1,29 @@
-//! Elements whose text has no tags in it but their own end: `script`, `style`, `title` and the like.
+//! Elements in whose text only their own end tag counts: `script`, `style`, `title` and the like.
 
 use memchr::memchr2;
 
 use super::element::{Element, ends_name};
 use super::plain;
 
-/// The text of such an element, from the end of its start tag on.
+/// The text of such an element, behind its start tag.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Raw {
     element: Element,
-    /// What its end tag must say.
+    /// The name that its end tag must have.
     name: &'static [u8],
     place: Place,
-    /// `script` alone can be escaped.
+    /// Only `script` can be escaped.
     pub(super) escape: Escape,
 }
 
-/// How far a script's text is hidden in a comment of old.
+/// Whether a script's text is in an old-style comment (HTML Standard, script data escaped states).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum Escape {
     #[default]
     None,
     /// Behind `<!--`.
     Once,
-    /// Behind `<script` in there: `</script` ends this alone.
+    /// Behind `<script` in that comment: the next `</script` only ends this.
     Twice,
 }
 
@@ -31,26 +31,26 @@ pub(super) enum Escape {
 enum Place {
     #[default]
     Text,
-    /// Behind `-`, where that counts.
+    /// Behind `-` in a comment.
     Dash,
-    /// Behind `--`, or more of them.
+    /// Behind `--` or more dashes.
     Dashes,
     /// Behind `<`.
     Less,
     /// Behind `</`.
     Slash,
-    /// Behind `</` and so many letters of the name.
+    /// Behind `</` and this many letters of the name.
     Name(usize),
     /// Behind `<!` of a script.
     Bang,
     /// Behind `<!-` of a script.
     BangDash,
-    /// Behind `<` and so many letters of the name, in an escaped script.
+    /// Behind `<` and this many letters of the name, in an escaped script.
     Begin(usize),
 }
 
 impl Raw {
-    /// `None` for an element that may have tags in it.
+    /// `None` for an element in which tags count.
     pub(super) fn of(element: Element) -> Option<Self> {
         let name: &[u8] = match element {
             Element::Title => b"title",
@@ -71,7 +71,7 @@ impl Raw {
         self.element
     }
 
-    /// Reads `bytes` from `at` on: where the name of the end tag ends, if it does.
+    /// Reads `bytes` from `at`; returns where the name of the end tag ends.
     pub(super) fn read(&mut self, bytes: &[u8], mut at: usize) -> Option<usize> {
         loop {
             if self.place == Place::Text {
@@ -86,7 +86,7 @@ impl Raw {
                 return Some(at);
             }
             let next = self.step(byte);
-            // A byte that goes with nothing before it may begin something by itself.
+            // A byte that does not continue the last state may begin something itself.
             if next != Place::Text || self.place == Place::Text || byte != b'<' && byte != b'-' {
                 at += 1;
             }
