@@ -1,4 +1,4 @@
-//! What handing a record over asks of the allocator: nothing.
+//! Handing over a record allocates nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +62,7 @@ fn handing_a_record_over_allocates_nothing() {
         ids: RequestIds::new(),
         place: BlockPlace::default(),
     });
-    // The first record of a thread makes its lane.
+    // The first record of a thread allocates its lane.
     recorder.reserve().expect("a slot").keep(record(&connection, clock.now()), &SENT);
     let records: Vec<_> = (0..RECORDS).map(|_| record(&connection, clock.now())).collect();
     let allocated = allocation_counter::measure(|| {

@@ -1,4 +1,4 @@
-//! The pages for operators: alive, ready or why not, how it stands.
+//! Admin pages: liveness, readiness with the reason, status.
 
 mod metrics;
 
@@ -13,7 +13,7 @@ use crate::support::pki::{Authority, KeyKind};
 use crate::support::time::within;
 use crate::support::{HOST, PATIENCE, eventually};
 
-/// Waits until `/readyz` answers so, with a reason that holds `reason`.
+/// Waits until `/readyz` answers with `status` and a text that contains `reason`.
 async fn readyz_becomes(edge: &Edge, status: u16, reason: &str) {
     eventually(&format!("readyz {status} {reason}"), PATIENCE, async || {
         let answer = edge.get("/readyz").await?;
@@ -24,7 +24,7 @@ async fn readyz_becomes(edge: &Edge, status: u16, reason: &str) {
 }
 
 #[tokio::test]
-async fn ready_means_that_what_may_be_bound_is_bound() {
+async fn readyz_is_200_once_every_permitted_address_is_bound() {
     let folder = Edge::builder().filings("filings: []\n").write();
     let taken = TcpListener::bind(folder.https()).await.unwrap();
     let edge = folder.start().await;
@@ -45,8 +45,8 @@ async fn ready_means_that_what_may_be_bound_is_bound() {
 }
 
 #[tokio::test]
-async fn what_is_not_permitted_does_not_keep_it_from_being_ready() {
-    // Without a pair, nothing is permitted on the TLS listener; the other one serves.
+async fn a_listener_that_is_not_permitted_does_not_affect_readiness() {
+    // Without a certificate nothing is permitted on the TLS listener; the other listener serves.
     let folder = Edge::builder().write();
     fs_err::remove_file(folder.path("site.pem")).unwrap();
     let edge = folder.start().await;
@@ -77,7 +77,7 @@ async fn a_certificate_is_usable_within_its_dates_for_a_host_of_its_site() {
 }
 
 #[tokio::test]
-async fn the_status_page_tells_how_it_stands() {
+async fn the_status_page_lists_filings_listeners_sites_and_origins() {
     let sites = "  - name: shop\n    hosts: [www.example.cn, www.example.net]\n    certificate: {chain: site.pem, key: site.key}\n    \
                  routes: [{origins: [main]}]\n";
     let folder = Edge::builder().sites(sites).write();
@@ -104,7 +104,7 @@ async fn the_status_page_tells_how_it_stands() {
 }
 
 #[tokio::test]
-async fn readers_who_do_not_read_harm_nobody() {
+async fn stalled_admin_clients_hold_up_neither_others_nor_the_proxy() {
     let origin = Origin::text("hello").await;
     let mut edge = Edge::builder().origin(origin.address).limit("drain_timeout", "60s").start().await;
     let mut readers = Vec::new();
@@ -113,7 +113,7 @@ async fn readers_who_do_not_read_harm_nobody() {
         match number % 3 {
             0 => {}
             1 => reader.write_all(b"GET /metrics HT").await.unwrap(),
-            // Whatever these are sent stays where it is.
+            // The answers to these are never read.
             _ => {
                 reader.write_all(&b"GET /metrics HTTP/1.1\r\nhost: admin\r\n\r\n".repeat(200)).await.unwrap()
             }
@@ -122,7 +122,7 @@ async fn readers_who_do_not_read_harm_nobody() {
     }
     assert_eq!(within("a page", edge.get("/readyz")).await.unwrap().0, 200);
     assert!(is_open(&readers[0]), "others are served meanwhile");
-    // More than are let in at a time: they wait, and the edge does not.
+    // More than the admin pages accept at a time: they wait in the backlog.
     for _ in 0..100 {
         readers.push(TcpStream::connect(edge.admin()).await.unwrap());
     }
@@ -133,17 +133,17 @@ async fn readers_who_do_not_read_harm_nobody() {
     assert!(readers[50..].iter().all(is_open), "the edge serves while they wait");
     drop(client);
     edge.signal(Signal::TERM);
-    // Long before the time to drain is over.
+    // The drain timeout is beyond the test's patience.
     assert_eq!(edge.wait_exit().await, 0);
 }
 
-/// Whether the other side has neither sent anything nor ended the connection.
+/// Whether the connection is open and has received nothing.
 fn is_open(reader: &TcpStream) -> bool {
     reader.try_read(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
 #[tokio::test]
-async fn the_pages_only_read() {
+async fn admin_pages_accept_get_and_head_alone() {
     let edge = Edge::builder().start().await;
     for method in ["POST", "PUT", "DELETE"] {
         let mut client = Http1::over(Box::new(TcpStream::connect(edge.admin()).await.unwrap()));

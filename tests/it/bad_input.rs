@@ -1,4 +1,4 @@
-//! Whatever the files hold: a clear error, never a panic, and the last good state goes on.
+//! Broken files: a clear error, never a panic, and the last good state stays in use.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -10,10 +10,10 @@ use crate::support::probe::{Answer, Ending, connect, is_refused, probe};
 use crate::support::time::pause;
 use crate::support::{PATIENCE, eventually};
 
-/// A file's bytes, and what is said of them.
+/// A name, the bytes of a file, and a part of the expected message.
 type Bad = (&'static str, Vec<u8>, &'static str);
 
-/// What is no document of any kind.
+/// Bytes that are no valid document.
 fn no_documents() -> Vec<Bad> {
     let laughs = (1..10).fold("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned(), |text, level| {
         let below = vec![format!("*a{}", level - 1); 10].join(", ");
@@ -93,7 +93,7 @@ async fn check_says(folder: &Folder, file: &str, what: &str, said: &str) {
 }
 
 #[tokio::test]
-async fn check_says_what_is_wrong_with_an_allowlist() {
+async fn check_names_each_fault_of_an_allowlist() {
     let folder = Edge::builder().write();
     for (what, bytes, said) in bad_allowlists() {
         folder.replace("filings.yaml", &bytes);
@@ -101,8 +101,8 @@ async fn check_says_what_is_wrong_with_an_allowlist() {
     }
 }
 
-/// The running program after `spoiling` a file: one more rejected reload, and everything as it was.
-async fn goes_on(edge: &Edge, what: &str, spoil: impl AsyncFnOnce()) {
+/// Spoils a file of the running program: the reload is rejected and counted, and nothing else changes.
+async fn survives(edge: &Edge, what: &str, spoil: impl AsyncFnOnce()) {
     const REJECTED: &str = "icpgate_reloads_total{result=\"rejected\"}";
     let before = edge.metrics().await;
     let errors = edge.log().matches(" ERROR ").count();
@@ -125,7 +125,7 @@ async fn goes_on(edge: &Edge, what: &str, spoil: impl AsyncFnOnce()) {
     assert!(!edge.log().contains("panicked"), "{what}");
 }
 
-/// Whether the filed host is greeted.
+/// Whether a TLS handshake for the filed host is answered.
 async fn is_served(edge: &Edge) -> bool {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut socket = connect(edge.https()).await;
@@ -135,12 +135,12 @@ async fn is_served(edge: &Edge) -> bool {
 }
 
 #[tokio::test]
-async fn a_running_edge_goes_on_with_the_last_good_allowlist() {
+async fn a_running_edge_keeps_the_last_good_allowlist() {
     let edge = Edge::builder().start().await;
     for (what, bytes, _) in bad_allowlists() {
-        goes_on(&edge, what, async || edge.replace("filings.yaml", &bytes)).await;
+        survives(&edge, what, async || edge.replace("filings.yaml", &bytes)).await;
     }
-    // And it takes the next good one.
+    // The next good allowlist is applied.
     edge.replace("filings.yaml", SUSPENDED);
     edge.ports_closed().await;
     edge.replace("filings.yaml", APPROVED);
@@ -148,8 +148,8 @@ async fn a_running_edge_goes_on_with_the_last_good_allowlist() {
 }
 
 #[tokio::test]
-async fn a_running_edge_outlives_an_allowlist_that_cannot_be_read() {
-    // Even root may not read everything, once it has given up the right to.
+async fn a_running_edge_survives_an_unreadable_allowlist() {
+    // Without these capabilities, not even root may read every file.
     let wrapper = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
     let wrapper = if rustix::process::getuid().is_root() { &wrapper[..] } else { &[] };
     let edge = Edge::builder().wrapper(wrapper).start().await;
@@ -170,13 +170,13 @@ async fn a_running_edge_outlives_an_allowlist_that_cannot_be_read() {
         }),
     ];
     for (said, spoil) in spoilings {
-        // Made aside, so that the program sees one thing become another and nothing between.
+        // Prepared elsewhere and renamed, so that the program sees a single change.
         let aside = edge.path("aside");
         fs_err::create_dir(&aside).expect("a folder");
         spoil(&aside.join("filings.yaml"));
         let (made, file) = (aside.join("filings.yaml"), edge.path("filings.yaml"));
-        goes_on(&edge, said, async || {
-            // A folder does not replace a file.
+        survives(&edge, said, async || {
+            // rename(2) does not replace a file by a folder.
             if !made.is_symlink() && (made.is_dir() || !made.exists()) {
                 fs_err::remove_file(&file).expect("removed");
             }
@@ -206,7 +206,7 @@ async fn an_allowlist_that_stays_broken_closes_everything_in_time() {
     let broken = Instant::now();
     edge.replace("filings.yaml", "filings: [");
     edge.metric_becomes("icpgate_reloads_total{result=\"rejected\"}", 1.0).await;
-    // A configuration that breaks as well, again and again, does not put it off.
+    // Further faults in the configuration do not restart the time.
     let good = edge.configuration();
     let mut faults = (0..).map(|number| format!("{good}nodde: {number}\n"));
     eventually("closed", PATIENCE, async || {
@@ -224,14 +224,14 @@ async fn an_allowlist_that_stays_broken_closes_everything_in_time() {
 }
 
 #[tokio::test]
-async fn a_broken_allowlist_closes_everything_at_once_where_that_is_wanted() {
+async fn filings_stale_after_0s_closes_everything_at_once() {
     let edge = Edge::builder().limit("filings_stale_after", "0s").start().await;
     edge.replace("filings.yaml", "filings: [");
     edge.ports_closed().await;
     edge.readyz_becomes(503).await;
 }
 
-/// The default configuration with one thing changed.
+/// The default configuration with one fault each, and the expected message.
 fn bad_configurations(good: &str) -> Vec<(&'static str, String, &'static str)> {
     let changed = |from: &str, to: &str| {
         assert!(good.contains(from), "{from} is not in {good}");
@@ -297,7 +297,7 @@ fn bad_configurations(good: &str) -> Vec<(&'static str, String, &'static str)> {
 }
 
 #[tokio::test]
-async fn check_says_what_is_wrong_with_a_configuration() {
+async fn check_names_each_fault_of_a_configuration() {
     let folder = Edge::builder().write();
     for (what, bytes, said) in no_documents() {
         folder.replace("icpgate.yaml", &bytes);
@@ -311,15 +311,15 @@ async fn check_says_what_is_wrong_with_a_configuration() {
 }
 
 #[tokio::test]
-async fn a_running_edge_goes_on_with_the_last_good_configuration() {
+async fn a_running_edge_keeps_the_last_good_configuration() {
     let edge = Edge::builder().start().await;
     for (what, bytes, _) in no_documents() {
-        goes_on(&edge, what, async || edge.replace("icpgate.yaml", &bytes)).await;
+        survives(&edge, what, async || edge.replace("icpgate.yaml", &bytes)).await;
     }
     for (what, text, _) in bad_configurations(&edge.configuration()) {
-        goes_on(&edge, what, async || edge.replace("icpgate.yaml", edge.filled(&text))).await;
+        survives(&edge, what, async || edge.replace("icpgate.yaml", edge.filled(&text))).await;
     }
-    goes_on(&edge, "deleted", async || fs_err::remove_file(edge.config_path()).expect("removed")).await;
+    survives(&edge, "deleted", async || fs_err::remove_file(edge.config_path()).expect("removed")).await;
     let generation = edge.metric("icpgate_snapshot_generation").await;
     edge.replace("icpgate.yaml", edge.configuration());
     edge.metric_becomes("icpgate_snapshot_generation", generation + 1.0).await;
@@ -327,11 +327,11 @@ async fn a_running_edge_goes_on_with_the_last_good_configuration() {
 }
 
 #[tokio::test]
-async fn unicode_hosts_are_converted_once_for_everything() {
+async fn unicode_hosts_mean_the_same_in_every_file() {
     let edge = Edge::builder()
         .sites("  - {hosts: [例子.cn, \"*.例子.cn\"], certificate: {chain: site.pem, key: site.key}}\n")
         .origins("  []\n")
-        // The probe does not go on with the handshake.
+        // The probe never finishes its handshake.
         .limit("handshake_timeout", "100ms")
         .filings("filings: [{domain: XN--FSQU00A.cn, number: 京ICP备2024012345号-1, status: approved, approved_on: 2020-01-02}]\n")
         .write();

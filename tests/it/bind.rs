@@ -11,7 +11,7 @@ use crate::support::probe::is_refused;
 use crate::support::time::best_within;
 use crate::support::{PATIENCE, eventually};
 
-/// The promise, counted from the rename.
+/// The contract's bound, from the rename to the open or closed port.
 const FOLLOWING: Duration = Duration::from_millis(250);
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn an_approval_opens_only_the_listeners_that_serve_its_hosts() {
     let status = edge.status().await;
     assert_eq!(status["listeners"][0]["reason"], serde_json::Value::Null);
     assert_eq!(status["listeners"][1]["reason"], "not_filed");
-    // One bound listener, and every permitted one: ready.
+    // Every permitted listener is bound: ready.
     assert_eq!(edge.get("/readyz").await.expect("admin is open").0, 200);
 }
 
@@ -101,7 +101,7 @@ async fn ports_open_and_close_at_midnight_in_shanghai_without_a_file_event() {
 }
 
 #[tokio::test]
-async fn a_clock_that_jumps_is_noticed_and_revives_nothing() {
+async fn a_clock_set_forward_closes_ports_and_set_back_reopens_none() {
     let (within, after) = (time("2030-01-01T00:00:00Z"), time("2032-01-01T00:00:00Z"));
     let wall = Wall::showing(within);
     let edge = wall.of(Edge::builder().filings(DATED)).start().await;
@@ -116,7 +116,7 @@ async fn a_clock_that_jumps_is_noticed_and_revives_nothing() {
         edge.status().await["time"].as_str()?.starts_with("2030-").then_some(())
     })
     .await;
-    // Any publication asks the gate again; what has ended stays ended.
+    // Every reload asks the gate again; an expired filing stays expired.
     edge.replace("filings.yaml", format!("{DATED}# again\n"));
     edge.metric_becomes("icpgate_snapshot_generation", 2.0).await;
     assert!(is_refused(edge.https()).await, "a clock set back has revived the filing");
@@ -124,7 +124,7 @@ async fn a_clock_that_jumps_is_noticed_and_revives_nothing() {
 }
 
 #[tokio::test]
-async fn an_address_in_use_is_named_and_taken_once_it_is_free() {
+async fn an_address_in_use_is_reported_and_bound_once_it_is_free() {
     let folder = Edge::builder().write();
     let occupant = TcpListener::bind(folder.https()).expect("free so far");
     let edge = folder.start().await;
@@ -138,7 +138,7 @@ async fn an_address_in_use_is_named_and_taken_once_it_is_free() {
     let status = edge.status().await;
     assert_eq!(status["listeners"][0]["failed"][0]["address"], *address);
     assert_eq!(edge.metric("icpgate_listener_bound{listener=\"https\"}").await, 0.0);
-    // The other listener does not suffer for it.
+    // The other listener is bound.
     assert!(!is_refused(edge.http()).await);
 
     drop(occupant);
@@ -159,7 +159,7 @@ async fn an_empty_allowlist_leaves_only_the_admin_port_open() {
 }
 
 #[tokio::test]
-async fn nothing_is_bound_and_the_exit_code_is_2_when_there_is_no_good_state_to_start_from() {
+async fn a_start_with_broken_files_binds_nothing_and_exits_with_2() {
     type Breaking = fn(&crate::support::edge::Folder);
     let breakings: [(&str, Breaking); 6] = [
         ("filings.yaml", |folder| folder.replace("filings.yaml", "filings:\n  - {domain: example.cn")),
@@ -220,7 +220,7 @@ async fn listeners_that_overlap_are_refused_before_anything_is_bound() {
         let mut edge = folder.spawn();
         assert_eq!(edge.wait_exit().await, 2);
     }
-    // The families are apart: `[::]` does not take IPv4.
+    // `[::]` does not include IPv4.
     let apart = "  - {name: one, addresses: [\"0.0.0.0:8443\", \"[::]:8443\"], protocol: https}\n";
     let check = Edge::builder().listeners(apart).write().check(&[]).await;
     assert_eq!(check.code, 0, "{check:?}");

@@ -1,4 +1,4 @@
-//! What a change of the files does to what is open: just what it must, and at once.
+//! What a changed file does to open connections: only what it must, and at once.
 
 mod reload;
 mod revocation;
@@ -21,7 +21,7 @@ fn both_sites() -> String {
     [site("shop", SHOP, "/"), site("blog", BLOG, "/")].concat()
 }
 
-/// The allowlist, each filing in its status.
+/// The allowlist, with the status of each filing.
 fn filings(shop: &str, blog: &str) -> String {
     format!(
         "filings:\n  - {{domain: example.cn, number: 京ICP备2024012345号-1, status: {shop}, approved_on: 2020-01-02}}\n  \
@@ -33,7 +33,7 @@ fn builder(origin: &Origin) -> Builder {
     Edge::builder().origin(origin.address).sites(&both_sites()).filings(&filings("approved", "approved"))
 }
 
-/// The files, with the certificate that both sites use.
+/// Writes the files, with the certificate that both sites use.
 fn write(builder: Builder) -> Folder {
     let folder = builder.write();
     folder.authority.pair(&[SHOP, BLOG]).write(&folder.path(""), "both");

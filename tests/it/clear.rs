@@ -1,4 +1,4 @@
-//! A clear-text port answers for filed hosts alone; whatever else comes is reset without a byte.
+//! Clear-text ports answer only for filed hosts; anything else is reset without a byte.
 
 use std::time::{Duration, Instant};
 
@@ -15,12 +15,12 @@ use crate::support::{PATIENCE, eventually};
 const SERVED_IN_CLEAR: &str = "  - {name: http, addresses: [\"$HTTP\"], protocol: http, redirect: none}\n";
 const SITES_IN_CLEAR: &str = "  - {name: shop, hosts: [www.example.cn], routes: [{origins: [main]}]}\n";
 
-/// A request for `/` with these header lines, after which the connection ends.
+/// A request for `/` with these header lines and `connection: close`.
 fn get(headers: &str) -> Vec<u8> {
     format!("GET / HTTP/1.1\r\n{headers}connection: close\r\n\r\n").into_bytes()
 }
 
-/// The value of a field of an answer.
+/// A field of an answer.
 fn field(answer: &Answer, name: &str) -> Option<String> {
     let text = answer.text();
     let head = text.split("\r\n\r\n").next().expect("a head");
@@ -78,7 +78,7 @@ async fn a_filed_host_is_redirected_to_the_same_url_over_tls() {
 }
 
 #[tokio::test]
-async fn whatever_is_not_a_request_for_a_filed_host_is_reset_without_a_byte() {
+async fn anything_but_a_request_for_a_filed_host_is_reset_without_a_byte() {
     let edge = Edge::builder().start().await;
     let many = format!("host: www.example.cn\r\n{}", "a: b\r\n".repeat(200));
     let long = format!("{}.example.cn", ["a"; 150].join("."));
@@ -133,14 +133,14 @@ async fn whatever_is_not_a_request_for_a_filed_host_is_reset_without_a_byte() {
 }
 
 #[tokio::test]
-async fn a_request_with_two_names_is_not_served() {
+async fn a_request_whose_target_and_host_differ_is_400() {
     let edge = Edge::builder().start().await;
     let request = "GET http://www.example.cn/ HTTP/1.1\r\nhost: example.cn\r\nconnection: close\r\n\r\n";
     assert_eq!(probe(edge.http(), request.as_bytes()).await.status(), 400);
 }
 
 #[tokio::test]
-async fn a_head_is_judged_the_same_however_it_is_split() {
+async fn a_request_head_is_judged_alike_however_it_is_split() {
     let edge = Edge::builder().limit("request_head_timeout", "60s").start().await;
     let split = |host: &str| {
         let head = format!("GET /a HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").into_bytes();
@@ -168,7 +168,7 @@ async fn a_head_that_is_late_or_too_long_is_reset() {
     let half = probe(edge.http(), b"GET / HTTP/1.1\r\nhost: www.example.cn\r\n");
     assert_eq!(not_before(LIMIT, half).await, Answer::RESET);
 
-    // A byte now and then does not put the deadline off.
+    // A byte now and then does not extend the deadline.
     not_before(LIMIT, async {
         let mut socket = connect(edge.http()).await;
         socket.write_all(b"GET / HTTP/1.1\r\nx: ").await.expect("sent");
@@ -198,7 +198,7 @@ async fn a_load_balancers_probe_is_answered_whatever_host_it_sends() {
         assert_eq!((answer.status(), answer.ending), (200, Ending::Closed), "{headers:?}");
     }
     assert_eq!(probe(edge.http(), b"GET /healthz HTTP/1.0\r\n\r\n").await.status(), 200);
-    // Another path is judged as ever.
+    // Other paths are judged as requests.
     assert_eq!(probe(edge.http(), b"GET /healthz/x HTTP/1.1\r\nhost: 10.0.0.1\r\n\r\n").await, Answer::RESET);
     assert_eq!(probe(edge.http(), b"GET / HTTP/1.1\r\nhost: 10.0.0.1\r\n\r\n").await, Answer::RESET);
     let records = edge.records_where(5, |record| record["path"] == "/healthz").await;
@@ -209,7 +209,7 @@ async fn a_load_balancers_probe_is_answered_whatever_host_it_sends() {
 }
 
 #[tokio::test]
-async fn a_probe_may_come_over_a_connection_that_is_in_use() {
+async fn a_health_check_is_answered_on_a_connection_in_use() {
     let listeners = "  - {name: http, addresses: [\"$HTTP\"], protocol: http, \
                      health_check: {path: /healthz, from: [127.0.0.0/8]}}\n";
     let mut edge = Edge::builder().listeners(listeners).sites(SITES_IN_CLEAR).start().await;
@@ -224,7 +224,7 @@ async fn a_probe_may_come_over_a_connection_that_is_in_use() {
     assert_eq!((&record["status"], &record["host"]), (&200.into(), &"10.0.0.1".into()));
     assert!(record.get("reason").is_none() && record.get("site").is_none(), "{record}");
     draining.send("GET /healthz HTTP/1.1\r\n").await;
-    // By the time that a page has come, the edge has this too.
+    // Once an admin page has arrived, the edge has read this too.
     edge.status().await;
     edge.signal(Signal::TERM);
     edge.logged("draining").await;
@@ -235,13 +235,13 @@ async fn a_probe_may_come_over_a_connection_that_is_in_use() {
 }
 
 #[tokio::test]
-async fn what_is_answered_is_recorded_while_the_client_keeps_its_side_open() {
+async fn an_answer_is_recorded_before_the_client_closes() {
     let listeners = "  - {name: http, addresses: [\"$HTTP\"], protocol: http, redirect: none, \
                      health_check: {path: /healthz, from: [127.0.0.0/8]}}\n";
     let edge = Edge::builder().listeners(listeners).sites(SITES_IN_CLEAR).start().await;
     let probing = &b"GET /healthz HTTP/1.1\r\nhost: 10.0.0.1\r\n\r\n"[..];
     let nonsense = b"GET / HTTP/1.1\r\nhost: www.example.cn\r\ncontent-length: x\r\n\r\n";
-    // The edge waits a second for the client to close.
+    // After the answer, the edge waits a second for the client to close.
     const LINGER: Duration = Duration::from_secs(1);
     for (request, status) in [(probing, 200), (nonsense, 400)] {
         best_within(LINGER / 2, 10, async |_| {
@@ -261,7 +261,7 @@ async fn what_is_answered_is_recorded_while_the_client_keeps_its_side_open() {
 }
 
 #[tokio::test]
-async fn a_probe_learns_that_the_edge_drains() {
+async fn a_health_check_gets_503_while_the_edge_drains() {
     let listeners = "  - {name: http, addresses: [\"$HTTP\"], protocol: http, \
                      health_check: {path: /healthz, from: [127.0.0.0/8]}}\n";
     let mut edge = Edge::builder().listeners(listeners).sites(SITES_IN_CLEAR).start().await;
@@ -276,7 +276,7 @@ async fn a_probe_learns_that_the_edge_drains() {
 }
 
 #[tokio::test]
-async fn a_probe_from_elsewhere_is_a_request_like_any_other() {
+async fn a_health_check_from_another_network_is_judged_as_a_request() {
     let listeners = "  - {name: http, addresses: [\"$HTTP\"], protocol: http, \
                      health_check: {path: /healthz, from: [192.0.2.0/24]}}\n";
     let edge = Edge::builder().listeners(listeners).sites(SITES_IN_CLEAR).start().await;
@@ -284,9 +284,9 @@ async fn a_probe_from_elsewhere_is_a_request_like_any_other() {
 }
 
 #[tokio::test]
-async fn a_site_may_be_served_in_clear() {
+async fn a_site_can_be_served_in_clear_text() {
     let edge = Edge::builder().listeners(SERVED_IN_CLEAR).sites(SITES_IN_CLEAR).start().await;
-    // Nobody listens at the origin, so that 502 is the site's answer.
+    // Nothing listens at the origin: 502 shows that the site serves.
     assert_eq!(probe(edge.http(), &get("host: www.example.cn\r\n")).await.status(), 502);
     assert_eq!(probe(edge.http(), &get("host: www.example.net\r\n")).await, Answer::RESET);
     let records = edge.records_where(1, |record| record["status"] == 502).await;

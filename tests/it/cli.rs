@@ -1,4 +1,4 @@
-//! `check` and `explain`: everything at once, with the place, the value and a hint; exit codes and JSON
+//! `check` and `explain`: all problems at once, with place, value and hint; exit codes and JSON
 //! that scripts can rely on.
 
 mod at_once;
@@ -17,7 +17,7 @@ fn list(value: &Value) -> &Vec<Value> {
 }
 
 #[tokio::test]
-async fn check_tells_what_is_bound_and_served() {
+async fn check_lists_what_would_be_bound_and_served() {
     let folder = Edge::builder().write();
     let check = folder.check(&[]).await;
     assert_eq!(check.code, 0, "{check:?}");
@@ -36,7 +36,7 @@ async fn check_tells_what_is_bound_and_served() {
 }
 
 #[tokio::test]
-async fn nothing_approved_yet_is_a_state_and_no_problem() {
+async fn check_exits_with_0_while_nothing_is_approved() {
     for (filings, reason) in [("filings: []\n", "not_filed"), (SUSPENDED, "not_approved")] {
         let folder = Edge::builder().filings(filings).write();
         let check = folder.check(&["--json"]).await;
@@ -123,7 +123,7 @@ async fn check_shows_every_problem_of_both_files_at_once_with_place_value_and_hi
     assert_eq!(problems.len(), expected.len(), "{problems:#?}");
     assert_eq!((&found["listeners"], &found["refused"]), (&json!([]), &json!([])));
 
-    // As text: a line for each.
+    // As text: one line per problem.
     let text = folder.check(&[]).await.stdout;
     for problem in problems {
         let line = format!(
@@ -139,7 +139,7 @@ async fn check_shows_every_problem_of_both_files_at_once_with_place_value_and_hi
 }
 
 #[tokio::test]
-async fn sites_that_share_a_name_and_a_host_are_told_of_both() {
+async fn two_sites_with_one_name_and_host_are_two_problems() {
     for name in ["", "name: shop, "] {
         let site = format!(
             "  - {{{name}hosts: [www.example.cn], certificate: {{chain: site.pem, key: site.key}}, \
@@ -157,7 +157,7 @@ async fn sites_that_share_a_name_and_a_host_are_told_of_both() {
 }
 
 #[tokio::test]
-async fn warnings_stand_apart_and_change_no_exit_code() {
+async fn warnings_are_listed_apart_and_do_not_change_the_exit_code() {
     let folder = Edge::builder()
         .filings("filings: [{domain: example.cn, number: 京ICP备2024012345号, status: approved, approved_on: 2020-01-02}]\n")
         .write();
@@ -171,7 +171,7 @@ async fn warnings_stand_apart_and_change_no_exit_code() {
     assert!(warning["message"].as_str().expect("text").contains("京ICP备2024012345号"), "{warning}");
     assert!(warning["hint"].as_str().expect("text").contains("京ICP备2024012345号-1"), "{warning}");
     assert_eq!(found["listeners"][0]["would_bind"], true);
-    // An admin address that strangers reach is worth a warning too.
+    // A public admin address is a warning.
     let folder = Edge::builder().write();
     let open = folder.configuration().replace(&folder.admin().to_string(), "0.0.0.0:9180");
     folder.replace("icpgate.yaml", open);
@@ -181,7 +181,7 @@ async fn warnings_stand_apart_and_change_no_exit_code() {
 }
 
 #[tokio::test]
-async fn the_exit_code_tells_a_no_from_what_could_not_be_done() {
+async fn exit_code_1_is_a_negative_answer_and_2_is_a_failure() {
     let folder = Edge::builder().write();
     let config = folder.config_path();
     let config = config.to_str().expect("UTF-8");
@@ -216,7 +216,7 @@ async fn the_exit_code_tells_a_no_from_what_could_not_be_done() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_yaml_is_a_problem_and_one_that_cannot_be_read_is_an_error() {
+async fn malformed_yaml_is_a_problem_and_an_unreadable_file_is_an_error() {
     for file in ["icpgate.yaml", "filings.yaml"] {
         let folder = Edge::builder().write();
         folder.replace(file, "{[");
@@ -236,7 +236,7 @@ async fn a_file_that_is_no_yaml_is_a_problem_and_one_that_cannot_be_read_is_an_e
         let path = folder.path(file).display().to_string();
         assert!(check.stderr.contains(&path) && check.stderr.contains("No such file"), "{check:?}");
     }
-    // Where the configuration has problems, an unreadable allowlist is one more of them.
+    // Beside other problems, an unreadable allowlist is a problem.
     let folder = Edge::builder().more("nodde: x\n").write();
     fs_err::remove_file(folder.path("filings.yaml")).expect("removed");
     let check = folder.check(&["--json"]).await;
@@ -244,7 +244,7 @@ async fn a_file_that_is_no_yaml_is_a_problem_and_one_that_cannot_be_read_is_an_e
     assert_eq!(list(&check.json()["problems"]).len(), 2, "{check:?}");
 }
 
-/// A site or a filing for each answer of the gate.
+/// A site or filing for each answer of the gate.
 fn every_answer() -> Folder {
     let folder = Edge::builder()
         .listeners(
@@ -286,7 +286,7 @@ fn every_answer() -> Folder {
 }
 
 #[tokio::test]
-async fn check_judges_at_a_time() {
+async fn check_judges_at_the_given_time() {
     let folder = every_answer();
     let bound = async |at: &str| {
         let found = folder.check(&["--json", "--at", at]).await.json();
@@ -305,7 +305,7 @@ async fn check_judges_at_a_time() {
         "www.example.org.cn address_not_filed",
         "www.example.gd.cn not_filed",
     ];
-    // 例子.cn is filed without access addresses, and so is everything else that is served.
+    // 例子.cn has no access addresses, like every other served filing.
     assert_eq!(reasons, expected);
     let (would_bind, reasons) = bound("2035-01-01T00:00:00+08:00").await;
     assert!(!would_bind, "the certificate has ended");
@@ -313,7 +313,7 @@ async fn check_judges_at_a_time() {
 }
 
 #[tokio::test]
-async fn keys_that_do_not_exist_yet_are_refused_as_unknown() {
+async fn planned_keys_are_unknown_keys() {
     let later = [("http3: {}\n", "http3"), ("    hedge_after: 300ms\n", "sites[0].routes[0].hedge_after")];
     for (key, place) in later {
         let folder = Edge::builder().write();
@@ -334,7 +334,7 @@ async fn keys_that_do_not_exist_yet_are_refused_as_unknown() {
 }
 
 #[tokio::test]
-async fn whoever_closes_the_pipe_has_read_enough_and_changes_no_answer() {
+async fn a_closed_pipe_does_not_change_the_exit_code() {
     let unread = async |words: &[&str]| {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
@@ -354,7 +354,7 @@ async fn whoever_closes_the_pipe_has_read_enough_and_changes_no_answer() {
     for format in [&[][..], &["--json"]] {
         assert_eq!(unread(&[&filed[0][..], format].concat()).await, (1, String::new()));
     }
-    // Neither does one that nobody hears the problems on.
+    // A closed stderr does not change it either.
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let mut unheard = tokio::process::Command::new(env!("CARGO_BIN_EXE_icpgate"));

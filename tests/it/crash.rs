@@ -1,4 +1,4 @@
-//! Killed under load, again and again: what was in the store stays, and what is missing is on record.
+//! Repeated kills under load: synced records survive, and a gap record names what is missing.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,25 +13,25 @@ use crate::support::client::{Http1, Target};
 use crate::support::edge::{Edge, HOSTS, icpgate};
 
 const CLIENTS: usize = 4;
-/// So often one store is killed, before a new one takes its turn: all of it is read in each round.
+/// Kills per store: every round reads the whole store.
 const OF_A_STORE: u64 = 25;
 /// For how long before a kill exchanges may be missing in most rounds: a record is kept within 100 ms. A machine that
 /// is busy with other tests may hold up the disk for ten times as long now and then.
 const MISSING: u64 = 100;
 
-/// What the clients of one life of the program know.
+/// What clients have seen of one run of the program.
 #[derive(Default)]
 struct Seen {
-    /// Each path that was answered, and when.
+    /// Answered paths, with the time of the answer.
     answered: Mutex<Vec<(String, Instant)>>,
     /// Records with a lower number were synced.
     synced_before: AtomicU64,
 }
 
-/// `CRASH_ROUNDS` in the environment asks for more rounds than the usual 50, `CRASH_MISSING_MS` for
-/// another bound on how long before a kill an exchange may have ended that has no record.
+/// Environment: `CRASH_ROUNDS`, the number of kills (50); `CRASH_MISSING_MS`, the bound on how long
+/// before a kill an exchange without a record may have ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_under_load_it_loses_nothing_that_was_synced_and_says_what_is_missing() {
+async fn a_kill_under_load_loses_no_synced_record_and_leaves_a_gap_record() {
     let asked = |name, usual| std::env::var(name).map_or(usual, |asked| asked.parse().expect("a number"));
     let rounds: u64 = asked("CRASH_ROUNDS", 50);
     let bound = Duration::from_millis(asked("CRASH_MISSING_MS", MISSING));
@@ -62,18 +62,18 @@ async fn killed_under_load_it_loses_nothing_that_was_synced_and_says_what_is_mis
     assert!(late * 5 <= rounds, "more than {bound:?} were lost in {late} of {rounds} rounds");
 }
 
-/// What all kills cost.
+/// What was lost in all rounds.
 #[derive(Debug, Default)]
 struct Lost {
     answered: usize,
     missing: usize,
-    /// How long before its kill the oldest was answered that has no record, and what that was.
+    /// The longest time between an answer without a record and the kill, and the path of that answer.
     oldest: Duration,
     path: String,
 }
 
 impl Lost {
-    /// Adds what a kill cost. How many records were kept, all in order, and the age of the oldest that is missing.
+    /// Counts the losses of a kill: the number of kept records, and the age of the oldest missing one.
     async fn count(&mut self, edge: &Edge, (seen, killed): &(Arc<Seen>, Instant)) -> (usize, Duration) {
         let records = edge.records().await;
         let seqs: Vec<u64> = records.iter().map(|record| record["seq"].as_u64().expect("a number")).collect();
@@ -96,7 +96,7 @@ impl Lost {
     }
 }
 
-/// Asks until the program is killed; what was seen of it, and when that was.
+/// Sends requests until the program is killed; what was seen, and the time of the kill.
 async fn load_and_kill(edge: &mut Edge, round: u64) -> (Arc<Seen>, Instant) {
     let seen = Arc::new(Seen::default());
     let clients = TaskTracker::new();
@@ -106,7 +106,7 @@ async fn load_and_kill(edge: &mut Edge, round: u64) -> (Arc<Seen>, Instant) {
     }
     clients.close();
     let ends = Instant::now() + Duration::from_millis(fastrand::u64(30..200));
-    // A store that holds nothing yet cannot tell that its writer was killed.
+    // An empty store cannot show that its writer was killed.
     let mut synced = 0;
     while Instant::now() < ends || synced < 2 {
         synced = edge.status().await["retention"]["synced_before"].as_u64().expect("a number");
@@ -132,7 +132,7 @@ async fn ask(mut connection: Http1, place: String, seen: Arc<Seen>) {
     }
 }
 
-/// After a start, the kill is on record, and the whole store is proved.
+/// After a start, a gap record names the kill, and `logs verify` accepts the store.
 async fn assert_gap_and_proof(edge: &Edge, round: u64, before: usize) {
     let is_gap = |record: &Value| {
         let reason = record["reason"].as_str();

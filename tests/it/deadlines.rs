@@ -41,15 +41,15 @@ async fn an_idle_connection_ends_at_idle_timeout() {
 }
 
 #[tokio::test]
-async fn a_silent_http2_client_is_sent_away() {
+async fn a_silent_http2_client_is_disconnected() {
     let edge = Edge::builder().limit("request_head_timeout", "1s").limit("idle_timeout", "2s").start().await;
-    // Not even a preface.
+    // Without a preface.
     not_before(SECOND, async {
         let mut mute = Target::https(&edge).frames(HOST).await;
         while mute.next().await.is_some() {}
     })
     .await;
-    // A preface, and nothing after it: answers neither settings nor GOAWAY.
+    // With a preface, and silence after it.
     let mut silent = Target::https(&edge).frames(HOST).await;
     let goaway = not_before(2 * SECOND, async {
         silent.send(PREFACE).await.unwrap();
@@ -77,12 +77,12 @@ async fn pings_do_not_keep_an_idle_http2_connection_open() {
 }
 
 #[tokio::test]
-async fn a_head_that_is_dripped_ends_at_request_head_timeout() {
+async fn a_dripped_request_head_ends_at_request_head_timeout() {
     let origin = Origin::text("hello").await;
     let edge = Edge::builder().origin(origin.address).limit("request_head_timeout", "1s").start().await;
 
     let mut http1 = Target::https(&edge).http1(HOST).await;
-    // A connection in use is no different.
+    // On a connection in use.
     assert_eq!(http1.get(HOST, "/").await.text(), "hello");
     let dripping = async {
         for byte in format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nX: {}", "x".repeat(100)).bytes() {
@@ -117,7 +117,7 @@ async fn a_head_that_is_dripped_ends_at_request_head_timeout() {
         }
     })
     .await;
-    // A block that is never ended is one head, however many frames it comes in.
+    // An endless header block in CONTINUATION frames.
     let mut http2 = Target::https(&edge).frames(HOST).await;
     http2.send(PREFACE).await.unwrap();
     not_before(SECOND, async {
@@ -143,7 +143,7 @@ async fn a_request_body_that_stops_ends_at_body_idle_timeout() {
     let edge = Edge::builder().origin(origin.address).limit("body_idle_timeout", "1s").start().await;
     let mut http1 = Target::https(&edge).http1(HOST).await;
     http1.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 9\r\n\r\nbe")).await;
-    // It is counted anew from each part.
+    // Each part restarts the time.
     pause(SECOND / 2).await;
     let outcome = not_before(SECOND, async {
         http1.send("gi").await;
@@ -187,11 +187,11 @@ async fn an_origin_that_does_not_answer_is_504_at_first_byte() {
         );
         assert_eq!((one.status, two.status), (504, 504), "{path}");
         assert!(one.text().contains("request id: "));
-        // Both connections go on.
+        // Both connections stay usable.
         assert_eq!(http1.get(HOST, "/").await.text(), "hello");
         assert_eq!(http2.get(HOST, "/").await.text(), "hello");
     }
-    // While the body is on its way, the time for the first byte has not begun.
+    // The time for the first byte starts after the body.
     http1.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\n")).await;
     for byte in [b"b", b"o", b"d", b"y"] {
         pause(SECOND / 3).await;
@@ -225,14 +225,14 @@ async fn an_origin_that_stops_within_its_answer_ends_at_idle() {
         };
         let over_http2 = http2.request(Method::GET, HOST, path, &[]);
         let (one, two) = tokio::join!(not_before(SECOND, over_http1), not_before(SECOND, over_http2));
-        // Whoever gets a part must not take it for the whole.
+        // A partial answer must not look complete.
         assert!(one.is_err() && two.is_err(), "{path}: {one:?} {two:?}");
     }
     assert_eq!(Target::https(&edge).get(HOST, "/steady").await.text(), "slow, steady");
 }
 
 #[tokio::test]
-async fn an_answer_that_began_early_waits_for_a_body_that_comes_steadily() {
+async fn an_early_answer_waits_for_a_body_that_arrives_steadily() {
     let origin =
         Origin::start(|_| vec![head("200 OK", &["content-length: 4"]), Step::ReadBody, raw("done")]).await;
     let origins =
@@ -245,7 +245,7 @@ async fn an_answer_that_began_early_waits_for_a_body_that_comes_steadily() {
         client.send(byte).await;
     }
     assert_eq!(client.answer("POST").await.text(), "done");
-    // One that stops on both sides ends.
+    // An exchange that stops on both sides ends.
     let mut client = Target::https(&edge).http1(HOST).await;
     let outcome = not_before(SECOND, async {
         client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 6\r\n\r\nst")).await;
@@ -270,7 +270,7 @@ async fn a_client_that_does_not_read_ends_at_body_idle_timeout() {
     not_before(SECOND, async {
         http1.ask("GET", HOST, "/flood").await;
         eventually("the flood begins", PATIENCE, async || (origin.open() == 1).then_some(())).await;
-        // Not one byte is read here; what the kernel holds is soon full.
+        // The client reads nothing, and the kernel's buffers fill up.
         eventually("it is given up", PATIENCE, async || (origin.open() == 0).then_some(())).await;
     })
     .await;
@@ -287,7 +287,7 @@ async fn a_client_that_does_not_read_ends_at_body_idle_timeout() {
     });
     let mut body = body.await;
     assert_eq!(http2.get(HOST, "/").await.text(), "hello", "other streams go on");
-    // What had come is there; the end that follows is no proper one.
+    // The bytes so far arrive, and then an error.
     let mut length = 0;
     let end = loop {
         match next_data(&mut body).await {
@@ -308,8 +308,8 @@ async fn a_slow_client_that_reads_on_is_served() {
     client.ask("GET", HOST, "/").await;
     client.head().await;
     let mut left = 32 << 20;
-    // Longer than the limit in all. Each part is more than a third of what the kernel holds, which is
-    // when it lets the edge write again.
+    // Longer than the limit in total. Each part exceeds a third of the kernel's buffers, which is
+    // when the socket becomes writable again.
     for _ in 0..6 {
         left -= client.read(4 << 20).await.len();
         pause(SECOND / 4).await;

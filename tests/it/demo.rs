@@ -1,4 +1,4 @@
-//! `icpgate demo`: what it prints works as printed.
+//! `icpgate demo`: the printed commands work as printed.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -73,7 +73,7 @@ impl Demo {
 }
 
 #[tokio::test]
-async fn every_printed_line_shows_what_it_says() {
+async fn every_printed_command_does_what_the_guide_says() {
     let mut demo = Demo::start().await;
     let page = demo.typed(&["curl", "https://www.example.cn:8443/"]).await;
     assert_eq!(page.code, 0, "{page:?}");
@@ -89,7 +89,7 @@ async fn every_printed_line_shows_what_it_says() {
         redirect.stdout.starts_with("HTTP/1.1 308") && redirect.stdout.contains("https://www.example.cn"),
         "{redirect:?}"
     );
-    // 35: the handshake was reset.
+    // curl's exit code 35: the handshake failed.
     assert_eq!(demo.typed(&["curl", "https://www.example.net:8443/"]).await.code, 35);
     assert_eq!(demo.typed(&["curl", "--insecure"]).await.code, 35);
     assert!(demo.typed(&["curl", "-H 'host: www.example.net'"]).await.stdout.contains("421"));
@@ -110,7 +110,7 @@ async fn every_printed_line_shows_what_it_says() {
         (is_refused(demo.loopback.at(8443)).await && is_refused(demo.loopback.at(8080)).await).then_some(())
     })
     .await;
-    // 7: nobody listens.
+    // curl's exit code 7: connection refused.
     assert_eq!(demo.typed(&["curl", "https://www.example.cn:8443/"]).await.code, 7);
     assert_eq!(demo.typed(&["sed", "suspended/status: approved/"]).await.code, 0);
     eventually("the port is open", PATIENCE, async || {

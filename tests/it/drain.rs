@@ -1,4 +1,4 @@
-//! How the program ends: the port first, then what is idle, then what is in flight; the records last.
+//! Graceful shutdown: ports close first, then idle connections, then exchanges in flight; the record store last.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use crate::support::{HOST, PATIENCE, eventually};
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn what_is_idle_ends_at_once_and_what_is_in_flight_finishes() {
+async fn a_stop_closes_idle_connections_and_finishes_exchanges_in_flight() {
     let gate = Gate::default();
     let origin = slow_origin(&gate).await;
     let mut edge = Edge::builder().origin(origin.address).limit("drain_timeout", "60s").start().await;
@@ -37,7 +37,7 @@ async fn what_is_idle_ends_at_once_and_what_is_in_flight_finishes() {
     origin.until("the upload", |seen| seen.iter().any(|request| request.body == b"bo")).await;
 
     edge.signal(Signal::TERM);
-    // All of this happens while what is in flight goes on.
+    // All of this happens while exchanges are in flight.
     assert_eq!(idle.end().await, (Vec::new(), End::Closed));
     let goaway = idle_http2.next_of(GOAWAY).await.expect("GOAWAY");
     assert_eq!(goaway.payload[4..8], [0; 4], "no error");
@@ -56,7 +56,7 @@ async fn what_is_idle_ends_at_once_and_what_is_in_flight_finishes() {
     drop(data);
     assert_eq!(http1.end().await, (Vec::new(), End::Closed));
     http2.end().await;
-    // Long before the time to drain is over.
+    // The drain timeout is beyond the test's patience.
     assert_eq!(edge.wait_exit().await, 0, "{}", edge.log());
     let records = edge.records().await;
     assert_eq!(records.len(), 5, "{records:?}");
@@ -64,7 +64,7 @@ async fn what_is_idle_ends_at_once_and_what_is_in_flight_finishes() {
 }
 
 #[tokio::test]
-async fn with_nothing_open_it_ends_at_once() {
+async fn an_idle_program_stops_at_once() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut edge = Edge::builder().limit("drain_timeout", "60s").start().await;
         edge.signal(signal);
@@ -74,11 +74,11 @@ async fn with_nothing_open_it_ends_at_once() {
 
 #[tokio::test]
 async fn a_connection_just_made_has_a_second_for_its_first_request() {
-    // A busy machine may send the request too late.
+    // A busy machine may send the request too late, hence several attempts.
     best_within(SECOND, 5, async |_| first_request_while_draining().await).await;
 }
 
-/// Asks over new connections while the program drains; how long after the signal they were answered.
+/// Sends first requests while the program drains; the time from the signal to their answers.
 async fn first_request_while_draining() -> Duration {
     let origin = Origin::text("hello").await;
     let mut edge = Edge::builder().origin(origin.address).limit("drain_timeout", "60s").start().await;
@@ -115,7 +115,7 @@ async fn first_request_while_draining() -> Duration {
 }
 
 #[tokio::test]
-async fn what_does_not_finish_is_cut_at_drain_timeout() {
+async fn an_exchange_that_does_not_finish_is_cut_at_drain_timeout() {
     let gate = Gate::default();
     let origin = slow_origin(&gate).await;
     let mut edge = Edge::builder().origin(origin.address).limit("drain_timeout", "1s").start().await;
@@ -146,7 +146,7 @@ async fn a_second_signal_stops_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn under_load_whoever_has_finished_a_handshake_is_answered() {
+async fn a_stop_under_load_answers_every_connection_with_a_finished_handshake() {
     let origin = Origin::text("hello").await;
     let mut edge = Edge::in_front_of(&origin).await;
     let served = Arc::new(AtomicUsize::new(0));
@@ -154,7 +154,7 @@ async fn under_load_whoever_has_finished_a_handshake_is_answered() {
     for _ in 0..8 {
         let (target, served) = (Target::https(&edge), Arc::clone(&served));
         clients.spawn(async move {
-            // Until nobody lets it in.
+            // Until connections are refused.
             while let Ok(tls) = target.tls(HOST, b"http/1.1").await {
                 let answer = crate::support::client::Http1::over(tls).get(HOST, "/").await;
                 assert_eq!(answer.text(), "hello");

@@ -1,4 +1,4 @@
-//! What becomes of requests while a server, or a whole origin, is down.
+//! Requests while a server or a whole origin is down.
 
 mod circuit;
 mod flapping;
@@ -26,11 +26,11 @@ use crate::support::{HOST, PATIENCE, eventually};
 const SITES: &str = "  - name: shop\n    hosts: [www.example.cn]\n    certificate: {chain: site.pem, key: site.key}\n    \
                      routes: [{origins: [first, second]}]\n";
 
-/// The same with one origin.
+/// A site with one origin.
 const ONE_ORIGIN: &str = "  - name: shop\n    hosts: [www.example.cn]\n    certificate: {chain: site.pem, key: site.key}\n    \
                           routes: [{origins: [first]}]\n";
 
-/// An edge whose one origin has these servers, and these keys beside them.
+/// An edge with one origin that has these servers and further keys.
 async fn edge_of(servers: &[SocketAddr], keys: &str) -> Edge {
     let servers: Vec<String> = servers.iter().map(|server| format!("\"{server}\"")).collect();
     let servers = servers.join(", ");
@@ -98,7 +98,7 @@ async fn the_servers_of_an_origin_take_turns_and_stand_in_for_each_other() {
     for _ in 0..20 {
         assert_eq!(client.get(HOST, "/").await.status, 200);
     }
-    // How many each has is also a matter of how fast it was.
+    // The shares also depend on the speed of the servers.
     assert!(!one.seen().is_empty() && !two.seen().is_empty(), "{} {}", one.seen().len(), two.seen().len());
     one.stop().await;
     for _ in 0..10 {
@@ -115,10 +115,10 @@ async fn the_servers_of_an_origin_take_turns_and_stand_in_for_each_other() {
 }
 
 #[tokio::test]
-async fn with_everything_down_few_requests_try_until_something_is_up() {
+async fn with_all_servers_down_few_requests_are_tried_until_one_is_up() {
     let mut first = Origin::down(|_| ok("first"), None);
     let second = Origin::down(|_| ok("second"), None);
-    // A refused connection is no reason to wait: not for as long as a connection may take.
+    // A refused connection fails at once, not at the connect timeout.
     let origins = [origin("first", &[&first]), origin("second", &[&second])]
         .concat()
         .replace("scheme: http,", "scheme: http, timeouts: {connect: 60s},");
@@ -139,7 +139,7 @@ async fn with_everything_down_few_requests_try_until_something_is_up() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_finish_its_handshake_is_given_up_in_time() {
+async fn a_server_that_does_not_finish_its_handshake_fails_at_connect_timeout() {
     let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let second = Origin::text("second").await;
     let first = format!(
@@ -151,13 +151,13 @@ async fn a_server_that_does_not_finish_its_handshake_is_given_up_in_time() {
     let mut client = Target::https(&edge).http1(HOST).await;
     let first = not_before(Duration::from_millis(300), client.get(HOST, "/"));
     assert_eq!(first.await.text(), "second");
-    // From now on it is left alone for a while.
+    // It is ejected now.
     assert_eq!(client.get(HOST, "/").await.text(), "second");
     let (_first, _) = mute.accept().await.unwrap();
     assert!(mute.accept().now_or_never().is_none(), "a second connection was made");
 }
 
-/// Two servers; whichever is asked first is told apart by who has seen what.
+/// Two servers of one origin that answer alike.
 async fn pair(answer: fn(&Request) -> Script) -> (Origin, Origin, Edge) {
     let (one, two) = (Origin::start(answer).await, Origin::start(answer).await);
     let edge = Edge::builder().sites(ONE_ORIGIN).origins(&origin("first", &[&one, &two])).start().await;
@@ -165,7 +165,7 @@ async fn pair(answer: fn(&Request) -> Script) -> (Origin, Origin, Edge) {
 }
 
 #[tokio::test]
-async fn a_request_that_may_have_been_carried_out_is_not_sent_again() {
+async fn a_post_that_may_have_been_processed_is_not_retried() {
     let (one, two, edge) = pair(|request| match request.target() {
         "/gone" => vec![Step::Close],
         _ => ok("fine"),
@@ -176,7 +176,7 @@ async fn a_request_that_may_have_been_carried_out_is_not_sent_again() {
     assert_eq!(http1.post(HOST, "/gone", "body").await.status, 502);
     assert_eq!(http2.request(Method::POST, HOST, "/gone", &[]).await.unwrap().status, 502);
     assert_eq!(one.seen().len() + two.seen().len(), 2);
-    // Asking twice changes nothing: so it is done, once.
+    // A GET is idempotent: it is retried once.
     assert_eq!(http1.get(HOST, "/gone").await.status, 502);
     assert_eq!(one.seen().len() + two.seen().len(), 4);
     for _ in 0..2 {
@@ -185,7 +185,7 @@ async fn a_request_that_may_have_been_carried_out_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_get_that_meets_a_dying_kept_connection_is_sent_over_a_new_one() {
+async fn a_get_on_a_dying_kept_connection_is_retried_on_a_new_one() {
     let begun = Mutex::new(HashSet::new());
     let origin = Origin::start(move |request| {
         let first = begun.lock().unwrap().insert(request.connection);
@@ -196,7 +196,7 @@ async fn a_get_that_meets_a_dying_kept_connection_is_sent_over_a_new_one() {
     let mut client = Target::https(&edge).http1(HOST).await;
     for round in 1..=5 {
         assert_eq!(client.get(HOST, "/").await.text(), "fine", "round {round}");
-        // Each but the first meets the connection of the one before.
+        // Every request but the first uses the kept connection of the one before.
         assert_eq!(origin.connections(), round);
     }
     assert_eq!(origin.seen().len(), 9);
@@ -218,7 +218,7 @@ async fn a_connection_that_the_server_has_closed_is_not_used() {
 }
 
 #[tokio::test]
-async fn a_backup_serves_while_no_other_can_and_links_are_told_apart() {
+async fn a_backup_serves_only_while_no_other_server_can() {
     let mut main = Origin::text("main").await;
     let spare = Origin::text("spare").await;
     let origins = format!(
@@ -257,7 +257,7 @@ async fn a_server_has_its_share_by_its_weight() {
     );
     let edge = Edge::builder().sites(ONE_ORIGIN).origins(&origins).start().await;
     let mut client = Target::https(&edge).http1(HOST).await;
-    // A busy machine makes one of them look slow now and then, which fades.
+    // A busy machine may make one server look slow for a while.
     eventually("the shares are as the weights", PATIENCE, async || {
         for _ in 0..10 {
             assert_eq!(client.get(HOST, "/").await.status, 200);
@@ -269,7 +269,7 @@ async fn a_server_has_its_share_by_its_weight() {
 }
 
 #[tokio::test]
-async fn a_server_that_only_fails_is_left_alone_while_another_serves() {
+async fn a_server_that_only_fails_is_ejected_while_another_serves() {
     for failure in ["500", "reset"] {
         let well = Arc::new(AtomicBool::new(false));
         let recovered = Arc::clone(&well);
@@ -305,7 +305,7 @@ async fn a_server_that_only_fails_is_left_alone_while_another_serves() {
 }
 
 #[tokio::test]
-async fn a_bad_answer_is_better_than_none() {
+async fn a_failing_server_without_an_alternative_is_still_used() {
     let alone = Origin::start(|_| answer("500 Internal Server Error", &[], "sick")).await;
     let edge = Edge::in_front_of(&alone).await;
     let mut client = Target::https(&edge).http1(HOST).await;
@@ -316,14 +316,14 @@ async fn a_bad_answer_is_better_than_none() {
 }
 
 #[tokio::test]
-async fn no_get_fails_while_one_of_two_servers_breaks_off() {
+async fn no_get_fails_while_one_of_two_servers_resets() {
     let (sick, sound) = (Origin::start(|_| vec![Step::Reset]).await, Origin::text("sound").await);
     let edge = Edge::builder().sites(ONE_ORIGIN).origins(&origin("first", &[&sick, &sound])).start().await;
     let mut client = Target::https(&edge).http1(HOST).await;
     for round in 0..20 {
         assert_eq!(client.get(HOST, "/").await.text(), "sound", "{round}");
     }
-    // Three in a row, and it is left alone; one more may try after a second.
+    // Three failures in a row eject it; a trial may follow after a second.
     let tries = sick.seen().len();
     assert!((3..=5).contains(&tries), "{tries}");
     assert!((edge.metric("icpgate_retries_total{origin=\"first\"}").await - tries as f64).abs() < 0.5);
@@ -331,7 +331,7 @@ async fn no_get_fails_while_one_of_two_servers_breaks_off() {
 }
 
 #[tokio::test]
-async fn retries_end_with_their_budget() {
+async fn retries_stop_when_the_budget_is_spent() {
     let reset = |_: &Request| vec![Step::Reset];
     let (one, two) = (Origin::start(reset).await, Origin::start(reset).await);
     let origins =
@@ -343,7 +343,7 @@ async fn retries_end_with_their_budget() {
 }
 
 #[tokio::test]
-async fn a_server_that_fails_its_check_is_out_of_service_before_a_request_meets_it() {
+async fn a_failed_health_check_takes_a_server_out_before_requests_fail() {
     let well = Arc::new(AtomicBool::new(true));
     let asked = Arc::clone(&well);
     let checked = Origin::start(move |request| match request.target() {
@@ -383,7 +383,7 @@ async fn a_server_that_fails_its_check_is_out_of_service_before_a_request_meets_
 }
 
 #[tokio::test]
-async fn a_server_that_is_down_is_found_by_its_check_and_so_is_its_return() {
+async fn health_checks_detect_that_a_server_goes_down_and_comes_back() {
     let mut origin_server = Origin::down(|_| ok("back"), None);
     let origins = origin("first", &[&origin_server])
         .replace("scheme: http,", "scheme: http, health: {path: /, interval: 200ms},");

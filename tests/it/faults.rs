@@ -1,5 +1,5 @@
-//! Writes and syncs that fail, each in its turn: an exchange is kept, or refused and counted. Reads
-//! that fail cost what they would have read.
+//! Injected disk faults: whichever write or sync fails, an exchange is recorded, or refused and counted.
+//! Failed reads lose only what they would have read.
 
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,13 @@ use crate::support::machine::{Need, require};
 use crate::support::time::pause;
 use crate::support::{PATIENCE, eventually};
 
-/// Exchanges after the failure, and as many once that is over.
+/// Exchanges sent after the failure begins, and again after it ends.
 const AFTER: u64 = 3;
 
-/// What is said where a segment cannot be begun, and the room that is kept for that takes its place.
+/// The log line when a segment cannot be created and the emergency space is used.
 const IN_ROOM_KEPT: &str = "what was accepted goes into the room kept for that";
 
-/// The system call that fails, how, and what the store says is wrong.
+/// The failing system call, its error, and the store's log line.
 const FAULTS: [(&str, &str, &str); 5] = [
     ("pwrite64", "ENOSPC", " is full: "),
     ("pwrite64", "EIO", "the access records cannot be written"),
@@ -26,11 +26,11 @@ const FAULTS: [(&str, &str, &str); 5] = [
     ("fdatasync", "ENOSPC", "the disk of the access records is full"),
     ("fdatasync", "EROFS", "the file system of the access records is read-only"),
 ];
-/// Which calls of a run fail: each in its turn, or a few in a row, as `strace` has it.
+/// Which calls of a run fail, in strace's syntax.
 const WHEN: [&str; 11] = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "2..4"];
 
 #[tokio::test]
-async fn whichever_write_or_sync_fails_an_exchange_is_kept_or_refused_and_counted() {
+async fn whichever_write_or_sync_fails_each_exchange_is_recorded_or_refused_and_counted() {
     require([Need::Strace]).await;
     tokio::task::LocalSet::new().run_until(sweep()).await;
 }
@@ -41,12 +41,12 @@ fn incompressible() -> String {
 }
 
 #[tokio::test]
-async fn what_the_disk_cannot_give_costs_its_blocks_and_no_others() {
+async fn an_unreadable_sector_costs_only_its_blocks() {
     const RECORDS: usize = 8;
     require([Need::Strace]).await;
     let mut edge = Edge::builder().start().await;
     for number in 1..=RECORDS {
-        // In a block of its own: two of them in a page.
+        // Each record in its own block; two blocks per page.
         ask(&edge, &incompressible()).await;
         edge.records_where(number, |_| true).await;
     }
@@ -58,7 +58,7 @@ async fn what_the_disk_cannot_give_costs_its_blocks_and_no_others() {
     let (segment, directory) =
         (segment.expect("a segment").display().to_string(), directory.display().to_string());
     for error in ["EIO", "EUCLEAN", "EBADMSG"] {
-        // Each time that the first page is read: `export` then reads the rest, and asks whether there is more.
+        // Fails every read of the first page: `export` also reads the rest and polls for more.
         let command = async |command: &str, when: &str| {
             let inject = format!("inject=pread64:error={error}:when={when}");
             let strace = ["-qq", "-o", "/dev/null", "-P", &segment, "-e", "trace=pread64", "-e", &inject];
@@ -79,10 +79,10 @@ async fn what_the_disk_cannot_give_costs_its_blocks_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_start_keeps_what_is_signed_where_the_disk_does_not_give_all_of_it_and_cuts_nothing_else() {
+async fn a_start_with_unreadable_sectors_cuts_nothing_off() {
     const RECORDS: usize = 8;
     require([Need::Strace]).await;
-    // The first page of the newest segment, if there is one; the configuration is the last word.
+    // Fails the first read of the newest segment; the configuration is the last argument.
     let script = r#"
         for last in "$@"; do :; done
         for newest in "$(dirname "$last")"/access/*.seg; do :; done
@@ -102,7 +102,7 @@ async fn a_start_keeps_what_is_signed_where_the_disk_does_not_give_all_of_it_and
     edge.restart().await;
     ask_all(&edge, RECORDS + 1).await;
     assert_eq!(icpgate(["logs", "verify", &edge.path("access").display().to_string()]).await.code, 0);
-    // What is not signed might be lost for good, were it cut off for what the disk may give again.
+    // Cutting an unreadable tail off could lose records that the disk may return later.
     edge.signal(Signal::KILL);
     edge.wait_exit().await;
     let before = edge.records().await;
@@ -112,7 +112,7 @@ async fn a_start_keeps_what_is_signed_where_the_disk_does_not_give_all_of_it_and
     assert_eq!(edge.records().await, before);
 }
 
-/// Tries every fault; those of a kind side by side.
+/// Tries every fault; faults of one kind run in parallel.
 async fn sweep() {
     let (mut kept, mut refused) = (0, 0);
     for (call, error, said) in FAULTS {
@@ -129,7 +129,7 @@ async fn sweep() {
     println!("{} faults: {kept} exchanges kept, {refused} refused and counted", FAULTS.len() * WHEN.len());
 }
 
-/// One run with a fault in it; how many exchanges were kept, and how many refused.
+/// One run with a fault; exchanges recorded, and exchanges refused.
 async fn survive(
     call: &'static str,
     error: &'static str,
@@ -142,7 +142,7 @@ async fn survive(
     let strace = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
     let mut edge = Edge::builder().wrapper(&strace).start().await;
     let (mut asked, mut refused) = (0, 0);
-    // Until the call came that fails, and a little longer.
+    // Until the fault has happened, and a few requests longer.
     let mut more = AFTER;
     let began = Instant::now();
     while more > 0 {

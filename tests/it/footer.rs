@@ -1,4 +1,4 @@
-//! HTML pages get the filing's number on their way through; nothing else is changed.
+//! The footer with the filing number is put into HTML pages; nothing else changes.
 
 mod charsets;
 mod data;
@@ -21,7 +21,7 @@ async fn edge(answer: impl Fn(&Request) -> Script + Send + Sync + 'static) -> (O
     (origin, edge)
 }
 
-/// The page with what stands between its body and the body's end tag.
+/// The footer that was put before `</body>`; fails if anything else changed.
 fn with_footer(page: &str, answer: &Answer) -> String {
     let text = answer.text();
     let (before, after) = page.split_at(page.find("</body>").expect("a body"));
@@ -52,7 +52,7 @@ async fn a_page_gets_the_footer_before_the_end_of_its_body_over_every_protocol()
 }
 
 #[tokio::test]
-async fn a_page_that_streams_is_passed_on_as_it_comes() {
+async fn a_streaming_page_is_passed_on_as_it_arrives() {
     let (_origin, edge) = edge(|_| {
         let pieces = ["<html><body>one</bo", "dy ><!-- </body> -->", "</html>"];
         let fields = ["content-type: text/html", "transfer-encoding: chunked"];
@@ -69,7 +69,7 @@ async fn a_page_that_streams_is_passed_on_as_it_comes() {
 }
 
 #[tokio::test]
-async fn the_head_promises_nothing_of_the_bytes_that_were() {
+async fn the_head_of_a_rewritten_page_has_no_validators_of_the_original() {
     const FIELDS: [&str; 5] = [
         "content-type: text/html",
         "etag: \"a\"",
@@ -102,7 +102,7 @@ async fn the_head_promises_nothing_of_the_bytes_that_were() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_rewritten_passes_unchanged_and_is_counted() {
+async fn a_page_that_cannot_be_rewritten_passes_unchanged_and_is_counted() {
     let (origin, edge) = edge(|request| {
         let html = "content-type: text/html";
         match request.target() {
@@ -144,7 +144,7 @@ async fn what_cannot_be_rewritten_passes_unchanged_and_is_counted() {
 }
 
 #[tokio::test]
-async fn a_page_that_shows_a_number_is_told() {
+async fn a_page_that_already_shows_a_number_is_counted() {
     let shown = |number: &str| PAGE.replace("你好", number);
     let (own, other) = (shown("京ICP备2024012345号-1"), shown("沪ICP备2024099999号-1"));
     let pages = (own.clone(), other.clone());
@@ -160,7 +160,7 @@ async fn a_page_that_shows_a_number_is_told() {
 }
 
 #[tokio::test]
-async fn a_page_that_is_cut_off_gets_no_footer_and_no_end() {
+async fn a_truncated_page_stays_truncated_and_gets_no_footer() {
     let (_origin, edge) = edge(|_| {
         vec![
             head("200 OK", &["content-type: text/html", "content-length: 900"]),
@@ -177,7 +177,7 @@ async fn a_page_that_is_cut_off_gets_no_footer_and_no_end() {
 }
 
 #[tokio::test]
-async fn a_site_chooses_its_pages() {
+async fn footer_pages_selects_the_pages_of_a_site() {
     let site = |pages: &str| {
         format!(
             "  - name: shop\n    hosts: [{HOST}]\n    certificate: {{chain: site.pem, key: site.key}}\n    footer: {{pages: {pages}}}\n    \
@@ -222,7 +222,7 @@ async fn every_host_of_a_site_shows_the_number_of_its_own_filing() {
     }
 }
 
-/// The first part of the page comes while its origin waits at the gate; the rest, with the footer, behind it.
+/// The first part arrives while the origin waits at the gate; the rest and the footer after the gate opens.
 async fn assert_shown_in_two_parts(edge: &Edge, gate: &Gate) {
     let mut client = Target::https(edge).http1(HOST).await;
     client.ask("GET", HOST, "/").await;
@@ -242,7 +242,7 @@ async fn assert_shown_in_two_parts(edge: &Edge, gate: &Gate) {
 }
 
 #[tokio::test]
-async fn a_page_is_shown_while_the_rest_of_it_is_still_being_made() {
+async fn a_page_is_delivered_while_the_rest_is_still_being_made() {
     let gate = Gate::default();
     let held = gate.clone();
     let (_origin, edge) = edge(move |_| {

@@ -20,7 +20,7 @@ async fn every_kind_of_call_passes_with_its_status_deadline_and_end() {
 }
 
 #[tokio::test]
-async fn failures_of_ours_are_statuses_of_grpc_and_recorded_as_what_they_are() {
+async fn the_edges_own_failures_are_grpc_statuses_and_recorded_as_http() {
     let silent = Http2Origin::start(|exchange: Exchange| async move {
         future::pending::<()>().await;
         drop(exchange);
@@ -53,7 +53,7 @@ async fn failures_of_ours_are_statuses_of_grpc_and_recorded_as_what_they_are() {
 }
 
 #[tokio::test]
-async fn a_call_for_a_host_that_is_not_permitted_is_refused_as_any_request() {
+async fn a_call_for_a_host_that_is_not_permitted_is_refused_like_any_request() {
     let edge = Edge::builder().start().await;
     let mut client = Target::https(&edge).http2("www.example.cn").await;
     let fields = [("content-type", "application/grpc"), ("te", "trailers")];

@@ -1,5 +1,5 @@
-//! Not one byte is sent before the gate has answered, and none to whoever is refused, however the
-//! ClientHello comes.
+//! Not one byte is sent before the gate has decided, and none to a refused client, however the
+//! ClientHello arrives.
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use crate::support::{HOST, PATIENCE, eventually};
 
 const UNFILED: &str = "www.example.net";
 
-/// A fatal `unrecognized_name` in a record of its own.
+/// The fatal alert `unrecognized_name`, as a record.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 /// Well-formed hellos that are refused, with the reason.
@@ -68,7 +68,7 @@ fn refused_hellos() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     ]
 }
 
-/// What is no ClientHello, with the reason.
+/// Bytes that are no valid ClientHello, with the reason.
 fn no_hellos() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let hello = client_hello(HOST);
     let changed = |place: usize, byte: u8| {
@@ -97,7 +97,7 @@ fn no_hellos() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             records(&[&bare[..], b"x"].concat(), 1 << 14).concat(),
             "bad_hello",
         ),
-        // The length of the extensions says more than there is.
+        // The length of the extensions exceeds the message.
         (
             "a length that lies",
             records(
@@ -131,7 +131,7 @@ async fn reason_is(edge: &Edge, reason: &str, count: usize) {
     .await;
 }
 
-/// Every reason of `cases` is counted and recorded as often as it stands there.
+/// Waits until every reason of `cases` is counted and recorded as often as it occurs there.
 async fn reasons_are(edge: &Edge, cases: &[(&str, Vec<u8>, &str)]) {
     for (_, _, reason) in cases {
         let count = cases.iter().filter(|(_, _, other)| other == reason).count();
@@ -140,7 +140,7 @@ async fn reasons_are(edge: &Edge, cases: &[(&str, Vec<u8>, &str)]) {
 }
 
 #[tokio::test]
-async fn whatever_is_refused_is_reset_without_a_byte() {
+async fn every_refused_hello_is_reset_without_a_byte() {
     let edge = Edge::builder().start().await;
     let cases = [refused_hellos(), no_hellos()].concat();
     for (what, bytes, _) in &cases {
@@ -152,7 +152,7 @@ async fn whatever_is_refused_is_reset_without_a_byte() {
 }
 
 #[tokio::test]
-async fn the_alert_is_for_well_formed_hellos_alone() {
+async fn only_well_formed_hellos_get_the_alert() {
     let listeners = "  - {name: https, addresses: [\"$HTTPS\"], protocol: https, refusal: alert}\n";
     let edge = Edge::builder().listeners(listeners).start().await;
     let alert = Answer { bytes: UNRECOGNIZED_NAME.to_vec(), ending: Ending::Closed };
@@ -167,7 +167,7 @@ async fn the_alert_is_for_well_formed_hellos_alone() {
 }
 
 #[tokio::test]
-async fn silence_is_for_well_formed_hellos_alone() {
+async fn only_well_formed_hellos_are_closed_silently() {
     let listeners = "  - {name: https, addresses: [\"$HTTPS\"], protocol: https, refusal: silent}\n";
     let edge = Edge::builder().listeners(listeners).start().await;
     for (what, bytes, _) in refused_hellos() {
@@ -178,10 +178,10 @@ async fn silence_is_for_well_formed_hellos_alone() {
     }
 }
 
-/// Connections side by side.
+/// Connections in parallel.
 const GROUP: usize = 100;
 
-/// Every way of splitting a hello that is tried, those in many pieces first.
+/// Ways of splitting a hello, those with many pieces first.
 fn splits(hello: &[u8]) -> Vec<Split> {
     let bare = message(hello);
     let mut splits = vec![hello.iter().map(|byte| vec![*byte]).collect()];
@@ -189,11 +189,11 @@ fn splits(hello: &[u8]) -> Vec<Split> {
         splits.push(vec![hello[..offset].to_vec(), hello[offset..].to_vec()]);
     }
     for length in 1..=bare.len() {
-        // In one segment, and in a segment for each.
+        // All records in one segment, and one segment per record.
         splits.push(vec![records(&bare, length).concat()]);
         splits.push(records(&bare, length));
     }
-    // Records of one byte, in segments that end anywhere in them.
+    // Records of one byte, in segments that end inside a record.
     splits.push(records(&bare, 1).concat().chunks(4).map(<[u8]>::to_vec).collect());
     splits.sort_by_key(|split| std::cmp::Reverse(split.len()));
     splits
@@ -201,7 +201,7 @@ fn splits(hello: &[u8]) -> Vec<Split> {
 
 #[tokio::test]
 async fn an_unfiled_hello_is_reset_without_a_byte_however_it_is_split() {
-    // Each piece waits until the one before is taken, which is slow on a busy machine.
+    // Each piece waits until the previous one is read, which is slow on a busy machine.
     let edge = Edge::builder().limit("client_hello_timeout", "10m").start().await;
     let splits = splits(&client_hello(UNFILED));
     for group in splits.chunks(GROUP) {
@@ -214,7 +214,7 @@ async fn an_unfiled_hello_is_reset_without_a_byte_however_it_is_split() {
 
 #[tokio::test]
 async fn a_filed_hello_is_answered_however_it_is_split() {
-    // Each piece waits until the one before is taken, which is slow on a busy machine.
+    // Each piece waits until the previous one is read, which is slow on a busy machine.
     let edge = Edge::builder().limit("client_hello_timeout", "10m").start().await;
     for group in splits(&client_hello(HOST)).chunks(GROUP) {
         for (sent, split) in send_split(edge.https(), group).await.into_iter().zip(group) {
@@ -231,7 +231,7 @@ fn is_server_hello(answer: &[u8]) -> bool {
 async fn odd_hellos_for_a_filed_host_are_answered() {
     let edge = Edge::builder().limit("handshake_timeout", "100ms").start().await;
     let named = || Handmade::named(HOST);
-    // Outer, HKDF-SHA256 and AES-128-GCM, a configuration, a key share and a payload: any bytes.
+    // Outer hello, HKDF-SHA256 and AES-128-GCM, a configuration id, a key and a payload: any bytes.
     let grease = [&[0, 0, 1, 0, 1, 42, 0, 32], &[5; 32][..], &[0, 144], &[6; 144]].concat();
     let cases = [
         ("by hand", named().bytes()),
@@ -247,7 +247,7 @@ async fn odd_hellos_for_a_filed_host_are_answered() {
 }
 
 #[tokio::test]
-async fn a_handshake_whose_hello_came_in_single_bytes_ends_well() {
+async fn a_hello_in_records_of_one_byte_completes_the_handshake() {
     let edge = Edge::builder().start().await;
     let config = Arc::new(edge.authority.client_config(&["http/1.1"]));
     let mut client = ClientConnection::new(config, HOST.try_into().expect("a name")).expect("a client");
@@ -261,7 +261,7 @@ async fn a_handshake_whose_hello_came_in_single_bytes_ends_well() {
     stream.write_all(b"GET / HTTP/1.1\r\nhost: www.example.cn\r\nconnection: close\r\n\r\n").expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
-    // Nobody listens at the origin.
+    // Nothing listens at the origin.
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
 }
 
@@ -271,7 +271,7 @@ async fn a_hello_that_is_late_is_reset_at_one_deadline_for_all_of_it() {
     let listeners = "  - {name: https, addresses: [\"$HTTPS\"], protocol: https, refusal: alert}\n";
     let edge = Edge::builder().listeners(listeners).limit("client_hello_timeout", "300ms").start().await;
     let hello = client_hello(HOST);
-    // Half of it, then nothing; nothing at all; and a byte now and then, which would take for ever.
+    // Half of it; nothing at all; and, below, a byte now and then.
     for beginning in [&hello[..100], &[]] {
         assert_eq!(not_before(LIMIT, probe(edge.https(), beginning)).await, Answer::RESET);
     }
@@ -280,7 +280,7 @@ async fn a_hello_that_is_late_is_reset_at_one_deadline_for_all_of_it() {
     reason_is(&edge, "hello_timeout", 3).await;
 }
 
-/// Sends one byte after the other; the error that ends the connection, which brings not one byte.
+/// Sends byte by byte; the error that ends the connection, after not one byte received.
 async fn drip(address: SocketAddr, hello: &[u8], between: Duration) -> std::io::Error {
     let socket = connect(address).await;
     let (mut reading, mut writing) = socket.into_split();
@@ -294,7 +294,7 @@ async fn drip(address: SocketAddr, hello: &[u8], between: Duration) -> std::io::
         panic!("the whole hello was awaited")
     };
     let mut buffer = [0; 64];
-    // The system tells of the reset once, to whichever side asks first.
+    // The kernel reports a reset once: to the write or to the read.
     tokio::select! {
         read = tokio::io::AsyncReadExt::read(&mut reading, &mut buffer) => read.expect_err("no byte"),
         error = drip => error,
@@ -324,16 +324,16 @@ async fn a_connection_without_a_byte_is_only_counted() {
     for line in edge.metrics().await.0.lines().filter(|line| line.contains("connections_refused_total{")) {
         assert!(line.ends_with(" 0"), "{line}");
     }
-    // A refusal comes after them in the store, so that theirs would be there by now.
+    // Records are in order: once this refusal is recorded, earlier records would be there.
     probe(edge.https(), &client_hello(UNFILED)).await;
     let records = edge.records_where(1, |_| true).await;
     assert_eq!(records.len(), 1, "{records:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn strangers_one_after_the_other_do_not_keep_clients_waiting() {
+async fn a_flood_of_refused_connections_does_not_starve_clients() {
     const REQUESTS: u32 = 100;
-    // One thread serves, so that accepting takes turns with everything else.
+    // With a single worker thread, accepting competes with serving.
     let origin = Origin::html("a page").await;
     let edge = Edge::builder().origin(origin.address).env("TOKIO_WORKER_THREADS", "1").start().await;
     let mut client = Target::https(&edge).http1(HOST).await;
@@ -345,7 +345,7 @@ async fn strangers_one_after_the_other_do_not_keep_clients_waiting() {
                 let mut count = 0;
                 while !over.load(Ordering::Relaxed) {
                     let mut socket = std::net::TcpStream::connect(address).expect("connected");
-                    // It may have been reset by now.
+                    // The connection may be reset already.
                     let _ = socket.write_all(&hello);
                     let _ = socket.read(&mut [0]);
                     count += 1;
@@ -359,8 +359,8 @@ async fn strangers_one_after_the_other_do_not_keep_clients_waiting() {
     }
     over.store(true, Ordering::Relaxed);
     let strangers: u32 = strangers.into_iter().map(|stranger| stranger.join().expect("ended")).sum();
-    // A request takes five or six turns of the thread, and accepting takes at most 128 strangers a turn: 750 come between
-    // two answers. Where accepting does not take turns, 3,000 and more do.
+    // A request takes five or six polls of the thread, and each lets at most 128 connections in: about 750
+    // between two answers. Without that budget, 3,000 and more get in.
     assert!(
         strangers < REQUESTS * 1_500,
         "{strangers} strangers came while {REQUESTS} requests were answered"
@@ -368,7 +368,7 @@ async fn strangers_one_after_the_other_do_not_keep_clients_waiting() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_recorded_with_all_that_is_known() {
+async fn a_refusal_is_recorded_with_every_known_field() {
     let edge = Edge::builder().start().await;
     let mut socket = connect(edge.https()).await;
     let port = socket.local_addr().expect("an address").port();

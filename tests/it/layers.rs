@@ -1,4 +1,4 @@
-//! The shape of the code: which modules and files may import which, and which module alone names a crate.
+//! The architecture: which modules and files may import which, and which module may name a crate.
 
 mod circles;
 mod imports;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use imports::top_level_imports;
 
-/// From the top to the bottom; imports point downwards, or sideways without coming back.
+/// From top to bottom. Imports point down, or sideways without a circle.
 const LAYERS: [&[&str]; 16] = [
     &["cli"],
     &["app"],
@@ -29,15 +29,15 @@ const LAYERS: [&[&str]; 16] = [
     &["hostname", "clock", "regular_file", "metrics"],
 ];
 
-/// What decides knows no socket, no disk, no engine and no runtime.
+/// Policy modules: they know no socket, disk, clock or runtime.
 const PURE: [&str; 8] = ["gate", "origin", "route", "rewrite", "access", "message", "hostname", "clock"];
 
-/// Words of code and the only places that may hold them.
+/// Code and the only places that may contain it.
 const DOORS: [(&[&str], &[&str]); 13] = [
     (&["serde_yaml::"], &["config/file.rs"]),
     (&["maxminddb::"], &["config/regions.rs"]),
     (&["flate2::", "brotli_decompressor::"], &["rewrite/decode.rs"]),
-    // The snapshot holds what TLS needs ready made; it negotiates nothing.
+    // The snapshot holds TLS configurations; it does no handshake.
     (
         &["rustls::"],
         &[
@@ -52,9 +52,9 @@ const DOORS: [(&[&str], &[&str]); 13] = [
         ],
     ),
     (&["tokio_rustls::"], &["net/transport.rs", "ship/connect.rs", "upstream/connect/establish.rs"]),
-    // A listener's socket takes a permit; the others are the admin pages' and the demonstration's own.
+    // Only `listen/set.rs` binds listeners, with a permit; the others bind the admin pages and the demonstration.
     (&["TcpListener::bind", ".listen("], &["listen/set.rs", "app.rs", "cli/demo.rs"]),
-    // HTTP/2's framing alone, so that it can be replaced.
+    // Only HTTP/2 framing, so that it can be replaced.
     (
         &["h2::"],
         &[
@@ -132,7 +132,7 @@ fn sources() -> Vec<Source> {
     sources
 }
 
-/// Which modules of the top level each of them names.
+/// The top-level modules that each top-level module names.
 fn edges() -> BTreeMap<String, BTreeSet<String>> {
     top_level_imports(&modules::modules(&files(), "lib.rs"))
 }
@@ -152,7 +152,7 @@ fn imports_point_downwards() {
 }
 
 #[test]
-fn neighbours_do_not_know_each_other() {
+fn modules_of_one_layer_do_not_import_each_other_in_a_circle() {
     let edges = edges();
     for (module, known) in &edges {
         for other in known.iter().filter(|other| layer(module) == layer(other)) {
@@ -166,7 +166,7 @@ fn reaches(edges: &BTreeMap<String, BTreeSet<String>>, from: &str, to: &str) -> 
 }
 
 #[test]
-fn crates_stay_behind_their_doors() {
+fn crates_are_named_only_in_their_modules() {
     let sources = sources();
     for (words, places) in DOORS {
         for source in &sources {
@@ -190,13 +190,13 @@ fn crates_stay_behind_their_doors() {
     }
 }
 
-/// Whether a word begins there, rather than going on.
+/// Whether an identifier begins at `place`.
 fn is_whole(code: &str, place: usize) -> bool {
     !code[..place].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
 }
 
 #[test]
-fn what_decides_touches_nothing() {
+fn policy_modules_do_no_io() {
     let world = [
         "tokio::",
         "tokio_rustls::",

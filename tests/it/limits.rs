@@ -1,4 +1,4 @@
-//! What a client may take of connections, time and descriptors.
+//! Limits of connections, time and file descriptors.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -26,11 +26,11 @@ async fn connect_from(client: [u8; 4], address: SocketAddr) -> io::Result<TcpStr
     socket.connect(address).await
 }
 
-/// What becomes of a connection that says nothing, as long as `patience` lasts.
+/// How a connection without a byte ends within `patience`.
 async fn fate(client: [u8; 4], address: SocketAddr, patience: Duration) -> Answer {
     match connect_from(client, address).await {
         Ok(mut socket) => read_to_end(&mut socket, patience).await,
-        // Reset before the system said that it was open.
+        // Reset before it was established.
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Answer::RESET,
         Err(error) => panic!("{address}: {error}"),
     }
@@ -41,9 +41,9 @@ const A_WHILE: Duration = Duration::from_millis(200);
 const STAYS_OPEN: Answer = Answer { bytes: Vec::new(), ending: Ending::Open };
 
 #[tokio::test]
-async fn connections_beyond_the_limit_of_all_are_reset_until_one_is_given_up() {
+async fn connections_beyond_the_total_limit_are_reset_until_one_closes() {
     let edge = Edge::builder().limit("connections", "3").start().await;
-    // Over both listeners, from different clients: the limit is of all.
+    // Over both listeners, from different clients.
     let held = [
         connect_from([127, 0, 0, 11], edge.https()).await.expect("open"),
         connect_from([127, 0, 0, 12], edge.https()).await.expect("open"),
@@ -65,7 +65,7 @@ async fn connections_beyond_the_limit_of_all_are_reset_until_one_is_given_up() {
 }
 
 #[tokio::test]
-async fn one_client_has_its_limit_and_leaves_the_others_theirs() {
+async fn the_limit_of_a_client_does_not_affect_others() {
     let edge = Edge::builder().limit("connections_per_client", "2").start().await;
     let one = [127, 0, 0, 21];
     let first = connect_from(one, edge.https()).await.expect("open");
@@ -81,9 +81,9 @@ async fn one_client_has_its_limit_and_leaves_the_others_theirs() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_is_not_finished_in_time_ends_the_connection() {
+async fn an_unfinished_handshake_ends_at_handshake_timeout() {
     let edge = Edge::builder().limit("handshake_timeout", "300ms").start().await;
-    // The server's flight comes, and the client never answers it.
+    // The client never answers the server's first flight.
     let hello = Handmade::named(HOST).bytes();
     let answer = not_before(Duration::from_millis(300), probe(edge.https(), &hello)).await;
     assert_eq!(answer.bytes.first(), Some(&22), "{answer:?}");
@@ -97,12 +97,12 @@ async fn a_connection_without_a_request_ends_after_the_idle_time() {
     let edge = Edge::builder().limit("idle_timeout", "1s").start().await;
     not_before(IDLE, async {
         let mut stream = Target::https(&edge).tls(HOST, b"http/1.1").await.expect("a handshake");
-        // With TLS's farewell or without: it is over.
+        // With `close_notify` or without.
         let _ = stream.read_to_end(&mut Vec::new()).await;
     })
     .await;
 
-    // The time begins anew with every answer.
+    // Every answer restarts the time.
     let mut client = Target::http(&edge).http1(HOST).await;
     for _ in 0..3 {
         pause(IDLE / 2).await;
@@ -124,7 +124,7 @@ async fn an_idle_http2_connection_ends_and_one_without_a_preface_too() {
         .await;
     edge.metric_becomes(OPEN, 0.0).await;
 
-    // A preface is owed like a head.
+    // The preface has the same deadline as a request head.
     not_before(Duration::from_millis(600), async {
         let mut stream = Target::https(&edge).tls(HOST, b"h2").await.expect("a handshake");
         let _ = stream.read_to_end(&mut Vec::new()).await;
@@ -132,19 +132,19 @@ async fn an_idle_http2_connection_ends_and_one_without_a_preface_too() {
     .await;
 }
 
-/// The processor time that the program has taken, of all its threads.
+/// The program's CPU time, of all threads.
 fn processor_time(edge: &Edge) -> Duration {
     let stat = fs_err::read_to_string(format!("/proc/{}/stat", edge.pid())).expect("it runs");
     let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
     let fields: Vec<&str> = fields.split(' ').collect();
     let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
-    // The kernel shows hundredths of a second, whatever it counts in (proc(5), sysconf(3)).
+    // USER_HZ is 100 on Linux (proc(5)).
     Duration::from_millis(ticks * 10)
 }
 
 #[tokio::test]
-async fn a_stream_that_is_reset_gives_up_the_connection_that_is_being_made_for_it() {
-    // It accepts connections, and never finishes a handshake.
+async fn resetting_a_stream_cancels_the_connection_being_made_for_it() {
+    // Accepts connections and never finishes a handshake.
     let mute = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let origins = format!(
         "  - {{name: main, region: offshore, scheme: https, server_name: a.example.com, servers: [\"{}\"], timeouts: {{connect: 60s}}}}\n",
@@ -162,7 +162,7 @@ async fn a_stream_that_is_reset_gives_up_the_connection_that_is_being_made_for_i
 }
 
 #[tokio::test]
-async fn answers_that_a_client_asks_for_and_does_not_take_are_not_held() {
+async fn answers_that_a_client_does_not_read_are_not_buffered() {
     let origin =
         Origin::start(|_| vec![head("200 OK", &["content-length: 1000000000000"]), Step::Flood]).await;
     let edge = Edge::in_front_of(&origin).await;
@@ -171,7 +171,7 @@ async fn answers_that_a_client_asks_for_and_does_not_take_are_not_held() {
     for asked in 1..=3 {
         let mut frames = Target::https(&edge).frames(HOST).await;
         frames.send(&PREFACE[..24]).await.expect("sent");
-        // Windows as wide as there are, so that only the client's reading holds the edge back.
+        // The largest windows: only the client's reading holds the edge back.
         let wide = [&4_u16.to_be_bytes()[..], &0x7fff_ffff_u32.to_be_bytes()].concat();
         frames.send(&frame(4, 0, 0, &wide)).await.expect("sent");
         frames.send(&frame(8, 0, 0, &0x7fff_0000_u32.to_be_bytes())).await.expect("sent");
@@ -186,13 +186,13 @@ async fn answers_that_a_client_asks_for_and_does_not_take_are_not_held() {
 }
 
 #[tokio::test]
-async fn accepting_pauses_while_there_are_no_descriptors_and_goes_on_after() {
+async fn accepting_pauses_while_descriptors_are_exhausted() {
     let edge = Edge::builder()
         .wrapper(&["prlimit", "--nofile=64:64"])
         .limit("client_hello_timeout", "60s")
         .start()
         .await;
-    // More than there are descriptors: the kernel's queue takes the rest.
+    // More than there are descriptors; the rest stays in the backlog.
     let mut held = Vec::new();
     for _ in 0..80 {
         held.push(connect(edge.https()).await);
@@ -212,7 +212,7 @@ async fn accepting_pauses_while_there_are_no_descriptors_and_goes_on_after() {
 }
 
 #[tokio::test]
-async fn a_revocation_that_could_not_be_read_for_want_of_descriptors_takes_effect_after() {
+async fn a_revocation_missed_for_lack_of_descriptors_takes_effect_later() {
     let edge = Edge::builder()
         .wrapper(&["prlimit", "--nofile=64:64"])
         .limit("client_hello_timeout", "60s")

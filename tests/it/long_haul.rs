@@ -1,4 +1,4 @@
-//! Connections over a long way: made before they are needed, resumed, kept over reloads, and set as configured.
+//! Upstream connections over long paths: preconnected, resumed, kept over reloads, tuned as configured.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::support::pki::Authority;
 use crate::support::relay::Relay;
 use crate::support::{HOST, PATIENCE, eventually};
 
-/// An origin over TLS, found at `server`, that `private.pem` verifies.
+/// An origin over TLS at `server`, verified by `private.pem`.
 fn origin(server: SocketAddr, more: &str) -> String {
     format!(
         "  - {{name: main, region: offshore, scheme: https, server_name: app.example.com, trust: private.pem, \
@@ -20,7 +20,7 @@ fn origin(server: SocketAddr, more: &str) -> String {
     )
 }
 
-/// An origin over clear text, found at `server`.
+/// An origin in clear text at `server`.
 fn clear(server: SocketAddr, more: &str) -> String {
     format!("  - {{name: main, region: mainland, scheme: http, servers: [\"{server}\"]{more}}}\n")
 }
@@ -35,7 +35,7 @@ fn config(private: &Authority) -> Arc<rustls::ServerConfig> {
     Arc::new(private.pair(&["app.example.com"]).server_config(&[]))
 }
 
-/// The configuration with `from` replaced, once the edge has taken it over.
+/// Replaces `from` in the configuration, and waits for the reload.
 async fn reload(edge: &Edge, from: &str, to: &str) {
     let folder: &Folder = edge;
     let text = fs_err::read_to_string(folder.config_path()).unwrap();
@@ -50,7 +50,7 @@ fn ready(server: SocketAddr) -> String {
 }
 
 #[tokio::test]
-async fn connections_are_ready_before_anybody_asks() {
+async fn preconnect_keeps_connections_ready_before_requests() {
     let private = Authority::new();
     let mut far = Origin::tls(config(&private), |_| ok("fine")).await;
     let edge = start(&private, &origin(far.address, ", pool: {max_idle: 8, preconnect: 3}")).await;
@@ -61,7 +61,7 @@ async fn connections_are_ready_before_anybody_asks() {
     for _ in 0..5 {
         assert_eq!(client.get(HOST, "/").await.text(), "fine");
     }
-    // One more may have been made ready while one was in use.
+    // One more connection may be made while one is in use.
     assert!(far.connections() <= 4, "{}", far.connections());
 
     far.hang_up();
@@ -71,7 +71,7 @@ async fn connections_are_ready_before_anybody_asks() {
     .await;
     eventually("they are ready", PATIENCE, async || (edge.metric(&ready).await >= 3.0).then_some(())).await;
 
-    // One that is left alone is not tried by this either.
+    // An ejected server gets no new connections.
     far.stop().await;
     eventually("it is left alone", PATIENCE, async || {
         (client.get(HOST, "/").await.status != 200 && edge.metric(&ready).await == 0.0).then_some(())
@@ -104,13 +104,13 @@ async fn a_warm_request_takes_one_round_trip() {
         let asked = Instant::now();
         assert_eq!(client.get(HOST, "/").await.text(), "fine");
         took.push(asked.elapsed());
-        // The first finds a connection ready as well.
+        // The first request uses a connection that was ready.
         assert!(round > 0 || far.seen()[0].connection < 4, "{:?}", far.seen());
     }
-    // One more is made ready while one is in use.
+    // One more connection is made while one is in use.
     assert!(relay.connections() <= 5, "{}", relay.connections());
     took.sort_unstable();
-    // One, and not two: what a busy machine adds to the median is no round trip.
+    // One round trip, with half a round trip for a busy machine; a cold connection needs two.
     assert!(took[took.len() / 2] < ONE_WAY * 3, "{took:?}");
 }
 
@@ -127,7 +127,7 @@ async fn sessions_are_resumed_and_outlive_a_reload() {
     reload(&edge, "origins:", "# changed\norigins:").await;
     assert_eq!(client.get(HOST, "/").await.text(), "fine");
     assert_eq!(far.resumed(), 3);
-    // Nothing is taken from a verification that is no more.
+    // Another verification resumes no session.
     let generation = edge.metric("icpgate_snapshot_generation").await;
     edge.replace("private.pem", [&*private.pem, &*Authority::new().pem].concat());
     edge.metric_becomes("icpgate_snapshot_generation", generation + 1.0).await;
@@ -136,13 +136,13 @@ async fn sessions_are_resumed_and_outlive_a_reload() {
 }
 
 #[tokio::test]
-async fn what_is_known_of_a_server_outlives_a_reload_that_leaves_its_verification() {
+async fn a_reload_that_keeps_the_verification_keeps_connections() {
     let private = Authority::new();
     let far = Origin::tls(config(&private), |_| ok("fine")).await;
     let edge = start(&private, &origin(far.address, "")).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     assert_eq!(client.get(HOST, "/").await.text(), "fine");
-    // Another file with the same bytes is the same verification.
+    // A file of another name with the same bytes is the same verification.
     edge.replace("other.pem", &private.pem);
     reload(&edge, "private.pem", "other.pem").await;
     assert_eq!(client.get(HOST, "/").await.text(), "fine");
@@ -169,7 +169,7 @@ async fn no_more_connections_are_kept_than_configured() {
     }
 }
 
-/// Requests come on connections of their own, so that any thread may serve them.
+/// Each request comes on its own connection, so that any thread may serve it.
 #[tokio::test]
 async fn threads_share_the_connections_that_they_keep() {
     let gate = Gate::default();
@@ -214,7 +214,7 @@ async fn a_connection_has_the_congestion_control_of_its_origin() {
 }
 
 #[tokio::test]
-async fn what_the_way_to_a_server_does_is_shown() {
+async fn path_measurements_are_shown_in_status_and_metrics() {
     let private = Authority::new();
     let far = Origin::tls(config(&private), |_| ok("fine")).await;
     let relay = Relay::to(far.address, Duration::from_millis(40)).await;
@@ -244,7 +244,7 @@ async fn what_the_way_to_a_server_does_is_shown() {
     .await;
     let time = |name: &str| shown[name].as_f64().unwrap_or_else(|| panic!("{name}: {shown:#}"));
     assert!(time("tls_ms") >= 80.0 && time("first_byte_ms") >= 80.0, "{shown:#}");
-    // The relay accepts at once, and the kernel's round trip ends there.
+    // The relay accepts without delay, and the kernel measures up to the relay.
     assert!(time("connect_ms") < time("tls_ms") && time("round_trip_ms") < time("tls_ms"), "{shown:#}");
     assert_eq!(time("loss"), 0.0);
     let metrics = edge.metrics().await;
@@ -281,7 +281,7 @@ async fn a_path_that_has_died_is_noticed_by_keep_alive_probes() {
     far.until("it is asked", |seen| seen.len() == 1).await;
     Trouble::Cut.befalls(far.address.port()).await;
     let cut = Instant::now();
-    // Long before the 60 seconds in which the first byte may come.
+    // Long before first_byte, 60 s.
     assert_eq!(client.answer("GET").await.status, 502);
     let took = cut.elapsed();
     println!("a path that died under a request was noticed after {took:?}");

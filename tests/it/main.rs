@@ -1,6 +1,6 @@
-//! The real program, run in a folder of its own and met through sockets, files and signals.
+//! Integration tests: the real program in a folder of its own, tested through sockets, files and signals.
 //!
-//! One topic a file; each test is a scenario, and its name the promise. Tests run side by side: every
+//! One topic a file; each test is a scenario, and its name states the promise. Tests run in parallel: every
 //! [`support::edge::Edge`] has a loopback address to itself.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests tell what they measured")]

@@ -1,4 +1,4 @@
-//! Where servers that have names are found, and what becomes of requests while name servers are in trouble.
+//! Resolution of server names, and requests while name servers fail.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -13,12 +13,12 @@ use crate::support::{HOST, PATIENCE, eventually, tried};
 const NAME: &str = "app.origin.test";
 const PORT: u16 = 8081;
 
-/// An edge whose server is found by its name, which `dns` knows.
+/// An edge whose server is named [`NAME`], resolved by `dns`.
 async fn edge(dns: &NameServer, port: u16) -> Edge {
     edge_with(dns, port, "2s").await
 }
 
-/// The same, where a connection may take so long.
+/// An edge with this connect timeout.
 async fn edge_with(dns: &NameServer, port: u16, connect: &str) -> Edge {
     let origins = format!(
         "  - {{name: main, region: mainland, scheme: http, servers: [\"{NAME}:{port}\"], timeouts: {{connect: {connect}}}}}\n"
@@ -37,7 +37,7 @@ async fn ask(client: &mut Http1) -> (String, Duration) {
 const FAILED: &str = "icpgate_name_lookups_total{result=\"failed\"}";
 
 #[tokio::test]
-async fn a_change_of_address_is_followed_and_no_request_waits_for_it() {
+async fn a_dns_change_is_followed_without_delaying_a_request() {
     let (here, there) = (Loopback::claim(), Loopback::claim());
     let first = Origin::start_at(here.at(PORT), |_| [ok("first"), vec![Step::Close]].concat()).await;
     let _second = Origin::text_at(there.at(PORT), "second").await;
@@ -50,13 +50,13 @@ async fn a_change_of_address_is_followed_and_no_request_waits_for_it() {
     dns.takes(LOOKUP);
     let asked = dns.asked();
     let mut slow = 0;
-    // Two lookups, each for addresses of both families.
+    // Two lookups, each with an A and an AAAA question.
     eventually("it is asked again", PATIENCE, async || {
         slow += usize::from(ask(&mut client).await.1 >= LOOKUP);
         (dns.asked() >= asked + 4).then_some(())
     })
     .await;
-    // A busy machine may hold up one request; each lookup would hold up another.
+    // A busy machine may delay one request; waiting for DNS would delay one per lookup.
     assert!(slow <= 1, "{slow} requests waited for a name server");
     dns.set(NAME, &[there.ip], 1);
     eventually("the second serves", PATIENCE, async || (ask(&mut client).await.0 == "second").then_some(()))
@@ -67,7 +67,7 @@ async fn a_change_of_address_is_followed_and_no_request_waits_for_it() {
 }
 
 #[tokio::test]
-async fn the_last_good_answer_serves_while_name_servers_do_not() {
+async fn the_last_good_dns_answer_is_used_while_name_servers_fail() {
     let here = Loopback::claim();
     let _origin = Origin::start_at(here.at(PORT), |_| [ok("fine"), vec![Step::Close]].concat()).await;
     let dns = NameServer::start().await;
@@ -87,11 +87,11 @@ async fn the_last_good_answer_serves_while_name_servers_do_not() {
             has_failed.then_some(())
         })
         .await;
-        // Silence lasts for seconds, until the lookup is given up.
+        // A lookup without an answer takes three seconds.
         assert!(mood == Mood::Fails || during_the_lookup > 1, "requests waited for a name server");
     }
     edge.logged("its last addresses stay in use").await;
-    // That there is no such name is an answer.
+    // NXDOMAIN is an answer.
     dns.set(NAME, &[], 1);
     dns.mood(Mood::Answers);
     eventually("it is believed", PATIENCE, async || {
@@ -106,9 +106,9 @@ async fn the_last_good_answer_serves_while_name_servers_do_not() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_reached_is_recorded_with_its_address_where_that_is_known() {
+async fn an_unreachable_server_is_recorded_with_its_address_if_known() {
     let here = Loopback::claim();
-    // It waits for a request where TLS would begin.
+    // It speaks clear text where TLS is expected.
     let _origin = Origin::text_at(here.at(PORT), "clear").await;
     let dns = NameServer::start().await;
     dns.set(NAME, &[here.ip], 60);
@@ -141,7 +141,7 @@ async fn a_server_that_is_not_reached_is_recorded_with_its_address_where_that_is
 }
 
 #[tokio::test]
-async fn a_name_that_nobody_knows_yet_costs_no_request_more_than_its_limit() {
+async fn an_unresolved_name_costs_a_request_at_most_connect_timeout() {
     let here = Loopback::claim();
     let _origin = Origin::text_at(here.at(PORT), "fine").await;
     let dns = NameServer::start().await;
@@ -151,14 +151,14 @@ async fn a_name_that_nobody_knows_yet_costs_no_request_more_than_its_limit() {
     let mut client = Target::https(&edge).http1(HOST).await;
     let asked = Instant::now();
     assert_eq!(client.get(HOST, "/").await.status, 502);
-    // Ten times as long as a connection may take; the lookup is given up after three seconds.
+    // Ten times the connect timeout; the lookup itself takes three seconds.
     assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
     dns.mood(Mood::Answers);
     eventually("it is found", PATIENCE, async || (ask(&mut client).await.0 == "fine").then_some(())).await;
 }
 
 #[tokio::test]
-async fn the_family_that_can_be_reached_serves() {
+async fn the_reachable_address_family_serves() {
     let nobody = Loopback::claim();
     let six = Origin::text_at(SocketAddr::from((Ipv6Addr::LOCALHOST, 0)), "six").await;
     let dns = NameServer::start().await;
@@ -179,7 +179,7 @@ async fn the_family_that_can_be_reached_serves() {
 }
 
 #[tokio::test]
-async fn an_address_that_does_not_answer_costs_one_head_start() {
+async fn an_unreachable_address_costs_one_head_start() {
     let (dark, bright) = (Loopback::claim(), Loopback::claim());
     let _hole = BlackHole::at(dark.at(PORT)).await;
     let origin = Origin::start_at(bright.at(PORT), |_| [ok("bright"), vec![Step::Close]].concat()).await;
@@ -194,16 +194,16 @@ async fn an_address_that_does_not_answer_costs_one_head_start() {
         all.push(took);
     }
     assert_eq!(origin.connections(), 10);
-    // The first pays for it, and a busy machine may hold up some of the others.
+    // The first request pays; a busy machine may delay some of the others.
     all.sort();
     assert!(all[5] < HEAD_START, "{all:?}");
 }
 
-/// After which the next address is tried too (RFC 8305).
+/// The delay before the next address is tried too (RFC 8305).
 const HEAD_START: Duration = Duration::from_millis(250);
 
 #[tokio::test]
-async fn the_file_of_hosts_goes_first() {
+async fn the_hosts_file_takes_precedence_over_dns() {
     let origin = Origin::text("here").await;
     let dns = NameServer::start().await;
     dns.mood(Mood::Silent);

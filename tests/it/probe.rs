@@ -1,4 +1,4 @@
-//! `icpgate probe`: what it measures is what there is.
+//! `icpgate probe`: its measurements match the simulated delays.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ async fn a_known_delay_shows_in_its_own_column() {
     let folder = Edge::builder().sites(SITES).origins(&origins.concat()).more(&resolver).write();
     folder.replace("private.pem", &private.pem);
     let opening = async {
-        // By then the first segment to the other one has got lost.
+        // By then, the first SYN to the other server was lost.
         eventually("the far one is reached", PATIENCE, async || (relay.connections() > 0).then_some(()))
             .await;
         hole.opens()
@@ -72,7 +72,7 @@ async fn a_known_delay_shows_in_its_own_column() {
         (&far["link"], &far["region"], &near["link"]),
         (&"cn2-gia".into(), &"offshore".into(), &"default".into())
     );
-    // A busy machine adds to everything; the columns still differ by what was put there.
+    // A busy machine adds to every column; the simulated delays still show.
     let parts = ["dns", "connect", "tls", "first_byte"].map(|part| median(far, part));
     let [lookup, connect, tls, first_byte] = parts;
     assert!((250.0..450.0).contains(&lookup) && connect < 100.0, "{parts:?}");
@@ -84,7 +84,7 @@ async fn a_known_delay_shows_in_its_own_column() {
 }
 
 #[tokio::test]
-async fn a_server_that_fails_is_told_and_the_answer_is_no() {
+async fn probe_names_a_failing_server_and_exits_with_1() {
     let private = Authority::new();
     let other = Authority::new();
     let good = Origin::tls(serving(&private.pair(&["app.example.com"])), |_| ok("fine")).await;
@@ -131,7 +131,7 @@ async fn a_server_that_fails_is_told_and_the_answer_is_no() {
 }
 
 #[tokio::test]
-async fn its_curl_line_asks_the_same() {
+async fn the_curl_command_that_probe_prints_does_the_same() {
     let private = Authority::new();
     let tls = Origin::tls(serving(&private.pair(&["app.example.com"])), |_| ok("fine")).await;
     let clear = Origin::text("fine").await;
@@ -155,7 +155,7 @@ async fn its_curl_line_asks_the_same() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_done_is_two() {
+async fn probe_exits_with_2_when_it_cannot_run() {
     let folder = Edge::builder().write();
     folder.replace("icpgate.yaml", "nonsense: true\n");
     let run = probe(&folder, &[]).await;

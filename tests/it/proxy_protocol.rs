@@ -1,4 +1,4 @@
-//! Who the client is: told to the edge by a load balancer, and by the edge to an origin.
+//! The PROXY protocol: from load balancers to the edge, and from the edge to origins.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -20,18 +20,18 @@ const REFUSED: &str = "icpgate_connections_refused_total{listener=\"https\",reas
 const LINE: &[u8] = b"PROXY TCP4 192.0.2.7 203.0.113.1 40001 443\r\n";
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: www.example.cn\r\nConnection: close\r\n\r\n";
 
-/// A header of version 2: command, family, addresses and TLVs.
+/// A PROXY header of version 2: command, family, addresses and TLVs.
 fn binary(command: u8, family: u8, content: &[u8]) -> Vec<u8> {
     let length = u16::try_from(content.len()).unwrap().to_be_bytes();
     [b"\r\n\r\n\0\r\nQUIT\n", &[command, family][..], &length, content].concat()
 }
 
-/// 192.0.2.7:40001 came to 203.0.113.1:443, with one TLV.
+/// 192.0.2.7:40001 to 203.0.113.1:443, with one TLV.
 fn binary_ipv4() -> Vec<u8> {
     binary(0x21, 0x11, &[192, 0, 2, 7, 203, 0, 113, 1, 0x9c, 0x41, 1, 0xbb, 0x04, 0, 3, 1, 2, 3])
 }
 
-fn told(origin: &Origin) -> Builder {
+fn behind_load_balancer(origin: &Origin) -> Builder {
     Edge::builder().origin(origin.address).listeners(LISTENERS)
 }
 
@@ -43,9 +43,9 @@ async fn after(header: &[u8], address: SocketAddr) -> TcpStream {
 }
 
 #[tokio::test]
-async fn the_client_is_whom_the_header_names() {
+async fn the_client_is_the_one_that_the_proxy_header_names() {
     let origin = Origin::text("hello").await;
-    let edge = told(&origin).start().await;
+    let edge = behind_load_balancer(&origin).start().await;
     let target = Target::https(&edge);
     let ipv6 = b"PROXY TCP6 2001:db8::7 2001:db8::1 40001 443\r\n";
     for (round, (header, ip, port)) in [
@@ -70,7 +70,7 @@ async fn the_client_is_whom_the_header_names() {
         assert_eq!(record["peer_port"], local.port());
         assert_eq!(record["client_port"], if port == 0 { local.port() } else { port });
     }
-    // A refusal of the gate names the same client.
+    // A refusal is recorded with the same client.
     let answer = probe(edge.https(), &[LINE, &client_hello("www.example.net")].concat()).await;
     assert_eq!(answer, Answer::RESET);
     let record = edge.records_where(1, |record| record["reason"] == "not_filed").await.remove(0);
@@ -78,10 +78,13 @@ async fn the_client_is_whom_the_header_names() {
 }
 
 #[tokio::test]
-async fn a_header_may_come_in_any_pieces() {
+async fn a_proxy_header_may_arrive_in_any_pieces() {
     let origin = Origin::text("hello").await;
-    let edge =
-        told(&origin).limit("client_hello_timeout", "60s").limit("request_head_timeout", "60s").start().await;
+    let edge = behind_load_balancer(&origin)
+        .limit("client_hello_timeout", "60s")
+        .limit("request_head_timeout", "60s")
+        .start()
+        .await;
     let mut splits = Vec::new();
     for header in [LINE.to_vec(), binary_ipv4()] {
         let whole = [&header, REQUEST].concat();
@@ -98,9 +101,9 @@ async fn a_header_may_come_in_any_pieces() {
 }
 
 #[tokio::test]
-async fn whoever_says_nothing_or_may_say_nothing_is_reset() {
+async fn connections_without_a_valid_proxy_header_from_a_trusted_peer_are_reset() {
     let origin = Origin::text("hello").await;
-    let edge = told(&origin).limit("client_hello_timeout", "300ms").start().await;
+    let edge = behind_load_balancer(&origin).limit("client_hello_timeout", "300ms").start().await;
     let whole = client_hello(HOST);
     for bytes in [
         whole.clone(),
@@ -114,27 +117,27 @@ async fn whoever_says_nothing_or_may_say_nothing_is_reset() {
         assert_eq!(probe(edge.http(), &bytes).await, Answer::RESET);
     }
     edge.metric_becomes(REFUSED, 6.0).await;
-    // Cut off within the header.
+    // A header that is cut off.
     let mut cut = after(&LINE[..10], edge.https()).await;
     let _ = cut.shutdown().await; // unless the time is over already
     assert_eq!(read_to_end(&mut cut, PATIENCE).await, Answer::RESET);
     edge.metric_becomes(REFUSED, 7.0).await;
-    // Header and hello share their time.
+    // Header and hello share one deadline.
     assert_eq!(probe(edge.https(), LINE).await, Answer::RESET);
     let late = "icpgate_connections_refused_total{listener=\"https\",reason=\"hello_timeout\"}";
     edge.metric_becomes(late, 1.0).await;
-    // Nobody else may connect, whatever he says.
+    // A peer that is not trusted is reset, whatever it sends.
     let stranger = TcpSocket::new_v4().unwrap();
     stranger.bind((Ipv4Addr::new(127, 0, 0, 31), 0).into()).unwrap();
     match stranger.connect(edge.https()).await {
         Ok(mut stranger) => {
-            // The system tells of the reset once, to whichever side asks first.
+            // The kernel reports a reset once: to the write or to the read.
             let sent = stranger.write_all(&[LINE, &whole].concat()).await;
             let told = sent.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset);
             let answer = read_to_end(&mut stranger, PATIENCE).await;
             assert!(answer.bytes.is_empty() && (told || answer.ending == Ending::Reset), "{answer:?}");
         }
-        // Before it was told that the connection is open.
+        // Reset before the connection was established.
         Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
     }
     edge.metric_becomes(REFUSED, 8.0).await;
@@ -143,16 +146,16 @@ async fn whoever_says_nothing_or_may_say_nothing_is_reset() {
         (&records[0]["reason"], &records[0]["client_ip"]),
         (&"proxy_protocol".into(), &"127.0.0.31".into())
     );
-    // A balancer that only looks whether the port is open.
+    // A load balancer's TCP check connects and closes.
     drop(connect(edge.https()).await);
     edge.metric_becomes("icpgate_connections_empty_total{listener=\"https\"}", 1.0).await;
     assert_eq!(origin.connections(), 0);
 }
 
 #[tokio::test]
-async fn each_client_that_is_named_has_its_own_limit() {
+async fn connection_limits_apply_to_the_client_of_the_proxy_header() {
     let origin = Origin::text("hello").await;
-    let edge = told(&origin).limit("connections_per_client", "2").start().await;
+    let edge = behind_load_balancer(&origin).limit("connections_per_client", "2").start().await;
     let line = |client: &str| format!("PROXY TCP4 {client} 203.0.113.1 40001 443\r\n").into_bytes();
     let mut held = Vec::new();
     for client in ["192.0.2.7", "192.0.2.8", "192.0.2.7", "192.0.2.8"] {
@@ -169,7 +172,7 @@ async fn each_client_that_is_named_has_its_own_limit() {
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_is_one_by_the_address_that_is_told() {
+async fn trusted_proxies_apply_to_the_client_of_the_proxy_header() {
     let origin = Origin::text("hello").await;
     let listeners = LISTENERS.replace("redirect: none", "redirect: none, trusted_proxies: [192.0.2.7]");
     let edge = Edge::builder().origin(origin.address).listeners(&listeners).start().await;
@@ -186,7 +189,7 @@ async fn a_trusted_proxy_is_one_by_the_address_that_is_told() {
     assert_eq!(chains.collect::<Vec<_>>(), ["198.51.100.9, 192.0.2.7", "192.0.2.8", "127.0.0.1"]);
 }
 
-/// HAProxy before both listeners of an edge, with that option of its `server` lines.
+/// HAProxy in front of both listeners, with `option` on its `server` lines.
 async fn haproxy(
     edge: &Folder,
     name: &str,
@@ -214,9 +217,9 @@ async fn connect_from(client: [u8; 4], address: SocketAddr) -> TcpStream {
 }
 
 #[tokio::test]
-async fn haproxy_in_front_says_who_the_client_is() {
+async fn haproxy_in_front_passes_the_client_address() {
     let origin = Origin::text("hello").await;
-    let edge = told(&origin).start().await;
+    let edge = behind_load_balancer(&origin).start().await;
     let mut count = 0;
     for (name, option, ports) in [
         ("v1.cfg", "send-proxy", (7001, 7002)),
@@ -244,8 +247,8 @@ async fn haproxy_in_front_says_who_the_client_is() {
     assert!(origin.seen().iter().all(|seen| seen.head.get("x-forwarded-for") == Some("127.0.0.32")));
 }
 
-/// What nginx behind the edge says that it was told, and over which of its connections.
-fn said(reply: &Reply) -> (String, String) {
+/// The client address that nginx received, and the number of its connection.
+fn client_and_connection(reply: &Reply) -> (String, String) {
     assert_eq!(reply.status, 200);
     let text = reply.text();
     let (told, connection) = text.trim().split_once(" over ").unwrap();
@@ -253,7 +256,7 @@ fn said(reply: &Reply) -> (String, String) {
 }
 
 #[tokio::test]
-async fn nginx_behind_is_told_who_the_client_is() {
+async fn nginx_behind_receives_the_client_address() {
     let origins = r#"  - {name: main, region: mainland, scheme: http, servers: ["$IP:7001"], proxy_protocol: v2}
   - {name: tls, region: mainland, scheme: https, server_name: www.example.cn, trust: ca.pem, servers: ["$IP:7002"], proxy_protocol: v2}
 "#;
@@ -278,7 +281,7 @@ async fn nginx_behind_is_told_who_the_client_is() {
         let mut connections = Vec::new();
         for round in 0..3 {
             for (place, (local, http1)) in clients.iter_mut().enumerate() {
-                let (told, connection) = said(&http1.get(HOST, path).await);
+                let (told, connection) = client_and_connection(&http1.get(HOST, path).await);
                 assert_eq!(told, format!("{local} to {}", edge.https()), "{path} {round}");
                 if round == 0 {
                     assert!(!connections.contains(&connection), "no connection of another client");

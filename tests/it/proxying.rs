@@ -44,7 +44,7 @@ async fn http1_and_http2_clients_get_the_answer_of_the_origin() {
 }
 
 #[tokio::test]
-async fn curl_is_served_over_both() {
+async fn curl_is_served_over_http1_and_http2() {
     let origin = Origin::text("hello\n").await;
     let edge = Edge::in_front_of(&origin).await;
     let resolve = format!("{HOST}:{}:{}", edge.https().port(), edge.ip());
@@ -86,7 +86,7 @@ async fn a_connection_that_the_origin_ends_is_not_kept() {
 }
 
 #[tokio::test]
-async fn an_answer_streams() {
+async fn an_answer_is_streamed() {
     let gate = Gate::default();
     let held = gate.clone();
     let origin = Origin::start(move |_| {
@@ -117,7 +117,7 @@ async fn an_answer_streams() {
 }
 
 #[tokio::test]
-async fn a_request_body_streams() {
+async fn a_request_body_is_streamed() {
     let origin = Origin::text("thanks").await;
     let edge = Edge::in_front_of(&origin).await;
 
@@ -156,10 +156,10 @@ async fn pipelined_requests_are_answered_in_their_order() {
 }
 
 #[tokio::test]
-async fn an_answer_streams_to_a_client_that_has_asked_for_more() {
+async fn an_answer_is_streamed_while_the_next_request_is_pending() {
     let origin = Origin::start(move |request| match request.target() {
         "/1" => {
-            // Meanwhile the edge comes to know of the next request; nothing ends this answer.
+            // The next request arrives meanwhile; the answer has no end.
             let chunks = b"1\r\nx\r\n".repeat(20);
             let begin = [head("200 OK", &["transfer-encoding: chunked"]), chunk("first")];
             begin

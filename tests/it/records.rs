@@ -14,7 +14,7 @@ use crate::support::origin::{Gate, Origin, Step, head, html, ok, raw};
 use crate::support::probe::{Answer, connect, probe};
 use crate::support::{HOST, PATIENCE, eventually};
 
-/// What every record says.
+/// Fields of every record.
 const ALWAYS: [&str; 13] = [
     "seq",
     "time",
@@ -30,7 +30,7 @@ const ALWAYS: [&str; 13] = [
     "local_port",
     "listener",
 ];
-/// What a request adds, with everything there is to say.
+/// Further fields of a request, when all are known.
 const OF_REQUEST: [&str; 25] = [
     "request_id",
     "protocol",
@@ -78,7 +78,7 @@ fn assert_time(record: &Value) {
 }
 
 #[tokio::test]
-async fn a_request_says_everything() {
+async fn a_request_record_has_every_field() {
     let page = "<html><body>hello</body></html>";
     let origin = Origin::start(move |_| html(page)).await;
     let edge = Edge::in_front_of(&origin).await;
@@ -150,7 +150,7 @@ async fn a_request_says_everything() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_what_was_asked_for() {
+async fn a_refusal_record_has_the_requested_name() {
     let edge = Edge::builder().start().await;
     assert_eq!(probe(edge.https(), &client_hello("www.example.net")).await, Answer::RESET);
     assert_eq!(probe(edge.https(), b"GET / HTTP/1.1\r\n\r\n").await, Answer::RESET);
@@ -168,14 +168,14 @@ async fn a_refusal_says_what_was_asked_for() {
     }
     assert_eq!(records[0]["server_name"], "www.example.net");
     assert_eq!(records[2]["host"], "www.example.org");
-    // A connection that says nothing is a health check of somebody's.
+    // A connection without a byte is a load balancer's TCP check.
     drop(connect(edge.https()).await);
     edge.metric_becomes("icpgate_connections_empty_total{listener=\"https\"}", 1.0).await;
     assert_eq!(edge.records().await.len(), 3);
 }
 
 #[tokio::test]
-async fn each_exchange_leaves_one_however_it_ends() {
+async fn every_exchange_leaves_one_record_however_it_ends() {
     let held = Gate::default();
     let gate = held.clone();
     let origin = Origin::start(move |request| match request.target() {
@@ -190,7 +190,7 @@ async fn each_exchange_leaves_one_however_it_ends() {
     let asked = async |count: usize| {
         origin.until("the request", |seen| seen.len() == count).await;
     };
-    // The client leaves before the answer, while it comes, or the origin does.
+    // The client leaves before or during the answer, or the origin leaves.
     let mut gone = target.http1(HOST).await;
     gone.ask("GET", HOST, "/held").await;
     asked(1).await;
@@ -201,7 +201,7 @@ async fn each_exchange_leaves_one_however_it_ends() {
     let mut cut = target.http1(HOST).await;
     cut.ask("GET", HOST, "/cut").await;
     assert!(cut.try_answer("GET").await.is_err());
-    // The same over HTTP/2: a stream that is reset, and one that goes with its connection.
+    // Over HTTP/2: a stream that is reset, and one that ends with its connection.
     let mut frames = target.frames(HOST).await;
     frames.send(PREFACE).await.unwrap();
     frames.send(&frame(HEADERS, 5, 1, &get_block(HOST, "/held"))).await.unwrap();
@@ -215,7 +215,7 @@ async fn each_exchange_leaves_one_however_it_ends() {
     let (_, mut body) = head_of(response).await.unwrap();
     assert!(next_data(&mut body).await.unwrap().is_ok());
     drop(body);
-    // What is no request at all.
+    // Malformed bytes.
     let mut nonsense = target.http1(HOST).await;
     nonsense.send("NONSENSE\r\n\r\n").await;
     assert_eq!(nonsense.answer("GET").await.status, 400);
@@ -250,10 +250,10 @@ async fn each_exchange_leaves_one_however_it_ends() {
 }
 
 #[tokio::test]
-async fn an_http2_request_without_one_clear_host_leaves_one_too() {
+async fn an_http2_request_with_two_hosts_leaves_a_record() {
     let edge = Edge::builder().start().await;
     let mut frames = Target::https(&edge).frames(HOST).await;
-    // Two hosts that differ: the engine answers by itself.
+    // `:authority` and `host` differ: the edge answers 400.
     let block = [&get_block(HOST, "/")[..], b"\0\x04host\x0bexample.net"].concat();
     frames.send(PREFACE).await.unwrap();
     frames.send(&frame(HEADERS, 5, 1, &block)).await.unwrap();

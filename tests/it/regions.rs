@@ -1,4 +1,4 @@
-//! Which shore a request goes to: by where its client is, and by where its route may lead.
+//! Routing by the client's region, and residency of routes.
 
 mod residency;
 
@@ -9,7 +9,7 @@ use crate::support::origin::{Origin, ok};
 use crate::support::probe::probe;
 use crate::support::{PATIENCE, eventually};
 
-/// Who the client is can be told, so that it may be anywhere.
+/// The PROXY header names the client, so that it can be anywhere.
 const LISTENERS: &str = "  - {name: http, addresses: [\"$HTTP\"], protocol: http, redirect: none, proxy_protocol: {trusted: [127.0.0.1]}}\n";
 
 fn sites(routes: &str) -> String {
@@ -62,11 +62,11 @@ async fn a_route_is_for_the_clients_of_one_region() {
         let record = edge.records_where(1, |record| record["client_ip"] == client).await.remove(0);
         assert_eq!((&record["origin"], &record["region"]), (&expected.into(), &expected.into()));
     }
-    // A private address that is not named is in no region: it matches neither.
+    // A private address that the list does not name is in no region.
     assert_eq!(ask(&edge, "10.1.2.3", "/").await.0, 404);
     assert_eq!(ask(&edge, "10.1.2.3", "/inside").await, (200, "mainland".to_owned()));
 
-    // The file is watched; one that is broken changes nothing.
+    // The file is watched; a broken one changes nothing.
     edge.replace("cn.txt", "198.51.100.0/24\n");
     eventually("the new list", PATIENCE, async || {
         (ask(&edge, "203.0.113.9", "/").await.1 == "offshore").then_some(())
@@ -125,7 +125,7 @@ async fn a_route_never_leaves_its_region() {
 }
 
 #[tokio::test]
-async fn check_refuses_routes_to_the_wrong_shore_and_finds_those_that_never_match() {
+async fn check_refuses_routes_to_the_wrong_region_and_finds_unreachable_ones() {
     let (mainland, offshore) = (Origin::text("").await, Origin::text("").await);
     let problems = async |routes: &str, more: &str| {
         let folder = shores(&mainland, &offshore).sites(&sites(routes)).more(more).write();

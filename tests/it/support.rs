@@ -26,7 +26,7 @@ pub(crate) use time::{PATIENCE, eventually};
 /// The host that most tests ask for; its domain is filed.
 pub(crate) const HOST: &str = "www.example.cn";
 
-/// Where a record says that its request was sent, or was to be: origin, region, link and address.
+/// Origin, region, link and address of a record's upstream.
 pub(crate) fn tried(record: &serde_json::Value) -> [&str; 4] {
     ["origin", "region", "link", "upstream_address"].map(|field| record[field].as_str().unwrap_or_default())
 }

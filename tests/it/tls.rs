@@ -1,4 +1,4 @@
-//! TLS as clients see it, and certificates that come and go.
+//! TLS as clients see it, and changes of certificates.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
@@ -19,7 +19,7 @@ use crate::support::{HOST, PATIENCE, eventually};
 
 const ALWAYS: Validity = ((2020, 1, 1), (2999, 1, 1));
 
-/// What a client learns from a handshake and one request.
+/// The result of a handshake and one request.
 struct Met {
     client: ClientConnection,
     answer: String,
@@ -31,7 +31,7 @@ impl Met {
     }
 }
 
-/// Shakes hands for `name`, asks for `/`, and reads to the end.
+/// Connects for `name`, requests `/` and reads to the end.
 fn meet(edge: &Folder, config: &Arc<ClientConfig>, name: &str) -> io::Result<Met> {
     let mut socket = TcpStream::connect(edge.https())?;
     socket.set_read_timeout(Some(PATIENCE))?;
@@ -51,7 +51,7 @@ fn client(edge: &Folder) -> Arc<ClientConfig> {
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
 
-/// A client of one version alone.
+/// A client with a single TLS version.
 fn speaking(edge: &Folder, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[version])
@@ -134,7 +134,7 @@ async fn openssl_verifies_the_chain_and_negotiates() {
             assert!(openssl.stdout.contains(expected), "{expected}: {openssl:?}");
         }
     }
-    // Nobody speaks what is older than TLS 1.2.
+    // TLS 1.1 is not supported.
     let old =
         ["s_client", "-connect", &address, "-servername", HOST, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0"];
     let openssl = run("openssl", old).await;
@@ -209,7 +209,7 @@ async fn sessions_are_resumed_and_outlive_a_reload() {
 }
 
 #[tokio::test]
-async fn each_site_has_its_certificate_of_either_kind() {
+async fn each_site_has_its_own_rsa_or_ecdsa_certificate() {
     let folder = Edge::builder()
         .sites(
             "  - {hosts: [www.example.cn], certificate: {chain: rsa.pem, key: rsa.key}}\n  \
@@ -235,13 +235,13 @@ async fn each_site_has_its_certificate_of_either_kind() {
             assert_eq!(met.client.protocol_version().map(u16::from), Some(u16::from(version.version)));
         }
     }
-    // A wildcard stands for one label.
+    // A wildcard matches one label.
     assert_eq!(probe(edge.https(), &client_hello("a.b.static.example.cn")).await, Answer::RESET);
     assert_eq!(probe(edge.https(), &client_hello("static.example.cn")).await, Answer::RESET);
 }
 
 #[tokio::test]
-async fn a_new_pair_is_used_as_soon_as_it_is_there() {
+async fn a_new_certificate_is_used_after_a_reload() {
     let edge = Edge::builder().start().await;
     let config = client(&edge);
     let held = connect(edge.https()).await;
@@ -249,7 +249,7 @@ async fn a_new_pair_is_used_as_soon_as_it_is_there() {
     let pair = edge.authority.pair(&HOSTS);
     pair.write(&edge.path(""), "site");
     eventually("the new certificate", PATIENCE, async || {
-        // A fresh client each time, since a resumed session shows the certificate it began with.
+        // A new client each time: a resumed session shows its first certificate.
         let met = meet(&edge, &client(&edge), HOST).expect("served");
         (*met.certificate() == leaf(&pair)).then_some(())
     })
@@ -260,7 +260,7 @@ async fn a_new_pair_is_used_as_soon_as_it_is_there() {
 }
 
 #[tokio::test]
-async fn a_bad_new_pair_leaves_the_old_one_in_use() {
+async fn a_bad_certificate_leaves_the_old_one_in_use() {
     type Spoiling = fn(&Folder);
     let spoilings: [(&str, Spoiling); 7] = [
         ("does not belong to", |edge| {
@@ -284,7 +284,7 @@ async fn a_bad_new_pair_leaves_the_old_one_in_use() {
         assert_eq!(after.certificate(), before.certificate(), "{said}");
         assert_eq!(edge.get("/readyz").await.expect("admin is open").0, 200, "{said}");
 
-        // The problem is one of check as well, and it is over with the next good pair.
+        // `check` reports the problem too, and the next good pair ends it.
         let check = edge.check(&["--json"]).await;
         assert_eq!(check.code, 1, "{said}");
         let problem = &check.json()["problems"][0];
@@ -338,7 +338,7 @@ async fn without_a_usable_certificate_the_port_stays_closed() {
         assert_eq!(folder.check(&[]).await.code, 1, "{what}");
         let edge = folder.start().await;
         assert!(is_refused(edge.https()).await, "{what}");
-        // Clear text needs none.
+        // Clear text needs no certificate.
         assert!(!is_refused(edge.http()).await, "{what}");
         assert_eq!(edge.status().await["listeners"][0]["reason"], "no_certificate", "{what}");
 
@@ -361,7 +361,7 @@ async fn a_certificate_that_ends_closes_the_port_without_a_file_event() {
     let edge = wall.of_folder(folder).start().await;
     Wall::check(&edge, before).await;
     assert!(!is_refused(edge.https()).await);
-    // The last second is part of the validity.
+    // The last second belongs to the validity.
     not_before(Duration::from_secs(2), async {
         wall.set("2026-03-31T23:59:59Z".parse().expect("a time"));
         eventually("closed", PATIENCE, async || is_refused(edge.https()).await.then_some(())).await;

@@ -1,4 +1,4 @@
-//! HTTP/2 to origins: many requests share a connection, and none is lost when one ends.
+//! HTTP/2 to origins: requests share connections, and none is lost when a connection ends.
 
 mod connections;
 mod exchanges;
@@ -8,7 +8,7 @@ mod peers;
 use crate::support::HOST;
 use crate::support::edge::{Builder, Edge};
 
-/// An edge in front of a server that speaks HTTP/2 in clear text.
+/// An edge whose origin speaks HTTP/2 in clear text.
 fn h2c() -> Builder {
     Edge::builder().origins(H2C)
 }

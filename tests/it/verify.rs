@@ -1,5 +1,5 @@
-//! The proof of the records, met from outside: by the command line, and by a reader in another
-//! language that was written from the document.
+//! The proof of the records, checked from outside: by the command line, and by a reader in Go
+//! that was written from the document of the format.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::support::origin::{Origin, answer, html};
 use crate::support::probe::probe;
 use crate::support::{PATIENCE, eventually};
 
-/// A program that was asked `count` times and ended, twice.
+/// A program that was started twice, served `count` requests each time and stopped.
 async fn served(count: usize) -> Edge {
     let mut edge = Edge::builder().start().await;
     for life in 0..2 {
@@ -57,7 +57,7 @@ async fn a_store_is_proved_with_its_key_and_an_older_checkpoint() {
     edge.restart().await;
     Target::http(&edge).get(HOSTS[0], "/more").await;
     edge.records_where(11, |record| record["event"] == "request").await;
-    // While it is written to, and after.
+    // While the store is written to, and after.
     assert_eq!(verify(&edge, &["--key", key.trim_end(), "--since", &since]).await.code, 0);
     edge.signal(Signal::TERM);
     assert_eq!(edge.wait_exit().await, 0);
@@ -73,7 +73,7 @@ async fn a_store_is_proved_with_its_key_and_an_older_checkpoint() {
 }
 
 #[tokio::test]
-async fn a_changed_byte_is_a_no_and_named() {
+async fn a_changed_byte_fails_verification_and_is_located() {
     let edge = served(3).await;
     let segment = segments(&edge).remove(0);
     let mut bytes = fs_err::read(&segment).expect("read");
@@ -87,7 +87,7 @@ async fn a_changed_byte_is_a_no_and_named() {
     assert_eq!(document["first_break"]["segment"], segment.display().to_string());
     let told = verify(&edge, &[]).await;
     assert!(told.stdout.starts_with("broken: "), "{told:?}");
-    // It is a no for those who do not listen, too.
+    // The exit code is 1 even if nobody reads the output.
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let mut unread = tokio::process::Command::new(env!("CARGO_BIN_EXE_icpgate"));
@@ -97,9 +97,9 @@ async fn a_changed_byte_is_a_no_and_named() {
     assert_eq!(nowhere.code, 2, "{nowhere:?}");
 }
 
-/// A store with every kind of record that a stop and a start leave: pages and bodies over both versions of
-/// HTTP from several connections in turn, clients told by a proxy, refusals one by one and by the hundred, a
-/// kill, a stop in good order.
+/// A store with every kind of record: pages and bodies over HTTP/1.1 and HTTP/2 from
+/// several connections, clients named by a proxy, single and summarised refusals, a
+/// kill, a clean stop.
 async fn of_all_kinds() -> Edge {
     let origin = Origin::start(|request| match request.target() {
         "/missing" => answer("404 Not Found", &[], "none"),
@@ -147,7 +147,7 @@ async fn of_all_kinds() -> Edge {
 }
 
 #[tokio::test]
-async fn the_reference_implementation_agrees_and_a_stranger_reads_every_record() {
+async fn an_independent_reader_in_go_reads_and_verifies_every_record() {
     const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/reader");
     const DICTIONARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/retention/format/dictionary.txt");
     require([Need::Go, Need::GoTlog, Need::Zstd]).await;
@@ -178,7 +178,7 @@ async fn the_reference_implementation_agrees_and_a_stranger_reads_every_record()
 }
 
 #[tokio::test]
-async fn a_proof_of_one_day_and_host_is_one_file_that_needs_no_store() {
+async fn a_proof_is_one_file_that_verifies_without_the_store() {
     let edge = served(5).await;
     let key = fs_err::read_to_string(edge.path("access/verifier.key")).expect("a key");
     let (directory, file) = (edge.path("access"), edge.path("day.proof"));
@@ -206,13 +206,13 @@ async fn a_proof_of_one_day_and_host_is_one_file_that_needs_no_store() {
 }
 
 #[tokio::test]
-async fn a_segment_by_itself_is_read_and_what_is_none_is_said_to_be_none() {
+async fn single_segments_can_be_exported_and_other_files_are_refused() {
     let edge = served(3).await;
     let segment = segments(&edge).remove(0).display().to_string();
     let verified = icpgate(["logs", "verify", &segment]).await;
     assert_eq!(verified.code, 2, "{verified:?}");
     assert!(verified.stderr.contains("a segment of one: what is verified is its directory"), "{verified:?}");
-    // What a start sets aside of it.
+    // What a start sets aside.
     for aside in ["cut", "unreadable"] {
         let aside = format!("{segment}.{aside}");
         fs_err::copy(&segment, &aside).expect("copied");
@@ -250,7 +250,7 @@ async fn a_store_whose_end_is_missing_gives_no_proof() {
 }
 
 #[tokio::test]
-async fn for_how_long_the_disk_lasts_is_told_before_it_is_full() {
+async fn check_estimates_how_long_the_disk_lasts() {
     let folder = Edge::builder().write();
     let checked = folder.check(&["--rate", "100", "--json"]).await;
     assert_eq!(checked.code, 0, "{checked:?}");

@@ -1,4 +1,4 @@
-//! What is counted: every name from the start, each series once, and none that strangers could make.
+//! Metrics: every series exists from the start, exactly once, and strangers cannot add any.
 
 use std::collections::BTreeSet;
 
@@ -43,7 +43,7 @@ const STATUSES: [&str; 7] = [
     "cancelled",
 ];
 
-/// Every line is a comment or a series with a number, no series stands twice, and each has its type.
+/// The series of a scrape. Fails on a malformed line, a duplicate or a series without a type.
 #[track_caller]
 fn series(metrics: &Metrics) -> BTreeSet<String> {
     let mut series = BTreeSet::new();
@@ -129,14 +129,14 @@ async fn every_metric_is_there_from_the_start() {
     assert!(metrics.value("icpgate_certificate_expiry_seconds{site=\"shop\"}") > 1e9);
     assert!(metrics.get("icpgate_access_store_bytes").is_some());
     assert!(metrics.get("icpgate_clock_synchronized").is_some());
-    // No sink is configured: the families alone are there.
+    // No sink is configured: the families exist without a series.
     for family in ["icpgate_sink_lag_seconds", "icpgate_sink_retention_ok"] {
         assert!(metrics.0.contains(&format!("# TYPE {family} gauge")), "{family}");
     }
 }
 
 #[tokio::test]
-async fn of_several_filings_of_a_domain_the_nearest_deadline_is_told() {
+async fn the_deadline_metric_shows_the_nearest_of_a_domains_filings() {
     let filing = |host: &str, number: u8, until: &str| {
         format!(
             "  - {{domain: example.cn, hosts: [{host}], number: 京ICP备2024012345号-{number}, status: approved, \
@@ -157,7 +157,7 @@ async fn of_several_filings_of_a_domain_the_nearest_deadline_is_told() {
 }
 
 #[tokio::test]
-async fn what_is_renamed_leaves_no_series_of_its_old_name() {
+async fn renamed_sites_listeners_and_origins_leave_no_old_series() {
     let (origin, other) = (Origin::text("hello").await, Origin::text("hello").await);
     let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
@@ -186,7 +186,7 @@ async fn what_is_renamed_leaves_no_series_of_its_old_name() {
 }
 
 #[tokio::test]
-async fn strangers_cannot_make_a_family_grow() {
+async fn requests_of_strangers_add_no_series() {
     let origin = Origin::text("hello").await;
     let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
@@ -206,7 +206,7 @@ async fn strangers_cannot_make_a_family_grow() {
 }
 
 #[tokio::test]
-async fn what_happens_is_counted() {
+async fn requests_refusals_and_failures_are_counted() {
     let mut origin = Origin::text("hello").await;
     let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
@@ -240,7 +240,7 @@ async fn what_happens_is_counted() {
 }
 
 #[tokio::test]
-async fn a_listener_that_is_gone_is_not_said_to_be_bound() {
+async fn a_removed_listener_is_not_reported_as_bound() {
     let edge = Edge::builder().start().await;
     assert_eq!(edge.metric("icpgate_listener_bound{listener=\"http\"}").await, 1.0);
     let without = edge

@@ -1,4 +1,4 @@
-//! Reloads are seen by the next request and felt by nobody.
+//! Reloads affect the next request and disturb no other.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ async fn routes_and_filings_change_for_the_next_request_of_an_open_connection() 
 }
 
 #[tokio::test]
-async fn connections_to_an_origin_outlive_reloads_that_keep_it_and_no_others() {
+async fn a_reload_keeps_connections_to_unchanged_origins_and_closes_the_others() {
     let (one, two) = (Origin::text("one").await, Origin::text("two").await);
     let edge = write(builder(&one)).start().await;
     let mut client = Target::https(&edge).http1(SHOP).await;
@@ -62,7 +62,7 @@ async fn connections_to_an_origin_outlive_reloads_that_keep_it_and_no_others() {
 }
 
 #[tokio::test]
-async fn records_name_a_server_as_it_is_called_now_over_connections_that_are_older() {
+async fn records_use_the_current_names_of_a_server_on_older_connections() {
     let origin = Origin::text("one").await;
     let edge = write(builder(&origin)).start().await;
     let mut client = Target::https(&edge).http1(SHOP).await;
@@ -84,7 +84,7 @@ async fn records_name_a_server_as_it_is_called_now_over_connections_that_are_old
     assert!(local(0).is_string() && local(0) == local(1) && local(1) == local(2), "{records:?}");
 }
 
-/// Clients that ask over and over, each on one connection.
+/// Clients that send requests back to back, each on one connection.
 struct Load {
     ends: Arc<AtomicBool>,
     asked: Arc<AtomicUsize>,
@@ -125,7 +125,7 @@ impl Load {
         load
     }
 
-    /// How many were asked, and how many of these failed.
+    /// The number of requests, and of failures.
     async fn end(mut self) -> (usize, usize) {
         self.ends.store(true, Ordering::Relaxed);
         while let Some(client) = self.clients.join_next().await {
@@ -161,7 +161,7 @@ async fn two_hundred_reloads_under_load_fail_no_request() {
 }
 
 #[tokio::test]
-async fn a_broken_allowlist_changes_nothing_but_a_count() {
+async fn a_broken_allowlist_is_counted_and_changes_nothing_else() {
     let origin = Origin::text("hello").await;
     let edge = write(builder(&origin)).start().await;
     let mut client = Target::https(&edge).http1(SHOP).await;
@@ -190,7 +190,7 @@ async fn an_allowlist_that_stays_broken_closes_everything_in_time() {
     edge.replace("filings.yaml", "filings: 7\n");
     edge.metric_becomes(REJECTED, 1.0).await;
     assert_eq!(idle.get(SHOP, "/").await.text(), "hello", "the last good one is in force for a while");
-    // Broken in another way is broken still: the time does not begin anew.
+    // Further faults do not restart the time.
     let mut faults = (8..).map(|fault| format!("filings: {fault}\n"));
     eventually("the ports are closed", PATIENCE, async || {
         edge.replace("filings.yaml", faults.next()?);
@@ -209,7 +209,7 @@ async fn an_allowlist_that_stays_broken_closes_everything_in_time() {
 }
 
 #[tokio::test]
-async fn an_allowlist_that_is_gone_closes_everything_at_once_where_that_is_wished() {
+async fn filings_stale_after_0s_closes_everything_when_the_file_is_removed() {
     let edge = Edge::builder().limit("filings_stale_after", "0s").start().await;
     assert!(!is_refused(edge.https()).await);
     fs_err::remove_file(edge.path("filings.yaml")).unwrap();
@@ -218,7 +218,7 @@ async fn an_allowlist_that_is_gone_closes_everything_at_once_where_that_is_wishe
     edge.ports_open().await;
 }
 
-/// Ten thousand filings, and one more.
+/// Ten thousand filings and `last`.
 fn many(last: &str) -> String {
     let mut text = String::from("filings:\n");
     for number in 0..10_000 {

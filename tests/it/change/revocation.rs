@@ -1,4 +1,4 @@
-//! A revocation reaches what is open of its host, and nothing else.
+//! A revocation closes the connections and exchanges of its host, and no others.
 
 use std::io;
 use std::pin::Pin;
@@ -21,9 +21,9 @@ use crate::support::slow::{download, slow, stream};
 use crate::support::time::within;
 use crate::support::{PATIENCE, eventually};
 
-/// What the builder sets as `revocation_grace`.
+/// The builder's `revocation_grace`.
 const GRACE: Duration = Duration::from_secs(1);
-/// A grace that no test waits for: what ends within it ends at once.
+/// A grace beyond the tests' patience: what ends earlier ends at once.
 const LONG_GRACE: &str = "60s";
 
 /// `/chat` is a WebSocket, `/slow` waits for the gate.
@@ -49,7 +49,7 @@ async fn websocket(edge: &Edge, host: &str) -> Http1 {
     client
 }
 
-/// That something ended no sooner than the grace after `since`.
+/// Fails if less than the grace has passed since `since`.
 #[track_caller]
 fn assert_after_grace(since: Instant) {
     assert!(since.elapsed() >= GRACE, "{:?}", since.elapsed());
@@ -124,7 +124,7 @@ async fn exchanges_in_flight_are_cut_after_the_grace_and_no_others() {
 }
 
 #[tokio::test]
-async fn streams_of_one_connection_are_told_apart_by_their_host() {
+async fn a_revocation_cuts_only_the_streams_of_its_host() {
     let gate = Gate::default();
     let origin = origin(&gate).await;
     let edge = write(builder(&origin)).start().await;
@@ -144,7 +144,7 @@ async fn streams_of_one_connection_are_told_apart_by_their_host() {
         assert_eq!(next_data(body).await.unwrap().unwrap(), "ended");
         assert!(next_data(body).await.is_none_or(|rest| rest.unwrap().is_empty()));
     }
-    // It was opened for the host that is gone, and ends with its last stream.
+    // Opened for the revoked host, the connection ends with its last stream.
     drop(kept);
     opened_for_shop.end().await;
 }
@@ -161,7 +161,7 @@ async fn without_a_grace_exchanges_are_cut_at_once() {
 }
 
 #[tokio::test]
-async fn within_the_grace_an_exchange_may_finish_and_its_connection_ends_then() {
+async fn an_exchange_may_finish_within_the_grace_before_its_connection_closes() {
     let gate = Gate::default();
     let origin = origin(&gate).await;
     let edge = write(builder(&origin).limit("revocation_grace", LONG_GRACE)).start().await;
@@ -184,10 +184,10 @@ async fn within_the_grace_an_exchange_may_finish_and_its_connection_ends_then() 
     assert_eq!(Target::https(&edge).get(SHOP, "/").await.text(), "hello");
 }
 
-/// A socket that takes its client's second flight only once a gate is open.
+/// A socket that delays the client's second flight until a gate opens.
 struct Held {
     socket: TcpStream,
-    /// Opened when the first bytes have come from the other side.
+    /// Opened by the first bytes received.
     answered: Gate,
     passed: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
@@ -225,7 +225,7 @@ impl AsyncWrite for Held {
 }
 
 #[tokio::test]
-async fn a_handshake_that_was_permitted_before_is_worth_nothing_after() {
+async fn a_handshake_that_a_revocation_overtakes_serves_nothing() {
     let origin = Origin::text("hello").await;
     let edge = write(builder(&origin).limit("revocation_grace", LONG_GRACE)).start().await;
     for protocol in ["http/1.1", "h2"] {
@@ -258,7 +258,7 @@ async fn a_handshake_that_was_permitted_before_is_worth_nothing_after() {
 }
 
 #[tokio::test]
-async fn a_site_that_is_removed_goes_as_a_revoked_one_does() {
+async fn removing_a_site_closes_its_connections_like_a_revocation() {
     let gate = Gate::default();
     let origin = origin(&gate).await;
     let edge = write(builder(&origin).limit("revocation_grace", "3s")).start().await;

@@ -21,7 +21,7 @@ access_log: {directory: access, retention: 30d}
 "#;
 
 #[tokio::test]
-async fn a_file_that_is_missing_is_told_beside_a_wrong_route_and_a_wrong_retention() {
+async fn check_reports_a_missing_file_beside_other_problems() {
     let folder = Edge::builder().config(TROUBLED).filings("filings: [{domain: x}]").write();
     folder.overwrite("glued.key", "text-----BEGIN PRIVATE KEY-----");
     folder.overwrite("ca.key", "-----BEGIN TRUSTED CERTIFICATE-----");
@@ -48,7 +48,7 @@ async fn a_file_that_is_missing_is_told_beside_a_wrong_route_and_a_wrong_retenti
 }
 
 #[tokio::test]
-async fn a_character_that_looks_like_yamls_is_named() {
+async fn a_character_that_resembles_yaml_syntax_is_named() {
     for (filings, message) in [
         ("filings:\n  - domain：example.cn\n    status: approved\n", "line 2: '：' (U+FF1A)"),
         ("filings:\n\t- domain: example.cn\n", "line 2: a tab (U+0009)"),
@@ -65,7 +65,7 @@ async fn a_character_that_looks_like_yamls_is_named() {
 }
 
 #[tokio::test]
-async fn a_day_is_taken_from_its_start_in_shanghai() {
+async fn a_date_means_its_midnight_in_shanghai() {
     let filings = "filings:\n  - {domain: example.cn, number: 京ICP备2024012345号-1, status: approved, approved_on: 2026-12-01}\n";
     let folder = Edge::builder().filings(filings).write();
     for (at, is_bound) in [("2026-11-30", false), ("2026-12-01", true), ("2026-11-30T23:59:59+08:00", false)]

@@ -1,11 +1,11 @@
-//! The documented configuration, taken as it stands.
+//! The documented configuration is valid as it stands.
 
 use serde_json::json;
 
 use super::list;
 use crate::support::edge::Edge;
 
-/// The example of the contract, with the keys that there are.
+/// The documented example.
 const CONTRACT: &str = r#"
 node: bj-edge-1                      # restart; this edge's name in records and metrics; default: the host name
 filings: filings.yaml                # the allowlist: a file; watched
@@ -111,7 +111,7 @@ async fn the_documented_example_works_as_it_is_written() {
     for listener in list(&found["listeners"]) {
         assert_eq!((&listener["would_bind"], &listener["hosts"]), (&json!(true), &json!(["www.example.cn"])));
     }
-    // The filing names one host; the others of the site are told apart.
+    // The filing names one host; the other hosts of the site are refused.
     assert_eq!(found["refused"][0]["reason"], "host_excluded");
     assert_eq!(list(&found["refused"]).len(), 4);
 }

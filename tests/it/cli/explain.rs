@@ -1,4 +1,4 @@
-//! `explain`: the gate's own reason, for a host at a time.
+//! `explain`: the reason that the gate gives for a host at a time.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::every_answer;
 use crate::support::edge::Edge;
 
 #[tokio::test]
-async fn explain_gives_the_gates_reason_at_a_time() {
+async fn explain_gives_the_reason_of_the_gate_at_the_given_time() {
     let folder = every_answer();
     let (now, noon) = ("2026-06-01T00:00:00+08:00", "2026-03-01T12:00:00+08:00");
     let cases = [
@@ -52,16 +52,16 @@ async fn explain_gives_the_gates_reason_at_a_time() {
         assert_eq!(alone.stdout.lines().count(), 1, "{alone:?}");
         assert!(alone.stdout.contains(http.unwrap_or("permitted")), "{alone:?}");
     }
-    // What looks like an option is a host that is none.
+    // A host that looks like an option.
     let explain = folder.explain(&["-a.cn"]).await;
     assert!(explain.code == 1 && explain.stdout.contains("bad_server_name"), "{explain:?}");
-    // The text says what is known, for whoever has to act on it.
+    // The text names the filing.
     let explain = folder.explain(&["www.example.cn", "--at", now]).await;
     assert!(explain.stdout.contains("京ICP备2024012345号-1"), "{explain:?}");
 }
 
 #[tokio::test]
-async fn the_filing_that_names_the_host_gives_the_reason() {
+async fn explain_takes_the_reason_from_the_filing_that_names_the_host() {
     let other = "{domain: example.cn, number: 京ICP备2024012345号-2, status: approved, approved_on: 2020-01-02, hosts: [example.cn]}";
     let own =
         "domain: example.cn, number: 京ICP备2024012345号-1, approved_on: 2020-01-02, hosts: [www.example.cn]";
@@ -74,7 +74,7 @@ async fn the_filing_that_names_the_host_gives_the_reason() {
         assert_eq!(explain.code, 1, "{explain:?}");
         assert_eq!(explain.json()["answers"][0]["reason"], reason);
         assert_eq!(folder.explain(&["example.cn"]).await.code, 0);
-        // A host that no filing names is excluded by the one that is in force.
+        // A host that no filing names gets the reason of the filing in force.
         assert_eq!(
             folder.explain(&["m.example.cn", "--json"]).await.json()["answers"][0]["reason"],
             "host_excluded"

@@ -31,7 +31,7 @@ async fn deadlines_are_listed_with_the_hours_left_and_the_consequence() {
 }
 
 #[tokio::test]
-async fn a_deadline_that_is_over_is_a_no() {
+async fn a_missed_deadline_exits_with_1() {
     let folder = Edge::builder().write();
     folder.replace("filings.yaml", ALLOWLIST);
     let run = folder.ask("filings", &["--at", "2026-03-21T10:00:00+08:00"]).await;

@@ -140,7 +140,7 @@ async fn haproxy_becomes_a_configuration() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_broken_or_leads_nowhere_is_said_to_be() {
+async fn import_reports_broken_files_and_missing_includes() {
     let folder = tempfile::tempdir().expect("a folder");
     for (text, code, word) in [
         ("server { listen 80", 2, "nginx.conf:1"),

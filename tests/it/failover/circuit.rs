@@ -1,4 +1,4 @@
-//! What a server gets when it has enough, and when it has just come back.
+//! The limit of requests in flight, and the slow start of a server that comes back.
 
 use http::Method;
 
@@ -13,7 +13,7 @@ fn held(gate: &Gate, text: &'static str) -> Vec<Step> {
 }
 
 #[tokio::test]
-async fn a_server_that_has_enough_is_passed_over_and_nobody_waits_for_it() {
+async fn a_server_at_max_in_flight_is_passed_over_without_waiting() {
     let gate = Gate::default();
     let (waiting, stuck) = (gate.clone(), gate.clone());
     let one = Origin::start(move |_| held(&waiting, "first")).await;
@@ -48,7 +48,7 @@ async fn a_server_that_has_enough_is_passed_over_and_nobody_waits_for_it() {
 }
 
 #[tokio::test]
-async fn a_server_that_comes_back_gets_its_share_little_by_little() {
+async fn a_server_that_comes_back_gets_its_share_gradually() {
     let (mut one, two) = (Origin::text("one").await, Origin::text("two").await);
     let edge = Edge::builder().sites(ONE_ORIGIN).origins(&origin("first", &[&one, &two])).start().await;
     let mut client = Target::https(&edge).http1(HOST).await;

@@ -11,7 +11,7 @@ use crate::support::origin::{Origin, ok};
 use crate::support::time::best_within;
 use crate::support::{PATIENCE, eventually};
 
-/// Clients that ask all the time, and count what they get.
+/// Clients that send requests back to back and count the outcomes.
 struct Clients {
     stop: Arc<AtomicBool>,
     asking: Vec<tokio::task::JoinHandle<()>>,
@@ -27,7 +27,7 @@ impl Clients {
             let mut client = Target::https(edge).http1(HOST).await;
             let (stop, served, failed) = (Arc::clone(&stop), Arc::clone(&served), Arc::clone(&failed));
             asking.push(tokio::spawn(async move {
-                // One of the methods that may be repeated.
+                // One of the idempotent methods.
                 let method = ["GET", "HEAD", "DELETE", "GET"][number % 4];
                 while !stop.load(Ordering::Relaxed) {
                     client.ask(method, HOST, "/").await;
@@ -43,13 +43,13 @@ impl Clients {
         self.served.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many more were served.
+    /// Waits until `more` more requests were served.
     async fn serve(&self, more: usize) {
         let until = self.served() + more;
         eventually("they are served", PATIENCE, async || (self.served() >= until).then_some(())).await;
     }
 
-    /// How many were served, and how many were not.
+    /// Stops the clients: requests served, and requests failed.
     async fn end(self) -> (usize, usize) {
         self.stop.store(true, Ordering::Relaxed);
         for client in self.asking {
@@ -60,10 +60,10 @@ impl Clients {
 }
 
 #[tokio::test]
-async fn no_request_that_may_be_repeated_fails_while_one_of_two_servers_flaps() {
+async fn no_idempotent_request_fails_while_one_of_two_servers_flaps() {
     const FLAPS: usize = 200;
     let (mut one, two) = (Origin::text("one").await, Origin::text("two").await);
-    // A check soon finds the server well again, so that every flap is met.
+    // A fast health check readmits the server, so that requests meet every flap.
     let checked = origin("first", &[&one, &two])
         .replace("scheme: http,", "scheme: http, health: {kind: tcp, interval: 20ms},");
     let edge = Edge::builder().sites(ONE_ORIGIN).origins(&checked).start().await;
@@ -72,13 +72,13 @@ async fn no_request_that_may_be_repeated_fails_while_one_of_two_servers_flaps() 
         let before = one.seen_count();
         eventually("it has requests", PATIENCE, async || (one.seen_count() > before).then_some(())).await;
         one.stop().await;
-        // Now and then for long enough to be noticed, and left alone.
+        // Every twentieth time, long enough for an ejection.
         if flap % 20 == 19 {
             clients.serve(20).await;
         }
         one.up();
     }
-    // Until it is out of service, and back.
+    // Long enough for it to be out of service.
     let up = up(&one);
     one.stop().await;
     edge.metric_becomes(&up, 0.0).await;
@@ -100,7 +100,7 @@ async fn the_first_good_answer_comes_within_a_second_of_an_origins_return() {
     let edge = Edge::builder().sites(ONE_ORIGIN).origins(&origin("first", &[one, two])).start().await;
     let mut client = Target::https(&edge).http1(HOST).await;
     best_within(Duration::from_secs(1), 10, async |round| {
-        // Down for so long that it was given up for the longest pauses.
+        // Down for so long that the pauses between trials are the longest.
         eventually("nobody is tried", PATIENCE, async || {
             (client.get(HOST, "/").await.status == 503).then_some(())
         })

@@ -1,4 +1,4 @@
-//! A request that takes long is sent to a second server, and the first answer wins.
+//! Hedging: a slow request is also sent to a second server, and the first answer wins.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ async fn hedges(edge: &Edge, winner: &str) -> f64 {
     edge.metric(&format!("icpgate_hedged_requests_total{{origin=\"first\",winner=\"{winner}\"}}")).await
 }
 
-/// Answers all but `/slow` at once; that one once the gate is open.
+/// Answers `/slow` once the gate is open, everything else at once.
 async fn gated(name: &'static str, gate: &Gate) -> Origin {
     let gate = gate.clone();
     Origin::start(move |request| match request.target() {
@@ -28,7 +28,7 @@ async fn gated(name: &'static str, gate: &Gate) -> Origin {
 }
 
 #[tokio::test]
-async fn the_first_answer_wins_and_the_other_server_is_let_go() {
+async fn the_first_answer_wins_and_the_other_request_is_cancelled() {
     let (stuck, open) = (Gate::default(), Gate::default());
     open.open();
     let (slow, fast) = (gated("slow", &stuck).await, gated("fast", &open).await);
@@ -55,7 +55,7 @@ async fn the_first_answer_wins_and_the_other_server_is_let_go() {
 }
 
 #[tokio::test]
-async fn what_changes_something_or_has_a_body_is_sent_once() {
+async fn unsafe_methods_and_requests_with_a_body_are_not_hedged() {
     let gate = Gate::default();
     let (one, two) = (gated("one", &gate).await, gated("two", &gate).await);
     const HEDGE_AFTER: Duration = Duration::from_millis(20);
@@ -80,7 +80,7 @@ async fn what_changes_something_or_has_a_body_is_sent_once() {
 }
 
 #[tokio::test]
-async fn a_server_that_breaks_off_leaves_the_race_to_the_other() {
+async fn a_failed_try_leaves_the_answer_to_the_hedge() {
     for which in ["first", "second"] {
         let gate = Gate::default();
         let (waiting, order) = (gate.clone(), Arc::new(AtomicUsize::new(0)));
@@ -88,7 +88,7 @@ async fn a_server_that_breaks_off_leaves_the_race_to_the_other() {
             let turn = order.fetch_add(1, Ordering::Relaxed);
             let breaks_off = (turn == 0) == (which == "first");
             let end = if breaks_off { vec![Step::Reset] } else { ok("fine") };
-            // Nobody goes on before both are asked.
+            // Neither answers before both have the request.
             if turn == 1 && breaks_off { end } else { [vec![Step::Wait(waiting.clone())], end].concat() }
         };
         let server = Origin::start(script).await;
@@ -104,7 +104,7 @@ async fn a_server_that_breaks_off_leaves_the_race_to_the_other() {
 }
 
 #[tokio::test]
-async fn a_server_without_another_is_asked_over_a_connection_that_is_ready() {
+async fn a_single_server_is_hedged_over_a_second_connection() {
     let gate = Gate::default();
     let server = gated("fine", &gate).await;
     let edge = edge_of(&[server.address], "hedge_after: 100ms").await;
@@ -127,7 +127,7 @@ async fn a_server_without_another_is_asked_over_a_connection_that_is_ready() {
 }
 
 #[tokio::test]
-async fn slower_than_usual_is_what_nineteen_in_twenty_were_not() {
+async fn hedge_after_p95_hedges_requests_slower_than_the_95th_percentile() {
     let (stuck, open) = (Gate::default(), Gate::default());
     open.open();
     let (slow, fast) = (gated("slow", &stuck).await, gated("fast", &open).await);
@@ -143,7 +143,7 @@ async fn slower_than_usual_is_what_nineteen_in_twenty_were_not() {
     assert!(hedges(&edge, "second").await >= 1.0);
 }
 
-/// How long each of so many requests took, sorted, over a way that loses segments.
+/// The duration of each of `requests` requests, sorted.
 async fn over_loss(edge: &Edge, requests: usize) -> Vec<Duration> {
     const CLIENTS: usize = 8;
     let mut clients = Vec::new();
@@ -168,7 +168,7 @@ async fn over_loss(edge: &Edge, requests: usize) -> Vec<Duration> {
 }
 
 #[tokio::test]
-async fn hedging_cuts_the_tail_of_a_lossy_way_within_the_budget() {
+async fn hedging_cuts_the_tail_latency_of_a_lossy_path_within_the_budget() {
     const REQUESTS: usize = 400;
     let (one, two) = (Origin::text("one").await, Origin::text("two").await);
     let way = Duration::from_millis(10);
@@ -197,12 +197,12 @@ async fn hedging_cuts_the_tail_of_a_lossy_way_within_the_budget() {
     );
     assert!(at(&plain, 95) >= Duration::from_millis(200), "{:?}", at(&plain, 95));
     assert!(at(&hedged, 95) < at(&plain, 95) / 3 * 2, "{:?} {:?}", at(&hedged, 95), at(&plain, 95));
-    // A fifth of the traffic, and ten.
+    // The retry budget: 20 % of the traffic, plus ten.
     assert!(sent <= REQUESTS + REQUESTS / 5 + 10, "{sent}");
 }
 
 #[tokio::test]
-async fn hedging_ends_with_the_budget() {
+async fn hedging_stops_when_the_budget_is_spent() {
     let (one, two) = (Origin::text("one").await, Origin::text("two").await);
     let way = Duration::from_millis(15);
     let (near, far) = (Relay::to(one.address, way).await, Relay::to(two.address, way).await);
@@ -214,7 +214,7 @@ async fn hedging_ends_with_the_budget() {
 }
 
 #[tokio::test]
-async fn over_http2_the_loser_is_reset_and_its_connection_goes_on() {
+async fn over_http2_the_losing_stream_is_reset_and_its_connection_stays() {
     let resets = Arc::<AtomicUsize>::default();
     let counted = Arc::clone(&resets);
     let slow = Http2Origin::start(move |mut exchange: Exchange| {

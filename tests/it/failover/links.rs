@@ -1,4 +1,4 @@
-//! A link that costs more is used when the others break their promise, and not before.
+//! A metered link is used only while the others break their promise.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ struct Two {
     way: Relay,
 }
 
-/// A server over a cheap way, and one over a link that costs more.
+/// A server over a cheap link, and one over a metered link.
 async fn two(link: &str) -> Two {
     let (cheap, dear) = (Origin::text("cheap").await, Origin::text("dear").await);
     let way = Relay::to(cheap.address, Duration::ZERO).await;
@@ -38,7 +38,7 @@ async fn two(link: &str) -> Two {
     Two { edge, cheap, dear, way }
 }
 
-/// So many requests, as many at once as a connection may have.
+/// Sends `count` requests over HTTP/2, 50 at a time.
 async fn ask(edge: &Edge, count: usize) {
     let mut client = Target::https(edge).http2(HOST).await;
     let mut left = count;
@@ -85,7 +85,7 @@ async fn a_metered_link_is_used_while_the_cheap_one_is_slower_than_promised() {
     let records = edge.records_where(1, |record| record["link"] == "cn2-gia").await;
     assert_eq!(records[0]["region"], "offshore");
 
-    // A reload does not forget it.
+    // A reload keeps the state.
     edge.replace("filings.yaml", crate::support::edge::APPROVED.to_owned() + "# again\n");
     edge.metric_becomes("icpgate_reloads_total{result=\"applied\"}", 1.0).await;
     assert!(edge.metric(IN_USE).await > 0.9);
@@ -108,8 +108,8 @@ async fn a_metered_link_serves_at_once_while_the_cheap_one_is_down() {
 }
 
 #[tokio::test]
-async fn a_metered_link_is_used_in_its_hours() {
-    // All of the day: two halves of it.
+async fn a_metered_link_is_used_in_its_preferred_hours() {
+    // Two halves that make up the whole day.
     let Two { edge, cheap, dear, .. } = two("prefer: [\"00:00-12:00\", \"12:00-00:00\"]").await;
     edge.metric_becomes(IN_USE, 1.0).await;
     edge.logged("it is ").await;

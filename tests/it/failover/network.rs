@@ -1,4 +1,4 @@
-//! Ways that lose, swallow or reset what the kernel itself sends, in networks of the tests' own.
+//! Paths that drop or reset TCP segments, in network namespaces of the tests' own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use crate::support::origin::Origin;
 use crate::support::time::pause;
 use crate::support::{PATIENCE, eventually};
 
-/// Clients that ask one request after another, each of which must be answered.
+/// Clients that send requests back to back; every request must be answered with 200.
 struct Asking {
     answers: Arc<AtomicUsize>,
     over: Arc<AtomicBool>,
@@ -43,7 +43,7 @@ impl Asking {
         eventually("answers", PATIENCE, async || come()).await;
     }
 
-    /// How many answers there were in all.
+    /// Stops the clients; the total number of answers.
     async fn end(self) -> usize {
         self.over.store(true, Ordering::Relaxed);
         for client in self.clients {

@@ -1,4 +1,4 @@
-//! Ways to servers that go silent, forget connections or reset them.
+//! Paths to servers that go silent, drop connections or reset them.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::relay::Relay;
 use crate::support::time::not_before;
 use crate::support::{PATIENCE, eventually};
 
-/// Two servers of one origin, each at the end of a way of its own.
+/// Two servers of one origin, each behind a relay.
 struct Paths {
     edge: Edge,
     near: Relay,
@@ -32,7 +32,7 @@ impl Paths {
     }
 }
 
-/// Until an answer has come from there.
+/// Sends requests until `server` answers one.
 async fn serves(client: &mut Http1, server: &str) {
     eventually(server, PATIENCE, async || {
         let answer = client.get(HOST, "/").await;
@@ -43,7 +43,7 @@ async fn serves(client: &mut Http1, server: &str) {
 }
 
 #[tokio::test]
-async fn a_try_over_a_silent_path_is_given_up_and_another_server_answers() {
+async fn a_try_over_a_silent_path_times_out_and_another_server_answers() {
     let paths = Paths::start("retries: {per_try: 200ms}").await;
     let mut client = paths.client().await;
     serves(&mut client, "near").await;
@@ -51,7 +51,7 @@ async fn a_try_over_a_silent_path_is_given_up_and_another_server_answers() {
     for _ in 0..40 {
         assert_eq!(client.get(HOST, "/").await.text(), "far");
     }
-    // Three in a row, and it is left alone; a trial or two.
+    // Three failures in a row eject it; then one or two trials.
     let given_up = paths.edge.metric("icpgate_retries_total{origin=\"first\"}").await;
     assert!((3.0..=6.0).contains(&given_up), "{given_up} of 40 requests waited for the silent path");
     let records = paths.edge.records_where(1, |record| record["status"] == 200).await;
@@ -61,7 +61,7 @@ async fn a_try_over_a_silent_path_is_given_up_and_another_server_answers() {
 }
 
 #[tokio::test]
-async fn what_may_not_be_repeated_waits_as_long_as_a_server_may_take() {
+async fn a_request_that_cannot_be_retried_waits_for_first_byte_timeout() {
     let paths = Paths::start("retries: {per_try: 100ms}, timeouts: {first_byte: 600ms}").await;
     let mut client = paths.client().await;
     paths.near.goes_silent();
@@ -77,7 +77,7 @@ async fn what_may_not_be_repeated_waits_as_long_as_a_server_may_take() {
 }
 
 #[tokio::test]
-async fn no_get_fails_when_a_path_forgets_or_resets_connections() {
+async fn no_get_fails_when_a_path_drops_or_resets_connections() {
     for trouble in [Relay::forgets, Relay::resets] {
         let paths = Paths::start("").await;
         let mut client = paths.client().await;
@@ -95,7 +95,7 @@ async fn no_get_fails_when_a_path_forgets_or_resets_connections() {
 }
 
 #[tokio::test]
-async fn a_server_without_another_is_asked_once_more_over_a_new_connection() {
+async fn a_single_server_is_retried_over_a_new_connection() {
     let server = Origin::text("fine").await;
     let relay = Relay::to(server.address, Duration::ZERO).await;
     let edge = Edge::builder().origin(relay.address).start().await;

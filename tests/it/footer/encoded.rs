@@ -1,4 +1,4 @@
-//! Pages that come compressed though they were asked for as they are.
+//! Pages that the origin compresses although the edge asked for `identity`.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ use crate::support::client::{Answer, Target, head_of, next_data};
 use crate::support::origin::{Gate, Script, Step, answer, chunk, head};
 use crate::support::time::settled;
 
-/// By their names; `deflate` without its frame is what some servers send.
+/// Content codings; `raw` is deflate without the zlib header, which some servers send.
 const CODINGS: [&str; 6] = ["gzip", "x-gzip", "deflate", "raw", "br", "zstd"];
 
 fn encode(coding: &str, bytes: &[u8]) -> Vec<u8> {
@@ -31,7 +31,7 @@ fn field(coding: &str) -> String {
     format!("content-encoding: {}", coding.replace("raw", "deflate"))
 }
 
-/// What the path says: `/coding/length` for the page in that coding, whole, or `/coding/N` in chunks of N bytes.
+/// `/CODING/length` answers with the encoded page by length, `/CODING/N` in chunks of N bytes.
 fn encoded(target: &str, page: &[u8]) -> Script {
     let (coding, form) = target.trim_start_matches('/').split_once('/').expect("a coding and a form");
     let (body, field) = (encode(coding, page), field(coding));
@@ -63,7 +63,7 @@ fn is_decoded(page: &str, answer: &Answer) {
 }
 
 #[tokio::test]
-async fn a_compressed_page_gets_the_footer_and_goes_out_as_it_is() {
+async fn a_compressed_page_gets_the_footer_and_goes_out_decoded() {
     let long = PAGE.replace("你好", &"<p>你好 0123456789</p>\n".repeat(5000));
     let page = long.clone();
     let (origin, edge) = edge(move |request| encoded(request.target(), page.as_bytes())).await;
@@ -88,7 +88,7 @@ async fn a_compressed_page_gets_the_footer_and_goes_out_as_it_is() {
 }
 
 #[tokio::test]
-async fn what_is_no_page_for_the_footer_is_told_once_it_is_decoded() {
+async fn a_compressed_body_is_judged_after_decoding() {
     let own = PAGE.replace("你好", "京ICP备2024012345号-1");
     let pages = [("/own", own.clone()), ("/part", "<li>one</li>".to_owned()), ("/empty", String::new())];
     let of_origin = pages.clone();
@@ -108,7 +108,7 @@ async fn what_is_no_page_for_the_footer_is_told_once_it_is_decoded() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_decoded_or_may_not_be_stays_as_it_came() {
+async fn a_body_that_cannot_or_must_not_be_decoded_passes_unchanged() {
     let (_origin, edge) = edge(|request| {
         let fields = ["content-type: text/html", "etag: \"a\""];
         let more: &[&str] = match request.target() {
@@ -150,7 +150,7 @@ async fn what_cannot_be_decoded_or_may_not_be_stays_as_it_came() {
 }
 
 #[tokio::test]
-async fn a_head_without_a_page_says_what_that_of_the_page_says() {
+async fn heads_without_a_body_match_the_head_of_the_rewritten_page() {
     let (_origin, edge) = edge(|request| {
         let fields =
             ["content-type: text/html", "content-encoding: gzip", "etag: \"a\"", "vary: accept-encoding"];
@@ -172,7 +172,7 @@ async fn a_head_without_a_page_says_what_that_of_the_page_says() {
 }
 
 #[tokio::test]
-async fn a_compressed_page_is_shown_while_the_rest_of_it_is_still_being_made() {
+async fn a_compressed_page_is_delivered_while_the_rest_is_still_being_made() {
     let gate = Gate::default();
     let held = gate.clone();
     let (_origin, edge) = edge(move |_| {
@@ -194,7 +194,7 @@ async fn a_compressed_page_is_shown_while_the_rest_of_it_is_still_being_made() {
 }
 
 #[tokio::test]
-async fn a_compressed_page_that_breaks_is_never_ended_as_a_whole_one() {
+async fn a_corrupt_compressed_page_ends_with_an_error() {
     let (_origin, edge) = edge(|request| {
         let (coding, fault) = request.target().trim_start_matches('/').split_once('/').expect("a fault");
         let mut body = encode(coding, PAGE.as_bytes());
@@ -215,7 +215,7 @@ async fn a_compressed_page_that_breaks_is_never_ended_as_a_whole_one() {
         let (bytes, _) = http1.end().await;
         let text = String::from_utf8(bytes).expect("UTF-8");
         assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && !text.contains("\r\n0\r\n"), "{path}: {text}");
-        // Of a block without its end zstd may give nothing.
+        // zstd may decode nothing of an unfinished block.
         let decoded = if coding == "zstd" { "" } else { "<!doctype html><html><body><p>你好</p>" };
         assert!(text.contains(decoded), "{path}: {text}");
 
@@ -237,7 +237,7 @@ async fn a_compressed_page_that_breaks_is_never_ended_as_a_whole_one() {
 }
 
 #[tokio::test]
-async fn a_page_that_unpacks_to_a_thousand_times_its_size_is_unpacked_as_it_is_taken() {
+async fn a_decompression_bomb_is_decoded_only_as_fast_as_the_client_reads() {
     const MIB: usize = 1 << 20;
     let codings = ["gzip", "deflate", "br", "zstd"];
     let page = PAGE.replace("你好", &" ".repeat(64 * MIB));

@@ -1,4 +1,4 @@
-//! No circle between files: imports point down among them too, from a file to what it is built of.
+//! No circle of imports between files, parent and child included.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ fn no_files_import_each_other_in_a_circle() {
     assert!(found.is_empty(), "files that import each other in a circle:\n{}", found.join("\nand\n"));
 }
 
-/// The circles of a crate of these files, each as the names of its files.
+/// The circles in a crate of these files.
 fn circles_of(files: &[(&str, &str)]) -> Vec<Vec<String>> {
     let files: BTreeMap<String, String> =
         files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
@@ -95,7 +95,7 @@ fn three_files_in_a_row_are_a_circle_if_the_last_names_the_first() {
 }
 
 #[test]
-fn an_import_of_a_module_that_is_not_used_ties_nothing() {
+fn an_unused_import_of_a_module_is_no_import() {
     assert_no_circle(&[
         ("lib.rs", "mod a; mod b;"),
         ("a.rs", "use crate::b; pub struct Ay;"),
@@ -104,7 +104,7 @@ fn an_import_of_a_module_that_is_not_used_ties_nothing() {
 }
 
 #[test]
-fn tests_comments_and_text_tie_nothing() {
+fn paths_in_tests_comments_and_text_are_no_imports() {
     assert_no_circle(&[
         ("lib.rs", "mod a; mod b;"),
         (
@@ -121,7 +121,7 @@ fn tests_comments_and_text_tie_nothing() {
 }
 
 #[test]
-fn what_ties_the_files_of_a_circle_is_named() {
+fn the_imports_of_a_circle_are_listed() {
     let files =
         [("lib.rs", "mod a; mod b;"), ("a.rs", "use crate::b::{Bee, bees};"), ("b.rs", "use crate::a::Ay;")];
     let files = files.map(|(name, text)| (name.to_owned(), text.to_owned())).into();

@@ -1,16 +1,16 @@
-//! Which file names what of which other file, and the circles that this makes.
+//! Imports between files, and the circles among them.
 //!
-//! A name that a module re-exports belongs to the file that defines it. A re-export alone ties no files: whoever
-//! names it does.
+//! A re-exported name counts for the file that defines it. A re-export by itself is no import: the file that
+//! uses the name imports it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::modules::{Modules, Segments};
 
-/// What a file names of others: the other file, and the names.
+/// Per file: the other files that it imports from, and the names.
 pub(super) type Imports = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
-/// What every file names of every other file.
+/// The imports of every file.
 pub(super) fn imports(modules: &Modules) -> Imports {
     let mut imports = Imports::new();
     for (path, module) in modules {
@@ -26,7 +26,7 @@ pub(super) fn imports(modules: &Modules) -> Imports {
     imports
 }
 
-/// Which modules of the top level each of them names, re-exports included.
+/// The top-level modules that each top-level module names, re-exports included.
 pub(super) fn top_level_imports(modules: &Modules) -> BTreeMap<String, BTreeSet<String>> {
     let mut imports = BTreeMap::<String, BTreeSet<String>>::new();
     for (path, module) in modules {
@@ -40,7 +40,7 @@ pub(super) fn top_level_imports(modules: &Modules) -> BTreeMap<String, BTreeSet<
     imports
 }
 
-/// More names in a row than any chain of re-exports has: it leads in a circle.
+/// Longer than any chain of re-exports: the chain is circular.
 const DEPTH: usize = 32;
 
 /// A path as it is written in the module `at`, from the root; `None` where it leads to another crate.
@@ -56,7 +56,7 @@ fn from_root(modules: &Modules, at: &[String], written: &[String], depth: usize)
         "super" => {
             let (_, parent) = at.split_last()?;
             let above = [&["self".to_owned()], rest].concat();
-            // `super::super::x`: each one goes up by one more.
+            // Each further `super` goes up by one.
             let above = if rest.first().is_some_and(|next| next == "super") { rest } else { &above };
             from_root(modules, parent, above, depth + 1)
         }
@@ -76,8 +76,8 @@ fn from_root(modules: &Modules, at: &[String], written: &[String], depth: usize)
     }
 }
 
-/// The file that defines what a path from the root leads to, and the item's name. `None` for a module as such:
-/// only what is named in it ties files.
+/// The defining file and the name of the item at a path from the root. `None` for a module itself:
+/// only items are imports.
 fn definition(modules: &Modules, path: &[String], depth: usize) -> Option<(String, String)> {
     let mut at = Segments::new();
     for (index, name) in path.iter().enumerate() {
@@ -99,7 +99,7 @@ fn definition(modules: &Modules, path: &[String], depth: usize) -> Option<(Strin
                 return definition(modules, &[&inside, &path[index..]].concat(), depth + 1);
             }
         }
-        // An item of this module, or what a macro makes in it.
+        // An item of this module, or one that a macro defines.
         return Some((module.file.clone(), name.clone()));
     }
     None
@@ -130,7 +130,7 @@ fn reached<'i>(imports: &'i Imports, from: &'i String) -> BTreeSet<&'i String> {
     reached
 }
 
-/// The files of a circle, each with what it names of the others.
+/// The imports between the files of a circle, as text.
 pub(super) fn described(circle: &BTreeSet<String>, imports: &Imports) -> String {
     let mut lines = Vec::new();
     for file in circle {

@@ -1,6 +1,6 @@
-//! The module tree of a crate, as its files declare it: what each module defines, imports and names.
+//! The module tree of a crate: what each module defines, imports and names.
 //!
-//! Tests are left out: what `#[cfg(test)]` guards is not there, neither items nor the files that it declares.
+//! Items and files under `#[cfg(test)]` are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,26 +11,26 @@ use syn::{Attribute, Item, UseTree};
 /// The names of a path, such as `crate`, `gate`, `Permit`.
 pub(super) type Segments = Vec<String>;
 
-/// One module: a file, or a part of one between braces.
+/// One module: a file, or an inline module.
 #[derive(Debug, Default)]
 pub(super) struct Module {
     /// The file that holds it, below `src`.
     pub(super) file: String,
-    /// Names of what it defines.
+    /// Names of its items.
     pub(super) items: BTreeSet<String>,
     /// Names of the modules that it declares.
     pub(super) children: BTreeSet<String>,
-    /// What `use` brings in by name, as written.
+    /// Imported names and their paths, as written.
     pub(super) imports: BTreeMap<String, Segments>,
-    /// What `use` brings in whole (`use path::*`), as written.
+    /// Paths of glob imports (`use path::*`), as written.
     pub(super) globs: Vec<Segments>,
-    /// Every other path of more than one segment, as written.
+    /// Other paths with several segments, as written.
     pub(super) paths: Vec<Segments>,
-    /// Names that are imported for others to use from here (`pub use`).
+    /// Names of `pub use`.
     pub(super) reexports: BTreeSet<String>,
 }
 
-/// All modules that can be reached from the root file, by their path; the root's is empty.
+/// All modules of the crate by their path; the root's path is empty.
 pub(super) type Modules = BTreeMap<Segments, Module>;
 
 /// Reads the modules of a crate from the text of its files; `root` is one of them.
@@ -97,7 +97,7 @@ impl Reader {
             UseTree::Name(name) => self.import(name.ident.to_string(), with(&name.ident), public),
             UseTree::Rename(rename) => {
                 let path = if rename.ident == "self" { before.to_vec() } else { with(&rename.ident) };
-                // `use Trait as _` brings in no name, and several may stand side by side.
+                // `use Trait as _` imports no name, and may occur several times.
                 let name = rename.rename.to_string();
                 let name = if name == "_" { format!("_{}", path.join("::")) } else { name };
                 self.import(name, path, public);
@@ -113,7 +113,7 @@ impl Reader {
         here.imports.insert(name, path);
     }
 
-    /// Paths among the tokens of a macro's call, which is no syntax tree.
+    /// Paths among the tokens of a macro call.
     fn tokens(&mut self, tokens: TokenStream) {
         let mut path = Segments::new();
         let mut colons = 0;
@@ -213,7 +213,7 @@ fn attributes(item: &Item) -> &[Attribute] {
     }
 }
 
-/// The name that an item defines in its module. Modules and imports are kept apart.
+/// The name that an item defines. Modules and imports are handled separately.
 fn defined(item: &Item) -> Option<String> {
     let name = match item {
         Item::Const(item) => &item.ident,

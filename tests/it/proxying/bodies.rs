@@ -1,4 +1,4 @@
-//! Bodies arrive as they were sent, and where there is none, none does.
+//! Bodies arrive as sent, and answers without a body stay without one.
 
 use bytes::Bytes;
 use http::Method;
@@ -8,7 +8,7 @@ use crate::support::client::{Http2, Target, answer, status_of};
 use crate::support::edge::Edge;
 use crate::support::origin::{Origin, Step, chunk, head, ok, raw};
 
-/// Bytes that no part of could be taken for another.
+/// Random bytes, the same for the same length.
 fn noise(length: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(length as u64);
     std::iter::repeat_with(|| random.u8(..)).take(length).collect()
@@ -16,7 +16,7 @@ fn noise(length: usize) -> Vec<u8> {
 
 const LARGE: usize = 5_000_011;
 
-/// Sends back the body that came: by length, or in chunks where the path says so.
+/// Answers with the noise of [`LARGE`]: in chunks for `/chunked`, else by length.
 async fn mirror() -> Origin {
     Origin::start(|request| {
         let body = noise(LARGE);
@@ -81,7 +81,7 @@ async fn large_bodies_arrive_intact_over_http2() {
     assert!(seen.iter().all(|request| request.whole && request.body == body));
 }
 
-/// Heads without a body, each with what its answer's `content-length` is.
+/// Answers without a body: to HEAD, 204 and 304.
 async fn bodiless() -> Origin {
     Origin::start(|request| match (request.method(), request.target()) {
         ("HEAD", _) => vec![head("200 OK", &["content-length: 1234"])],
@@ -93,7 +93,7 @@ async fn bodiless() -> Origin {
 }
 
 #[tokio::test]
-async fn answers_without_a_body_leave_the_connection_in_step() {
+async fn answers_without_a_body_keep_the_connection_usable() {
     let origin = bodiless().await;
     let edge = Edge::in_front_of(&origin).await;
     let mut http1 = Target::https(&edge).http1(HOST).await;
@@ -160,11 +160,11 @@ async fn an_http10_client_gets_the_body_to_the_end_of_its_connection() {
 }
 
 #[tokio::test]
-async fn an_origin_that_answers_before_the_body_is_heard() {
+async fn an_answer_before_the_end_of_the_body_is_delivered() {
     let origin = Origin::start(|_| {
         let answer =
             [head("413 Content Too Large", &["connection: close", "content-length: 3"]), raw("no\n")];
-        // The body is read afterwards, so that the answer is not lost to a reset.
+        // Reading the body first would be unnecessary; reading it later avoids a reset.
         answer.into_iter().chain([Step::ReadBody]).collect()
     })
     .await;
@@ -177,7 +177,7 @@ async fn an_origin_that_answers_before_the_body_is_heard() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_cut_is_not_passed_for_a_whole_one() {
+async fn a_truncated_answer_body_ends_with_an_error() {
     let origin = Origin::start(|request| match request.target() {
         "/length" => vec![head("200 OK", &["content-length: 100"]), raw("part"), Step::Close],
         "/reset" => vec![head("200 OK", &["content-length: 100"]), raw("part"), Step::Reset],

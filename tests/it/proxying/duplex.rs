@@ -1,4 +1,4 @@
-//! What flows up and what flows down do not wait for each other.
+//! Request body and answer body flow independently of each other.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::support::message::Wire;
 use crate::support::origin::Gate;
 use crate::support::{PATIENCE, eventually};
 
-/// More than all buffers on the way hold.
+/// More bytes than all buffers on the path hold.
 const MUCH: usize = 32 * 1024 * 1024;
-/// What one side does not take is held by the kernel's buffers at most, and by these.
+/// Bytes per read and write.
 const PART: usize = 64 * 1024;
-/// What answers consist of, and heads do not.
+/// The byte that answer bodies consist of; no head contains it.
 const DOWN: u8 = 0xdd;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,7 +30,7 @@ enum Speaks {
     Http2,
 }
 
-/// What a server has read of a body, which it does once the gate is open. It answers at once, at length.
+/// A server that answers at once, and reads the request body once the gate `reads` is open.
 #[derive(Clone, Default)]
 struct Server {
     reads: Gate,
@@ -65,7 +65,7 @@ impl Server {
                                 server.read.fetch_add(read, Ordering::Relaxed);
                             }
                         };
-                        // Whoever has what it wants goes away.
+                        // The client may have left.
                         let _ = tokio::join!(answers, reads);
                     })
                 })
@@ -104,7 +104,7 @@ fn edge_to(server: SocketAddr, speaks: Speaks) -> Builder {
     Edge::builder().origins(&origins).origin(server)
 }
 
-/// Sends so much as the body of a request for as long as it is taken; the answer, to be read later.
+/// Sends [`MUCH`] as a request body. The answer is read once the returned gate is open.
 async fn request(edge: &Edge, speaks: Speaks, head: &str) -> (JoinHandle<()>, JoinHandle<usize>, Gate) {
     let reads = Gate::default();
     let gate = reads.clone();
@@ -120,7 +120,7 @@ async fn request(edge: &Edge, speaks: Speaks, head: &str) -> (JoinHandle<()>, Jo
                         return;
                     }
                 }
-                // It stays open: the end would be the end of a tunnel.
+                // Closing would end the tunnel.
                 let _ = writer.flush().await;
                 std::future::pending().await
             });
@@ -167,7 +167,7 @@ const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: www.example.cn\r\nConnection:
 const LENGTH: &str = "200 OK\r\ncontent-length: 33554432";
 const SWITCHED: &str = "101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket";
 
-/// Every way that a client and a server may speak, and a tunnel.
+/// Every pair of protocols of client and server, and a tunnel.
 const WAYS: [(Speaks, Speaks, &str, &str); 5] = [
     (Speaks::Http1, Speaks::Http1, POST, LENGTH),
     (Speaks::Http1, Speaks::Http2, POST, LENGTH),

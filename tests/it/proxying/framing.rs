@@ -1,5 +1,5 @@
-//! Messages that two readers could take for different ones: whatever is made of them, an origin never
-//! sees a request that hid in another.
+//! Request smuggling: messages that two parsers could read differently. Whatever the edge makes of them,
+//! the origin never sees a request that was hidden in another.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use crate::support::edge::Edge;
 use crate::support::origin::{Origin, ok};
 use crate::support::time::within;
 
-/// Heads and bodies with a request within. `N` is the number of the case.
+/// Heads and bodies with a hidden request. `N` is the number of the case.
 const HIDING: [&str; 36] = [
-    // Both framings.
+    // Length and coding at once.
     "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
     "Transfer-Encoding: chunked\r\nContent-Length: 60\r\n\r\n0\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
-    // More than one length, or none that is a number.
+    // Several lengths, or one that is no number.
     "Content-Length: 0\r\nContent-Length: 60\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
     "Content-Length: 60\r\nContent-Length: 0\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
     "Content-Length: 0, 60\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
@@ -24,7 +24,7 @@ const HIDING: [&str; 36] = [
     "Content-Length: 0 0\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
     "Content-Length:\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
     "Content-Length: 18446744073709551616\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
-    // Codings that are not chunked alone.
+    // Codings other than a single `chunked`.
     "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
     "Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
     "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
@@ -34,7 +34,7 @@ const HIDING: [&str; 36] = [
     "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
     "Transfer-Encoding: \x0bchunked\r\nContent-Length: 0\r\n\r\n0\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
     "Transfer-Encoding:\r\nContent-Length: 0\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
-    // Fields that are none.
+    // Malformed fields.
     "Transfer-Encoding : chunked\r\nContent-Length: 0\r\n\r\n0\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
     "Content-Length : 60\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
     " Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n0\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
@@ -45,17 +45,17 @@ const HIDING: [&str; 36] = [
     "X: a\0\r\nContent-Length: 60\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
     ": x\r\nContent-Length: 60\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
     "no colon\r\nContent-Length: 60\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
-    // Chunks that are none.
+    // Malformed chunks.
     "Transfer-Encoding: chunked\r\n\r\n0x0\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
     "Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
     "Transfer-Encoding: chunked\r\n\r\n10000000000000000\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
     "Transfer-Encoding: chunked\r\n\r\n2\r\nabcd\r\n0\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
-    // A body under an upgrade, which has none.
+    // An upgrade with a body.
     "Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 51\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
     "Connection: upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n40\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n",
 ];
 
-/// Spellings of `chunked`.
+/// Valid spellings of `chunked`.
 const PLAIN_CODINGS: [&str; 6] = [
     "Transfer-Encoding: chunked",
     "transfer-encoding:chunked",
@@ -65,7 +65,7 @@ const PLAIN_CODINGS: [&str; 6] = [
     "Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked",
 ];
 
-/// What some readers take for `chunked`, and others do not.
+/// Spellings that some parsers take for `chunked`.
 const DOUBTFUL_CODINGS: [&str; 8] = [
     "Transfer-Encoding: chunked,",
     "Transfer-Encoding: ,chunked",
@@ -77,7 +77,7 @@ const DOUBTFUL_CODINGS: [&str; 8] = [
     "X: y\r\nTransfer-Encoding: x\r\nTransfer-Encoding: chunked",
 ];
 
-/// Lengths beside it: right, short, long, said oddly.
+/// Lengths beside the coding: right, short, long, oddly spelled.
 const LENGTHS: [&str; 6] = [
     "Content-Length: 5\r\n",
     "Content-Length: 0\r\n",
@@ -87,8 +87,8 @@ const LENGTHS: [&str; 6] = [
     "Connection: Content-Length\r\nContent-Length: 5\r\n",
 ];
 
-/// Every coding beside every length, before and after it, and every doubtful one alone, with a request in
-/// what one of them calls a body.
+/// Every coding combined with every length in both orders, and every doubtful coding alone; a request
+/// is hidden where one of the two readings sees a body.
 fn crossed() -> impl Iterator<Item = String> {
     let hidden = "0\r\n\r\nGET /hidden-N HTTP/1.1\r\nHost: www.example.cn\r\n\r\n";
     let alone = DOUBTFUL_CODINGS.into_iter().map(move |coding| format!("{coding}\r\n\r\n{hidden}"));
@@ -112,7 +112,7 @@ async fn edge(origin: &Origin) -> Edge {
 }
 
 #[tokio::test]
-async fn no_request_hides_in_another() {
+async fn no_request_is_smuggled_inside_another() {
     let origin = Origin::start(|request| ok(request.target())).await;
     let edge = Arc::new(edge(&origin).await);
     let mut cases = tokio::task::JoinSet::new();
@@ -139,7 +139,7 @@ async fn no_request_hides_in_another() {
         assert!(request.target().starts_with("/case-"), "{request:?}");
     }
     assert_eq!(origin.nonsense(), 0);
-    // What is left of any of them would spoil the next request on a kept connection.
+    // Leftover bytes would spoil the next request on the kept connection.
     let mut client = Target::https(&edge).http1(HOST).await;
     for _ in 0..origin.connections() + 1 {
         assert_eq!(client.get(HOST, "/honest").await.text(), "/honest");
@@ -147,7 +147,7 @@ async fn no_request_hides_in_another() {
 }
 
 #[tokio::test]
-async fn framing_that_is_wrong_is_answered_400() {
+async fn wrong_framing_is_400() {
     let origin = Origin::text("hello").await;
     let edge = edge(&origin).await;
     for case in [
@@ -177,11 +177,11 @@ async fn framing_that_is_wrong_is_answered_400() {
 }
 
 #[tokio::test]
-async fn odd_but_plain_messages_are_served() {
+async fn unusual_but_valid_messages_are_served() {
     let origin = Origin::text("hello").await;
     let edge = edge(&origin).await;
     for case in [
-        // One length said twice or as a list, a chunk with an extension, a coding in capitals, a target in absolute form.
+        // Repeated equal lengths, a chunk extension, a coding in capitals, an absolute target.
         "POST / HTTP/1.1\r\nHost: www.example.cn\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
         "POST / HTTP/1.1\r\nHost: www.example.cn\r\nContent-Length: 5, 5\r\n\r\nhello",
         "POST / HTTP/1.1\r\nHost: www.example.cn\r\nContent-Length: 005\r\n\r\nhello",
@@ -200,13 +200,13 @@ async fn odd_but_plain_messages_are_served() {
     }
 }
 
-/// A field without Huffman coding and without a table.
+/// A literal header field without Huffman coding and indexing.
 fn literal(name: &str, value: &str) -> Vec<u8> {
     let sized = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     [&[0][..], &sized(name), &sized(value)].concat()
 }
 
-/// Whether a request with that header block reached anybody: the answer to it, if one came.
+/// The answer to a request with this header block, unless the edge refuses it.
 async fn sent(frames: &mut Frames, fields: &[(&str, &str)]) -> bool {
     let block: Vec<u8> = fields.iter().flat_map(|(name, value)| literal(name, value)).collect();
     frames.send(PREFACE).await.unwrap();
@@ -214,7 +214,7 @@ async fn sent(frames: &mut Frames, fields: &[(&str, &str)]) -> bool {
     within("an answer or an end", async {
         while let Some(frame) = frames.next().await {
             match frame.kind {
-                // `:status: 400` in the static table; any other status is an answer of somebody's.
+                // `:status: 400` in the static table; any other status comes from the origin.
                 HEADERS => return frame.payload.first() != Some(&0x8c),
                 3 | 7 => return false,
                 _ => {}
@@ -226,7 +226,7 @@ async fn sent(frames: &mut Frames, fields: &[(&str, &str)]) -> bool {
 }
 
 #[tokio::test]
-async fn nothing_hides_in_http2_fields() {
+async fn no_request_is_smuggled_in_http2_fields() {
     let origin = Origin::start(|request| ok(request.target())).await;
     let edge = edge(&origin).await;
     let hidden = "GET /hidden HTTP/1.1\r\nHost: www.example.cn\r\n\r\n";

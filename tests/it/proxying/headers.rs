@@ -1,4 +1,4 @@
-//! What a request's head says to the origin, and an answer's to the client.
+//! Fields of request heads on the way to the origin, and of answer heads on the way back.
 
 use http::Method;
 
@@ -26,7 +26,7 @@ async fn forwarded_headers_of_a_client_are_replaced() {
     let records = edge.records_where(2, |record| record["status"] == 200).await;
     for (request, record) in origin.seen().into_iter().zip(records) {
         assert_eq!(request.head.get("x-forwarded-for"), Some("127.0.0.1"));
-        // CGI takes these for the same.
+        // CGI maps `-` and `_` to the same variable.
         for taken_for_others in ["x_forwarded_for", "x-request_id", "transfer_encoding", "content_length"] {
             assert_eq!(request.head.get(taken_for_others), None);
         }
@@ -57,7 +57,7 @@ async fn forwarded_headers_of_a_trusted_proxy_are_believed() {
     assert_eq!(request.head.get("x-request-id"), Some("id-of-the-proxy"));
     let record = edge.records_where(1, |_| true).await.remove(0);
     assert_eq!(record["request_id"], "id-of-the-proxy");
-    // Whoever a trusted proxy did not see itself may have been made up by the client.
+    // The entries before the one that the trusted proxy added may be forged.
     assert_eq!((&record["client_ip"], &record["peer_ip"]), (&"203.0.113.7".into(), &"127.0.0.1".into()));
 
     client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
@@ -69,7 +69,7 @@ async fn forwarded_headers_of_a_trusted_proxy_are_believed() {
 }
 
 #[tokio::test]
-async fn fields_of_one_hop_go_no_further() {
+async fn hop_by_hop_fields_are_removed() {
     let origin = Origin::start(|_| {
         let fields = [
             "Connection: keep-alive, X-Secret",
@@ -109,7 +109,7 @@ async fn fields_of_one_hop_go_no_further() {
 }
 
 #[tokio::test]
-async fn nobody_takes_away_a_field_of_ours_by_nominating_it() {
+async fn a_client_cannot_remove_our_fields_by_naming_them_in_connection() {
     let origin = Origin::text("hello").await;
     let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
@@ -125,13 +125,13 @@ async fn nobody_takes_away_a_field_of_ours_by_nominating_it() {
 }
 
 #[tokio::test]
-async fn cookies_that_http2_split_are_one_again() {
+async fn split_http2_cookies_are_joined() {
     let origin = Origin::text("hello").await;
     let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http2(HOST).await;
     let fields = [("cookie", "a=b"), ("x-other", "c"), ("cookie", "d=e")];
     client.request(Method::GET, HOST, "/", &fields).await.unwrap();
-    // RFC 9113, 8.2.3: HTTP/1 has one such field alone.
+    // RFC 9113, 8.2.3: HTTP/1 allows a single cookie field.
     assert_eq!(origin.only().head.get("cookie"), Some("a=b; d=e"));
 }
 

@@ -1,4 +1,4 @@
-//! Nothing is taken for whole that is not, and no message spills into the next.
+//! A truncated message is never passed on as complete, and no message leaks into the next.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::message::Body;
 use crate::support::origin::{Gate, Origin, Step, chunk, head, ok, raw};
 use crate::support::{PATIENCE, eventually};
 
-/// One listener, which serves in clear text.
+/// An edge with one listener, in clear text.
 async fn edge_in_clear(origin: &Origin) -> Edge {
     let listeners = "  - {name: http, addresses: [\"$HTTP\"], protocol: http, redirect: none}\n";
     let sites = "  - hosts: [www.example.cn]\n    routes: [{origins: [main]}]\n";
@@ -22,7 +22,7 @@ async fn edge_in_clear(origin: &Origin) -> Edge {
 }
 
 #[tokio::test]
-async fn a_request_body_that_is_cut_is_not_passed_for_a_whole_one() {
+async fn a_truncated_request_body_is_not_completed() {
     let origin = Origin::text("thanks").await;
     let edge = Edge::in_front_of(&origin).await;
     for framing in ["Content-Length: 9\r\n\r\nbegin", "Transfer-Encoding: chunked\r\n\r\n5\r\nbegin\r\n"] {
@@ -30,7 +30,7 @@ async fn a_request_body_that_is_cut_is_not_passed_for_a_whole_one() {
         let mut client = Target::https(&edge).http1(HOST).await;
         client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\n{framing}")).await;
         origin.until("the beginning", |seen| seen.get(before).is_some_and(|one| one.body == b"begin")).await;
-        // In order, with TLS's goodbye: as if there were nothing more to say.
+        // An orderly close with `close_notify`, in the middle of the body.
         client.wire.stream.shutdown().await.unwrap();
         eventually("the origin is let go", PATIENCE, async || (origin.open() == 0).then_some(())).await;
     }
@@ -48,12 +48,12 @@ async fn a_request_body_that_is_cut_is_not_passed_for_a_whole_one() {
 }
 
 #[tokio::test]
-async fn a_body_over_http2_ends_however_its_end_is_said() {
+async fn an_http2_body_ends_with_data_an_empty_frame_or_trailers() {
     let origin = Origin::text("thanks").await;
     let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http2(HOST).await;
     for fields in [&[("content-length", "4")][..], &[]] {
-        // With the last bytes, after them, and in trailers.
+        // END_STREAM on the last DATA, on an empty DATA, and on trailers.
         for end in 0..3 {
             let (response, mut body) = client.begin(Method::POST, HOST, "/", fields, false).await;
             body.send_data("bo".into(), false).unwrap();
@@ -80,7 +80,7 @@ async fn a_body_over_http2_ends_however_its_end_is_said() {
 }
 
 #[tokio::test]
-async fn what_an_origin_sends_beyond_its_answer_reaches_nobody() {
+async fn bytes_after_an_answer_reach_no_client() {
     let poison = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
     let origin = Origin::start(move |request| {
         let late = Step::Drip(poison.into(), Duration::from_micros(10));
@@ -121,7 +121,7 @@ async fn what_an_origin_sends_beyond_its_answer_reaches_nobody() {
 }
 
 #[tokio::test]
-async fn an_answer_is_framed_in_our_words_whatever_the_origins_are() {
+async fn odd_framing_of_an_origin_is_normalised() {
     let origin = Origin::start(|request| {
         vec![
             raw(match request.target() {
@@ -150,7 +150,7 @@ async fn an_answer_is_framed_in_our_words_whatever_the_origins_are() {
 }
 
 #[tokio::test]
-async fn chunks_that_are_none_end_the_answer_unfinished() {
+async fn malformed_chunks_end_the_answer_with_an_error() {
     let origin = Origin::start(|request| {
         let end = if request.target() == "/size" { "zz\r\nmore\r\n" } else { "4\r\nmoreXX0\r\n\r\n" };
         vec![head("200 OK", &["transfer-encoding: chunked"]), chunk("part"), raw(end)]
@@ -167,7 +167,7 @@ async fn chunks_that_are_none_end_the_answer_unfinished() {
 }
 
 #[tokio::test]
-async fn a_head_of_an_origin_that_does_not_end_is_502() {
+async fn an_endless_answer_head_is_502() {
     let origin = Origin::start(|_| vec![raw("HTTP/1.1 200 OK\r\nx: "), Step::Flood]).await;
     let edge = Edge::in_front_of(&origin).await;
     assert_eq!(Target::https(&edge).get(HOST, "/").await.status, 502);
@@ -175,7 +175,7 @@ async fn a_head_of_an_origin_that_does_not_end_is_502() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_ended_its_side_gets_its_answer() {
+async fn a_half_closed_client_gets_its_answer() {
     let gate = Gate::default();
     let held = gate.clone();
     let origin = Origin::start(move |_| {
@@ -198,7 +198,7 @@ async fn a_client_that_has_ended_its_side_gets_its_answer() {
 }
 
 #[tokio::test]
-async fn a_connection_ends_when_the_client_says_so() {
+async fn connection_close_of_a_client_is_honoured() {
     let origin = Origin::text("hello").await;
     let edge = Edge::in_front_of(&origin).await;
     for request in [
@@ -215,7 +215,7 @@ async fn a_connection_ends_when_the_client_says_so() {
 }
 
 #[tokio::test]
-async fn a_site_in_clear_text_is_proxied_just_so() {
+async fn a_site_in_clear_text_is_proxied_alike() {
     let origin = Origin::text("hello").await;
     let edge = edge_in_clear(&origin).await;
     let mut client = Target::http(&edge).http1(HOST).await;

@@ -1,4 +1,4 @@
-//! What the edge answers by itself, and when a connection goes on after it.
+//! The edge's own answers, and whether the connection stays open after them.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::origin::{Gate, Origin, Step, head, ok, raw};
 use crate::support::time::pause;
 use crate::support::tried;
 
-/// The answer is one of the edge's own: short, with the id that its record has.
+/// Fails unless this is an answer of the edge itself; its request id.
 #[track_caller]
 fn assert_own(answer: &Answer, status: u16) -> String {
     assert_eq!(answer.status, status, "{answer:?}");
@@ -79,7 +79,7 @@ async fn a_host_that_the_certificate_does_not_cover_is_misdirected() {
     assert!(http1.end().await.0.is_empty());
     let mut http2 = Target::https(&edge).http2(HOST).await;
     assert_own(&http2.get("other.example.cn", "/").await, 421);
-    // Browsers send requests for every name of a certificate on one connection.
+    // Browsers reuse a connection for every name of its certificate.
     assert_eq!(http2.get("example.cn", "/").await.text(), "hello");
     assert_eq!(Target::https(&edge).get("other.example.cn", "/").await.text(), "hello");
     let refused = edge.records_where(2, |record| record["reason"] == "not_covered").await;
@@ -91,7 +91,7 @@ async fn a_host_that_the_certificate_does_not_cover_is_misdirected() {
 }
 
 #[tokio::test]
-async fn without_a_route_it_is_404() {
+async fn a_request_without_a_route_is_404() {
     let sites = "  - name: shop\n    hosts: [www.example.cn]\n    certificate: {chain: site.pem, key: site.key}\n    \
                  routes: [{match: {path: /a}, origins: [main]}]\n";
     let origin = Origin::text("a").await;
@@ -112,7 +112,7 @@ async fn without_a_route_it_is_404() {
 }
 
 #[tokio::test]
-async fn a_head_beyond_its_limit_is_431_and_no_other_request_suffers() {
+async fn an_oversized_head_is_431_and_affects_no_other_request() {
     let origin = Origin::text("hello").await;
     let edge = Edge::builder().origin(origin.address).limit("request_head_bytes", "4KiB").start().await;
     let long = "x".repeat(5000);
@@ -122,7 +122,7 @@ async fn a_head_beyond_its_limit_is_431_and_no_other_request_suffers() {
     assert_eq!((answer.status, answer.field("connection")), (431, Some("close")));
     let record = edge.records_where(1, |record| record["status"] == 431).await.remove(0);
     assert!(answer.text().contains(record["request_id"].as_str().unwrap()), "{}", answer.text());
-    // Just below the limit it is served, body and all.
+    // A head just below the limit is served, with its body.
     let mut http1 = Target::https(&edge).http1(HOST).await;
     let (fits, body) = ("x".repeat(3900), "y".repeat(100_000));
     http1
@@ -138,7 +138,7 @@ async fn a_head_beyond_its_limit_is_431_and_no_other_request_suffers() {
 }
 
 #[tokio::test]
-async fn an_origin_that_talks_nonsense_or_is_gone_is_502() {
+async fn an_origin_that_sends_nonsense_or_is_down_is_502() {
     let mut origin = Origin::start(|request| match request.target() {
         "/nonsense" => vec![raw("SSH-2.0-OpenSSH_9.2\r\n\r\n"), Step::Close],
         "/nothing" => vec![Step::Close],
@@ -171,7 +171,7 @@ async fn an_origin_that_talks_nonsense_or_is_gone_is_502() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_is_recorded_as_far_as_it_can_be_read() {
+async fn a_malformed_request_is_recorded_as_far_as_it_can_be_read() {
     let edge =
         Edge::builder().access_log("{directory: access, reserve: 1MiB, redact_query: [token]}").start().await;
     let fields = |more: &str| format!("host: {HOST}\r\nuser-agent: probe\r\n{more}\r\n");
@@ -181,7 +181,7 @@ async fn what_is_no_request_is_recorded_as_far_as_it_can_be_read() {
         (format!("POST /a?b=c&token=d HTTP/1.1\r\n{both}"), ["POST", "/a", "b=c&token=***", "probe"]),
         (format!("GET http://example.cn/x HTTP/1.1\r\n{}", fields("")), ["GET", "/x", "", "probe"]),
         (format!("GET elsewhere HTTP/1.1\r\n{}", fields("")), ["GET", "elsewhere", "", "probe"]),
-        // What is no head at all says nothing.
+        // Nothing can be read of a malformed request line.
         (format!("GET /a b HTTP/1.1\r\n{}", fields("")), ["", "", "", ""]),
     ];
     for (request, expected) in sent {
@@ -208,7 +208,7 @@ async fn a_target_of_no_known_form_is_400() {
 }
 
 #[tokio::test]
-async fn connect_and_trace_do_not_make_a_tunnel() {
+async fn connect_is_refused() {
     let origin = Origin::text("hello").await;
     let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
@@ -231,7 +231,7 @@ async fn an_answer_is_not_lost_to_a_client_that_still_sends() {
         client.send(format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100000000\r\n\r\n")).await;
         client.send(vec![b'x'; 100_000]).await;
         assert_eq!(client.answer("POST").await.status, status);
-        // Were it closed with bytes unread, the system would take back what the client has not got.
+        // Closing with unread bytes would reset the connection, and the client would lose the answer.
         for _ in 0..10 {
             pause(Duration::from_millis(20)).await;
             client.try_send(vec![b'x'; 100_000]).await.unwrap_or_else(|error| panic!("{status}: {error}"));
@@ -239,7 +239,7 @@ async fn an_answer_is_not_lost_to_a_client_that_still_sends() {
         let (bytes, end) = client.end().await;
         assert!(bytes.is_empty() && end == End::Closed, "{status}: {end:?}");
     }
-    // And a client that is not written for this.
+    // And with curl as the client.
     let body = edge.path("body");
     fs_err::write(&body, vec![b'x'; 50_000_000]).unwrap();
     let (ca, body) = (edge.path("ca.pem").display().to_string(), format!("@{}", body.display()));

@@ -1,4 +1,4 @@
-//! WebSocket: after 101 there are only bytes, both ways, until either side ends.
+//! WebSocket: a tunnel of bytes after 101, until either side closes.
 
 use bytes::Bytes;
 use h2::server::Builder;
@@ -21,7 +21,7 @@ async fn a_websocket_carries_bytes_both_ways_until_a_side_ends_it() {
     let origin = Origin::start(|_| vec![head("101 Switching Protocols", &ACCEPTED), Step::Echo]).await;
     let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
-    // Frames may be sent with the handshake's last byte: some clients do not wait.
+    // Some clients send frames right behind the handshake.
     client.send(HANDSHAKE).await;
     let head = client.head().await;
     assert_eq!(head.start, "HTTP/1.1 101 Switching Protocols");
@@ -74,7 +74,7 @@ async fn an_origin_that_does_not_upgrade_answers_as_usual() {
 }
 
 #[tokio::test]
-async fn an_upgrade_that_nobody_asked_for_is_no_answer() {
+async fn an_unrequested_101_is_refused() {
     let origin = Origin::start(|request| match request.target() {
         "/" => vec![head("101 Switching Protocols", &ACCEPTED), Step::Echo],
         _ => ok("fine"),
@@ -92,7 +92,7 @@ async fn an_upgrade_that_nobody_asked_for_is_no_answer() {
     assert_eq!(Target::https(&edge).get(HOST, "/fine").await.text(), "fine");
 }
 
-/// Sends frames over a WebSocket, and expects each to come back.
+/// Sends frames over a WebSocket that echoes them.
 async fn talk(client: &mut Http2) {
     let (response, mut upload) = client.websocket(HOST, "/chat?room=1").await;
     let (answer, mut data) = head_of(response).await.expect("an answer");
@@ -127,7 +127,7 @@ async fn a_websocket_over_http2_is_an_upgrade_for_a_server_that_speaks_http1() {
 }
 
 #[tokio::test]
-async fn a_websocket_reaches_a_server_that_speaks_http2_alone() {
+async fn a_websocket_reaches_a_server_that_speaks_only_http2() {
     let mut builder = Builder::new();
     builder.enable_connect_protocol();
     let origin = Http2Origin::configured(builder, None, |mut exchange: Exchange| async move {
@@ -158,7 +158,7 @@ async fn a_websocket_reaches_a_server_that_speaks_http2_alone() {
 }
 
 #[tokio::test]
-async fn the_websockets_library_talks_to_itself() {
+async fn the_python_websockets_library_works_on_both_sides() {
     let server = PythonServer::start("websocket.py").await;
     let edge = Edge::builder().origin(([127, 0, 0, 1], server.port).into()).start().await;
     let (address, ca) = (edge.https().to_string(), edge.path("ca.pem").display().to_string());

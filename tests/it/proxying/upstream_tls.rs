@@ -1,4 +1,4 @@
-//! TLS to an origin is verified, always.
+//! TLS to an origin is always verified.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,7 +15,7 @@ use crate::support::origin::{Origin, ok};
 use crate::support::pki::{Authority, Pair, provider};
 use crate::support::tried;
 
-/// One pair for every client, and the names that they asked for.
+/// Serves one certificate to every client, and collects the server names.
 #[derive(Debug)]
 struct Asked {
     pair: Arc<CertifiedKey>,
@@ -90,7 +90,7 @@ async fn an_origin_is_verified_by_its_name_and_its_authority() {
         let record = edge.records_where(1, |record| record["path"] == path).await.remove(0);
         assert_eq!(tried(&record), [name, "offshore", "default", &address]);
     }
-    // The connection that was verified for one origin is no other's, at the same address though it is.
+    // A connection verified for one origin is not used for another at the same address.
     assert_eq!((good.seen().len(), expired.seen().len(), clear.seen().len()), (2, 0, 0));
     assert_eq!(client.get(HOST, "/").await.text(), "verified");
 }

@@ -1,4 +1,4 @@
-//! The store under a running edge: in time, without gaps, and honest when it cannot keep.
+//! The record store of a running edge: on time, without gaps, and explicit about what it cannot keep.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ async fn a_record_is_kept_within_100_ms() {
     let origin = Origin::text("hello").await;
     let edge = Edge::in_front_of(&origin).await;
     let mut client = Target::https(&edge).http1(HOST).await;
-    // The disk is shared with whatever else this machine does.
+    // Other tests use the same disk.
     best_within(Duration::from_millis(100), 10, async |attempt| {
         assert_eq!(client.get(HOST, "/").await.text(), "hello");
         let answered = Instant::now();
@@ -39,7 +39,7 @@ async fn a_record_is_kept_within_100_ms() {
     assert!(!edge.records().await.is_empty());
 }
 
-/// The numbers are those from 1 on, and each record is there.
+/// Fails unless the sequence numbers are 1, 2, 3, …
 #[track_caller]
 fn assert_no_gap(records: &[Value]) {
     let numbers: Vec<u64> = records.iter().map(|record| record["seq"].as_u64().unwrap()).collect();
@@ -47,7 +47,7 @@ fn assert_no_gap(records: &[Value]) {
 }
 
 #[tokio::test]
-async fn numbers_go_on_after_a_stop_of_any_kind() {
+async fn sequence_numbers_continue_after_any_stop() {
     let origin = Origin::text("hello").await;
     let mut edge = Edge::in_front_of(&origin).await;
     let ask = async |edge: &Edge, path: &str| {
@@ -80,7 +80,7 @@ async fn numbers_go_on_after_a_stop_of_any_kind() {
 }
 
 #[tokio::test]
-async fn a_kill_under_load_leaves_a_store_that_goes_on() {
+async fn the_store_continues_after_a_kill_under_load() {
     let origin = Origin::text("hello").await;
     let mut edge = Edge::in_front_of(&origin).await;
     for _ in 0..3 {
@@ -131,7 +131,7 @@ async fn a_flood_of_refusals_adds_up() {
     assert_no_gap(&records);
 }
 
-/// What all of them give, side by side.
+/// Polls all of `waits` concurrently; their outcomes.
 async fn futures<T, const N: usize>(waits: [impl Future<Output = T>; N]) -> Vec<T> {
     let mut waits = waits.map(Box::pin);
     let mut outcomes: Vec<Option<T>> = (0..N).map(|_| None).collect();
@@ -153,14 +153,14 @@ async fn futures<T, const N: usize>(waits: [impl Future<Output = T>; N]) -> Vec<
     outcomes.into_iter().flatten().collect()
 }
 
-/// The files, with more said about the store.
+/// Writes the files, with `more` keys of the store.
 fn with_store(origin: &Origin, more: &str) -> Folder {
     let folder = Edge::builder().origin(origin.address).write();
     folder.replace("icpgate.yaml", say(&folder, more));
     folder
 }
 
-/// The configuration with more said about the store.
+/// The configuration with `more` keys of the store.
 fn say(folder: &Folder, more: &str) -> String {
     let before = folder.configuration();
     let after = before.replace("reserve: 1MiB", more);
@@ -172,11 +172,11 @@ async fn status(client: &mut Http1, path: &str) -> u16 {
     client.get(HOST, path).await.status
 }
 
-/// More than any disk has.
+/// More free space than any disk has.
 const BEYOND: &str = "reserve: 1000TiB";
 
 #[tokio::test]
-async fn without_room_requests_are_refused_until_there_is() {
+async fn a_full_store_refuses_requests_until_there_is_room() {
     let origin = Origin::text("hello").await;
     let edge = with_store(&origin, "reserve: 0").start().await;
     let target = Target::https(&edge);
@@ -187,7 +187,7 @@ async fn without_room_requests_are_refused_until_there_is() {
     let answer = client.get(HOST, "/full").await;
     assert!(answer.status == 503 && answer.text().contains("request id: "), "{answer:?}");
     assert_eq!(target.http2(HOST).await.get(HOST, "/full").await.status, 503);
-    // Refusals need no room yet.
+    // Refusals of connections are still recorded.
     assert_eq!(probe(edge.https(), &client_hello("www.example.net")).await, Answer::RESET);
     let full = edge.status().await["retention"]["full"].clone();
     assert_eq!(full, "reserve");
@@ -207,7 +207,7 @@ async fn without_room_requests_are_refused_until_there_is() {
 }
 
 #[tokio::test]
-async fn without_room_requests_are_served_and_counted_where_that_is_wished() {
+async fn when_full_drop_serves_requests_and_counts_lost_records() {
     let origin = Origin::text("hello").await;
     let edge = with_store(&origin, "when_full: drop, reserve: 0").start().await;
     let mut client = Target::https(&edge).http1(HOST).await;
@@ -232,7 +232,7 @@ async fn without_room_requests_are_served_and_counted_where_that_is_wished() {
 }
 
 #[tokio::test]
-async fn a_disk_that_holds_less_than_the_retention_is_warned_of() {
+async fn a_disk_too_small_for_the_retention_is_warned_about() {
     let origin = Origin::text("hello").await;
     let began: Timestamp = "2026-03-02T10:00:00+08:00".parse().unwrap();
     let wall = Wall::showing(began);
@@ -242,7 +242,7 @@ async fn a_disk_that_holds_less_than_the_retention_is_warned_of() {
     edge.records_where(1, |_| true).await;
     let retention = edge.status().await["retention"].clone();
     assert!(retention["warning"].is_null() && retention["days_held"].is_null(), "too early: {retention}");
-    // What is there was written in a day and a half, and there is room for no more.
+    // The store was written in a day and a half, and the disk has no room for more.
     wall.set(began + SignedDuration::from_hours(36));
     edge.replace("icpgate.yaml", say(&edge, BEYOND));
     let retention = eventually("a warning", PATIENCE, async || {
@@ -255,7 +255,7 @@ async fn a_disk_that_holds_less_than_the_retention_is_warned_of() {
 }
 
 #[tokio::test]
-async fn a_disk_that_is_really_full_is_no_different() {
+async fn a_full_disk_refuses_requests_until_there_is_room() {
     let origin = Origin::text("hello").await;
     let folder = with_store(&origin, "reserve: 0");
     let disk = Mounted::at(&folder.path("access"), &["-t", "tmpfs", "-o", "size=16m", "tmpfs"]).await;
@@ -263,7 +263,7 @@ async fn a_disk_that_is_really_full_is_no_different() {
     let mut client = Target::https(&edge).http1(HOST).await;
     assert_eq!(status(&mut client, "/before").await, 200);
     edge.records_where(1, |record| record["path"] == "/before").await;
-    // Until the disk takes no more.
+    // Fills the disk.
     let filler = disk.path("filler");
     let full = fs_err::write(&filler, vec![0; 17 << 20]).expect_err("full");
     assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
@@ -273,7 +273,7 @@ async fn a_disk_that_is_really_full_is_no_different() {
     fs_err::remove_file(&filler).unwrap();
     eventually("200", PATIENCE, async || (status(&mut client, "/after").await == 200).then_some(())).await;
     edge.records_where(1, |record| record["path"] == "/after").await;
-    // Whatever was answered by the origin has its record, written late though it was.
+    // Every request that reached the origin has a record, if late.
     let served = |path| origin.seen().iter().filter(|request| request.target() == path).count();
     edge.records_where(served("/filling"), |record| record["path"] == "/filling").await;
     assert_eq!(edge.metric(LOST).await, 0.0);
@@ -282,9 +282,9 @@ async fn a_disk_that_is_really_full_is_no_different() {
     drop(disk);
 }
 
-/// A file system that gives up, as after an error of its disk, and is mended.
+/// A file system that turns read-only, as after a disk error, and is mounted again.
 #[tokio::test]
-async fn a_file_system_that_becomes_read_only_is_told_and_what_was_kept_stays() {
+async fn a_file_system_that_turns_read_only_loses_no_synced_record() {
     let origin = Origin::text("hello").await;
     let folder = with_store(&origin, "reserve: 0");
     let (image, access) = (folder.path("disk"), folder.path("access"));
@@ -299,7 +299,7 @@ async fn a_file_system_that_becomes_read_only_is_told_and_what_was_kept_stays() 
     let mut client = Target::https(&edge).http1(HOST).await;
     assert_eq!(status(&mut client, "/before").await, 200);
     let before = edge.records_where(1, |record| record["path"] == "/before").await;
-    // What is written and not synced is lost with the file system.
+    // Aborting the file system loses what is not synced.
     let synced = async || {
         let synced_before = edge.status().await["retention"]["synced_before"].as_u64();
         (synced_before > before[0]["seq"].as_u64()).then_some(())
@@ -325,7 +325,7 @@ async fn a_file_system_that_becomes_read_only_is_told_and_what_was_kept_stays() 
 }
 
 #[tokio::test]
-async fn a_stop_that_loses_records_is_no_failure_to_start() {
+async fn a_stop_that_loses_records_exits_with_2_and_says_so() {
     let origin = Origin::text("hello").await;
     let mut edge = Edge::in_front_of(&origin).await;
     let store = edge.path("access");
@@ -339,7 +339,7 @@ async fn a_stop_that_loses_records_is_no_failure_to_start() {
 }
 
 #[tokio::test]
-async fn whatever_keeps_the_room_for_a_full_disk_from_being_made_is_named() {
+async fn a_failure_to_reserve_emergency_space_is_named() {
     let origin = Origin::text("hello").await;
     let mut edge = Edge::in_front_of(&origin).await;
     edge.signal(Signal::TERM);

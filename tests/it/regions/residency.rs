@@ -1,4 +1,4 @@
-//! What must stay on one side of the border stays there, whatever fails and whatever is reloaded.
+//! Residency: requests never leave their region, whatever fails or is reloaded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,7 +23,7 @@ fn origins(mainland: [&Origin; 2], offshore: [&Origin; 2], weight: usize) -> Str
     origin("mainland", mainland) + &origin("offshore", offshore)
 }
 
-/// Clients that ask for everything all the time, until told to stop; and how often each status came.
+/// Clients that request every path back to back and count the outcomes.
 struct Asking {
     stop: Arc<AtomicBool>,
     clients: Vec<tokio::task::JoinHandle<()>>,
@@ -57,14 +57,14 @@ impl Asking {
         self.good.load(Ordering::Relaxed) + self.bad.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many more requests are answered, well or badly.
+    /// Waits for `count` more answers of any status.
     async fn more(&self, count: usize) {
         let goal = self.answers() + count;
         eventually("answers", PATIENCE, async || (self.answers() >= goal).then_some(())).await;
     }
 }
 
-/// Reloads so far, applied or rejected.
+/// The number of reloads, applied or rejected.
 async fn reloads(edge: &Edge) -> f64 {
     let metrics = edge.metrics().await;
     let count = |result| metrics.value(&format!("icpgate_reloads_total{{result=\"{result}\"}}"));
@@ -72,7 +72,7 @@ async fn reloads(edge: &Edge) -> f64 {
 }
 
 #[tokio::test]
-async fn nothing_crosses_the_border_that_must_not_under_failures_and_reloads() {
+async fn residency_holds_under_failures_and_reloads() {
     let mut mainland = [Origin::text("mainland").await, Origin::text("mainland").await];
     let mut offshore = [Origin::text("offshore").await, Origin::text("offshore").await];
     let text = |mainland: &[Origin; 2], offshore: &[Origin; 2], weight| {
@@ -90,7 +90,7 @@ async fn nothing_crosses_the_border_that_must_not_under_failures_and_reloads() {
     for round in 0..24 {
         let [shore, other] =
             if round % 2 == 0 { [&mut mainland, &mut offshore] } else { [&mut offshore, &mut mainland] };
-        // One server, the whole shore, both shores.
+        // One server is down, then a whole region, then both regions.
         shore[0].stop().await;
         asking.more(10).await;
         if round % 3 > 0 {
@@ -101,7 +101,7 @@ async fn nothing_crosses_the_border_that_must_not_under_failures_and_reloads() {
             other[1].stop().await;
         }
         let (before, after) = match round % 4 {
-            // The wrong shore: refused, and the last good one stays.
+            // A route into the wrong region is rejected; the last good one stays.
             0 => (
                 "origins: [mainland], residency: mainland",
                 "origins: [mainland, offshore], residency: mainland",

@@ -29,7 +29,7 @@ pub(crate) use http2::{Http2, answer, head_of, next_data};
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
-    /// What is trusted; `None` in clear text.
+    /// Trusted authorities; `None` in clear text.
     pub(crate) roots: Option<Arc<RootCertStore>>,
 }
 
@@ -44,12 +44,12 @@ impl Target {
         Self { address: edge.http(), roots: None }
     }
 
-    /// TLS with that server name and protocol.
+    /// A TLS connection with this server name and ALPN protocol.
     pub(crate) async fn tls(&self, name: &str, protocol: &[u8]) -> io::Result<Box<dyn Stream>> {
         self.tls_over(TcpStream::connect(self.address).await?, name, protocol).await
     }
 
-    /// The same over a connection that is there already.
+    /// TLS over an established TCP connection.
     pub(crate) async fn tls_over(
         &self,
         tcp: TcpStream,
@@ -81,12 +81,12 @@ impl Target {
         Http2::over(self.tls(name, b"h2").await.unwrap(), h2::client::Builder::new()).await
     }
 
-    /// An HTTP/2 connection for `name` that is spoken frame by frame. Nothing is sent yet.
+    /// A TLS connection for HTTP/2 frames. Nothing is sent yet.
     pub(crate) async fn frames(&self, name: &str) -> Frames {
         Frames { wire: Wire::new(self.tls(name, b"h2").await.unwrap()) }
     }
 
-    /// One GET over a connection of its own.
+    /// One GET over a new connection.
     pub(crate) async fn get(&self, host: &str, path: &str) -> Answer {
         self.http1(host).await.get(host, path).await
     }
@@ -114,9 +114,9 @@ impl Answer {
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum End {
-    /// In order; in TLS with its goodbye.
+    /// With FIN; over TLS, after `close_notify`.
     Closed,
-    /// With FIN, without TLS's goodbye.
+    /// With FIN, without `close_notify`.
     Cut,
     /// With RST.
     Reset,

@@ -1,4 +1,4 @@
-//! A name server over UDP that says what a test tells it, and counts what it was asked.
+//! A DNS server over UDP with configurable answers, which counts questions.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -8,14 +8,14 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
-/// What is answered.
+/// How the server answers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Mood {
-    /// What is known of the name.
+    /// With the addresses of the name.
     Answers,
-    /// Nothing at all.
+    /// Not at all.
     Silent,
-    /// SERVFAIL.
+    /// With SERVFAIL.
     Fails,
 }
 
@@ -62,7 +62,7 @@ impl NameServer {
         Self { address, shared, answering }
     }
 
-    /// `name` has these addresses for so many seconds; none: there is no such name.
+    /// Sets the addresses of `name` and their TTL in seconds; without addresses: NXDOMAIN.
     pub(crate) fn set(&self, name: &str, addresses: &[IpAddr], seconds: u32) {
         self.shared.lock().unwrap().names.insert(name.to_owned(), (addresses.to_vec(), seconds));
     }
@@ -71,12 +71,12 @@ impl NameServer {
         self.shared.lock().unwrap().mood = mood;
     }
 
-    /// Every answer takes so long.
+    /// Delays every answer.
     pub(crate) fn takes(&self, delay: Duration) {
         self.shared.lock().unwrap().delay = delay;
     }
 
-    /// Questions so far.
+    /// The number of questions so far.
     pub(crate) fn asked(&self) -> usize {
         self.shared.lock().unwrap().asked
     }
@@ -113,13 +113,13 @@ impl Shared {
         let fits = |address: &&IpAddr| kind == if address.is_ipv4() { A } else { AAAA };
         let found: Vec<&IpAddr> = all.iter().filter(fits).filter(|_| code == 0).collect();
         let mut answer = question[..2].to_vec();
-        // A response to a recursive question, recursion available.
+        // Flags: response, recursion desired and available.
         answer.extend([0x81, 0x80 | code, 0, 1]);
         answer.extend(u16::try_from(found.len()).unwrap().to_be_bytes());
         answer.extend([0, 0, 0, 0]);
         answer.extend(&question[12..place + 5]);
         for address in found {
-            // The name is that of the question.
+            // A pointer to the name of the question.
             answer.extend([0xc0, 12]);
             answer.extend(kind.to_be_bytes());
             answer.extend([0, 1]);

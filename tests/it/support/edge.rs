@@ -23,11 +23,11 @@ pub(crate) use command::{Run, icpgate, run};
 pub(crate) use folder::{Folder, Loopback};
 pub(crate) use metrics::Metrics;
 
-/// The hosts that the site of the default configuration serves.
+/// The hosts of the default site.
 pub(crate) const HOSTS: [&str; 2] = ["www.example.cn", "example.cn"];
-/// The filing of these hosts, approved.
+/// An allowlist with the filing of these hosts, approved.
 pub(crate) const APPROVED: &str = "filings:\n  - {domain: example.cn, number: 京ICP备2024012345号-1, status: approved, approved_on: 2020-01-02}\n";
-/// The same, taken back.
+/// An allowlist with the filing suspended.
 pub(crate) const SUSPENDED: &str = "filings:\n  - {domain: example.cn, number: 京ICP备2024012345号-1, status: suspended, approved_on: 2020-01-02}\n";
 
 /// The running program. It is killed when this is dropped, and its log shown if the test fails.
@@ -57,7 +57,7 @@ impl Edge {
         Self::builder().origin(origin.address).start().await
     }
 
-    /// Waits until the program has bound what it may.
+    /// Waits until the first snapshot is in use.
     async fn serving(&mut self) {
         eventually("the program serves", PATIENCE, async || {
             let ended = self.child.try_wait().expect("it can be asked");
@@ -69,13 +69,13 @@ impl Edge {
         .await;
     }
 
-    /// Starts the program again over the same files, once it has ended.
+    /// Starts the program again over the same files, after it has ended.
     pub(crate) async fn restart(&mut self) {
         self.launch_again();
         self.serving().await;
     }
 
-    /// The same, whatever becomes of it.
+    /// Starts the program again without waiting.
     pub(crate) fn launch_again(&mut self) {
         let (child, log, reading) = self.folder.launch();
         (self.child, self.log, self.reading) = (child, log, Some(reading));
@@ -85,7 +85,7 @@ impl Edge {
         self.child.id()
     }
 
-    /// The memory that the program holds, in MiB.
+    /// The program's resident memory, in MiB.
     pub(crate) fn resident(&self) -> u64 {
         let status = fs_err::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
@@ -97,14 +97,14 @@ impl Edge {
         kill_process(pid, signal).expect("the program is there");
     }
 
-    /// Waits for the program to end; the code that it exits with, or 128 and the signal that ended it.
+    /// Waits for the program to end; its exit code, or 128 plus the signal.
     pub(crate) async fn wait_exit(&mut self) -> i32 {
         let child = &mut self.child;
         let status =
             eventually("the program ends", PATIENCE, async || child.try_wait().expect("it can be asked"));
         let status = status.await;
         if let Some(reading) = self.reading.take() {
-            // Its end of the pipe is closed: what it wrote has been read, or is about to be.
+            // The pipe is closed: the thread reads the rest and ends.
             reading.join().expect("the log is read");
         }
         status.code().or_else(|| status.signal().map(|signal| 128 + signal)).expect("an end")
@@ -120,7 +120,7 @@ impl Edge {
         eventually(text, PATIENCE, async || self.log().contains(text).then_some(())).await;
     }
 
-    /// An admin page: its status and its body; nothing while the admin port is closed.
+    /// Status and body of an admin page; `None` while the admin port is closed.
     pub(crate) async fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut socket = TcpStream::connect(self.admin()).await.ok()?;
         let request = format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
@@ -157,7 +157,7 @@ impl Edge {
         .await;
     }
 
-    /// Waits until `/readyz` answers with `status`: what it says follows the ports.
+    /// Waits until `/readyz` answers with `status`.
     pub(crate) async fn readyz_becomes(&self, status: u16) {
         let answer = async || self.get("/readyz").await.filter(|(now, _)| *now == status).map(drop);
         eventually(&format!("/readyz {status}"), PATIENCE, answer).await;
@@ -179,7 +179,7 @@ impl Edge {
         .await;
     }
 
-    /// The access records of now, oldest first, as `icpgate logs export` prints them.
+    /// The access records, oldest first, as `icpgate logs export` prints them.
     pub(crate) async fn records(&self) -> Vec<Value> {
         let directory = self.path("access");
         let run = icpgate(["logs".as_ref(), "export".as_ref(), directory.as_os_str()]).await;
@@ -187,7 +187,7 @@ impl Edge {
         run.stdout.lines().map(|line| serde_json::from_str(line).expect("a record is JSON")).collect()
     }
 
-    /// Waits until `count` records satisfy `wanted`, and gives these.
+    /// Waits until `count` records satisfy `wanted`; these records.
     pub(crate) async fn records_where(&self, count: usize, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         eventually(&format!("{count} records"), PATIENCE, async || {
             let found: Vec<Value> =
@@ -200,7 +200,7 @@ impl Edge {
 
 impl Drop for Edge {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The program may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if let Some(reading) = self.reading.take() {

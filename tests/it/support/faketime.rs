@@ -1,7 +1,7 @@
-//! A wall clock that the test sets, for the real program: Debian's libfaketime, read anew whenever
-//! the program asks what time it is.
+//! A wall clock for the program that the test sets: Debian's libfaketime, which reads the offset file
+//! whenever the program asks for the time.
 //!
-//! Only the wall clock is changed; timers go by the monotonic one, as they do when an administrator
+//! Only the wall clock changes. Timers use the monotonic clock, as when an administrator
 //! sets the clock.
 
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::edge::{Builder, Edge, Folder};
 
-/// The library, wherever the system keeps its own; a program that cannot have it says so on stderr.
+/// The dynamic linker replaces `$LIB`, and says on stderr if it cannot load the library.
 const LIBRARY: &str = "/usr/$LIB/faketime/libfaketime.so.1";
 
 /// The clock of one program.
@@ -21,7 +21,7 @@ pub(crate) struct Wall {
 }
 
 impl Wall {
-    /// A clock that shows `time` now, and goes on from there.
+    /// A clock that shows `time` now and runs on from there.
     pub(crate) fn showing(time: Timestamp) -> Self {
         let wall = Self { folder: tempfile::tempdir().expect("a folder") };
         wall.set(time);
@@ -42,12 +42,12 @@ impl Wall {
         self.folder.path().join("offset")
     }
 
-    /// Has the program go by this clock.
+    /// Runs the program with this clock.
     pub(crate) fn of(&self, builder: Builder) -> Builder {
         self.environment().into_iter().fold(builder, |builder, (name, value)| builder.env(name, &value))
     }
 
-    /// The same, where the files are written already.
+    /// Runs the program over written files with this clock.
     pub(crate) fn of_folder(&self, folder: Folder) -> Folder {
         self.environment().into_iter().fold(folder, |folder, (name, value)| folder.env(name, &value))
     }
@@ -61,7 +61,7 @@ impl Wall {
         ]
     }
 
-    /// Makes sure that the program goes by this clock, which takes Debian's package `faketime`.
+    /// Fails unless the program uses this clock.
     pub(crate) async fn check(edge: &Edge, time: Timestamp) {
         let shown =
             edge.status().await["time"].as_str().expect("a time").parse::<Timestamp>().expect("RFC 3339");

@@ -1,4 +1,4 @@
-//! ClientHellos as bytes: those of a real client, and odd ones made by hand.
+//! ClientHellos as bytes: from rustls, and odd ones built by hand.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use super::pki;
 
 /// The `encrypted_server_name` extension of the abandoned ESNI draft.
 pub(crate) const ESNI: u16 = 0xffce;
-/// The `encrypted_client_hello` extension, which browsers also send as grease.
+/// The `encrypted_client_hello` extension, which browsers also send as GREASE.
 pub(crate) const ECH: u16 = 0xfe0d;
 /// The `server_name` extension (RFC 6066, 3).
 pub(crate) const SERVER_NAME: u16 = 0;
 
-/// The first flight of a rustls client that asks for `server_name`: one record.
+/// The ClientHello of a rustls client for `server_name`: one record.
 pub(crate) fn client_hello(server_name: &str) -> Vec<u8> {
     let mut config = ClientConfig::builder_with_provider(pki::provider())
         .with_safe_default_protocol_versions()
@@ -51,16 +51,16 @@ fn record(fragment: &[u8]) -> Vec<u8> {
     [&[22, 3, 1], &length.to_be_bytes()[..], fragment].concat()
 }
 
-/// A ClientHello made by hand: whatever the extensions say.
+/// A ClientHello with arbitrary extensions.
 #[derive(Clone, Debug)]
 pub(crate) struct Handmade {
     extensions: Vec<(u16, Vec<u8>)>,
 }
 
 impl Handmade {
-    /// TLS 1.3 and 1.2, as any client offers them, and no server name.
+    /// TLS 1.3 and 1.2 without a server name.
     pub(crate) fn new() -> Self {
-        // X25519, its share (any 32 bytes are one), the signatures of ECDSA and RSA certificates.
+        // X25519 with a key share (any 32 bytes), and signature algorithms for ECDSA and RSA.
         let share = [&[0, 36, 0, 29, 0, 32], &[9; 32][..]].concat();
         Self {
             extensions: vec![
@@ -72,18 +72,18 @@ impl Handmade {
         }
     }
 
-    /// The same, asking for `name`, whatever bytes these are.
+    /// TLS 1.3 and 1.2 with the server name `name`, valid or not.
     pub(crate) fn named(name: impl AsRef<[u8]>) -> Self {
         Self::new().server_names(&[name.as_ref()])
     }
 
-    /// One more extension.
+    /// Adds an extension.
     pub(crate) fn extension(mut self, kind: u16, body: &[u8]) -> Self {
         self.extensions.push((kind, body.to_vec()));
         self
     }
 
-    /// One more `server_name` extension, with this list.
+    /// Adds a `server_name` extension with this list.
     pub(crate) fn server_names(self, names: &[&[u8]]) -> Self {
         let list: Vec<u8> = names.iter().flat_map(|name| [&[0], &sized(name)[..]].concat()).collect();
         self.extension(SERVER_NAME, &sized(&list))
@@ -97,7 +97,7 @@ impl Handmade {
             .flat_map(|(kind, body)| [&kind.to_be_bytes()[..], &sized(body)].concat())
             .collect();
         let body = [
-            // Version, random, an empty session, two suites of TLS 1.3 and two of 1.2, no compression.
+            // Version, random, no session id, two cipher suites each of TLS 1.3 and 1.2, no compression.
             &[3, 3][..],
             &[7; 32],
             &[0],
@@ -110,7 +110,7 @@ impl Handmade {
         [&[1], &length[1..], &body].concat()
     }
 
-    /// The message in as few records as it takes.
+    /// The message in as few records as possible.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         records(&self.message(), 1 << 14).concat()
     }

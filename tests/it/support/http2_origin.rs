@@ -1,4 +1,4 @@
-//! An upstream server that speaks HTTP/2, in clear text or over TLS, as a test tells it.
+//! An upstream server that speaks HTTP/2, in clear text or over TLS.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -38,7 +38,7 @@ impl Http2Origin {
         Self::configured(Builder::new(), None, answer).await
     }
 
-    /// The same with settings of its own, and over TLS where there is a configuration for that.
+    /// Serves each request with `answer`, with these settings, over TLS if `tls` is given.
     pub(crate) async fn configured<F>(
         builder: Builder,
         tls: Option<Arc<ServerConfig>>,
@@ -64,7 +64,7 @@ impl Http2Origin {
         origin
     }
 
-    /// Does with each connection, counted from 0, what `serve` does.
+    /// Serves each HTTP/2 connection, numbered from 0, with `serve`.
     pub(crate) async fn connected(
         builder: Builder,
         tls: Option<Arc<ServerConfig>>,
@@ -82,7 +82,7 @@ impl Http2Origin {
         .await
     }
 
-    /// Does with the bytes of each connection, counted from 0, what `serve` does.
+    /// Serves the bytes of each connection, numbered from 0, with `serve`.
     pub(crate) async fn raw(
         tls: Option<Arc<ServerConfig>>,
         serve: impl Fn(Box<dyn Stream>, usize) -> Served + Send + Sync + 'static,
@@ -107,12 +107,12 @@ impl Http2Origin {
         Self { address, connections, requests: Arc::default(), listening }
     }
 
-    /// Connections accepted so far.
+    /// The number of connections accepted so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Requests that came so far.
+    /// The number of requests so far.
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
     }
@@ -135,7 +135,7 @@ async fn over(tcp: TcpStream, tls: Option<Arc<ServerConfig>>) -> Option<Box<dyn 
 /// A request, and the means to answer it.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    /// The connection it came on, counted from 0.
+    /// The number of its connection, from 0.
     pub(crate) connection: usize,
     pub(crate) head: http::request::Parts,
     pub(crate) body: RecvStream,
@@ -158,7 +158,7 @@ impl Exchange {
         Some(data.inspect(|bytes| self.body.flow_control().release_capacity(bytes.len()).unwrap()))
     }
 
-    /// The whole body, and what came behind it.
+    /// The whole body and its trailers.
     pub(crate) async fn whole(&mut self) -> Result<(Vec<u8>, Option<HeaderMap>), h2::Error> {
         let mut body = Vec::new();
         while let Some(bytes) = self.data().await {
@@ -190,7 +190,7 @@ impl Exchange {
     }
 }
 
-/// Sends all of `bytes` as far as there is room for them.
+/// Sends `bytes` as flow control permits.
 pub(crate) async fn send_all(body: &mut SendStream<Bytes>, mut bytes: Bytes) -> Result<(), h2::Error> {
     while !bytes.is_empty() {
         body.reserve_capacity(bytes.len().min(64 * 1024));

@@ -1,11 +1,11 @@
-//! What a test needs of the machine. A test never passes without it: it fails, and names what to install.
+//! What a test needs of the machine. A test without it fails and names the package to install.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use super::edge::{Run, run};
 
-/// Something that `scripts/setup` installs, and that a machine may refuse to this user.
+/// A tool that `scripts/setup` installs, or a permission that a machine may refuse.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Need {
     /// Builds the second reader of the record store.
@@ -23,7 +23,7 @@ pub(crate) enum Need {
 }
 
 impl Need {
-    /// A command that succeeds where the machine has it.
+    /// A command that succeeds if the need is met.
     fn trial(self) -> &'static str {
         match self {
             Self::Go => "go version",
@@ -37,7 +37,7 @@ impl Need {
         }
     }
 
-    /// The Debian package, and what else may be in the way.
+    /// The Debian package, and settings that may forbid it.
     fn remedy(self) -> &'static str {
         match self {
             Self::Go => "install the package golang-go",
@@ -72,12 +72,12 @@ pub(crate) fn require<const COUNT: usize>(needs: [Need; COUNT]) -> impl Future<O
     }
 }
 
-/// A file system that is mounted for as long as this lives.
+/// A mounted file system. It is unmounted on drop.
 #[derive(Debug)]
 pub(crate) struct Mounted(PathBuf);
 
 impl Mounted {
-    /// Mounts at the folder `at`, which is made if need be. Takes root, or sudo that asks for no password.
+    /// Mounts at the folder `at`, which is made if it is missing. Needs root, or sudo without a password.
     pub(crate) async fn at(at: &Path, options: &[&str]) -> Self {
         if !at.exists() {
             fs_err::create_dir(at).expect("a folder");
@@ -98,7 +98,7 @@ impl Mounted {
         self.0.join(name)
     }
 
-    /// A new file system belongs to root.
+    /// Gives the new file system, which belongs to root, to this user.
     async fn belongs_to_this_user(&self) {
         let user = rustix::process::getuid();
         if !user.is_root() {
@@ -111,7 +111,7 @@ impl Mounted {
 
 async fn mount(words: impl IntoIterator<Item = String>) {
     let words: Vec<String> = as_root("mount").into_iter().chain(words).collect();
-    // A shell says that there is no sudo.
+    // The shell reports a missing sudo.
     let shell = ["-c", "exec \"$@\"", "sh"].map(str::to_owned);
     let mounted = run("sh", shell.iter().chain(&words)).await;
     assert_eq!(
@@ -123,7 +123,7 @@ async fn mount(words: impl IntoIterator<Item = String>) {
     );
 }
 
-/// The command as root runs it.
+/// The words that run `command` as root.
 fn as_root(command: &str) -> Vec<String> {
     let words: &[&str] =
         if rustix::process::getuid().is_root() { &[command] } else { &["sudo", "-n", command] };

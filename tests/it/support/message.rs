@@ -1,11 +1,11 @@
-//! HTTP/1 messages as bytes: just enough to read what a peer sent, and nothing lenient.
+//! A strict HTTP/1 parser, just enough to read what a peer sent.
 
 use std::io;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// A stream and what was read of it ahead.
+/// A stream with the bytes that were read ahead.
 #[derive(Debug)]
 pub(crate) struct Wire<S> {
     pub(crate) stream: S,
@@ -27,7 +27,7 @@ impl Head {
         named.map(|(_, value)| value.as_str()).collect()
     }
 
-    /// The value of a field that is there at most once.
+    /// The value of a field; fails if there are several.
     #[track_caller]
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         let all = self.all(name);
@@ -40,7 +40,7 @@ impl Head {
     }
 }
 
-/// How much of a body is left to read.
+/// The rest of a body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Body {
     Length(u64),
@@ -54,14 +54,14 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         Self { stream, ahead: BytesMut::new() }
     }
 
-    /// Reads what there is; `false` at the end of the stream.
+    /// Reads available bytes; `false` at the end of the stream.
     pub(crate) async fn read(&mut self) -> io::Result<bool> {
-        // So that what came at once is read at once.
+        // Room for everything that arrived.
         self.ahead.reserve(16 * 1024);
         Ok(self.stream.read_buf(&mut self.ahead).await? > 0)
     }
 
-    /// Reads more; an error at the end of the stream.
+    /// Reads more bytes; an error at the end of the stream.
     pub(crate) async fn fill(&mut self) -> io::Result<()> {
         if self.read().await? { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
@@ -94,7 +94,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         }
     }
 
-    /// At most `most` bytes, as soon as there are any.
+    /// Up to `most` bytes, as soon as any arrive.
     async fn some(&mut self, most: u64) -> io::Result<Bytes> {
         if self.ahead.is_empty() {
             self.fill().await?;
@@ -170,7 +170,7 @@ impl Body {
                     let end = wire.line().await?;
                     return if end.is_empty() { Ok(Some(bytes)) } else { Err(invalid(&end)) };
                 }
-                // Trailers, which nobody here sends on.
+                // Trailers are ignored.
                 while !wire.line().await?.is_empty() {}
                 *self = Self::Done;
                 Ok(None)

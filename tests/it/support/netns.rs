@@ -1,6 +1,6 @@
-//! A test in a network of its own, where what it does to packets concerns nobody else.
+//! A test in a network namespace of its own, where it may drop packets.
 //!
-//! The test runs itself again, alone, in a new namespace that has nothing but its own loopback interface.
+//! The test runs itself again in a new namespace that has only a loopback interface.
 
 use std::process::Stdio;
 
@@ -9,12 +9,12 @@ use super::machine::{Need, require};
 
 const INSIDE: &str = "ICPGATE_TEST_NETWORK";
 
-/// Where a test finds itself.
+/// Where a test runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Network {
-    /// In a network of its own: it goes on here.
+    /// In its own network: the test goes on.
     Own,
-    /// In the machine's network. The test has run in a network of its own, and passed.
+    /// In the machine's network. The test has passed in its own network.
     Passed,
 }
 
@@ -41,7 +41,7 @@ pub(crate) async fn network(name: &str) -> Network {
     Network::Passed
 }
 
-/// What happens to TCP segments to and from a port. In a network of the test's own alone.
+/// What happens to TCP segments to and from a port. Only in the test's own network.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Trouble {
     /// All are dropped.
@@ -53,7 +53,7 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
-    /// Takes effect now, in place of the trouble before.
+    /// Replaces the previous trouble.
     pub(crate) async fn befalls(self, port: u16) {
         let verdict = match self {
             Self::Cut => "drop".to_owned(),

@@ -1,6 +1,6 @@
-//! An upstream server that does what a test tells it, over raw sockets, and remembers what it saw.
+//! A scripted upstream server for HTTP/1.1 that remembers what it received.
 //!
-//! A request is answered by a [`Script`]. Everything that came is in [`Origin::seen`] as soon as it came.
+//! A [`Script`] answers each request. [`Origin::seen`] has everything as soon as it arrives.
 
 mod connection;
 mod script;
@@ -20,19 +20,19 @@ use super::{PATIENCE, eventually};
 
 pub(crate) use script::{Gate, Script, Step, answer, chunk, head, html, ok, raw};
 
-/// What an origin speaks over.
+/// A clear-text or TLS stream.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// A request as it came.
+/// A request as received.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    /// The connection it came on, counted from 0.
+    /// The number of its connection, from 0.
     pub(crate) connection: usize,
     pub(crate) head: Head,
-    /// What has come of the body.
+    /// The body so far.
     pub(crate) body: Vec<u8>,
-    /// Whether all of the body has come.
+    /// Whether the body is complete.
     pub(crate) whole: bool,
 }
 
@@ -48,14 +48,14 @@ impl Request {
 
 type Answer = dyn Fn(&Request) -> Script + Send + Sync;
 
-/// A server on a port of its own. Its port stays its own while it is down.
+/// A server on a port of its own, which stays reserved while the server is down.
 #[derive(Debug)]
 pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
     seen: Arc<Seen>,
     shared: Arc<Shared>,
     listening: Option<tokio::task::JoinHandle<()>>,
-    /// Keeps the port while nobody listens.
+    /// Reserves the port.
     _reserved: Socket,
 }
 
@@ -97,12 +97,12 @@ impl Origin {
         Self::start(move |_| ok(text)).await
     }
 
-    /// The same at an address of the test's choice.
+    /// At a chosen address.
     pub(crate) async fn text_at(address: SocketAddr, text: &'static str) -> Self {
         Self::start_at(address, move |_| ok(text)).await
     }
 
-    /// Answers each request as `answer` says, at an address of the test's choice.
+    /// Answers each request as `answer` says, at a chosen address.
     pub(crate) async fn start_at(
         address: SocketAddr,
         answer: impl Fn(&Request) -> Script + Send + Sync + 'static,
@@ -112,7 +112,7 @@ impl Origin {
         origin
     }
 
-    /// The same over TLS.
+    /// Answers each request as `answer` says, over TLS.
     pub(crate) async fn tls(
         config: Arc<ServerConfig>,
         answer: impl Fn(&Request) -> Script + Send + Sync + 'static,
@@ -130,7 +130,7 @@ impl Origin {
         Self::down_at(SocketAddr::from(([127, 0, 0, 1], 0)), answer, tls)
     }
 
-    /// The same at an address of the test's choice.
+    /// At a chosen address.
     pub(crate) fn down_at(
         address: SocketAddr,
         answer: impl Fn(&Request) -> Script + Send + Sync + 'static,
@@ -142,7 +142,7 @@ impl Origin {
         Self { address, seen: Arc::default(), shared, listening: None, _reserved: reserved }
     }
 
-    /// Accepts connections from now on.
+    /// Starts to accept connections.
     pub(crate) fn up(&mut self) {
         let socket = socket(self.address);
         socket.listen(1024).unwrap();
@@ -158,14 +158,14 @@ impl Origin {
         }));
     }
 
-    /// Ends the connections that are open, and accepts new ones without a gap.
+    /// Closes open connections, and keeps accepting new ones.
     pub(crate) fn hang_up(&mut self) {
         let before = self.listening.take();
         self.up();
         before.expect("it is up").abort();
     }
 
-    /// Refuses connections from now on, and ends those that are open.
+    /// Closes open connections, and refuses new ones.
     pub(crate) async fn stop(&mut self) {
         if let Some(listening) = self.listening.take() {
             listening.abort();
@@ -173,37 +173,37 @@ impl Origin {
         }
     }
 
-    /// Connections accepted so far.
+    /// The number of connections accepted so far.
     pub(crate) fn connections(&self) -> usize {
         self.seen.connections.load(Ordering::Relaxed)
     }
 
-    /// Handshakes that resumed an earlier session.
+    /// The number of resumed TLS sessions.
     pub(crate) fn resumed(&self) -> usize {
         self.seen.resumed.load(Ordering::Relaxed)
     }
 
-    /// Connections that are open.
+    /// The number of open connections.
     pub(crate) fn open(&self) -> usize {
         self.seen.open.load(Ordering::Relaxed)
     }
 
-    /// Connections on which something came that is no HTTP/1.1.
+    /// The number of connections with malformed requests.
     pub(crate) fn nonsense(&self) -> usize {
         self.seen.nonsense.load(Ordering::Relaxed)
     }
 
-    /// Every request so far, as far as it came.
+    /// Every request so far, complete or not.
     pub(crate) fn seen(&self) -> Vec<Request> {
         self.seen.requests.lock().unwrap().clone()
     }
 
-    /// How many requests there were so far.
+    /// The number of requests so far.
     pub(crate) fn seen_count(&self) -> usize {
         self.seen.requests.lock().unwrap().len()
     }
 
-    /// The one request there was.
+    /// The only request; fails unless there is exactly one.
     #[track_caller]
     pub(crate) fn only(&self) -> Request {
         let mut seen = self.seen();
@@ -211,7 +211,7 @@ impl Origin {
         seen.remove(0)
     }
 
-    /// Waits until it holds of the requests so far.
+    /// Waits until `holds` is true of the requests so far.
     pub(crate) async fn until(&self, what: &str, mut holds: impl FnMut(&[Request]) -> bool) {
         eventually(what, PATIENCE, async || holds(&self.seen.requests.lock().unwrap()).then_some(())).await;
     }

@@ -1,4 +1,4 @@
-//! Other programs that the edge works with: what is installed on the machine, run over files of a test.
+//! Peer programs such as nginx and HAProxy, run over files of a test.
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use super::edge::Edge;
 use super::{PATIENCE, eventually};
 
-/// A program that serves an address. It is killed when this is dropped.
+/// A program that listens on an address. It is killed on drop.
 #[derive(Debug)]
 pub(crate) struct Peer(Child);
 
@@ -33,7 +33,7 @@ impl Peer {
     }
 }
 
-/// nginx beside an edge, with `http` for its `http` block, once it accepts connections at `address`.
+/// nginx in the folder of an edge, with `http` in its `http` block.
 pub(crate) async fn nginx(edge: &Edge, http: &str, address: SocketAddr) -> Peer {
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("  {kind}_temp_path {kind};\n"))
@@ -46,7 +46,7 @@ pub(crate) async fn nginx(edge: &Edge, http: &str, address: SocketAddr) -> Peer 
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The program may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

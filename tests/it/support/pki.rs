@@ -1,4 +1,4 @@
-//! A certificate authority of the test's own, and the pairs that it issues.
+//! A certificate authority for tests, and the pairs that it issues.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 /// A certificate authority.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    /// Its own certificate, as PEM.
+    /// The authority's certificate, as PEM.
     pub(crate) pem: String,
 }
 
@@ -22,14 +22,14 @@ pub(crate) struct Pair {
     pub(crate) key: String,
 }
 
-/// What kind of key a certificate is for.
+/// The kind of a key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum KeyKind {
     Ecdsa,
     Rsa,
 }
 
-/// The days, inclusive of the first, on which a certificate holds: year, month, day.
+/// From the first day up to and excluding the second: year, month, day.
 pub(crate) type Validity = ((i32, u8, u8), (i32, u8, u8));
 
 impl Authority {
@@ -42,12 +42,12 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// A pair for `names` that holds today, with an ECDSA key.
+    /// A valid pair for `names`, with an ECDSA key.
     pub(crate) fn pair(&self, names: &[&str]) -> Pair {
         self.issue(names, KeyKind::Ecdsa, ((2020, 1, 1), (2999, 1, 1)))
     }
 
-    /// The same, ended long ago.
+    /// A pair for `names` that has expired.
     pub(crate) fn expired(&self, names: &[&str]) -> Pair {
         self.issue(names, KeyKind::Ecdsa, ((2020, 1, 1), (2021, 1, 1)))
     }
@@ -66,7 +66,7 @@ impl Authority {
         Pair { chain: leaf.pem() + &self.pem, key: key.serialize_pem() }
     }
 
-    /// A client that believes this authority alone, and offers `alpn`.
+    /// A client that trusts only this authority and offers `alpn`.
     pub(crate) fn client_config(&self, alpn: &[&str]) -> ClientConfig {
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -91,7 +91,7 @@ impl std::fmt::Debug for Authority {
 }
 
 impl Pair {
-    /// A server that shows this pair to everybody, and takes `alpn`.
+    /// A server with this pair that offers `alpn`.
     pub(crate) fn server_config(&self, alpn: &[&str]) -> ServerConfig {
         let chain =
             CertificateDer::pem_slice_iter(self.chain.as_bytes()).collect::<Result<_, _>>().expect("PEM");
@@ -106,8 +106,8 @@ impl Pair {
         config
     }
 
-    /// Writes `NAME.pem` and `NAME.key` into `folder`; the key is its owner's alone. Each replaces what
-    /// was there by a rename.
+    /// Writes `NAME.pem` and `NAME.key` into `folder` by rename; only the owner may read the
+    /// key.
     pub(crate) fn write(&self, folder: &Path, name: &str) {
         write_private(&folder.join(format!("{name}.key")), &self.key);
         write_private(&folder.join(format!("{name}.pem")), &self.chain);
@@ -122,7 +122,7 @@ fn write_private(file: &Path, text: &str) {
     fs_err::rename(&aside, file).expect("renamed");
 }
 
-/// The one that the program uses.
+/// The crypto provider that the program uses.
 pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }

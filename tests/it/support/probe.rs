@@ -1,4 +1,4 @@
-//! A raw socket that reports exactly what came back.
+//! A raw socket that reports exactly what it receives.
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
@@ -10,18 +10,18 @@ use tokio::net::TcpStream;
 
 use super::{PATIENCE, eventually};
 
-/// How a connection stands once there is nothing more to read.
+/// How a connection ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Ending {
     /// RST.
     Reset,
     /// FIN.
     Closed,
-    /// Neither, for as long as was waited.
+    /// Still open when the patience ended.
     Open,
 }
 
-/// All that came back.
+/// All bytes received, and how the connection ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) bytes: Vec<u8>,
@@ -48,22 +48,22 @@ impl Answer {
     }
 }
 
-/// Sends `bytes` and gives all that came back, once the other side has ended the connection.
+/// Sends `bytes`, and reads until the edge ends the connection.
 pub(crate) async fn probe(address: SocketAddr, bytes: &[u8]) -> Answer {
     let mut socket = connect(address).await;
     let reset = is_reset(socket.write_all(bytes).await);
     Sent { socket, reset }.answer().await
 }
 
-/// A connection on which everything has been sent.
+/// A connection after everything has been sent.
 pub(crate) struct Sent {
     socket: TcpStream,
-    /// The system tells of a reset once.
+    /// The kernel reports a reset once, here to a write.
     reset: bool,
 }
 
 impl Sent {
-    /// All that came back, once the other side has ended the connection.
+    /// Reads until the edge ends the connection.
     pub(crate) async fn answer(mut self) -> Answer {
         let mut answer = read_to_end(&mut self.socket, PATIENCE).await;
         if self.reset {
@@ -72,7 +72,7 @@ impl Sent {
         answer
     }
 
-    /// What comes back first.
+    /// The first bytes received.
     pub(crate) async fn first_bytes<const COUNT: usize>(mut self) -> [u8; COUNT] {
         let mut bytes = [0; COUNT];
         match tokio::time::timeout(PATIENCE, self.socket.read_exact(&mut bytes)).await {
@@ -82,11 +82,11 @@ impl Sent {
     }
 }
 
-/// The pieces of what is sent on one connection, each in a segment of its own.
+/// The pieces to send on one connection, each in its own segment.
 pub(crate) type Split = Vec<Vec<u8>>;
 
-/// Sends each of `splits` on a connection of its own, all of them side by side: a piece is sent when
-/// the other side has read the ones before.
+/// Sends each of `splits` on its own connection, all in parallel. A piece is sent once
+/// the edge has read the previous one.
 pub(crate) async fn send_split(address: SocketAddr, splits: &[Split]) -> Vec<Sent> {
     let mut sent = Vec::new();
     for _ in splits {
@@ -114,25 +114,25 @@ fn is_reset(outcome: std::io::Result<()>) -> bool {
     }
 }
 
-/// A connection whose segments leave at once.
+/// A connection with TCP_NODELAY.
 pub(crate) async fn connect(address: SocketAddr) -> TcpStream {
     let socket = TcpStream::connect(address).await.unwrap_or_else(|error| panic!("{address}: {error}"));
     socket.set_nodelay(true).expect("it is open");
     socket
 }
 
-/// Whether the system refuses a connection to `address`, as it does when nobody listens there.
+/// Whether connections to `address` are refused.
 pub(crate) async fn is_refused(address: SocketAddr) -> bool {
     match TcpStream::connect(address).await {
         Ok(_) => false,
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => true,
-        // It was in the queue of a socket that closed at this moment.
+        // It was in the backlog of a socket that was just closed.
         Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
         Err(error) => panic!("{address}: {error}"),
     }
 }
 
-/// Reads until the other side ends the connection, for `patience` at most.
+/// Reads until the edge ends the connection or `patience` is over.
 pub(crate) async fn read_to_end(socket: &mut TcpStream, patience: Duration) -> Answer {
     let mut bytes = Vec::new();
     let ending = match tokio::time::timeout(patience, socket.read_to_end(&mut bytes)).await {
@@ -144,10 +144,10 @@ pub(crate) async fn read_to_end(socket: &mut TcpStream, patience: Duration) -> A
     Answer { bytes, ending }
 }
 
-/// Waits until the other process has read all that was sent on `sockets`, or has ended them: the
-/// kernel's table of connections tells what lies unread.
+/// Waits until the edge has read everything sent on `sockets`, or has closed them, by
+/// the unread bytes in the kernel's table of connections.
 pub(crate) async fn taken(sockets: &[&TcpStream]) {
-    // As the table shows an address: in the machine's byte order, in hexadecimal.
+    // The table shows addresses in hexadecimal, in native byte order.
     let shown = |address: SocketAddr| match address {
         SocketAddr::V4(v4) => format!("{:08X}:{:04X}", u32::from_ne_bytes(v4.ip().octets()), v4.port()),
         SocketAddr::V6(_) => panic!("{address}: tests keep to IPv4"),

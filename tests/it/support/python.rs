@@ -9,7 +9,7 @@ use tokio::process::{Child, Command};
 use super::edge::{Run, run};
 use super::time::within;
 
-/// The interpreter that has the libraries.
+/// The Python interpreter with the libraries.
 fn interpreter() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target folder").to_owned();
     let python = target.join("python/bin/python");
@@ -31,7 +31,7 @@ fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/python").join(name)
 }
 
-/// A server in Python, which ends with this.
+/// A server in Python. It ends on drop.
 #[derive(Debug)]
 pub(crate) struct PythonServer {
     pub(crate) port: u16,

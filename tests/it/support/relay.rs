@@ -1,7 +1,7 @@
-//! A long way to a server: a relay of TCP that is slow, loses segments, goes silent, forgets or resets.
+//! A TCP relay that simulates a long path: delay, loss, silence, dropped and reset connections.
 //!
-//! What goes in comes out in its order, each piece no sooner than its time. What happens to a path is set
-//! while connections are open, and reaches them and later ones alike.
+//! Bytes leave in order, each piece no sooner than its time. A change of the path affects open connections
+//! and later ones alike.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,17 +17,17 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-/// As much as one segment carries; each may get lost by itself.
+/// Bytes per segment; each segment may be lost.
 const SEGMENT: usize = 1448;
-/// What may be under way in one direction, in segments.
+/// Segments in flight in one direction.
 const IN_FLIGHT: usize = 1024;
 
-/// What a path does with what is sent along it.
+/// The properties of a path.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Path {
-    /// From one end to the other.
+    /// The delay in one direction.
     one_way: Duration,
-    /// In a thousand segments.
+    /// Lost segments per thousand.
     lost: u32,
     state: State,
 }
@@ -36,9 +36,9 @@ struct Path {
 enum State {
     /// Everything arrives.
     Open,
-    /// Nothing arrives in either direction, and nobody is told.
+    /// Nothing arrives in either direction, without an error.
     Silent,
-    /// The server has gone; who waits for it is not told, and who sends is reset.
+    /// The server side is closed. A client that waits sees nothing; one that sends is reset.
     Forgotten,
     /// Connections are reset.
     Reset,
@@ -54,7 +54,7 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// A way to `server` that takes `one_way` in each direction.
+    /// A path to `server` with the delay `one_way` in each direction.
     pub(crate) async fn to(server: SocketAddr, one_way: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it is bound");
@@ -72,38 +72,38 @@ impl Relay {
         Self { address, path, connections, relaying }
     }
 
-    /// Connections that came so far.
+    /// The number of connections so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// What is read from now on takes `one_way`.
+    /// Sets the delay in one direction.
     pub(crate) fn takes(&self, one_way: Duration) {
         self.path.send_modify(|path| path.one_way = one_way);
     }
 
-    /// So many segments in a thousand come a retransmission later, and hold back those behind them.
+    /// Loses segments: they arrive a retransmission later, and delay those behind them.
     pub(crate) fn loses(&self, in_a_thousand: u32) {
         self.path.send_modify(|path| path.lost = in_a_thousand);
     }
 
-    /// A black hole: connections stay open and are accepted, and nothing arrives.
+    /// Turns into a black hole: connections stay open, and nothing arrives.
     pub(crate) fn goes_silent(&self) {
         self.path.send_modify(|path| path.state = State::Silent);
     }
 
-    /// Half-open: the server's ends are closed; whoever sends along an old connection is reset. New ones
-    /// are reset as well.
+    /// Closes the server sides: a client that sends on an old connection is reset. New connections
+    /// are reset too.
     pub(crate) fn forgets(&self) {
         self.path.send_modify(|path| path.state = State::Forgotten);
     }
 
-    /// Resets all connections, and new ones as they come.
+    /// Resets all connections and new ones.
     pub(crate) fn resets(&self) {
         self.path.send_modify(|path| path.state = State::Reset);
     }
 
-    /// New connections get through again; old ones that were reset or forgotten do not come back.
+    /// New connections get through again.
     pub(crate) fn opens(&self) {
         self.path.send_modify(|path| path.state = State::Open);
     }
@@ -115,7 +115,7 @@ impl Drop for Relay {
     }
 }
 
-/// An address that accepts no connection and refuses none: what is sent there gets lost.
+/// An address whose SYN segments get no answer.
 #[derive(Debug)]
 pub(crate) struct BlackHole {
     pub(crate) address: SocketAddr,
@@ -124,13 +124,13 @@ pub(crate) struct BlackHole {
 }
 
 impl BlackHole {
-    /// At an address that nobody else has.
+    /// At an unused address.
     pub(crate) async fn at(address: SocketAddr) -> Self {
         let listener = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
         listener.bind(&address.into()).expect("a free address");
         listener.listen(0).expect("it is bound");
         let address = listener.local_addr().expect("it is bound").as_socket().expect("an address");
-        // The queue is full as soon as one connection is not taken.
+        // The backlog is full once a connection attempt times out.
         let mut queued = Vec::new();
         while let Ok(connected) =
             tokio::time::timeout(Duration::from_millis(100), TcpStream::connect(address)).await
@@ -141,8 +141,8 @@ impl BlackHole {
         Self { address, listener, queued }
     }
 
-    /// Accepts from now on, and answers whatever comes with 200. Who tries already gets through with the
-    /// next segment that is sent to begin a connection: the second goes out after one second.
+    /// Starts to accept, and answers every request with 200. A client that already tries gets through with
+    /// its next SYN, which is sent after one second.
     pub(crate) fn opens(self) -> Opened {
         self.listener.set_nonblocking(true).expect("set");
         self.listener.listen(128).expect("it is bound");
@@ -151,7 +151,7 @@ impl BlackHole {
         Opened(tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
                 tokio::spawn(async move {
-                    // Who has gone needs no answer.
+                    // The client may have left.
                     if near.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {
                         let _ = near.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
                     }
@@ -161,7 +161,7 @@ impl BlackHole {
     }
 }
 
-/// A black hole that has opened, for as long as this lives.
+/// A former black hole that accepts until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Opened(JoinHandle<()>);
 
@@ -172,7 +172,7 @@ impl Drop for Opened {
 }
 
 async fn relay(near: TcpStream, server: SocketAddr, path: watch::Receiver<Path>) {
-    // Both ends may go away at any time, which is what this is for.
+    // Either end may disconnect at any time.
     let _ = relay_until(near, server, path).await;
 }
 
@@ -200,18 +200,18 @@ async fn relay_until(near: TcpStream, server: SocketAddr, mut path: watch::Recei
         ended = ended => ended,
     };
     if ended == State::Forgotten {
-        // The far end is closed by now; the near one learns it when it sends.
+        // The far end is closed; the near end is reset when it sends.
         near.peek(&mut [0]).await?;
     }
     reset()
 }
 
-/// The same connection, which ends with the last of its twins.
+/// A second handle of the same connection.
 fn twin(stream: &TcpStream) -> io::Result<TcpStream> {
     TcpStream::from_std(SockRef::from(stream).try_clone()?.into())
 }
 
-/// What is under way in one direction: pieces, and when each arrives.
+/// Pieces in flight in one direction, with their arrival times.
 #[derive(Default)]
 struct UnderWay {
     pieces: VecDeque<(Instant, Vec<u8>)>,
@@ -220,7 +220,7 @@ struct UnderWay {
     ends: Option<Instant>,
 }
 
-/// Carries bytes from `from` to `to`, as the path of the moment does.
+/// Carries bytes from `from` to `to` with the properties of the path.
 async fn carry(mut from: TcpStream, mut to: TcpStream, mut path: watch::Receiver<Path>) -> io::Result<()> {
     let mut under_way = UnderWay::default();
     let mut buffer = vec![0; SEGMENT];
@@ -240,7 +240,7 @@ async fn carry(mut from: TcpStream, mut to: TcpStream, mut path: watch::Receiver
                 under_way.last = Some(arrives);
                 match read {
                     0 => under_way.ends = Some(arrives),
-                    // It got lost, and so does whatever is sent again.
+                    // Lost, like its retransmissions.
                     _ if silent => {}
                     _ => under_way.pieces.push_back((arrives, buffer[..read].to_vec())),
                 }
@@ -255,7 +255,7 @@ async fn carry(mut from: TcpStream, mut to: TcpStream, mut path: watch::Receiver
     }
 }
 
-/// How much later a lost segment arrives: the sender waits for its timer, which is never less than 200 ms.
+/// The delay of a retransmission: Linux waits at least 200 ms.
 fn retransmission(one_way: Duration) -> Duration {
     (one_way * 2 + Duration::from_millis(50)).max(Duration::from_millis(200))
 }
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_takes_the_way_there_and_back() {
+    async fn an_answer_takes_one_round_trip() {
         let origin = Origin::start(|_| ok("fine")).await;
         let relay = Relay::to(origin.address, Duration::from_millis(60)).await;
         let (_, took) = ask(relay.address).await.unwrap();
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_forgotten_learns_it_by_sending() {
+    async fn a_forgotten_connection_is_reset_when_it_sends() {
         let origin = Origin::start(|_| ok("fine")).await;
         let relay = Relay::to(origin.address, Duration::ZERO).await;
         let (mut socket, _) = ask(relay.address).await.unwrap();

@@ -18,7 +18,7 @@ pub(crate) fn slow(request: &Request, gate: &Gate) -> Script {
     }
 }
 
-/// An origin that answers so.
+/// An origin with these answers.
 pub(crate) async fn slow_origin(gate: &Gate) -> Origin {
     let gate = gate.clone();
     Origin::start(move |request| slow(request, &gate)).await

@@ -1,7 +1,7 @@
 //! Time in tests: waiting for conditions, lower bounds, and upper bounds that hold on a busy machine.
 //!
-//! Tests outside this folder never sleep. A promised upper bound is measured as the best of several attempts; where
-//! a limit of the configuration would come otherwise, that limit is set beyond [`PATIENCE`].
+//! Tests outside this folder never sleep. A promised upper bound is measured as the best of several attempts. Where
+//! something must happen before a configured timeout, the test sets that timeout beyond [`PATIENCE`].
 
 use std::panic::Location;
 use std::time::{Duration, Instant};
@@ -42,8 +42,8 @@ pub(crate) fn within<F: Future>(what: &'static str, wait: F) -> impl Future<Outp
     }
 }
 
-/// The outcome of `wait`, which takes at least `least`. `wait` begins with the last thing that the edge gets: the
-/// edge's clock starts after this one.
+/// The outcome of `wait`; fails if it takes less than `least`. `wait` includes the last bytes sent to the edge, so that
+/// the edge's timer starts after this one.
 #[track_caller]
 pub(crate) fn not_before<T>(least: Duration, wait: impl Future<Output = T>) -> impl Future<Output = T> {
     let caller = Location::caller();
@@ -51,18 +51,18 @@ pub(crate) fn not_before<T>(least: Duration, wait: impl Future<Output = T>) -> i
         let began = Instant::now();
         let outcome = tokio::time::timeout(least + PATIENCE, wait).await;
         let took = began.elapsed();
-        // A timer counts whole milliseconds.
+        // Timers have a resolution of one millisecond.
         assert!(took + Duration::from_millis(2) >= least, "{caller}: after {took:?}, before {least:?}");
         outcome.unwrap_or_else(|_| panic!("{caller}: not within {PATIENCE:?} after {least:?}"))
     }
 }
 
-/// The time that a slow peer lets pass between two of its steps.
+/// The pause of a slow peer between two steps.
 pub(crate) async fn pause(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
-/// Fails if the condition does not hold all the time for so long.
+/// Fails unless the condition holds for all of `time`.
 #[track_caller]
 pub(crate) fn holds<F>(what: &str, time: Duration, mut condition: F) -> impl Future<Output = ()>
 where
@@ -90,8 +90,8 @@ pub(crate) async fn settled<T: PartialEq + Copy>(what: &str, mut measure: impl F
     .await
 }
 
-/// Measures up to `attempts` times, until one takes no longer than `bound`. Other work on the machine can delay
-/// any one of them, and hardly all.
+/// Measures up to `attempts` times until one is within `bound`: other work on the machine can delay
+/// some attempts, hardly all.
 #[track_caller]
 pub(crate) fn best_within<F>(bound: Duration, attempts: usize, mut measure: F) -> impl Future<Output = ()>
 where

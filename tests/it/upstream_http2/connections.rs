@@ -1,4 +1,4 @@
-//! How connections are shared, and what becomes of requests when one ends.
+//! Sharing of upstream HTTP/2 connections, and what happens to requests when one ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -81,7 +81,7 @@ async fn another_connection_is_made_when_one_is_full() {
 }
 
 #[tokio::test]
-async fn a_refused_stream_is_sent_again_whatever_its_method() {
+async fn a_refused_stream_is_retried_whatever_its_method() {
     let refusals = AtomicUsize::new(0);
     let origin = Http2Origin::start(move |mut exchange: Exchange| {
         let refuse = refusals.fetch_add(1, Ordering::Relaxed) % 3 < 2;
@@ -103,7 +103,7 @@ async fn a_refused_stream_is_sent_again_whatever_its_method() {
 }
 
 #[tokio::test]
-async fn a_server_that_always_refuses_is_asked_three_times() {
+async fn a_refused_stream_is_tried_three_times() {
     let origin = Http2Origin::start(|mut exchange: Exchange| async move {
         exchange.respond.send_reset(Reason::REFUSED_STREAM);
     })
@@ -115,7 +115,7 @@ async fn a_server_that_always_refuses_is_asked_three_times() {
 }
 
 #[tokio::test]
-async fn a_connection_that_says_goodbye_finishes_what_it_has_and_gets_no_more() {
+async fn a_connection_after_goaway_finishes_its_streams_and_gets_no_more() {
     let (came, gate) = (Gate::default(), Gate::default());
     let (tell, held) = (came.clone(), gate.clone());
     let origin = Http2Origin::connected(Builder::new(), None, move |mut connection, number| {
@@ -154,8 +154,8 @@ async fn a_connection_that_says_goodbye_finishes_what_it_has_and_gets_no_more() 
 }
 
 #[tokio::test]
-async fn streams_above_the_last_that_a_goodbye_names_are_sent_again() {
-    // The first connection takes one request, and will not look at the second.
+async fn streams_above_the_last_stream_of_goaway_are_retried() {
+    // The first connection answers one request and sends GOAWAY at the second.
     let origin = Http2Origin::raw(None, |stream, number| {
         Box::pin(async move {
             let mut wire = Frames { wire: Wire::new(stream) };
@@ -176,10 +176,10 @@ async fn streams_above_the_last_that_a_goodbye_names_are_sent_again() {
                 if number == 0 && requests == 2 {
                     let last = [1_u32.to_be_bytes(), 0_u32.to_be_bytes()].concat();
                     wire.send(&frame(GOAWAY, 0, 0, &last)).await.expect("sent");
-                    // `:status: 200`, for the one before.
+                    // `:status: 200` for the first request.
                     wire.send(&frame(HEADERS, 5, 1, &[0x88])).await.expect("sent");
                     let _ = wire.wire.stream.shutdown().await;
-                    // What nobody reads would make a reset of the end.
+                    // Unread bytes would turn the close into a reset.
                     while wire.next().await.is_some() {}
                     return;
                 }
@@ -225,7 +225,7 @@ async fn a_connection_that_is_idle_is_closed() {
 
 #[tokio::test]
 async fn a_connection_that_answers_no_ping_is_given_up_and_the_request_sent_again() {
-    // The first connection takes a request, and is never heard of again.
+    // The first connection accepts a request and never sends a byte again.
     let origin = Http2Origin::raw(None, |stream, number| {
         Box::pin(async move {
             if number == 0 {
@@ -248,7 +248,7 @@ async fn a_connection_that_answers_no_ping_is_given_up_and_the_request_sent_agai
 }
 
 #[tokio::test]
-async fn a_server_that_thinks_long_and_answers_pings_is_waited_for() {
+async fn a_slow_server_that_answers_pings_is_waited_for() {
     let origin = Http2Origin::start(|mut exchange: Exchange| async move {
         pause(Duration::from_secs(7)).await;
         exchange.text("at last");
@@ -260,7 +260,7 @@ async fn a_server_that_thinks_long_and_answers_pings_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_server_that_breaks_off_in_the_middle_is_no_whole_answer() {
+async fn a_stream_reset_by_the_server_is_no_complete_answer() {
     let begun = Gate::default();
     let held = begun.clone();
     let origin = Http2Origin::start(move |mut exchange: Exchange| {

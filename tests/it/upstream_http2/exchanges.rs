@@ -1,4 +1,4 @@
-//! What passes: heads, bodies both ways at once, trailers, resets.
+//! Exchanges over upstream HTTP/2: heads, concurrent bodies, trailers, resets.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -11,7 +11,7 @@ use crate::support::time::within;
 use crate::support::{PATIENCE, eventually};
 
 #[tokio::test]
-async fn a_request_arrives_as_http2_has_it_and_its_answer_comes_back() {
+async fn requests_and_answers_pass_unchanged() {
     let origin = Http2Origin::start(|mut exchange: Exchange| async move {
         let head = &exchange.head;
         let seen = [
@@ -44,7 +44,7 @@ async fn a_request_arrives_as_http2_has_it_and_its_answer_comes_back() {
 }
 
 #[tokio::test]
-async fn answers_without_a_body_are_answers() {
+async fn answers_without_a_body_are_passed_on() {
     let origin = Http2Origin::start(|mut exchange: Exchange| async move {
         let status = exchange.path().trim_start_matches('/').parse().unwrap_or(StatusCode::OK);
         let length = [("content-length", "5")];
@@ -129,7 +129,7 @@ async fn trailers_pass_both_ways() {
     assert_eq!(trailers["x-sum"], "42");
     assert_eq!(trailers["x-te"], "trailers");
 
-    // HTTP/1.1 has them where the client takes them.
+    // HTTP/1.1 clients get trailers if they sent `TE: trailers`.
     let with = async |fields: &str| {
         let mut http1 = Target::https(&edge).http1(HOST).await;
         http1.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n{fields}\r\n\r\n")).await;
@@ -143,7 +143,7 @@ async fn trailers_pass_both_ways() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_is_gone_for_the_server_at_once() {
+async fn a_client_that_disconnects_cancels_its_stream_at_the_server() {
     let (gone, began) = (Gate::default(), Gate::default());
     let (tell_gone, tell_began) = (gone.clone(), began.clone());
     let origin = Http2Origin::start(move |mut exchange: Exchange| {
@@ -166,13 +166,13 @@ async fn a_client_that_goes_away_is_gone_for_the_server_at_once() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_holds_up_nobody_else() {
+async fn a_client_that_does_not_read_does_not_block_other_streams() {
     let origin = Http2Origin::start(|mut exchange: Exchange| async move {
         if exchange.path() == "/quick" {
             return exchange.text("quick");
         }
         let mut body = exchange.head(StatusCode::OK, &[], false);
-        // Until the client is gone.
+        // Until the client has disconnected.
         let _ = send_all(&mut body, Bytes::from(vec![b'x'; 32 * 1024 * 1024])).await;
     })
     .await;

@@ -1,4 +1,4 @@
-//! Over TLS the server chooses: HTTP/2 or HTTP/1.1.
+//! ALPN with upstream servers: HTTP/2 or HTTP/1.1.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::support::{PATIENCE, eventually};
 const ORIGINS: &str = r#"  - {name: main, region: offshore, scheme: https, server_name: app.example.com, trust: private.pem, servers: ["$ORIGIN"]}
 "#;
 
-/// TLS with that pair, for whoever speaks one of `protocols`.
+/// TLS with this pair, which offers `protocols`.
 fn serving(pair: &Pair, protocols: &[&str]) -> Arc<ServerConfig> {
     let chain = CertificateDer::pem_slice_iter(pair.chain.as_bytes()).map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
@@ -34,7 +34,7 @@ async fn start(builder: Builder, private: &Authority) -> Edge {
 }
 
 #[tokio::test]
-async fn http2_is_spoken_with_a_server_that_has_it() {
+async fn alpn_selects_http2_if_the_server_offers_it() {
     let private = Authority::new();
     let tls = serving(&private.pair(&["app.example.com"]), &["h2", "http/1.1"]);
     let origin =
@@ -51,7 +51,7 @@ async fn http2_is_spoken_with_a_server_that_has_it() {
 }
 
 #[tokio::test]
-async fn a_server_is_checked_and_probed_in_the_protocol_that_it_has() {
+async fn health_checks_and_probe_use_the_negotiated_protocol() {
     let origin = Http2Origin::start(|mut exchange: Exchange| async move {
         exchange.text("well");
     })
@@ -68,7 +68,7 @@ async fn a_server_is_checked_and_probed_in_the_protocol_that_it_has() {
 }
 
 #[tokio::test]
-async fn http1_is_spoken_with_a_server_that_has_nothing_else() {
+async fn alpn_falls_back_to_http1() {
     let private = Authority::new();
     for protocols in [&["http/1.1"][..], &[]] {
         let tls = serving(&private.pair(&["app.example.com"]), protocols);
@@ -85,7 +85,7 @@ const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nHost: www.example.cn\r\nConnectio
                          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 #[tokio::test]
-async fn a_websocket_over_tls_reaches_a_server_that_has_http2_alone() {
+async fn a_websocket_over_tls_reaches_a_server_that_speaks_only_http2() {
     let private = Authority::new();
     let tls = serving(&private.pair(&["app.example.com"]), &["h2"]);
     let mut builder = h2::server::Builder::new();
@@ -112,7 +112,7 @@ async fn a_websocket_over_tls_reaches_a_server_that_has_http2_alone() {
 }
 
 #[tokio::test]
-async fn a_websocket_to_a_server_that_takes_none_is_502_and_no_fault_of_it() {
+async fn a_websocket_to_a_server_without_extended_connect_is_502_without_penalty() {
     let private = Authority::new();
     let tls = serving(&private.pair(&["app.example.com"]), &["h2"]);
     let origin =

@@ -1,4 +1,4 @@
-//! Other people's programs on both sides: nginx and a Rust server behind the edge, h2load and curl in front.
+//! Independent implementations: nginx and the h2 crate behind the edge, h2load and curl in front.
 
 use std::net::SocketAddr;
 
@@ -9,12 +9,12 @@ use crate::support::{PATIENCE, eventually};
 
 use super::HOST;
 
-/// nginx that speaks HTTP/2 over TLS, which verified connections reach.
+/// nginx as an HTTP/2 server over TLS.
 const BEHIND: &str = r#"  - {name: main, region: offshore, scheme: https, server_name: www.example.cn, trust: ca.pem, servers: ["$IP:7001"],
      health: {path: /, interval: 200ms}, pool: {preconnect: 1}}
 "#;
 
-/// A large number of requests, twenty at once on each of three connections.
+/// h2load: many requests over three connections, twenty at a time on each.
 const REQUESTS: usize = 3000;
 
 async fn h2load(edge: &Edge) -> Run {
@@ -41,7 +41,7 @@ fn behind(at: SocketAddr) -> String {
 }
 
 #[tokio::test]
-async fn nginx_is_spoken_http2_with() {
+async fn nginx_answers_over_http2() {
     let edge = Edge::builder().origins(BEHIND).start().await;
     let at = edge.beside(7001);
     fs_err::create_dir(edge.path("files")).expect("a folder");
@@ -88,7 +88,7 @@ async fn nginx_is_spoken_http2_with() {
 }
 
 #[tokio::test]
-async fn h2load_finds_all_answers_of_a_rust_server() {
+async fn h2load_gets_every_answer_of_a_rust_server() {
     let origin = Http2Origin::start(|mut exchange: Exchange| async move { exchange.text("rust") }).await;
     let edge = super::h2c().origin(origin.address).start().await;
     all_are_answered(&h2load(&edge).await);

@@ -9,12 +9,12 @@ use crate::support::message::Wire;
 use crate::support::origin::Stream;
 use crate::support::time::within;
 
-/// An HTTP/2 connection without a client behind it.
+/// A raw HTTP/2 connection.
 pub(crate) struct Frames {
     pub(crate) wire: Wire<Box<dyn Stream>>,
 }
 
-/// A frame as it came.
+/// A frame as received.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
@@ -36,7 +36,7 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// The header block of a GET, in literals that need no table.
+/// The header block of a GET, in literals without the dynamic table.
 pub(crate) fn get_block(host: &str, path: &str) -> Vec<u8> {
     // Indexed: `:method: GET`, `:scheme: https`; then literal values for `:authority` and `:path`.
     let mut block = vec![0x82, 0x87];
@@ -53,7 +53,7 @@ impl Frames {
         self.wire.stream.flush().await
     }
 
-    /// The next frame; `None` at the end of the connection, however it came.
+    /// The next frame; `None` once the connection has ended.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         within("a frame, or the end", async {
             while self.wire.ahead.len() < 9 {
@@ -70,7 +70,7 @@ impl Frames {
         .await
     }
 
-    /// The next frame of that kind; `None` when the connection ends before one.
+    /// The next frame of this kind; `None` if the connection ends before.
     pub(crate) async fn next_of(&mut self, kind: u8) -> Option<Frame> {
         loop {
             let frame = self.next().await?;

@@ -1,4 +1,4 @@
-//! A client that speaks HTTP/1 byte by byte.
+//! An HTTP/1 client over raw bytes.
 
 use std::io;
 
@@ -31,7 +31,7 @@ impl Http1 {
         .await
     }
 
-    /// Asks for a path.
+    /// Sends a request without a body.
     pub(crate) async fn ask(&mut self, method: &str, host: &str, path: &str) {
         self.send(format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
     }
@@ -41,7 +41,7 @@ impl Http1 {
         self.answer("GET").await
     }
 
-    /// Sends a request with a body, and takes its whole answer.
+    /// Sends a POST, and reads the whole answer.
     pub(crate) async fn post(&mut self, host: &str, path: &str, body: &str) -> Answer {
         let length = body.len();
         self.send(format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{body}"))
@@ -54,7 +54,7 @@ impl Http1 {
         within("a head", self.wire.head()).await.expect("a head").expect("a head before the end")
     }
 
-    /// The answer to a request with that method, interim ones passed over.
+    /// The final answer to a request with this method.
     pub(crate) async fn answer(&mut self, method: &str) -> Answer {
         self.try_answer(method).await.expect("an answer")
     }
@@ -78,7 +78,7 @@ impl Http1 {
         .await
     }
 
-    /// Exactly so many bytes.
+    /// Exactly `length` bytes.
     pub(crate) async fn read(&mut self, length: usize) -> Vec<u8> {
         within("bytes", async {
             while self.wire.ahead.len() < length {
@@ -89,7 +89,7 @@ impl Http1 {
         self.wire.ahead.split_to(length).to_vec()
     }
 
-    /// Waits for the end of the connection, and shows what came before it.
+    /// Waits for the end of the connection; the bytes before it, and how it ended.
     pub(crate) async fn end(&mut self) -> (Vec<u8>, End) {
         let end = within("the end of the connection", async {
             loop {

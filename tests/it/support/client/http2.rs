@@ -1,4 +1,4 @@
-//! A client that speaks HTTP/2 by the h2 crate.
+//! An HTTP/2 client by the h2 crate.
 
 use bytes::Bytes;
 use http::Method;
@@ -22,7 +22,7 @@ impl Http2 {
         Self { send, connection: tokio::spawn(connection) }
     }
 
-    /// Begins a request; `end` when it has no body.
+    /// Begins a request; `end` if it has no body.
     pub(crate) async fn begin(
         &mut self,
         method: Method,
@@ -41,7 +41,7 @@ impl Http2 {
         self.send.send_request(request.body(()).unwrap(), end).expect("sent")
     }
 
-    /// Asks for a WebSocket (RFC 8441), once the server has said that it takes them.
+    /// Opens a WebSocket (RFC 8441), once the server has announced support.
     pub(crate) async fn websocket(
         &mut self,
         host: &str,
@@ -80,7 +80,7 @@ impl Http2 {
 
     /// Waits for the end of the connection.
     pub(crate) async fn end(self) {
-        // Whether the client's own goodbye still finds somebody is a matter of luck.
+        // The client's own GOAWAY may fail.
         let _ = within("the end of the connection", self.connection).await.unwrap();
     }
 
@@ -90,7 +90,7 @@ impl Http2 {
     }
 }
 
-/// The head of an answer over HTTP/2, and its body to come.
+/// The head of an answer over HTTP/2, and its body stream.
 pub(crate) async fn head_of(
     response: h2::client::ResponseFuture,
 ) -> Result<(Answer, h2::RecvStream), h2::Error> {

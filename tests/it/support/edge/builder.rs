@@ -1,4 +1,4 @@
-//! What the program is started with, as a test asks for it.
+//! Builds the files of a program for a test.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,8 +17,8 @@ const SITES: &str = r#"  - name: shop
 const ORIGINS: &str = r#"  - {name: main, region: mainland, scheme: http, servers: ["$ORIGIN"]}
 "#;
 
-/// What the program is started with: plain YAML, in which `$IP`, `$HTTPS`, `$HTTP`, `$ADMIN` and
-/// `$ORIGIN` stand for the addresses.
+/// The configuration, allowlist and environment of a program: plain YAML, in which `$IP`, `$HTTPS`, `$HTTP`,
+/// `$ADMIN` and `$ORIGIN` stand for addresses.
 #[derive(Debug)]
 pub(crate) struct Builder {
     listeners: String,
@@ -35,7 +35,7 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// What most tests start with.
+    /// The default: one site, one origin, an approved filing.
     pub(super) fn new() -> Self {
         let limits = [
             ("client_hello_timeout", "10s"),
@@ -48,73 +48,73 @@ impl Builder {
             sites: SITES.to_owned(),
             origins: ORIGINS.to_owned(),
             limits: limits.map(|(key, value)| (key, value.to_owned())).into(),
-            // The machine that tests run on may have less space left than an edge should.
+            // Test machines may have less free space than the default reserve.
             access_log: "{directory: access, reserve: 1MiB}".to_owned(),
             more: String::new(),
             config: None,
             filings: APPROVED.to_owned(),
-            // The discard port: nobody listens there.
+            // The discard port, where nothing listens.
             origin: SocketAddr::from((Ipv4Addr::LOCALHOST, 9)),
             wrapper: Vec::new(),
             environment: Vec::new(),
         }
     }
 
-    /// The items of `listeners`, in place of one for https and one for http.
+    /// Replaces the items of `listeners`: one for https and one for http.
     pub(crate) fn listeners(mut self, yaml: &str) -> Self {
         self.listeners = yaml.to_owned();
         self
     }
 
-    /// The items of `sites`, in place of [`HOSTS`] with the pair `site.pem` and `site.key`.
+    /// Replaces the items of `sites`: [`HOSTS`] with the pair `site.pem` and `site.key`.
     pub(crate) fn sites(mut self, yaml: &str) -> Self {
         self.sites = yaml.to_owned();
         self
     }
 
-    /// The items of `origins`, in place of `main`, in clear text at `$ORIGIN`.
+    /// Replaces the items of `origins`: `main`, in clear text at `$ORIGIN`.
     pub(crate) fn origins(mut self, yaml: &str) -> Self {
         self.origins = yaml.to_owned();
         self
     }
 
-    /// One of `limits`.
+    /// Sets one of `limits`.
     pub(crate) fn limit(mut self, key: &'static str, value: &str) -> Self {
         self.limits.insert(key, value.to_owned());
         self
     }
 
-    /// The mapping `access_log`; the records are read from the folder `access`.
+    /// Replaces the mapping `access_log`. Tests read records from the folder `access`.
     pub(crate) fn access_log(mut self, yaml: &str) -> Self {
         self.access_log = yaml.to_owned();
         self
     }
 
-    /// More keys of the top level.
+    /// Adds keys at the top level.
     pub(crate) fn more(mut self, yaml: &str) -> Self {
         self.more.push_str(yaml);
         self
     }
 
-    /// The whole configuration, in place of all sections.
+    /// Replaces the whole configuration.
     pub(crate) fn config(mut self, yaml: &str) -> Self {
         self.config = Some(yaml.to_owned());
         self
     }
 
-    /// The whole allowlist, in place of [`APPROVED`].
+    /// Replaces the allowlist, [`APPROVED`].
     pub(crate) fn filings(mut self, yaml: &str) -> Self {
         self.filings = yaml.to_owned();
         self
     }
 
-    /// What `$ORIGIN` stands for; nobody listens there by default.
+    /// Sets `$ORIGIN`; by default, nothing listens there.
     pub(crate) fn origin(mut self, address: SocketAddr) -> Self {
         self.origin = address;
         self
     }
 
-    /// A command that the program is started by, such as `prlimit --nofile=64`.
+    /// A command that starts the program, such as `prlimit --nofile=64`.
     pub(crate) fn wrapper(mut self, command: &[&str]) -> Self {
         self.wrapper = command.iter().map(|word| (*word).to_owned()).collect();
         self
@@ -125,7 +125,7 @@ impl Builder {
         self
     }
 
-    /// The configuration, with names in place of addresses.
+    /// The configuration, before variables are replaced.
     pub(super) fn yaml(&self) -> String {
         let Self { listeners, sites, origins, limits, access_log, more, config, .. } = self;
         let limits: String = limits.iter().map(|(key, value)| format!("  {key}: {value}\n")).collect();
@@ -138,7 +138,7 @@ impl Builder {
         config.clone().unwrap_or_else(sections)
     }
 
-    /// Writes the files, and starts nothing.
+    /// Writes the files without starting the program.
     pub(crate) fn write(self) -> Folder {
         let loopback = Loopback::claim();
         let directory = tempfile::tempdir().expect("a folder");
@@ -151,7 +151,7 @@ impl Builder {
         folder
     }
 
-    /// Starts the program, and waits until it has bound what it may.
+    /// Starts the program, and waits until its first snapshot is in use.
     pub(crate) async fn start(self) -> Edge {
         self.write().start().await
     }

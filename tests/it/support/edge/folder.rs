@@ -15,7 +15,7 @@ use super::{Builder, Edge, Run, icpgate};
 use crate::support::pki::Authority;
 use crate::support::time::pause;
 
-/// A loopback address that nobody else uses, in this process or another, for as long as this lives.
+/// A loopback address that no other test uses, in this process or another, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Loopback {
     pub(crate) ip: IpAddr,
@@ -27,7 +27,7 @@ impl Loopback {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         const LOCK_PORT: u16 = 65_000;
         loop {
-            // Apart from other processes at first sight; the lock is what makes it certain.
+            // Derived from the process id to avoid clashes; the bound UDP port is the lock.
             let count = std::process::id().wrapping_mul(64) + NEXT.fetch_add(1, Ordering::Relaxed);
             let [_, a, b, c] = count.to_be_bytes();
             let ip = IpAddr::from(Ipv4Addr::new(127, a.clamp(1, 254), b, c.clamp(1, 254)));
@@ -42,18 +42,18 @@ impl Loopback {
     }
 }
 
-/// The files that the program is started with.
+/// The files of one program.
 #[derive(Debug)]
 pub(crate) struct Folder {
     pub(super) directory: TempDir,
     pub(super) loopback: Loopback,
-    /// Issued `site.pem`, and is `ca.pem`.
+    /// The authority in `ca.pem`, which issued `site.pem`.
     pub(crate) authority: Authority,
     pub(super) builder: Builder,
 }
 
 impl Folder {
-    /// A file of the folder.
+    /// The path of a file in the folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -74,7 +74,7 @@ impl Folder {
         self.loopback.at(8080)
     }
 
-    /// Another port of the edge's own address, for whoever works with it.
+    /// Another port of the edge's loopback address, for a peer program.
     pub(crate) fn beside(&self, port: u16) -> SocketAddr {
         self.loopback.at(port)
     }
@@ -83,13 +83,13 @@ impl Folder {
         self.loopback.at(9180)
     }
 
-    /// One more variable of the program's environment.
+    /// Adds an environment variable of the program.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.builder = self.builder.env(name, value);
         self
     }
 
-    /// `yaml` with the addresses filled in.
+    /// `yaml` with `$HTTPS` and the other variables replaced.
     pub(crate) fn filled(&self, yaml: &str) -> String {
         yaml.replace("$HTTPS", &self.https().to_string())
             .replace("$HTTP", &self.http().to_string())
@@ -98,24 +98,24 @@ impl Folder {
             .replace("$IP", &self.ip().to_string())
     }
 
-    /// The configuration as it was built, with the addresses filled in.
+    /// The configuration as built, with the variables replaced.
     pub(crate) fn configuration(&self) -> String {
         self.filled(&self.builder.yaml())
     }
 
-    /// Replaces a file by a rename.
+    /// Replaces a file by rename.
     pub(crate) fn replace(&self, name: &str, text: impl AsRef<[u8]>) {
         let aside = self.path(&format!("{name}.new"));
         fs_err::write(&aside, text).expect("written");
         fs_err::rename(aside, self.path(name)).expect("renamed");
     }
 
-    /// Writes a file where it stands.
+    /// Overwrites a file in place.
     pub(crate) fn overwrite(&self, name: &str, text: impl AsRef<[u8]>) {
         fs_err::write(self.path(name), text).expect("written");
     }
 
-    /// Writes a file where it stands, in pieces with a pause after each.
+    /// Overwrites a file in place, in pieces with a pause after each.
     pub(crate) async fn overwrite_slowly(&self, name: &str, text: &str, pieces: usize, wait: Duration) {
         use std::io::Write as _;
         let mut file = fs_err::File::create(self.path(name)).expect("created");
@@ -125,8 +125,8 @@ impl Folder {
         }
     }
 
-    /// Makes `folder/NAME` show `files` as Kubernetes mounts a ConfigMap: each name is a link into
-    /// `..data`, which is itself a link that is replaced by a rename.
+    /// Publishes `files` in `folder` as Kubernetes mounts a ConfigMap: each name is a link into
+    /// `..data`, which is itself a link that is replaced by rename.
     pub(crate) fn publish(&self, folder: &str, files: &[(&str, &str)]) {
         use std::os::unix::fs::symlink;
         static VERSION: AtomicU32 = AtomicU32::new(0);
@@ -167,13 +167,13 @@ impl Folder {
         icpgate(words).await
     }
 
-    /// Starts the program, and waits for nothing.
+    /// Starts the program without waiting.
     pub(crate) fn spawn(self) -> Edge {
         let (child, log, reading) = self.launch();
         Edge { folder: self, child, log, reading: Some(reading) }
     }
 
-    /// The process, what it writes to stderr, and the thread that reads it.
+    /// The process, its stderr so far, and the thread that reads stderr.
     pub(super) fn launch(&self) -> (Child, Arc<Mutex<String>>, std::thread::JoinHandle<()>) {
         let mut words = self.builder.wrapper.clone();
         words.extend([env!("CARGO_BIN_EXE_icpgate").to_owned(), "run".to_owned(), "--config".to_owned()]);
@@ -198,7 +198,7 @@ impl Folder {
         (child, log, reading)
     }
 
-    /// Starts the program, and waits until it has bound what it may.
+    /// Starts the program, and waits until its first snapshot is in use.
     pub(crate) async fn start(self) -> Edge {
         let mut edge = self.spawn();
         edge.serving().await;

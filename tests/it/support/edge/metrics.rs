@@ -1,11 +1,11 @@
-//! What the program says of itself at `/metrics`.
+//! The metrics page.
 
-/// The metrics of a moment.
+/// The text of one scrape.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics(pub(crate) String);
 
 impl Metrics {
-    /// The value of a series, with its labels in the order of the page.
+    /// The value of a series; labels are in the order of the page.
     #[track_caller]
     pub(crate) fn value(&self, series: &str) -> f64 {
         self.get(series).unwrap_or_else(|| panic!("there is no {series} in\n{}", self.0))

@@ -1,4 +1,4 @@
-//! One connection of an origin: reads requests and follows their scripts.
+//! One connection of an origin: reads requests and runs their scripts.
 
 use std::io;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{Request, Seen, Shared, Step, Stream};
 use crate::support::message::{Body, Wire};
 
-/// One more open connection, for as long as it is.
+/// Counts an open connection until it is dropped.
 struct Open(Arc<Seen>);
 
 impl Drop for Open {
@@ -39,7 +39,7 @@ pub(super) async fn serve(tcp: TcpStream, connection: usize, seen: Arc<Seen>, sh
             Err(_) => return,
         },
     };
-    // The other side may go away at any time, which many tests are about; it must not talk nonsense.
+    // The edge may disconnect at any time; it must not send malformed requests.
     if let Err(error) = converse(Wire::new(stream), connection, &seen, &shared, &reset).await
         && error.kind() == io::ErrorKind::InvalidData
     {
@@ -94,7 +94,7 @@ async fn converse(
                 Step::Reset => return reset.set_linger(Some(Duration::ZERO)),
             }
         }
-        // TLS keeps bytes back otherwise.
+        // TLS buffers bytes until a flush.
         wire.stream.flush().await?;
     }
     Ok(())

@@ -1,11 +1,11 @@
-//! What an origin does with a request, step by step.
+//! Scripts: what an origin does with a request, step by step.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// What is done with a request, step by step. The connection goes on with the next request afterwards.
+/// The steps for one request. The connection reads the next request afterwards.
 pub(crate) type Script = Vec<Step>;
 
 #[derive(Clone, Debug)]
@@ -14,21 +14,21 @@ pub(crate) enum Step {
     Send(Vec<u8>),
     /// Sends bytes one by one, with a pause after each.
     Drip(Vec<u8>, Duration),
-    /// Sends bytes until the other side is gone.
+    /// Sends bytes until the edge disconnects.
     Flood,
-    /// Goes on once the gate is open, unless the other side goes away.
+    /// Waits until the gate is open or the edge disconnects.
     Wait(Gate),
     /// Reads the request's body to its end.
     ReadBody,
-    /// Sends back whatever comes, until the other side ends.
+    /// Echoes bytes until the edge closes.
     Echo,
-    /// Ends the connection.
+    /// Closes the connection.
     Close,
-    /// Ends the connection with RST.
+    /// Resets the connection.
     Reset,
 }
 
-/// Holds a script back until the test opens it.
+/// Blocks a script until the test opens the gate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gate(Arc<watch::Sender<bool>>);
 
@@ -37,7 +37,7 @@ impl Gate {
         self.0.send_replace(true);
     }
 
-    /// Holds back what comes to it from now on.
+    /// Blocks again.
     pub(crate) fn close(&self) {
         self.0.send_replace(false);
     }
@@ -52,7 +52,7 @@ impl Gate {
     }
 }
 
-/// A head alone: status and fields, as written.
+/// A head: status and fields, as written.
 pub(crate) fn head(status: &str, fields: &[&str]) -> Step {
     let mut text = format!("HTTP/1.1 {status}\r\n");
     for field in fields {
@@ -67,13 +67,13 @@ pub(crate) fn raw(bytes: impl AsRef<[u8]>) -> Step {
     Step::Send(bytes.as_ref().to_vec())
 }
 
-/// One chunk of a chunked body; the empty one ends it.
+/// One chunk; the empty one ends the body.
 pub(crate) fn chunk(bytes: impl AsRef<[u8]>) -> Step {
     let bytes = bytes.as_ref();
     Step::Send([format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat())
 }
 
-/// A whole answer with a length.
+/// A whole answer with `content-length`.
 pub(crate) fn answer(status: &str, fields: &[&str], body: impl AsRef<[u8]>) -> Script {
     let body = body.as_ref();
     let length = format!("content-length: {}", body.len());
