@@ -66,6 +66,8 @@ pub struct Config {
     pub access_log: AccessLog,
     /// Where records are shipped besides.
     pub sinks: Vec<Arc<sinks::Sink>>,
+    /// Whether segments may be freed early that a sink keeps immutable for the whole retention.
+    pub free_shipped: bool,
     /// Where the admin pages are.
     pub admin: SocketAddr,
     /// The program's own log.

@@ -15,6 +15,9 @@ use crate::ship::status::SinkBoard;
 /// after the next start.
 const LAST_RECORDS: Duration = Duration::from_secs(3);
 
+/// How often the store is told which segments it may free early.
+const FREE_EVERY: Duration = Duration::from_secs(5);
+
 /// The shipper, following the snapshots.
 #[derive(Debug)]
 pub(super) struct Shipping {
@@ -34,7 +37,9 @@ impl Shipping {
         let task = tokio::spawn(async move {
             let mut changed = edge.snapshots.subscribe();
             loop {
+                shipper.free_confirmed();
                 tokio::select! {
+                    () = tokio::time::sleep(FREE_EVERY) => {}
                     () = ended.cancelled() => return shipper,
                     announced = changed.changed() => {
                         if announced.is_err() {

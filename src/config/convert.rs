@@ -40,6 +40,10 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
         let fields = section.fields(schema::ACCESS_LOG)?;
         or(fields.get("sinks"), Vec::new(), |list| sinks::sinks(list, folder))
     });
+    let free_shipped = or(fields.get("access_log"), false, |section| {
+        let fields = section.fields(schema::ACCESS_LOG)?;
+        or(fields.get("free_shipped"), false, |value| sinks::free_shipped(value, sinks.as_deref()))
+    });
     let admin = section(fields.get("admin"), SocketAddr::from(([127, 0, 0, 1], 9180)), admin);
     let log = section(fields.get("log"), DEFAULT_LOG, log);
     let limits = section(fields.get("limits"), Limits::default(), limits);
@@ -82,6 +86,7 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
         name_servers: name_servers?,
         access_log: access_log?,
         sinks: sinks?,
+        free_shipped: free_shipped?,
         admin: admin?,
         log: log?,
         limits: limits?,

@@ -30,6 +30,9 @@ pub struct Cursor {
     /// For sinks of segments: the first block of the last segment that was shipped.
     #[serde(default)]
     pub last_segment: Option<u64>,
+    /// Blocks before this one are all in the sink, each found immutable for the whole retention.
+    #[serde(default)]
+    pub confirmed_before: u64,
 }
 
 /// The file of one sink's cursor.

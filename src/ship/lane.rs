@@ -193,6 +193,8 @@ impl Lane {
                 (Promise::Broken { why: format!("it cannot be read: {failure}") }, LOG_EVERY)
             }
         };
+        let confirmed = if promise.is_immutable_for(retention) { self.cursor.confirmed_before } else { 0 };
+        self.status.set_confirmed(confirmed);
         let unkept = promise.suffices(retention).err();
         let shown = promise.to_string();
         if self.status.set_promise(promise, unkept.clone()) {
@@ -257,6 +259,15 @@ impl Lane {
         self.cursor.epoch = self.epoch_of(next_seq.saturating_sub(1));
         self.moved = true;
         self.status.set_acknowledged(next_seq.saturating_sub(1));
+    }
+
+    /// Notes that the sink keeps a segment of the blocks `first..next`, immutable for the whole retention. Only what
+    /// follows the segments confirmed before it counts.
+    pub(super) fn confirmed(&mut self, first: u64, next: u64) {
+        if self.cursor.last_segment.is_none() || self.cursor.confirmed_before == first {
+            self.cursor.confirmed_before = next;
+            self.status.set_confirmed(next);
+        }
     }
 
     /// The epoch of a record, as messages have it.

@@ -396,6 +396,20 @@ impl SegmentSink for ObjectSink {
         self.fetch(key, to).boxed()
     }
 
+    fn is_locked<'a>(&'a mut self, key: &'a str, until: Timestamp) -> SinkResult<'a, bool> {
+        async move {
+            Ok(match self.dialect {
+                // The policy is the bucket's, and once locked it cannot be lifted.
+                Dialect::Oss => self.locks == Some(true),
+                Dialect::S3 => {
+                    let kept = self.look(key).await?.and_then(|answer| s3::retention_of(&answer.headers));
+                    kept.is_some_and(|kept| kept.as_second() >= until.as_second())
+                }
+            })
+        }
+        .boxed()
+    }
+
     fn publish<'a>(&'a mut self, name: &'a str, bytes: Bytes, retain_until: Timestamp) -> SinkResult<'a, ()> {
         async move {
             let body = Body::Bytes(bytes);

@@ -39,6 +39,7 @@ pub(super) struct Segments {
 /// What a segment holds, from its frames' heads.
 struct Contents {
     next_seq: Option<u64>,
+    next_block: Option<u64>,
     newest: Option<Timestamp>,
     checkpoint: Option<Vec<u8>>,
 }
@@ -67,9 +68,16 @@ impl Segments {
         let key = segment.name.to_string();
         let newest = contents.newest.or(segment.name.opened_at()).unwrap_or_else(|| lane.clock.now());
         let body = Body::File(segment.path.clone());
-        self.sink.put(&key, &body, lane.retain_until(newest)).await?;
+        let until = lane.retain_until(newest);
+        self.sink.put(&key, &body, until).await?;
+        let is_kept = lane.status.look().unkept.is_none();
+        if let Some(next_block) = contents.next_block.filter(|_| is_kept)
+            && self.sink.is_locked(&key, until).await?
+        {
+            lane.confirmed(segment.name.first_block, next_block);
+        }
         if let Some(checkpoint) = contents.checkpoint.filter(|_| self.sink.replaces()) {
-            self.sink.publish(CHECKPOINT_FILE, checkpoint.into(), lane.retain_until(newest)).await?;
+            self.sink.publish(CHECKPOINT_FILE, checkpoint.into(), until).await?;
         }
         let next_seq = contents.next_seq.unwrap_or(lane.cursor.next_seq);
         lane.acknowledged(next_seq, Some(segment.name.first_block));
@@ -153,11 +161,12 @@ impl Work for Segments {
 /// Reads the heads of a segment's frames.
 fn contents(path: &Path) -> io::Result<Contents> {
     let mut frames = Frames::open_for_heads(path)?;
-    let mut contents = Contents { next_seq: None, newest: None, checkpoint: None };
+    let mut contents = Contents { next_seq: None, next_block: None, newest: None, checkpoint: None };
     loop {
         match frames.next_step()? {
             frames::Step::Frame(Frame::Block(block), _) => {
                 contents.next_seq = Some(block.next_seq());
+                contents.next_block = Some(block.number.saturating_add(1));
                 contents.newest = contents.newest.max(block.latest_time());
             }
             frames::Step::Frame(Frame::Checkpoint(note), _) => contents.checkpoint = Some(note),

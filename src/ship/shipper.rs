@@ -35,6 +35,8 @@ pub struct Shipper {
     board: SinkBoard,
     retention: watch::Sender<Duration>,
     ending: watch::Sender<bool>,
+    /// `access_log.free_shipped`.
+    free_shipped: bool,
     lanes: BTreeMap<Arc<str>, Running>,
 }
 
@@ -50,7 +52,15 @@ impl Shipper {
     pub fn new(feed: StoreFeed, clock: Clock, config: &Config) -> Self {
         let retention = watch::Sender::new(config.access_log.retention);
         let (board, ending) = (SinkBoard::default(), watch::Sender::new(false));
-        Self { feed, clock, board, retention, ending, lanes: BTreeMap::new() }
+        Self {
+            feed,
+            clock,
+            board,
+            retention,
+            ending,
+            free_shipped: config.free_shipped,
+            lanes: BTreeMap::new(),
+        }
     }
 
     /// How the sinks do.
@@ -63,6 +73,8 @@ impl Shipper {
         self.retention.send_if_modified(|known| {
             std::mem::replace(known, config.access_log.retention) != config.access_log.retention
         });
+        self.free_shipped = config.free_shipped;
+        self.free_confirmed();
         self.feed.await_segments(config.sinks.iter().any(|sink| sink.settings.takes_segments()));
         let wanted = |running: &Running| config.sinks.contains(&running.sink);
         let gone: Vec<_> = self
@@ -84,6 +96,11 @@ impl Shipper {
                 self.lanes.insert(Arc::clone(&sink.name), running);
             }
         }
+    }
+
+    /// Tells the store which segments it may free early when its disk runs low.
+    pub fn free_confirmed(&self) {
+        self.feed.free_confirmed(if self.free_shipped { self.board.confirmed_before() } else { 0 });
     }
 
     fn start(&self, sink: &Arc<Sink>) -> Running {

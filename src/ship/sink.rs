@@ -78,6 +78,9 @@ pub trait SegmentSink: Send {
     /// Copies what is stored under `key` into the new file `to`.
     fn get<'a>(&'a mut self, key: &'a str, to: &'a std::path::Path) -> SinkResult<'a, ()>;
 
+    /// Whether nobody can delete what is stored under `key` before `until`, as the sink itself says.
+    fn is_locked<'a>(&'a mut self, key: &'a str, until: Timestamp) -> SinkResult<'a, bool>;
+
     /// Puts a small file under `name` in the place of what was there: the verifier keys. A sink in which nothing is
     /// replaced stores it beside, as `NAME-HASH`.
     fn publish<'a>(&'a mut self, name: &'a str, bytes: Bytes, retain_until: Timestamp) -> SinkResult<'a, ()>;

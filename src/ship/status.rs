@@ -21,6 +21,8 @@ pub struct SinkStatus {
     lag_bytes: AtomicU64,
     acknowledged_seq: AtomicU64,
     set_aside: AtomicU64,
+    /// Blocks before this one are kept by the sink, immutable and for the whole retention; zero where none are.
+    confirmed_before: AtomicU64,
     /// By the place of the kind in [`FailureKind::ALL`].
     errors: [AtomicU64; FailureKind::ALL.len()],
     words: Mutex<Words>,
@@ -84,6 +86,7 @@ impl SinkStatus {
             lag_bytes: AtomicU64::new(0),
             acknowledged_seq: AtomicU64::new(0),
             set_aside: AtomicU64::new(0),
+            confirmed_before: AtomicU64::new(0),
             errors: std::array::from_fn(|_| AtomicU64::new(0)),
             words: Mutex::default(),
         }
@@ -102,6 +105,11 @@ impl SinkStatus {
     /// Every record up to `seq` is acknowledged.
     pub(super) fn set_acknowledged(&self, seq: u64) {
         self.acknowledged_seq.store(seq, Ordering::Relaxed);
+    }
+
+    /// Blocks before this one are kept by the sink as the law asks, whatever becomes of the store.
+    pub(super) fn set_confirmed(&self, before_block: u64) {
+        self.confirmed_before.store(before_block, Ordering::Relaxed);
     }
 
     /// The sink does not take one record, whatever is tried.
@@ -186,6 +194,12 @@ impl SinkBoard {
         let looks = self.look();
         let unkept = looks.iter().filter(|look| look.require);
         unkept.filter_map(|look| Some(format!("sink {}: {}", look.name, look.unkept.as_ref()?))).next()
+    }
+
+    /// Blocks before this one are kept by some sink, immutable and for the whole retention.
+    pub(super) fn confirmed_before(&self) -> u64 {
+        let confirmed = |status: &Arc<SinkStatus>| status.confirmed_before.load(Ordering::Relaxed);
+        self.sinks().values().map(confirmed).max().unwrap_or(0)
     }
 
     /// Told whenever a promise is read that differs from before, or the sinks change.

@@ -31,12 +31,16 @@ struct Spool {
     folder: TempDir,
     store: Option<Store>,
     shipper: Option<Shipper>,
+    /// `access_log.reserve`, in bytes.
+    reserve: u64,
+    /// More keys of `access_log`.
+    more: &'static str,
 }
 
 impl Spool {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Self { folder, store: None, shipper: None }
+        Self { folder, store: None, shipper: None, reserve: 0, more: "" }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -45,9 +49,10 @@ impl Spool {
 
     /// Writes the configuration with these items of `access_log.sinks`.
     fn configure(&self, sinks: &str) -> Arc<Config> {
+        let more = self.more;
         let text = format!(
             "node: test\nfilings: filings.yaml\nlisteners: [{{name: https, addresses: [\"127.0.0.1:1\"], protocol: https}}]\nsites: []\n\
-             access_log: {{directory: access, reserve: 0, sinks: [{sinks}]}}\nadmin: {{address: \"127.0.0.1:2\"}}\n"
+             access_log: {{directory: access, reserve: 0, sinks: [{sinks}]{more}}}\nadmin: {{address: \"127.0.0.1:2\"}}\n"
         );
         let file = self.path("icpgate.yaml");
         fs_err::write(&file, &text).expect("written");
@@ -60,7 +65,7 @@ impl Spool {
         let log = AccessLog {
             directory: self.path("access"),
             retention: config.access_log.retention,
-            reserve: 0,
+            reserve: self.reserve,
             when_full: WhenFull::Refuse,
             redact_query: Vec::new(),
         };

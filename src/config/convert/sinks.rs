@@ -28,6 +28,19 @@ pub(super) fn sinks(list: &Value<'_>, folder: &Path) -> Option<Vec<Arc<Sink>>> {
     sinks.into_iter().collect()
 }
 
+/// `access_log.free_shipped`, which only a sink with an immutable promise can give an effect.
+pub(super) fn free_shipped(value: &Value<'_>, sinks: Option<&[Arc<Sink>]>) -> Option<bool> {
+    let free = value.boolean()?;
+    let locks = |sink: &Arc<Sink>| matches!(sink.settings, SinkSettings::S3(_) | SinkSettings::Oss(_));
+    if free && sinks.is_some_and(|sinks| !sinks.iter().any(locks)) {
+        value.fatal(
+            "free_shipped has no effect here: no sink is of type s3 or oss, which alone can keep segments immutable",
+            "take it away".to_owned(),
+        );
+    }
+    Some(free)
+}
+
 #[derive(Clone, Copy)]
 enum Type {
     Directory,

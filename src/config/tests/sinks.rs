@@ -84,6 +84,8 @@ fn sinks_that_are_none() {
             message,
         );
     }
+    let free = with_sinks("[{name: a, type: directory, path: /a}], free_shipped: true");
+    check_text(Severity::Fatal, &free, "access_log.free_shipped", "no sink is of type s3 or oss");
     let twice = with_sinks("[{name: a, type: directory, path: /a}, {name: a, type: directory, path: /b}]");
     check_text(Severity::Fatal, &twice, "access_log.sinks[1].name", "another sink is named \"a\"");
     let clear = with_sinks(&format!("[{}]", s3("https://", "http://")));

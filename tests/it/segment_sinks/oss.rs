@@ -85,6 +85,47 @@ async fn a_hundred_thousand_records_arrive_through_bursts_of_errors_and_are_prov
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn segments_are_freed_early_only_if_a_locked_bucket_has_them() {
+    for (more, worm, freed) in [
+        (", free_shipped: true", json!({"state": "Locked", "days": 190}), true),
+        (", free_shipped: true", json!({"state": "Locked", "days": 180}), false),
+        ("", json!({"state": "Locked", "days": 190}), false),
+    ] {
+        let service = Service::start().await;
+        service.state(&json!({"worm": worm}));
+        let mut spool = service.spool();
+        spool.more = more;
+        let config = spool.configure(&service.sink());
+        for _ in 0..3 {
+            spool.start(&config);
+            spool.record(100).await;
+            spool.close().await;
+        }
+        // A disk without room.
+        spool.reserve = u64::MAX;
+        let board = spool.start(&config);
+        eventually("the promise is known", PATIENCE, async || board.look()[0].promise.clone()).await;
+        spool.shipper.as_ref().expect("open").free_confirmed();
+        let left = || {
+            let files = fs_err::read_dir(spool.path("access")).expect("listed");
+            files
+                .filter(|entry| {
+                    entry.as_ref().expect("listed").path().extension().is_some_and(|end| end == "seg")
+                })
+                .count()
+        };
+        if freed {
+            eventually("segments are freed", PATIENCE, async || (left() < 3).then_some(())).await;
+        } else {
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            assert!(left() >= 3, "{more} {worm}");
+        }
+        spool.close().await;
+        assert_eq!(spool.verify("oss").await.code, 0, "the sink has everything");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_promise_is_the_bucket_s_worm() {
     let service = Service::start().await;
     for (worm, why) in [
