@@ -42,6 +42,7 @@ pub use file::Unreadable;
 pub use load::{load, parse};
 pub use named_files::NamedFiles;
 pub use problem::Loaded;
+pub(crate) use schema::has_key;
 
 /// What an operator configured.
 #[derive(Clone, Debug)]

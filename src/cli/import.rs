@@ -40,10 +40,11 @@ pub(super) fn import(
     out: &mut dyn Write,
     notes: &mut dyn Write,
 ) -> anyhow::Result<Answer> {
-    let plan = match &args.source {
+    let mut plan = match &args.source {
         Source::Nginx { file } => nginx::import(file)?,
         Source::Haproxy { file } => haproxy::import(file)?,
     };
+    plan.keep_known_keys();
     out.write_all(write::yaml(&plan).as_bytes())?;
     for note in &plan.notes {
         writeln!(notes, "{}: {}: not carried over: {}", note.place, note.directive, note.reason)?;

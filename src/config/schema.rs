@@ -15,9 +15,13 @@ macro_rules! sections {
         $(pub(super) const $id: &Section = &Section { name: $name, keys: &[$($key),*] };)*
 
         /// Every section, in the order of the reference.
-        #[cfg(test)]
         pub(super) const ALL: &[&Section] = &[$($id),*];
     };
+}
+
+/// Whether the section that the reference heads so has this key.
+pub(crate) fn has_key(section: &str, key: &str) -> bool {
+    ALL.iter().any(|known| known.name == section && known.keys.contains(&key))
 }
 
 sections! {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::config;
+
 /// The place of a directive in a file that is imported.
 #[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct Place {
@@ -151,6 +153,60 @@ pub(super) struct Server {
 }
 
 impl Plan {
+    /// Takes out what needs a key that this version does not have, with a note of each.
+    pub(super) fn keep_known_keys(&mut self) {
+        let Self { sites, origins, notes, .. } = self;
+        let mut lacks = |section: &str, key: &str, is_used: bool, place: &Place| {
+            let is_lacking = is_used && !config::has_key(section, key);
+            if is_lacking {
+                let reason = format!("this version has no {section}.{key}");
+                notes.push(Note { place: place.clone(), directive: key.to_owned(), reason });
+            }
+            is_lacking
+        };
+        for site in &mut *sites {
+            let Site { max_body, compress, is_cached, rate_limit, routes, place, .. } = site;
+            if lacks("sites[]", "max_body", max_body.is_some(), place) {
+                *max_body = None;
+            }
+            if lacks("sites[]", "compress", compress.is_some(), place) {
+                *compress = None;
+            }
+            if lacks("sites[]", "cache", *is_cached, place) {
+                *is_cached = false;
+            }
+            if lacks("sites[]", "rate_limit", rate_limit.is_some(), place) {
+                *rate_limit = None;
+            }
+            let of_route = "sites[].routes[]";
+            routes.retain(|route| match &route.action {
+                Action::Origins(_) => true,
+                Action::Redirect { .. } => !lacks(of_route, "redirect", true, &route.place),
+                Action::Respond { .. } => !lacks(of_route, "respond", true, &route.place),
+            });
+            for route in routes {
+                if lacks(of_route, "path", route.rewrite.is_some(), &route.place) {
+                    route.rewrite = None;
+                }
+                if lacks(of_route, "request_headers", !route.request_headers.is_empty(), &route.place) {
+                    route.request_headers = HeaderChanges::default();
+                }
+                if lacks(of_route, "response_headers", !route.response_headers.is_empty(), &route.place) {
+                    route.response_headers = HeaderChanges::default();
+                }
+                if lacks(of_route, "cache", route.cache.is_some(), &route.place) {
+                    route.cache = None;
+                }
+            }
+        }
+        sites.retain(|site| !site.routes.is_empty());
+        for origin in origins {
+            if lacks("origins[]", "balance", origin.balance.is_some(), &origin.place) {
+                origin.balance = None;
+            }
+        }
+    }
+
     /// Notes that a directive was not carried over.
     pub(super) fn note(&mut self, place: &Place, directive: &str, reason: impl Into<String>) {
         self.notes.push(Note {
