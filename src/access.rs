@@ -1,8 +1,8 @@
-//! What an exchange leaves behind: the vocabulary of access records.
+//! The vocabulary of access records.
 //!
-//! An [`AccessRecord`] is built exactly once for every request and every refused connection. It is
-//! kept packed, and exported as a line of JSON, whose field names are the contract; a field that
-//! does not apply is absent, never empty.
+//! Every request and every refused connection makes exactly one [`AccessRecord`]. It is stored packed, and
+//! exported as a line of JSON whose field names are part of the contract. A field that does not apply is
+//! absent, never empty.
 
 pub mod export;
 pub mod fields;

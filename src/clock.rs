@@ -1,7 +1,7 @@
-//! Time as a parameter: policy is asked about a [`Moment`], and only `app` owns a [`Clock`].
+//! Time as a parameter: policy is asked about a [`Moment`]; only `app` owns a [`Clock`].
 //!
-//! The latest time ever shown is kept, so that a wall clock set back cannot revive an approval that
-//! has ended.
+//! The clock remembers the latest time it has shown, so that setting the wall clock back does not revive an
+//! approval that has ended.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use jiff::civil::Date;
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp};
 
-/// A time to judge by.
+/// The time of a decision.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Moment {
-    /// What the wall clock shows: nothing begins before it.
+    /// The wall clock. Nothing begins before it.
     pub now: Timestamp,
-    /// The latest time the wall clock has shown: what ended by then stays ended.
+    /// The latest time that the wall clock has shown. What ended by then stays ended.
     pub latest: Timestamp,
 }
 
 impl Moment {
-    /// A time that was asked for, rather than read from a clock.
+    /// A moment given by a user or a test rather than read from a clock.
     pub fn at(time: Timestamp) -> Self {
         Self { now: time, latest: time }
     }
 
-    /// Whether the span `begins..ends` (open where `None`) holds this moment.
+    /// Where this moment lies relative to the span `begins..ends` (`None`: open).
     pub fn within(self, begins: Option<Timestamp>, ends: Option<Timestamp>) -> Within {
         if ends.is_some_and(|ends| ends <= self.latest) {
             Within::Ended
@@ -38,18 +38,18 @@ impl Moment {
     }
 }
 
-/// Where a moment lies to a span of time.
+/// Where a moment lies relative to a span of time.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Within {
-    /// Before it.
+    /// Before the span.
     NotYet,
-    /// In it.
+    /// Within the span.
     Yes,
-    /// At its end or after it.
+    /// At the end of the span or after it.
     Ended,
 }
 
-/// The wall clock, with a memory of the latest time it showed. Cheap to clone.
+/// The wall clock, which remembers the latest time it has shown. Cheap to clone.
 #[derive(Clone)]
 pub struct Clock {
     wall: Arc<dyn Fn() -> Timestamp + Send + Sync>,
@@ -63,17 +63,17 @@ impl Clock {
         Self::from_fn(Timestamp::now)
     }
 
-    /// A clock that shows what `wall` says, for tests.
+    /// A clock that reads `wall`, for tests.
     pub fn from_fn(wall: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self { wall: Arc::new(wall), latest: Arc::new(AtomicI64::new(i64::MIN)) }
     }
 
-    /// The moment that the clock shows.
+    /// The current moment.
     pub fn moment(&self) -> Moment {
         let now = (self.wall)();
         let millis = now.as_millisecond();
         let latest = self.latest.load(Ordering::Relaxed);
-        // Written once in 100 ms at the most, so that the cores do not fight over the line.
+        // Written every 100 ms at most, so that cores do not contend for the cache line.
         if millis >= latest.saturating_add(100) {
             self.latest.fetch_max(millis, Ordering::Relaxed);
         }
@@ -83,7 +83,7 @@ impl Clock {
         Moment { now, latest: Timestamp::from_millisecond(latest).unwrap_or(now) }
     }
 
-    /// What the wall clock shows.
+    /// The current wall-clock time.
     pub fn now(&self) -> Timestamp {
         (self.wall)()
     }
@@ -95,7 +95,7 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// Asia/Shanghai: UTC+8 all year since 1992, so that no time zone database is needed.
+/// Asia/Shanghai: UTC+8 all year since 1992, so no time zone database is needed.
 pub const SHANGHAI: Offset = Offset::constant(8);
 
 /// The first instant of a day in Asia/Shanghai.
@@ -108,17 +108,17 @@ pub fn end_of_day(day: Date) -> Option<Timestamp> {
     start_of_day(day.tomorrow().ok()?)
 }
 
-/// `time` in RFC 3339, as Asia/Shanghai has it.
+/// `time` in RFC 3339 with the offset of Asia/Shanghai.
 pub fn shanghai_time(time: Timestamp) -> String {
     time.display_with_offset(SHANGHAI).to_string()
 }
 
-/// The day that `time` falls on in Asia/Shanghai.
+/// The day of `time` in Asia/Shanghai.
 pub fn day_of(time: Timestamp) -> Date {
     SHANGHAI.to_datetime(time).date()
 }
 
-/// From `from` to `to`; zero when `to` is not after it.
+/// The time from `from` to `to`; zero if `to` is not later.
 pub fn until(from: Timestamp, to: Timestamp) -> std::time::Duration {
     let span: SignedDuration = to.duration_since(from);
     std::time::Duration::try_from(span).unwrap_or_default()

@@ -1,6 +1,7 @@
-//! Reading files that others put there: no more of one than it may hold, and without waiting for anybody.
+//! Reads files that others write: bounded in size, and without blocking on a pipe.
 //!
-//! What is no regular file is an error: a pipe would be waited for, and a device may have no end.
+//! Anything but a regular file is an error: opening a pipe waits for its other end, and a device may never
+//! end.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -9,16 +10,15 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Reads the file `path`, at most one byte more than `limit`. Errors are the system's, or `InvalidInput` for what is
-/// no regular file.
+/// Reads up to `limit` bytes of the file `path`, and one more if it is larger. Errors are those of the
+/// system, or `InvalidInput` for anything but a regular file.
 pub fn read_up_to(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     try_open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Reads the file `path` whole. Errors name it, and are of the same kinds; of more than `limit` bytes it is
-/// `FileTooLarge`.
+/// Reads the whole file `path`. Errors name the path; a file larger than `limit` bytes is `FileTooLarge`.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let bytes = read_up_to(path, limit).map_err(|error| named(path, &error))?;
     if bytes.len() as u64 > limit {
@@ -28,7 +28,7 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Opens the file `path` to be read. Errors name it, and are of the same kinds.
+/// Opens the file `path` for reading. Errors name the path.
 pub fn open(path: &Path) -> io::Result<File> {
     try_open(path).map_err(|error| named(path, &error))
 }
@@ -38,9 +38,9 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
 }
 
 fn try_open(path: &Path) -> io::Result<File> {
-    // Opening a pipe would wait for its writer.
+    // Without it, opening a pipe waits for its writer.
     let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
-    // Of what was opened: at the path, something else may be by now.
+    // Asked of the open file: the path may name another file by now.
     let kind = file.metadata()?;
     if kind.is_dir() {
         return Err(ErrorKind::IsADirectory.into());

@@ -1,12 +1,12 @@
-//! The store of access records: what the law wants kept, for as long as it wants it.
+//! The store of access records: kept for as long as the law requires, and provably unchanged.
 //!
-//! A [`Store`] is a directory of segment files with one writer, a thread. Workers hand records to it
-//! through a [`Recorder`] and never wait; within 24 ms a record is in the store, and within 48 ms a sync
-//! of it begins. Numbers have no gap within a store, over restarts too.
+//! A [`Store`] is a directory of segment files with one writer thread. Workers hand records over through a
+//! [`Recorder`] and never wait. A record is written within 24 ms, and a sync of it begins within 48 ms.
+//! Record numbers have no gap within a store, over restarts too.
 //!
-//! Records are kept in blocks (`format`, `block`), which are the leaves of a Merkle tree (`tree`)
-//! whose root the node signs (`notary`): what was changed, cut or removed is found by `verify`.
-//! docs/retention-format.md specifies all of it.
+//! `format` is the bytes on disk. `read` reads them, `prove` verifies them, and `write` is the writer. Blocks
+//! of records are the leaves of a Merkle tree whose root the node signs, so that any change, cut or removal
+//! is found. docs/retention-format.md specifies all of it.
 
 pub(crate) mod format;
 pub(crate) mod prove;
@@ -19,7 +19,8 @@ pub(crate) mod tests;
 pub use format::epoch::{Epoch, Epochs};
 pub use format::segment::{Segment, SegmentName};
 pub use prove::proof;
-pub use prove::verify::{Against, Anchor, Copy, verify, verify_copy};
+pub use prove::verify::copy::{Anchor, Copy, verify_copy};
+pub use prove::verify::{Against, verify};
 pub use prove::{Break, Reason, Verdict};
 pub use read::capacity::Capacity;
 pub use read::follow::{Follower, Found, Missing, Records};

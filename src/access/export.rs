@@ -1,7 +1,7 @@
-//! The access record as one line of NDJSON: the form it is exported in.
+//! The access record as one line of NDJSON, the form it is exported in.
 //!
-//! One record is one line whatever a client sent: every control character and line separator is
-//! escaped. Fields that do not apply are absent, never empty.
+//! One record is one line whatever a client sent: control characters and line separators are escaped. Fields
+//! that do not apply are absent, never empty.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -98,7 +98,6 @@ fn write_upstream(upstream: &Upstream<'_>, line: &mut Line<'_>) {
     }
 }
 
-/// One JSON object in the making. Keys need no escaping.
 struct Line<'o> {
     out: &'o mut Vec<u8>,
     first: bool,
@@ -152,8 +151,8 @@ impl Line<'_> {
         self.out.push(b'"');
     }
 
-    /// An IPv4 client of a dual-stack socket is shown as the IPv4 address it has. A port that is not
-    /// known is zero, and absent.
+    /// An IPv4 client of a dual-stack socket is written as IPv4. Port 0 stands for an unknown port, which is
+    /// left out.
     fn endpoint(&mut self, ip_key: &str, port_key: &str, address: SocketAddr) {
         self.key(ip_key);
         self.out.push(b'"');
@@ -171,7 +170,7 @@ impl Line<'_> {
     }
 }
 
-/// RFC 3339 with milliseconds, in Asia/Shanghai; years of more than four digits do not occur.
+/// RFC 3339 with milliseconds and `+08:00`. Years have four digits.
 fn write_time(time: Timestamp, out: &mut Vec<u8>) {
     let local = SHANGHAI.to_datetime(time);
     let parts = [
@@ -226,8 +225,8 @@ fn write_ip(ip: IpAddr, out: &mut Vec<u8>) {
     }
 }
 
-/// A JSON string. Besides what JSON asks for, DEL, the C1 controls and the Unicode line separators
-/// are escaped, since terminals obey some and text tools break lines at others.
+/// A JSON string. Beyond what JSON requires, DEL, the C1 controls and the Unicode line separators are
+/// escaped: terminals obey some of them, and text tools break lines at others.
 fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text;
@@ -244,8 +243,8 @@ fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Whether a character that begins with `byte` may need escaping: 0xc2 leads the C1 controls, 0xe2
-/// the line separators.
+/// Whether a character that begins with `byte` may need escaping: 0xc2 leads the C1 controls, 0xe2 the line
+/// separators.
 fn may_need_escape(byte: u8) -> bool {
     matches!(byte, ..0x20 | b'"' | b'\\' | 0x7f | 0xc2 | 0xe2)
 }

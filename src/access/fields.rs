@@ -1,36 +1,36 @@
-//! The fields of a kept record, as they are read back: borrowed from the bytes that hold them.
+//! The fields of a stored record, borrowed from the bytes that hold them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 
 use jiff::Timestamp;
 
-/// A record, as it is exported. A text that does not apply is empty.
+/// A record as it is exported. A text that does not apply is empty.
 #[derive(Clone, Debug)]
 pub struct Fields<'r> {
-    /// Its number within the store.
+    /// Its number within the store, from 1.
     pub seq: u64,
-    /// When the exchange began, or the connection was refused; of a gap, when it was over.
+    /// When the exchange began or the connection was refused; for a gap, when it ended.
     pub time: Timestamp,
-    /// The edge's name.
+    /// The name of the edge.
     pub node: &'r str,
-    /// How well its time is known.
+    /// How accurate its time is.
     pub clock: ClockState,
-    /// What it is about.
+    /// What the record is about.
     pub detail: Detail<'r>,
 }
 
-/// What the kernel knows of the clock.
+/// What the kernel says about the clock.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ClockState {
-    /// Whether it is known to follow a time source.
+    /// Whether the clock follows a time source.
     pub synchronized: bool,
-    /// By how much it is off that source, as far as known, in microseconds.
+    /// The known offset from that source, in microseconds.
     pub offset_us: i64,
 }
 
 impl ClockState {
-    /// Whether a record should tell them apart: its times are in milliseconds.
+    /// Whether the difference shows in a record: their times are in milliseconds.
     pub fn differs(self, other: Self) -> bool {
         self.synchronized != other.synchronized || self.offset_us.abs_diff(other.offset_us) >= 1_000
     }
@@ -41,18 +41,18 @@ impl ClockState {
 pub enum Detail<'r> {
     /// A request or a refused connection.
     Exchange(Box<Exchange<'r>>),
-    /// Records that are missing.
+    /// Records are missing.
     Gap {
-        /// Why.
+        /// The label of the reason.
         reason: &'r str,
-        /// When it may have begun.
+        /// The earliest time that the gap may have begun.
         since: Timestamp,
-        /// How many, where that is known.
+        /// How many are missing, if known.
         count: Option<u64>,
     },
-    /// Records that were deleted.
+    /// Records were deleted.
     Expired {
-        /// The number of the first that is left.
+        /// The number of the first record that is left.
         before_seq: u64,
     },
 }
@@ -60,15 +60,15 @@ pub enum Detail<'r> {
 /// A request or a refused connection.
 #[derive(Clone, Debug, Default)]
 pub struct Exchange<'r> {
-    /// Whether it is a refused connection.
+    /// Whether this is a refused connection.
     pub refused: bool,
-    /// The refusal's label.
+    /// The label of the refusal.
     pub reason: &'r str,
-    /// The generation of the snapshot that judged it.
+    /// The generation of the snapshot that decided.
     pub generation: u64,
-    /// Who it was; none where it stands for many.
+    /// The client; `None` if the record stands for many clients.
     pub client: Option<Client>,
-    /// This end of the socket.
+    /// The local address.
     pub local: Option<SocketAddr>,
     /// The listener.
     pub listener: &'r str,
@@ -80,42 +80,42 @@ pub struct Exchange<'r> {
     pub tls_cipher: &'r str,
     /// The TLS server name.
     pub server_name: &'r str,
-    /// The host.
+    /// The host requested.
     pub host: &'r str,
-    /// The id given to the exchange.
+    /// The request id.
     pub request_id: IdText<'r>,
-    /// What is known of the exchange.
+    /// The HTTP request; `None` for a refused connection.
     pub request: Option<Request<'r>>,
-    /// Where it was sent.
+    /// The upstream, if there was one.
     pub upstream: Option<Upstream<'r>>,
-    /// How many alike it stands for.
+    /// How many refusals the record stands for.
     pub count: Option<u64>,
 }
 
-/// Whose exchange it was.
+/// The client of an exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct Client {
-    /// The connection, unique within a process.
+    /// The connection id, unique within a process.
     pub connection: u64,
-    /// The other end of the socket.
+    /// The peer address.
     pub peer: SocketAddr,
-    /// Who is behind it.
+    /// The client address: the peer, or what a trusted proxy reported.
     pub client: SocketAddr,
 }
 
-/// The id of an exchange, as a text.
+/// A request id as text.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum IdText<'r> {
-    /// It has none.
+    /// No id.
     #[default]
     None,
-    /// One of our own.
+    /// One that this edge made.
     Own([u8; 32]),
-    /// A trusted proxy's.
+    /// One that a trusted proxy sent.
     Given(&'r str),
 }
 
-/// What is known of an HTTP exchange.
+/// An HTTP request and its response.
 #[derive(Clone, Debug, Default)]
 pub struct Request<'r> {
     /// The method.
@@ -124,13 +124,13 @@ pub struct Request<'r> {
     pub path: &'r str,
     /// The query, redacted.
     pub query: &'r str,
-    /// The status answered.
+    /// The response status.
     pub status: Option<u16>,
     /// Request body bytes.
     pub bytes_in: u64,
     /// Response body bytes.
     pub bytes_out: u64,
-    /// How long it took, in microseconds.
+    /// The duration in microseconds.
     pub duration_us: u64,
     /// The `referer` header.
     pub referer: &'r str,
@@ -140,26 +140,26 @@ pub struct Request<'r> {
     pub site: &'r str,
     /// The filing's number.
     pub icp_number: &'r str,
-    /// What became of the footer.
+    /// The result for the footer.
     pub footer: &'r str,
 }
 
-/// Where a request went, or was to go.
+/// The upstream that a request went to, or would have gone to.
 #[derive(Clone, Debug)]
 pub struct Upstream<'r> {
     /// The origin.
     pub origin: &'r str,
     /// Its region.
     pub region: &'r str,
-    /// The link's label.
+    /// The label of the link.
     pub link: &'r str,
-    /// The server, where its address is known.
+    /// The server address, if known.
     pub address: Option<SocketAddr>,
-    /// This end of the connection to it.
+    /// The local address of the connection to the server.
     pub local: Option<SocketAddr>,
-    /// The status that it answered.
+    /// The status that the server sent.
     pub status: Option<u16>,
-    /// How long its first byte took, in microseconds.
+    /// The time to the first byte, in microseconds.
     pub first_byte_us: Option<u64>,
 }
 
@@ -176,7 +176,7 @@ impl Deref for IdText<'_> {
 }
 
 impl<'r> Fields<'r> {
-    /// The host that it is about: the request's, or else the server name.
+    /// The host of the request, or else the TLS server name.
     pub fn name(&self) -> &'r str {
         match &self.detail {
             Detail::Exchange(exchange) if exchange.host.is_empty() => exchange.server_name,
@@ -185,7 +185,7 @@ impl<'r> Fields<'r> {
         }
     }
 
-    /// The client's address, IPv4 as such.
+    /// The client IP address; a mapped IPv4 address is given as IPv4.
     pub fn client_ip(&self) -> Option<IpAddr> {
         let Detail::Exchange(exchange) = &self.detail else { return None };
         exchange.client.map(|client| client.client.ip().to_canonical())

@@ -1,7 +1,7 @@
 //! The access record: one value per request or refused connection.
 //!
-//! A record owns or shares everything that it names, but for the texts of its request: those go with it,
-//! and query parameters are redacted before.
+//! A record owns or shares everything it names, except the texts of its request, which travel beside it
+//! (`texts`). Query parameters are redacted before a record is made.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -16,59 +16,60 @@ use crate::gate::Refusal;
 use crate::origin::Region;
 use crate::rewrite::FooterResult;
 
-/// What the record is about.
+/// The kind of event that a record is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Event {
-    /// An HTTP exchange, whatever its outcome.
+    /// A request, whatever its outcome.
     Request,
-    /// A connection that was refused before any byte was answered.
+    /// A connection that was refused before a byte was sent.
     Refused,
 }
 
-/// One line of the access log. `seq` and `clock_synchronized` are added by the store.
+/// One line of the access log. The store adds `seq`, `node` and the state of the clock.
 #[derive(Clone, Debug)]
 pub struct AccessRecord {
     /// When the exchange began, or the connection was refused.
     pub time: Timestamp,
-    /// A request, or a refused connection.
+    /// Request or refused connection.
     pub event: Event,
-    /// Why it was refused, if it was.
+    /// Why it was refused.
     pub reason: Option<Refusal>,
-    /// How many alike it stands for: one, but for refusals in a flood.
+    /// How many events the record stands for: 1, except for refusals in a flood.
     pub count: u64,
-    /// Facts of the connection.
+    /// The connection.
     pub connection: Arc<ConnectionFacts>,
-    /// The generation of the snapshot that judged it.
+    /// The generation of the snapshot that decided.
     pub generation: u64,
-    /// The id given to the exchange.
+    /// The request id.
     pub request_id: Option<RequestId>,
-    /// Who the client is: the peer, or what a trusted proxy said.
+    /// The client address: the peer, or what a trusted proxy reported.
     pub client: SocketAddr,
     /// The host of the request.
     pub host: Option<Arc<str>>,
-    /// The HTTP spoken; absent where none was.
+    /// The HTTP version; `None` if no HTTP was spoken.
     pub protocol: Option<Version>,
-    /// Facts of the HTTP exchange; absent for a refused connection.
+    /// The HTTP exchange; `None` for a refused connection.
     pub request: Option<RequestFacts>,
-    /// Where the request was sent, if it was.
+    /// The upstream, if the request had one.
     pub upstream: Option<UpstreamFacts>,
 }
 
-/// Records that are missing: kept among the others, in their order, so that it can be proved.
+/// A gap: records are missing. It is recorded in its place among the others, so that the gap is signed like
+/// them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Gap {
-    /// When it was over.
+    /// When the gap ended.
     pub time: Timestamp,
-    /// When it may have begun.
+    /// The earliest time that it may have begun.
     pub since: Timestamp,
-    /// Why there are none.
+    /// Why records are missing.
     pub reason: GapReason,
-    /// How many exchanges and refusals have none, where that is known.
+    /// How many exchanges and refusals have no record, if known.
     pub count: Option<u64>,
 }
 
-/// Records that were deleted because they were past their retention: kept too, so that nobody can
-/// delete others and say the same.
+/// Records were deleted by their writer, past their retention or freed after they were confirmed elsewhere.
+/// It is recorded, so that nobody else can delete records unnoticed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Expired {
     /// When they were deleted.
@@ -80,20 +81,20 @@ pub struct Expired {
 /// Why records are missing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum GapReason {
-    /// Exchanges were served while nothing could be kept, as `when_full: drop` asks.
+    /// Exchanges were served while no record could be kept (`when_full: drop`).
     Dropped,
-    /// Requests got 503 while nothing could be kept, as `when_full: refuse` asks.
+    /// Requests got 503 while no record could be kept (`when_full: refuse`).
     Refused,
-    /// The program was killed or the power failed; what had ended just before may be missing.
+    /// The program was killed or the power failed; the last records before that may be missing.
     UncleanStop,
-    /// The same, and an unfinished end of the store was cut off.
+    /// As [`GapReason::UncleanStop`], and an unfinished end of the store was cut off.
     TornTail,
-    /// The store is shorter than a checkpoint of its own says: somebody cut it.
+    /// The store is shorter than its own checkpoint: somebody cut it.
     Shortened,
 }
 
 impl GapReason {
-    /// The word for it in records.
+    /// The label in records.
     pub fn label(self) -> &'static str {
         match self {
             Self::Dropped => "dropped",
@@ -105,82 +106,83 @@ impl GapReason {
     }
 }
 
-/// What is the same for every record of a connection.
+/// The facts that all records of a client connection share.
 #[derive(Debug)]
 pub struct ConnectionFacts {
     /// Unique within the process.
     pub id: u64,
-    /// The other end of the socket.
+    /// The peer address.
     pub peer: SocketAddr,
-    /// This end of the socket.
+    /// The local address.
     pub local: SocketAddr,
     /// The listener's name.
     pub listener: Arc<str>,
-    /// The TLS server name, or what could be read of it.
+    /// The TLS server name, as far as it could be read.
     pub server_name: Option<Arc<str>>,
     /// `TLSv1.2` or `TLSv1.3`.
     pub tls_version: Option<&'static str>,
     /// The cipher suite's IANA name.
     pub tls_cipher: Option<&'static str>,
-    /// The ids of its exchanges.
+    /// Makes the ids of its requests.
     pub ids: RequestIds,
-    /// Where the store has it in the block that it writes.
+    /// The index of the connection in the block that the store writes.
     pub place: BlockPlace,
 }
 
-/// Where a connection stands among those of a block: a guess, which spares a search.
+/// The index of a connection among those of a block. It is a hint that saves a search, and is verified before
+/// use.
 #[derive(Debug, Default)]
 pub struct BlockPlace(pub(crate) AtomicU32);
 
-/// What is known of an HTTP exchange, besides what the client sent.
+/// The facts of an HTTP exchange that did not come from the client.
 #[derive(Clone, Debug, Default)]
 pub struct RequestFacts {
-    /// The status answered; absent when the exchange was cut before an answer.
+    /// The response status; `None` if the exchange ended before a response.
     pub status: Option<u16>,
     /// Request body bytes read.
     pub bytes_in: u64,
     /// Response body bytes written.
     pub bytes_out: u64,
-    /// From the request's head to the end of the exchange.
+    /// From the request head to the end of the exchange.
     pub duration: Duration,
     /// The site that served it.
     pub site: Option<Arc<str>>,
-    /// The filing's number.
+    /// The number of the filing.
     pub icp_number: Option<Arc<str>>,
-    /// What became of the footer, if it is a page that was chosen for it.
+    /// The result for the footer, if the page was chosen for one.
     pub footer: Option<FooterResult>,
 }
 
-/// Where a request went, or was to go.
+/// The upstream that a request went to, or would have gone to.
 #[derive(Clone, Debug)]
 pub struct UpstreamFacts {
-    /// The server, and the connection to it, if one came about.
+    /// The server and the connection to it.
     pub server: Arc<ServerFacts>,
-    /// The status that it answered.
+    /// The status that the server sent.
     pub status: Option<u16>,
-    /// From the first byte sent to the first byte of its answer.
+    /// From the first byte sent to the first byte received.
     pub first_byte: Option<Duration>,
 }
 
-/// What is the same for every request over a connection to a server.
+/// The facts that all requests over one upstream connection share.
 #[derive(Clone, Debug)]
 pub struct ServerFacts {
     /// The origin's name.
     pub origin: Arc<str>,
-    /// Where the origin is.
+    /// The region of the origin.
     pub region: Region,
-    /// The link's label.
+    /// The label of the link.
     pub link: Arc<str>,
-    /// The server's address, or [`UNKNOWN_ADDRESS`].
+    /// The server address, or [`UNKNOWN_ADDRESS`].
     pub address: SocketAddr,
-    /// This end of the connection.
+    /// The local address of the connection, if there was one.
     pub local: Option<SocketAddr>,
 }
 
-/// What stands for the address of a server that has a name and could not be connected to.
+/// The address recorded for a server whose name could not be resolved or connected to.
 pub const UNKNOWN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-/// The word for an HTTP version in records: that of ALPN.
+/// The label of an HTTP version in records, as in ALPN.
 pub fn protocol_label(version: Version) -> &'static str {
     match version {
         Version::HTTP_10 => "http/1.0",

@@ -1,14 +1,14 @@
-//! Query parameters, and users with their passwords, that must not be kept.
+//! Redaction of query parameters and of user names and passwords in authorities.
 //!
-//! What is kept cannot be taken back, so that in doubt more is redacted: a value is never kept in
-//! part, and a name is recognised however it is encoded. Time is linear in the query.
+//! A stored value cannot be taken back, so redaction prefers too much to too little: a value is never stored
+//! in part, and a parameter name is recognised in any encoding. Time is linear in the length of the query.
 
 use std::borrow::Cow;
 
-/// What stands in the place of a redacted value.
+/// Replaces a redacted value.
 const REDACTED: &str = "***";
 
-/// The names of the parameters whose values are redacted.
+/// The names of the parameters to redact.
 #[derive(Clone, Debug, Default)]
 pub struct QueryRedaction {
     /// Lower case.
@@ -16,8 +16,7 @@ pub struct QueryRedaction {
 }
 
 impl QueryRedaction {
-    /// Redacts the parameters called one of `names`, as `access_log.redact_query` lists them: not
-    /// encoded, upper and lower case (ASCII) alike.
+    /// Redacts the parameters in `names` (`access_log.redact_query`): plain text, ASCII case ignored.
     pub fn new<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Self {
         Self {
             names: names
@@ -27,10 +26,10 @@ impl QueryRedaction {
         }
     }
 
-    /// The query, without its `?`, with `***` for the value of each named parameter.
+    /// Redacts a query (without its `?`): the value of each named parameter becomes `***`.
     ///
-    /// Parameters are separated by `&` or `;`. What follows a redacted value after a `;` without a
-    /// `=` of its own may be the rest of that value, and goes with it.
+    /// Parameters are separated by `&` or `;`. A part after a redacted value and a `;` that has no `=` may
+    /// belong to that value, and is redacted too.
     pub fn redact<'q>(&self, query: &'q str) -> Cow<'q, str> {
         if self.names.is_empty() {
             return Cow::Borrowed(query);
@@ -76,7 +75,7 @@ impl QueryRedaction {
     }
 }
 
-/// An authority without what stands before its `@`: whoever asks, perhaps with a password (RFC 3986, 3.2.1).
+/// Redacts the userinfo of an authority: everything before its last `@` (RFC 3986, 3.2.1).
 pub fn redact_userinfo(authority: &[u8]) -> Cow<'_, [u8]> {
     match memchr::memrchr(b'@', authority) {
         None => Cow::Borrowed(authority),
@@ -84,7 +83,7 @@ pub fn redact_userinfo(authority: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// The bytes that a percent-encoded text stands for; what is no encoding stands for itself.
+/// Percent-decodes a text. A malformed escape stands for itself.
 struct Decoded<'t>(&'t [u8]);
 
 impl Iterator for Decoded<'_> {

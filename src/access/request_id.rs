@@ -1,35 +1,35 @@
-//! The ids of exchanges: 32 hexadecimal digits, or what a trusted proxy sent.
+//! Request ids: 32 hexadecimal digits, or the id that a trusted proxy sent.
 //!
-//! An id need not be secret, only its own. 96 random bits are the connection's, the last 32 count
-//! its exchanges, so that an exchange costs no randomness and its record a few bits.
+//! An id need not be secret, only unique. 96 random bits belong to the connection and the last 32 count its
+//! requests, so that a request needs no random number and its record only a few bits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::access::fields::IdText;
 
-/// Hexadecimal digits that all ids of a connection begin with.
+/// Leading hexadecimal digits that all ids of a connection share.
 const SHARED: usize = 24;
 const DIGITS: usize = 32;
 
-/// Gives the exchanges of a connection their ids.
+/// Makes the request ids of a connection.
 #[derive(Debug)]
 pub struct RequestIds {
     shared: [u8; SHARED],
     next: AtomicU32,
 }
 
-/// The id of an exchange.
+/// A request id.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum RequestId {
-    /// Of our own: the exchange's number on its connection.
+    /// Made by this edge: the number of the request on its connection.
     Own(u32),
-    /// A trusted proxy's.
+    /// Sent by a trusted proxy.
     Given(Arc<str>),
 }
 
 impl RequestIds {
-    /// For a new connection.
+    /// Starts a new connection with random bits.
     pub fn new() -> Self {
         let mut random = [0; SHARED / 2];
         random[..8].copy_from_slice(&fastrand::u64(..).to_le_bytes());
@@ -37,12 +37,12 @@ impl RequestIds {
         Self { shared: shared(random), next: AtomicU32::new(0) }
     }
 
-    /// The id of the next exchange.
+    /// The id of the next request.
     pub fn next(&self) -> RequestId {
         RequestId::Own(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// An id of an exchange on the connection, whole.
+    /// A request id of this connection, as text.
     pub fn text_of<'i>(&self, id: &'i RequestId) -> IdText<'i> {
         match id {
             RequestId::Own(number) => IdText::Own(text(&self.shared, *number)),
@@ -50,7 +50,7 @@ impl RequestIds {
         }
     }
 
-    /// The random bits that all ids begin with.
+    /// The random bits that all ids of the connection begin with.
     pub fn bits(&self) -> [u8; SHARED / 2] {
         let digit = |digit: u8| if digit >= b'a' { digit - b'a' + 10 } else { digit - b'0' };
         std::array::from_fn(|at| digit(self.shared[2 * at]) << 4 | digit(self.shared[2 * at + 1]))

@@ -1,20 +1,19 @@
-//! The texts that a client chose, as it sent them.
+//! The texts of a request that the client chose, as it sent them.
 //!
-//! They stand in the head of the request until its exchange is over; the record takes copies along, each cut
-//! at a length. Whoever packs it replaces what is no UTF-8, so that a record is bounded and can be written
-//! out as it is.
+//! They stay in the request head until the exchange is over; the record takes truncated copies along. Packing
+//! replaces bytes that are not UTF-8, so that a record is bounded and can be written out as it is.
 
 use std::borrow::Cow;
 
-/// As much of a text as a record keeps, in bytes.
+/// Bytes of a text that a record keeps.
 pub const TEXT_BYTES: usize = 8 * 1024;
 
-/// As much of a host that is none as a record keeps, in bytes: no host is longer (RFC 1035, 2.3.4).
+/// Bytes of an invalid host that a record keeps: no host name is longer (RFC 1035, 2.3.4).
 pub const NAME_BYTES: usize = 255;
 
 const TEXTS: usize = 5;
 
-/// What a client sent with a request; what it did not send is empty.
+/// The texts of a request; what the client did not send is empty.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RequestTexts<'r> {
     /// The method.
@@ -29,17 +28,17 @@ pub struct RequestTexts<'r> {
     pub user_agent: &'r [u8],
 }
 
-/// How long the texts are that a record takes along.
+/// The lengths of the texts, as truncated.
 #[derive(Clone, Copy, Debug)]
 pub struct Lengths([u16; TEXTS]);
 
 impl<'r> RequestTexts<'r> {
-    /// As much of each as a record keeps; one after the other, they are what [`RequestTexts::of`] takes apart.
+    /// The texts as a record keeps them, truncated. Concatenated, they are the input of [`RequestTexts::of`].
     pub fn kept(&self) -> [&'r [u8]; TEXTS] {
         [cut(self.method), cut(self.path), cut(self.query), cut(self.referer), cut(self.user_agent)]
     }
 
-    /// The texts in `all`, one after the other; what is missing there is empty.
+    /// Splits `all` into the texts; missing bytes become empty texts.
     pub fn of(mut all: &'r [u8], lengths: Lengths) -> Self {
         let [method, path, query, referer, user_agent] = lengths.0.map(|length| {
             let (text, rest) = all.split_at(all.len().min(length.into()));
@@ -51,7 +50,7 @@ impl<'r> RequestTexts<'r> {
 }
 
 impl Lengths {
-    /// Those of texts as they are kept.
+    /// The lengths of truncated texts.
     pub fn of(texts: [&[u8]; TEXTS]) -> Self {
         const { assert!(TEXT_BYTES <= u16::MAX as usize) }
         let mut lengths = [0; TEXTS];
@@ -61,16 +60,16 @@ impl Lengths {
         Self(lengths)
     }
 
-    /// Of all texts together, in bytes.
+    /// The total length in bytes.
     pub fn sum(self) -> usize {
         self.0.into_iter().map(usize::from).sum()
     }
 }
 
-/// A text as it is written out: cut, and with a replacement for what is no UTF-8.
+/// Truncates a text and replaces what is not UTF-8.
 pub fn to_utf8(text: &[u8]) -> Cow<'_, str> {
     let text = cut(text);
-    // Nearly always so, and told much faster than what is no UTF-8 is found.
+    // Texts are nearly always UTF-8, and checking is much faster than finding what is not.
     std::str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text), Cow::Borrowed)
 }
 

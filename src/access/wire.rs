@@ -1,11 +1,11 @@
-//! The bytes that packed records are made of: numbers, texts and addresses, and back.
+//! The encoding of packed records: numbers, texts and addresses.
 //!
-//! Numbers are LEB128, the lowest seven bits first; what may be negative is zigzag encoded. A text is
-//! its length and its bytes. What is read may hold anything: it is a value or `None`, never a panic.
+//! Numbers are LEB128, the lowest seven bits first; signed numbers are zigzag encoded. A text is its length
+//! and its bytes. Reading arbitrary bytes gives a value or `None`, never a panic.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-/// Bytes of the longest number.
+/// Bytes of the longest number: 64 bits in groups of seven.
 const LONGEST: usize = 10;
 
 /// Appends a number.
@@ -17,18 +17,18 @@ pub fn write_number(mut number: u64, out: &mut Vec<u8>) {
     out.push(number as u8);
 }
 
-/// Appends a number that may be negative.
+/// Appends a signed number.
 pub fn write_signed(number: i64, out: &mut Vec<u8>) {
     write_number(((number << 1) ^ (number >> 63)) as u64, out);
 }
 
-/// Appends bytes that know their length.
+/// Appends the length of `bytes`, and the bytes.
 pub fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     write_number(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
 }
 
-/// Appends an address: its kind, the IP address and, if it is not known to be another's, the port.
+/// Appends an address: the kind of the IP address, its bytes, its scope if it has one, and the port.
 pub fn write_address(address: SocketAddr, out: &mut Vec<u8>) {
     match address {
         SocketAddr::V6(scoped) if scoped.scope_id() != 0 => {
@@ -55,7 +55,7 @@ pub fn write_ip(ip: IpAddr, out: &mut Vec<u8>) {
     }
 }
 
-/// Reads what was written, from the front.
+/// Reads encoded values from the front of a slice.
 #[derive(Clone, Copy, Debug)]
 pub struct Wire<'b>(pub &'b [u8]);
 
@@ -100,19 +100,19 @@ impl<'b> Wire<'b> {
         None
     }
 
-    /// A number that may be negative.
+    /// A signed number.
     pub fn signed(&mut self) -> Option<i64> {
         let number = self.number()?;
         Some((number >> 1) as i64 ^ -((number & 1) as i64))
     }
 
-    /// Bytes that know their length.
+    /// Bytes after their length.
     pub fn bytes(&mut self) -> Option<&'b [u8]> {
         let length = self.number()?;
         self.take(usize::try_from(length).ok()?)
     }
 
-    /// A text.
+    /// A UTF-8 text after its length.
     pub fn text(&mut self) -> Option<&'b str> {
         std::str::from_utf8(self.bytes()?).ok()
     }

@@ -1,12 +1,12 @@
-//! The frames that a segment is made of: bytes in, values out, and back.
+//! The format of a store on disk: frames and their contents.
 //!
-//! docs/retention-format.md is the specification. A segment is a head, then blocks of records and
-//! checkpoints in any number, one after the other. All integers are little-endian, all times
-//! milliseconds since 1970 UTC, and every CRC is CRC-32C:
+//! docs/retention-format.md is the specification. A segment is a head, followed by any number of blocks of
+//! records and checkpoints. Integers are little-endian, times are milliseconds since 1970 UTC, and every CRC is
+//! CRC-32C:
 //!
 //! ```text
 //! head         0  "icpS"                       checkpoint   0  "icpC"
-//!              4  CRC of all but itself                     4  CRC of all but itself
+//!              4  CRC of the other bytes                    4  CRC of the other bytes
 //!              8  length of the frame, u32                  8  length of the frame, u32
 //!             12  version of the format, u32               12  a signed note (C2SP)
 //!             16  number of its first block, u64
@@ -27,8 +27,8 @@
 //!                                                         136  payload: zstd, see `block` and `rows`
 //! ```
 //!
-//! A block's leaf in the Merkle tree is its bytes 8 to 135. A block of no records has no payload and
-//! says that the writer ended here in good order.
+//! The leaf of a block in the Merkle tree is its bytes 8 to 135. A block without records has no payload and means
+//! that the writer stopped here in good order.
 
 pub(crate) mod block;
 pub(crate) mod codec;
@@ -45,95 +45,82 @@ use tlog_tiles::Hash;
 
 use crate::retention::format::tree::Tree;
 
-/// The version of the format.
 pub(crate) const VERSION: u32 = 2;
-/// Bytes of a block before its payload.
+/// Bytes of a block head; the payload follows.
 pub(crate) const BLOCK_HEAD: usize = 136;
-/// The longest payload, compressed or not.
+/// The largest payload, compressed or not: 16 MiB.
 pub(crate) const PAYLOAD_LIMIT: u32 = 16 * 1024 * 1024;
 
-/// The file that the writer of a store locks.
+/// The file that the writer of a store locks with `flock`.
 pub(crate) const LOCK_FILE: &str = ".lock";
 
-/// What a segment begins with.
 #[derive(Clone, Debug)]
 pub(crate) struct SegmentHead {
-    /// The number of its first record.
     pub(crate) first_seq: u64,
-    /// When it was opened: when its first block was sealed.
+    /// When the segment was opened: when its first block was sealed.
     pub(crate) opened: i64,
-    /// The leaf hash of the block before its first.
+    /// The leaf hash of the block before its first block.
     pub(crate) previous: Hash,
-    /// The tree of all blocks before its first.
+    /// The tree of all blocks before its first block.
     pub(crate) tree: Tree,
 }
 
-/// What stands before a block's payload.
+/// The head of a block.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct BlockHead {
-    /// Length of the payload.
     pub(crate) length: u32,
-    /// CRC of the payload.
     pub(crate) crc: u32,
-    /// Length of the payload decompressed.
+    /// Bytes of the payload decompressed.
     pub(crate) raw_length: u32,
-    /// How many records.
     pub(crate) count: u32,
-    /// Its number, which is its leaf's.
+    /// Its number, which is the index of its leaf.
     pub(crate) number: u64,
-    /// The number of its first record.
     pub(crate) first_seq: u64,
-    /// The time of its earliest record.
     pub(crate) earliest: i64,
-    /// The time of its latest record.
     pub(crate) latest: i64,
-    /// When it was sealed.
+    /// When the block was sealed.
     pub(crate) sealed: i64,
-    /// SHA-256 of the payload.
     pub(crate) digest: Hash,
-    /// The leaf hash of the block before.
     pub(crate) previous: Hash,
-    /// How many blocks the checkpoint before it covers, so that none can be taken out or put in.
+    /// How many blocks the newest checkpoint before this block covers, so that no checkpoint can be removed
+    /// or inserted.
     pub(crate) signed: u64,
 }
 
 impl BlockHead {
-    /// The number of the record after its last.
+    /// The `seq` after its last record.
     pub(crate) fn next_seq(self) -> u64 {
         self.first_seq.saturating_add(self.count.into())
     }
 
-    /// Whether it says that the writer ended in good order.
+    /// Whether the block marks the orderly end of a writer.
     pub(crate) fn is_end(self) -> bool {
         self.count == 0
     }
 
-    /// The time of its latest record, or for an end when that was.
+    /// The time of its latest record, or for an end block the time of that end.
     pub(crate) fn latest_time(self) -> Option<Timestamp> {
         Timestamp::from_millisecond(self.latest).ok()
     }
 }
 
-/// One frame. A block is its head alone: its payload follows.
+/// One frame. Of a block it is the head; the payload follows in the file.
 #[derive(Clone, Debug)]
 pub(crate) enum Frame {
-    /// What a segment begins with.
     Head(SegmentHead),
-    /// Records.
     Block(BlockHead),
-    /// A signed note.
     Checkpoint(Vec<u8>),
-    /// Verifier keys, one a line; in a proof.
+    /// Verifier keys, one per line; only in proofs.
     Key(Vec<u8>),
-    /// The hashes beside the way from the block before to the root, the lowest first; in a proof.
+    /// The audit path of the block before it, leaf to root; only in proofs.
     Path(Vec<Hash>),
 }
 
-/// Why there is no frame.
+/// Why bytes could not be read as a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum NoFrame {
-    /// So many bytes would tell.
+    /// At least this many bytes are needed.
     Incomplete(usize),
-    /// The bytes are not those of a frame.
+    /// The bytes are not a frame.
     Damaged,
 }

@@ -1,4 +1,4 @@
-//! What verification found, in words.
+//! Verification: what it concludes about a store or a proof.
 
 pub(crate) mod keys;
 pub mod proof;
@@ -10,28 +10,27 @@ use jiff::Timestamp;
 
 use crate::retention::format::BlockHead;
 
-/// What is known of a store after verification.
+/// The result of a verification.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verdict {
-    /// Records that were verified, up to the first break.
+    /// Records verified, up to the first break.
     pub records: u64,
-    /// The time of the earliest of them, in milliseconds.
+    /// The time of the earliest of them.
     pub from: Option<Timestamp>,
     /// The time of the latest of them.
     pub to: Option<Timestamp>,
     /// The newest checkpoint: a signed note.
     pub checkpoint: Option<String>,
-    /// The first place that is wrong; none when all is well.
+    /// The first fault; `None` if the store is intact.
     pub first_break: Option<Break>,
 }
 
 impl Verdict {
-    /// Whether all is well.
+    /// Whether no fault was found.
     pub fn is_ok(&self) -> bool {
         self.first_break.is_none()
     }
 
-    /// Counts a block's records.
     pub(crate) fn count(&mut self, block: &BlockHead) {
         let time = |milliseconds| Timestamp::from_millisecond(milliseconds).ok();
         self.records += u64::from(block.count);
@@ -40,14 +39,14 @@ impl Verdict {
     }
 }
 
-/// A place that is wrong.
+/// A fault and its place.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Break {
-    /// The segment, where it is in one.
+    /// The segment, if the fault is in one.
     pub segment: Option<PathBuf>,
-    /// The byte in it.
+    /// The byte offset in the segment.
     pub byte: Option<u64>,
-    /// The block.
+    /// The number of the block.
     pub block: Option<u64>,
     /// What is wrong.
     pub reason: Reason,
@@ -68,69 +67,73 @@ impl std::fmt::Display for Break {
     }
 }
 
-/// What can be wrong with a store.
+/// A kind of fault.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Reason {
-    /// Nothing says whose signature counts.
+    /// There is no key to check signatures with.
     #[error("there is no verifier.key, and no --key was given")]
     NoKey,
-    /// A key cannot be read.
-    #[error("{0:?} is no verifier key; one looks like icpgate/edge-1+1a2b3c4d+AQ…")]
+    /// A key cannot be parsed.
+    #[error("{0:?} is not a verifier key; a key looks like icpgate/edge-1+1a2b3c4d+AQ…")]
     BadKey(String),
-    /// Bytes that are no frame.
-    #[error("what stands here is not what was written: it was changed, or the disk failed")]
+    /// Bytes are not a frame.
+    #[error("the bytes here are not what was written: they were changed, or the disk failed")]
     Damaged,
-    /// A block whose payload is another.
-    #[error("the records in this block are not those that were written")]
+    /// The payload of a block does not match its head.
+    #[error("the records in this block are not what was written")]
     Changed,
-    /// A frame that the file ends within.
-    #[error("the segment ends within a block: it was cut, or its writer was killed and not started since")]
+    /// The file ends within a frame.
+    #[error(
+        "the segment ends within a block: it was cut, or its writer was killed and has not been started since"
+    )]
     Unfinished,
-    /// A segment's name does not fit its head.
-    #[error("the segment's name is not the one that it was written under")]
+    /// The name of a segment does not match its head.
+    #[error("the segment was renamed: its head does not match its name")]
     Renamed,
-    /// Blocks that are not there, or not in this place.
-    #[error("blocks {from} to {to} do not follow: a segment or its end is missing, or in the wrong place")]
+    /// Blocks are missing or out of order.
+    #[error(
+        "block {from} is expected here, and this is block {to}: a segment or its end is missing or misplaced"
+    )]
     Missing {
-        /// The block that was expected.
+        /// The number of the expected block.
         from: u64,
-        /// The block that came.
+        /// The number of the block found.
         to: u64,
     },
-    /// It does not continue what stands before it.
+    /// It does not continue the chain before it.
     #[error(
-        "this does not continue what stands before it: it was put here, or what is before it was changed"
+        "this does not continue the blocks before it: it was inserted, or the blocks before it were changed"
     )]
     Foreign,
-    /// A checkpoint too many or too few.
-    #[error("a checkpoint was taken out or put in")]
+    /// A checkpoint was removed or inserted.
+    #[error("a checkpoint was removed or inserted")]
     Checkpoints,
-    /// A checkpoint that the key did not sign.
+    /// A checkpoint is not signed with the key.
     #[error("the checkpoint is not signed with the key")]
     BadSignature,
-    /// A checkpoint of another history.
-    #[error("the checkpoint is of another history")]
+    /// A checkpoint does not match the blocks before it.
+    #[error("the checkpoint does not match the blocks before it")]
     OtherTree,
-    /// The file `checkpoint` is not signed.
+    /// The file `checkpoint` is not signed with the key.
     #[error("the file checkpoint is not signed with the key")]
     BadShownCheckpoint,
-    /// The file `checkpoint` speaks of another history.
-    #[error("the file checkpoint is of another history")]
+    /// The file `checkpoint` does not match the store.
+    #[error("the file checkpoint does not match this store")]
     OtherThanShown,
-    /// The file `checkpoint` speaks of more than there is.
-    #[error("the file checkpoint is of more records than there are: the end is missing")]
+    /// The file `checkpoint` covers more than the store has.
+    #[error("the file checkpoint covers more than the store has: the end is missing")]
     ShorterThanShown,
-    /// The file `checkpoint` is not there.
+    /// The file `checkpoint` is missing.
     #[error("the file checkpoint is missing")]
     NoCheckpoint,
-    /// The checkpoint given is not signed.
+    /// The checkpoint given is not signed with the key.
     #[error("the checkpoint given with --since is not signed with the key")]
     BadSince,
-    /// The checkpoint given speaks of another history.
-    #[error("the checkpoint given with --since is of another history: this one was written anew")]
+    /// The checkpoint given does not match the store.
+    #[error("the checkpoint given with --since does not match this store: its history was rewritten")]
     OtherThanSince,
-    /// The checkpoint given speaks of more than there is.
-    #[error("the checkpoint given with --since is of more records than there are: the end is missing")]
+    /// The checkpoint given covers more than the store has.
+    #[error("the checkpoint given with --since covers more than the store has: the end is missing")]
     ShorterThanSince,
     /// A checkpoint in a sink that the key did not sign.
     #[error("a checkpoint that was anchored there is not signed with the key")]
@@ -139,46 +142,48 @@ pub enum Reason {
     #[error("a checkpoint that was anchored there is of another history: this one was written anew")]
     OtherThanAnchored,
     /// A checkpoint is older than the oldest segment.
-    #[error("a checkpoint is from before the oldest segment that is left, and cannot be compared")]
+    #[error("a checkpoint is older than the oldest segment that is left, and cannot be compared")]
     Before,
-    /// The oldest segments are not there, and the writer did not delete them.
-    #[error("the records before seq {first_seq} are missing, and were not deleted by their writer")]
+    /// The oldest segments are missing, and their writer did not delete them.
+    #[error("the records before seq {first_seq} are missing, and their writer did not delete them")]
     Deleted {
         /// The number of the first record that is left.
         first_seq: u64,
     },
-    /// A block of a proof is not in the tree.
-    #[error("nothing proves that this block is in the tree that was signed")]
+    /// A block of a proof is not in the signed tree.
+    #[error("nothing proves that this block is in the signed tree")]
     NotIncluded,
-    /// A frame that a proof ends within.
-    #[error("the proof ends within a frame: it was cut, or something was added to it")]
+    /// A proof ends within a frame.
+    #[error("the proof ends within a frame: it was cut, or bytes were added to it")]
     CutProof,
-    /// A file that proves nothing.
-    #[error("the file holds no checkpoint: it is no proof, or it was cut")]
+    /// A proof has no checkpoint.
+    #[error("the file holds no checkpoint: it is not a proof, or it was cut")]
     NoProof,
-    /// A segment that was begun, and no more.
-    #[error("the segment holds no block: it was put here, or its writer was killed and not started since")]
-    Empty,
-    /// The store itself has found that its end was gone.
+    /// A segment has a head and no block.
     #[error(
-        "the store was shorter than its own checkpoint when it was started, and this record says so; what is \
-         missing was before it. A checkpoint from after it, given with --since, says that this is known"
+        "the segment holds no block: it was inserted, or its writer was killed and has not been started since"
+    )]
+    Empty,
+    /// The store recorded that its own end was missing.
+    #[error(
+        "this record says that the store was shorter than its own checkpoint when it was started: records before \
+         it are missing. Once you know why, give a newer checkpoint with --since"
     )]
     Shortened,
-    /// Nothing is left of what was signed.
+    /// No record is left, though some were signed.
     #[error("there are no records, though some were signed")]
     NoRecords,
-    /// Blocks that should have been signed.
-    #[error("blocks {from} to {to} are not signed, and older than a minute")]
+    /// Blocks should have been signed.
+    #[error("blocks {from} to {to} are not signed and older than a minute")]
     Unsigned {
-        /// The first.
+        /// The first block.
         from: u64,
-        /// The last.
+        /// The last block.
         to: u64,
     },
-    /// The store just stops.
+    /// The store ends without the mark of an orderly end.
     #[error(
-        "the end is not one that the writer made: it was cut, or the writer was killed and not started since"
+        "the store has no orderly end: it was cut, or its writer was killed and has not been started since"
     )]
     NotEnded,
 }

@@ -1,4 +1,4 @@
-//! Reading a store: which records are wanted, and what comes of it.
+//! Reading a store: the selection of records, and what a reader returns.
 
 pub(crate) mod capacity;
 pub(crate) mod follow;
@@ -15,27 +15,27 @@ use crate::clock::end_of_day;
 use crate::retention::format::BlockHead;
 use crate::retention::format::segment::Segment;
 
-/// An exchange is recorded when it ends: segments opened so long after `to` are not searched for
-/// exchanges that began before it.
+/// 24 hours: an exchange is recorded when it ends, so segments opened later than this after `to` are not
+/// searched for exchanges that began before it.
 const LONGEST_EXCHANGE: SignedDuration = SignedDuration::from_hours(24);
-/// How far a clock may have been set back while a segment was written.
+/// How far a clock may have been set back while a segment was written: 1 hour.
 const CLOCK_SLACK: SignedDuration = SignedDuration::from_hours(1);
 
-/// Which records are wanted: those for which everything given holds.
+/// Which records to return: those that match every field that is set.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    /// Not before this time.
+    /// At this time or later.
     pub from: Option<Timestamp>,
     /// Before this time.
     pub to: Option<Timestamp>,
-    /// With this host, or for a refused connection this server name; upper and lower case alike.
+    /// With this host, or for a refused connection this TLS server name; ASCII case is ignored.
     pub host: Option<String>,
-    /// From this client.
+    /// From this client address.
     pub client: Option<IpAddr>,
 }
 
 impl Selection {
-    /// Whether records of a segment may be wanted, told by its name alone: a segment ends with its day.
+    /// Whether a segment may hold matching records, judged by its name: a segment ends with its day.
     pub(super) fn may_be_in(&self, segment: &Segment) -> bool {
         let from = self.from.and_then(|from| from.checked_sub(CLOCK_SLACK).ok());
         let to = self.to.and_then(|to| to.checked_add(LONGEST_EXCHANGE).ok());
@@ -44,18 +44,18 @@ impl Selection {
             && name.opened_at().zip(to).is_none_or(|(opened, to)| opened <= to)
     }
 
-    /// Whether records of a block may be wanted.
+    /// Whether a block may hold matching records.
     pub(super) fn may_be_in_block(&self, head: &BlockHead) -> bool {
         let time = |milliseconds| Timestamp::from_millisecond(milliseconds).ok();
         self.from.zip(time(head.latest)).is_none_or(|(from, latest)| {
-            // Times are kept in milliseconds, and `from` may be finer.
+            // Records have milliseconds; `from` may be finer.
             latest.as_millisecond() >= from.as_millisecond()
         }) && self.to.zip(time(head.earliest)).is_none_or(|(to, earliest)| earliest < to)
     }
 
-    /// Whether a record is wanted.
+    /// Whether a record matches.
     pub(super) fn wants(&self, fields: &Fields<'_>) -> bool {
-        // A connection serves requests for other hosts than the one that it was opened for.
+        // The host of a request counts, not that of its connection.
         self.from.is_none_or(|from| fields.time >= from)
             && self.to.is_none_or(|to| fields.time < to)
             && self.client.is_none_or(|client| fields.client_ip() == Some(client.to_canonical()))
@@ -63,27 +63,27 @@ impl Selection {
     }
 }
 
-/// What a store holds, piece by piece.
+/// What a reader returns.
 #[derive(Debug, Eq, PartialEq)]
 pub enum Item<'r> {
-    /// A record that was wanted: its line, newline included.
+    /// A matching record: its JSON line, newline included.
     Record(&'r [u8]),
     /// Records that cannot be read.
     Damage {
         /// The segment.
         segment: &'r Path,
-        /// The first byte of it.
+        /// The first damaged byte.
         from: u64,
-        /// The byte after it.
+        /// The byte after the damage.
         to: u64,
     },
-    /// Blocks that are not there: a segment is missing, or the end of one.
+    /// Blocks are missing: a segment, or the end of one.
     Missing {
-        /// The segment after them.
+        /// The segment after the missing blocks.
         segment: &'r Path,
-        /// The number of the first.
+        /// The number of the first missing block.
         from: u64,
-        /// The number of the last.
+        /// The number of the last missing block.
         to: u64,
     },
 }

@@ -1,4 +1,4 @@
-//! Writing a store: one writer, a thread, and those who hand records to it.
+//! Writing a store: one writer thread, and the workers that hand records to it.
 
 pub(crate) mod appender;
 mod emergency;
@@ -27,7 +27,7 @@ use jiff::Timestamp;
 /// Why no record can be kept now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum StoreFull {
-    /// Every slot is taken, or what waits to be written is too large.
+    /// Every slot is taken, or the records that wait are too large.
     #[error("too many access records are under way or not yet written")]
     Queue,
     /// Less disk is free than `access_log.reserve`.
@@ -39,7 +39,7 @@ pub enum StoreFull {
     /// The file system became read-only.
     #[error("the file system of the access records is read-only")]
     ReadOnly,
-    /// The last write failed otherwise.
+    /// The last write or sync failed for another reason.
     #[error("the access records cannot be written")]
     Failing,
     /// The writer has ended.
@@ -48,11 +48,11 @@ pub enum StoreFull {
 }
 
 impl StoreFull {
-    /// Every one of them.
+    /// All reasons.
     pub const ALL: [Self; 6] =
         [Self::Queue, Self::Reserve, Self::NoSpace, Self::ReadOnly, Self::Failing, Self::Closed];
 
-    /// The word for it in metrics and on the status page.
+    /// The label in metrics and on the status page.
     pub fn label(self) -> &'static str {
         match self {
             Self::Queue => "queue",
@@ -73,7 +73,7 @@ pub enum OpenError {
     Unusable {
         /// The store.
         directory: PathBuf,
-        /// What failed: said here, and no source that would be said again.
+        /// The failure. Its text is part of the message, so it is not a source.
         cause: io::Error,
     },
     /// Another process has it open.
@@ -84,10 +84,10 @@ pub enum OpenError {
     InUse(PathBuf),
 }
 
-/// What to do about an error, where it is what the directory is that is wrong.
+/// A hint for errors that the kind or the mode of the directory causes.
 fn hint(cause: &io::Error) -> &'static str {
     match cause.kind() {
-        // Where a file stands in the place of a directory, that exists already.
+        // Creating a directory fails so where a file has its name.
         io::ErrorKind::PermissionDenied
         | io::ErrorKind::NotADirectory
         | io::ErrorKind::AlreadyExists
@@ -96,15 +96,15 @@ fn hint(cause: &io::Error) -> &'static str {
     }
 }
 
-/// What could not be written when the store was closed.
+/// Records could not be written when the store was closed.
 #[derive(Debug, thiserror::Error)]
 #[error("access_log.directory {}: {lost} access records are lost: {cause}", directory.display())]
 pub struct CloseError {
     /// The store.
     pub directory: PathBuf,
-    /// Exchanges and refusals without a record.
+    /// Exchanges and refusals that have no record.
     pub lost: u64,
-    /// The last failure: said here, and no source that would be said again.
+    /// The last failure. Its text is part of the message, so it is not a source.
     pub cause: io::Error,
 }
 
@@ -120,7 +120,7 @@ pub struct Progress {
 /// A time on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
-    /// For spans.
+    /// For durations.
     pub(crate) monotonic: Instant,
     /// For records.
     pub(crate) wall: Timestamp,

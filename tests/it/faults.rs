@@ -74,7 +74,7 @@ async fn an_unreadable_sector_costs_only_its_blocks() {
         assert!(told.stdout.starts_with(&format!("{left} records in 1 segments")), "{error}: {told:?}");
         let verified = command("verify", "1").await;
         assert_eq!(verified.code, 1, "{error}: {verified:?}");
-        assert!(verified.stdout.contains("byte 0: what stands here is not what was written"), "{verified:?}");
+        assert!(verified.stdout.contains("byte 0: the bytes here are not what was written"), "{verified:?}");
     }
 }
 

@@ -225,7 +225,7 @@ async fn single_segments_can_be_exported_and_other_files_are_refused() {
         for command in ["export", "verify"] {
             let read = icpgate(["logs", command, &file]).await;
             assert_eq!((read.code, read.stdout.as_str()), (2, ""), "{read:?}");
-            assert!(read.stderr.contains("nothing in this file is of a store or of a proof"), "{read:?}");
+            assert!(read.stderr.contains("the file holds no frame of a store or of a proof"), "{read:?}");
         }
     }
     let directory = edge.path("access").display().to_string();

@@ -5,7 +5,9 @@ use http::Version;
 
 use super::*;
 use crate::access::fields::ClockState;
-use crate::access::packed::{Clients, Packed, pack_connection, unpack};
+use crate::access::packed::Clients;
+use crate::access::packed::pack::{Packed, pack_connection};
+use crate::access::packed::unpack::unpack;
 use crate::access::record::{BlockPlace, ConnectionFacts, RequestFacts, ServerFacts, UpstreamFacts};
 use crate::access::request_id::RequestIds;
 use crate::access::texts::RequestTexts;

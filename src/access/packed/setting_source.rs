@@ -1,18 +1,17 @@
-//! Whether a record's setting is the one that its connection's last record had, told without packing it.
+//! Tells whether a record repeats the setting of the last one on its connection, without packing it.
 //!
-//! A yes is certain; a no means only that packing has to tell.
+//! A match is certain. A mismatch only means that the packed settings have to be compared.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::Version;
 
-use super::user_agent;
 use crate::access::record::{AccessRecord, ServerFacts};
 use crate::access::texts::RequestTexts;
 
-/// What a setting was packed of. Whether that of another record of its connection would be the same is told
-/// without packing it, and without a look at its names: mostly they are not only alike but the same ones.
+/// The values that a setting was packed from. Names are compared by pointer: records of one connection mostly
+/// share them.
 #[derive(Debug)]
 pub struct SettingSource {
     generation: u64,
@@ -26,7 +25,7 @@ pub struct SettingSource {
 const NAMES: usize = 3;
 
 impl SettingSource {
-    /// That of `record`.
+    /// The values of `record`.
     pub fn new(record: &AccessRecord, sent: &RequestTexts<'_>) -> Self {
         Self {
             generation: record.generation,
@@ -38,7 +37,7 @@ impl SettingSource {
         }
     }
 
-    /// Whether that of `record` is surely the same.
+    /// Whether `record` certainly has the same setting.
     pub fn matches(&self, record: &AccessRecord, sent: &RequestTexts<'_>) -> bool {
         self.generation == record.generation
             && self.client == record.client
@@ -52,13 +51,13 @@ impl SettingSource {
     }
 }
 
-/// Whether both are alike. Empty ones are not compared: they stand at no address that is mapped, and a
-/// comparison by AVX-512, as glibc's, takes a suppressed fault there, some 80 ns.
+/// Compares two texts. Empty ones are not compared: an empty slice may point to unmapped memory, where the
+/// AVX-512 comparison of glibc takes a suppressed fault of some 80 ns.
 fn is_same_text(own: &[u8], other: &[u8]) -> bool {
     own.len() == other.len() && (own.is_empty() || own == other)
 }
 
-/// The names in a setting that are shared, but for that of the connection.
+/// The shared names in a setting, except those of the connection.
 fn names(record: &AccessRecord) -> [Option<&Arc<str>>; NAMES] {
     let request = record.request.as_ref();
     [
@@ -72,7 +71,8 @@ fn server(record: &AccessRecord) -> Option<&Arc<ServerFacts>> {
     record.upstream.as_ref().map(|upstream| &upstream.server)
 }
 
-/// Whether connections are to one server, from one address. Their ports are no part of the setting.
+/// Whether both connections go to the same server from the same local IP address. Their local ports are not
+/// in the setting.
 fn is_like(own: &ServerFacts, other: &ServerFacts) -> bool {
     Arc::ptr_eq(&own.origin, &other.origin)
         && Arc::ptr_eq(&own.link, &other.link)
@@ -81,10 +81,15 @@ fn is_like(own: &ServerFacts, other: &ServerFacts) -> bool {
         && own.local.map(|local| local.ip()) == other.local.map(|local| local.ip())
 }
 
-/// Whether both are one value, or none.
+/// Whether both are the same allocation, or both absent.
 fn is_same<T: ?Sized>(own: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
     match (own, other) {
         (Some(own), Some(other)) => Arc::ptr_eq(own, other),
         (own, other) => own.is_none() && other.is_none(),
     }
+}
+
+/// The `user-agent` that goes into a setting.
+pub(super) fn user_agent<'s>(record: &AccessRecord, sent: &RequestTexts<'s>) -> &'s [u8] {
+    if record.request.is_some() { sent.user_agent } else { &[] }
 }

@@ -1,12 +1,21 @@
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Version;
 use proptest::prelude::*;
 
 use super::*;
-use crate::access::record::{BlockPlace, ServerFacts, UNKNOWN_ADDRESS};
-use crate::access::request_id::RequestIds;
+use crate::access::fields::IdText;
+use crate::access::packed::pack::{Packed, pack_connection};
+use crate::access::packed::unpack::unpack;
+use crate::access::record::{
+    AccessRecord, BlockPlace, ConnectionFacts, Event, RequestFacts, ServerFacts, UNKNOWN_ADDRESS,
+    UpstreamFacts,
+};
+use crate::access::request_id::{RequestId, RequestIds, own};
+use crate::access::texts::{RequestTexts, to_utf8};
 use crate::gate::Refusal;
 use crate::origin::Region;
 use crate::rewrite::FooterResult;

@@ -1,8 +1,8 @@
-//! A block: rows, compressed together.
+//! Blocks: rows, compressed together.
 //!
-//! A block is compressed on its own (zstd), so that a damaged one costs no other. What records often
-//! say, such as the names of browsers, is in a dictionary that belongs to the format: small blocks,
-//! which a quiet edge writes, would not compress without it.
+//! Each block is compressed by itself (zstd), so that a damaged block costs no other. A dictionary of common
+//! texts, such as browser names, is part of the format: without it, the small blocks of a quiet edge would
+//! not compress.
 
 use std::io;
 
@@ -13,36 +13,32 @@ use zstd::bulk;
 use crate::retention::format::rows::Rows;
 use crate::retention::format::{BlockHead, PAYLOAD_LIMIT};
 
-/// The dictionary of version 2 of the format, as raw content; never to be changed.
+/// The raw dictionary of format version 2. It must never change.
 const DICTIONARY: &[u8] = include_bytes!("dictionary.txt");
-/// How hard zstd tries on a block that is not large, which leans on the dictionary.
+/// The zstd level of small blocks, which use the dictionary.
 const LEVEL: i32 = 1;
-/// How hard it tries on a large one, of a busy edge: rows leave out most of what repeats, so that
-/// trying harder costs more than it saves.
+/// The zstd level of large blocks. Rows already leave out most repetition, so higher levels cost more than
+/// they save.
 const LARGE_LEVEL: i32 = -3;
-/// Bytes of rows that make a block large. It finds in itself what the dictionary has.
+/// Bytes of rows from which a block is large: it repeats enough within itself to need no dictionary.
 const LARGE: usize = 4 * 1024;
 
-/// Where a block stands in its store.
+/// The position of a new block in its store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
-    /// Its number.
     pub(crate) number: u64,
-    /// The number of its first record.
     pub(crate) first_seq: u64,
-    /// The leaf hash of the block before.
     pub(crate) previous: Hash,
-    /// How many blocks the checkpoint before it covers.
+    /// How many blocks the newest checkpoint covers.
     pub(crate) signed: u64,
-    /// The time now.
+    /// The time of sealing, in milliseconds since 1970.
     pub(crate) sealed: i64,
 }
 
-/// Makes blocks of rows.
 pub(crate) struct Packer {
     small: bulk::Compressor<'static>,
     large: bulk::Compressor<'static>,
-    /// Room for a payload, used again and again.
+    /// A buffer for the payload, reused.
     payload: Vec<u8>,
 }
 
@@ -62,7 +58,7 @@ impl Packer {
         Ok(&self.payload)
     }
 
-    /// Appends `rows` to `out` as a block, and forgets them.
+    /// Appends `rows` to `out` as a block, and clears them.
     pub(crate) fn pack(&mut self, rows: &mut Rows, place: Place, out: &mut Vec<u8>) -> io::Result<BlockHead> {
         let raw = rows.bytes();
         let payload = self.compress(raw)?;
@@ -94,7 +90,6 @@ impl std::fmt::Debug for Packer {
     }
 }
 
-/// Makes rows of blocks.
 pub(crate) struct Unpacker(bulk::Decompressor<'static>);
 
 impl Unpacker {
@@ -102,7 +97,7 @@ impl Unpacker {
         bulk::Decompressor::with_dictionary(DICTIONARY).map(Self)
     }
 
-    /// Puts the rows of a block into `rows`; whether they are what its head says.
+    /// Decompresses a block into `rows`; `false` if the payload does not match the head.
     pub(crate) fn unpack(&mut self, head: BlockHead, payload: &[u8], rows: &mut Vec<u8>) -> bool {
         rows.clear();
         if head.is_end() {
@@ -123,7 +118,6 @@ impl std::fmt::Debug for Unpacker {
     }
 }
 
-/// The SHA-256 of a payload.
 pub(crate) fn digest(payload: &[u8]) -> Hash {
     Hash(Sha256::digest(payload).into())
 }

@@ -1,6 +1,6 @@
-//! Bytes to frames and back.
+//! Encoding and decoding of frames.
 //!
-//! What is read is bounded before it is used, and every frame carries a CRC of its own.
+//! Every length is checked before it is used, and every frame carries its own CRC.
 
 use tlog_tiles::{Hash, record_hash};
 
@@ -14,13 +14,12 @@ const CHECKPOINT: &[u8; 4] = b"icpC";
 const KEY: &[u8; 4] = b"icpV";
 /// Only in proofs.
 const PATH: &[u8; 4] = b"icpI";
-/// What every frame begins with.
+/// The first bytes of every frame.
 pub(crate) const MAGIC: &[u8] = b"icp";
-/// The longest head and the longest checkpoint.
+/// The longest frame that is not a block, in bytes.
 const FRAME_LIMIT: usize = 64 * 1024;
 
 impl SegmentHead {
-    /// Appends it to `out`.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let start = out.len();
         let edge = self.tree.edge();
@@ -54,7 +53,6 @@ impl SegmentHead {
 }
 
 impl BlockHead {
-    /// Its bytes; the payload follows them.
     pub(crate) fn to_bytes(self) -> [u8; BLOCK_HEAD] {
         let mut bytes = [0; BLOCK_HEAD];
         bytes[..4].copy_from_slice(BLOCK);
@@ -74,7 +72,6 @@ impl BlockHead {
         bytes
     }
 
-    /// The hash of its leaf.
     pub(crate) fn leaf(self) -> Hash {
         record_hash(&self.to_bytes()[8..])
     }
@@ -98,13 +95,14 @@ impl BlockHead {
     }
 }
 
-/// The version of the segment that begins with `bytes`, whichever it is; `None` for what is no whole head.
+/// The format version of the segment that begins with `bytes`; `None` if they are not a whole head of any
+/// version.
 pub(crate) fn version(bytes: &[u8]) -> Option<u32> {
     let frame = bytes.starts_with(HEAD).then(|| bytes.get(..u32_at(bytes, 8)? as usize)).flatten()?;
     (frame.len() >= 16 && u32_at(frame, 4) == Some(crc(frame))).then(|| u32_at(frame, 12)).flatten()
 }
 
-/// Reads the frame that `bytes` begin with, and its length (without a block's payload).
+/// Decodes the frame at the start of `bytes`; returns it with its length, without the payload of a block.
 pub(crate) fn parse(bytes: &[u8]) -> Result<(Frame, usize), NoFrame> {
     let Some(start) = bytes.first_chunk::<12>() else { return Err(NoFrame::Incomplete(12)) };
     let magic = &start[..4];
@@ -137,17 +135,14 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<(Frame, usize), NoFrame> {
     parsed.map(|parsed| (parsed, length)).ok_or(NoFrame::Damaged)
 }
 
-/// Appends a checkpoint to `out`.
 pub(crate) fn write_checkpoint(note: &[u8], out: &mut Vec<u8>) {
     write_frame(CHECKPOINT, note, out);
 }
 
-/// Appends verifier keys to `out`.
 pub(crate) fn write_key(keys: &[u8], out: &mut Vec<u8>) {
     write_frame(KEY, keys, out);
 }
 
-/// Appends a block's path to `out`.
 pub(crate) fn write_path(path: &[Hash], out: &mut Vec<u8>) {
     write_frame(PATH, path.iter().map(|hash| hash.0).collect::<Vec<_>>().as_flattened(), out);
 }
@@ -161,13 +156,13 @@ fn write_frame(magic: &[u8; 4], content: &[u8], out: &mut Vec<u8>) {
     seal(&mut out[start..]);
 }
 
-/// Puts the CRC into a frame.
+/// Writes the CRC of a frame into it.
 fn seal(frame: &mut [u8]) {
     let crc = crc(frame);
     frame[4..8].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// The CRC of all of a frame but the CRC's own bytes.
+/// The CRC of a frame, without the four bytes of the CRC.
 fn crc(frame: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&frame[..4]), &frame[8..])
 }

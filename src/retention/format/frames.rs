@@ -1,9 +1,9 @@
-//! A segment file, frame by frame.
+//! Reads a segment file frame by frame.
 //!
-//! Damage costs the frame that it is in: the next one is looked for, byte by byte, and what lies
-//! between is named. What is unfinished at the end of the file is told apart from damage, since a
-//! writer may be at work there. Bytes that the disk cannot give are damage too; whoever cuts off what is damaged
-//! asks for them. Memory is one frame and the window that the file is read through.
+//! Damage costs only the frame it is in: the reader searches for the next frame byte by byte and reports the
+//! range between. An unfinished frame at the end of the file is not damage, since a writer may be at work
+//! there. Unreadable sectors count as damage; recovery asks for them separately, before it cuts anything.
+//! Memory is one frame and the read window.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -16,34 +16,27 @@ use rustix::io::Errno;
 use crate::retention::format::codec::{self, MAGIC};
 use crate::retention::format::{BLOCK_HEAD, BlockHead, Frame, NoFrame, VERSION};
 
-/// How much is read at once where payloads are wanted, and where they are not.
+/// Bytes read at once, for readers that want payloads and for readers that do not.
 const WHOLE: usize = 256 * 1024;
 const HEADS: usize = 4 * 1024;
-/// What a disk fails to give, it fails to give by the page.
+/// Disks fail to read by the page: 4 KiB.
 const PAGE: u64 = 4 * 1024;
 
-/// What comes next in a segment.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    /// A frame, and where it begins. A block's payload is all there, whatever it may hold.
+    /// A frame and its offset. The payload of a block is present but not checked.
     Frame(Frame, u64),
-    /// Bytes that are no frame.
+    /// Bytes that are not a frame.
     Damage {
-        /// Where they begin.
         from: u64,
-        /// Where the next frame begins, or the file ends.
+        /// The offset of the next frame, or the end of the file.
         to: u64,
     },
-    /// The file ends here, or an unfinished frame begins here.
-    End {
-        /// The end of the last whole frame.
-        at: u64,
-        /// The end of the file.
-        length: u64,
-    },
+    /// The end of the file, or the start of an unfinished frame.
+    End { at: u64, length: u64 },
 }
 
-/// Reads a segment from its beginning.
+/// A reader of one segment.
 #[derive(Debug)]
 pub(crate) struct Frames {
     window: Window,
@@ -51,17 +44,17 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// For a reader who wants payloads.
+    /// Opens a segment for reading payloads.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         Self::start(Window::new(File::open(path)?, WHOLE))
     }
 
-    /// For a reader who wants heads.
+    /// Opens a segment for reading heads only, in small reads.
     pub(crate) fn open_for_heads(path: &Path) -> io::Result<Self> {
         Self::start(Window::new(File::open(path)?, HEADS))
     }
 
-    /// For a file that somebody named: one without a single frame is an error.
+    /// Opens a file given by a user; a file without a single frame is an error.
     pub(crate) fn open_named(path: &Path) -> io::Result<Self> {
         let mut frames = Self::open(path)?;
         loop {
@@ -69,7 +62,7 @@ impl Frames {
                 Step::Frame(..) => return Ok(Self { at: 0, ..frames }),
                 Step::Damage { .. } => {}
                 Step::End { .. } => {
-                    let hint = "nothing in this file is of a store or of a proof";
+                    let hint = "the file holds no frame of a store or of a proof";
                     return Err(io::Error::new(io::ErrorKind::InvalidData, hint));
                 }
             }
@@ -81,31 +74,29 @@ impl Frames {
         if let Some(other) = version.filter(|version| *version != VERSION) {
             let path = window.file.path().display();
             let message = format!(
-                "{path} is of version {other} of the format, which this program does not read: read it with the \
-                 program that wrote it, and move it out of the directory"
+                "{path} has version {other} of the format, which this program does not read; read it with the program \
+                 that wrote it, and move it out of the directory"
             );
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         Ok(Self { window, at: 0 })
     }
 
-    /// Where the next frame begins.
     pub(crate) fn at(&self) -> u64 {
         self.at
     }
 
-    /// Where the last bytes end, of those that were looked at, which the disk could not give; the beginning where it
-    /// gave all.
+    /// The end of the last bytes that the disk could not read, among those looked at; 0 if it could read all.
     pub(crate) fn lost_until(&self) -> u64 {
         self.window.lost_until
     }
 
-    /// Goes back to the frame at `at`, which was read before.
+    /// Goes back to the frame at `at`, so that it is read again.
     pub(crate) fn rewind(&mut self, at: u64) {
         self.at = at;
     }
 
-    /// The next frame, damage or end. After the end, more may follow once it is written.
+    /// The next item. After an end, more may follow once it is written.
     pub(crate) fn next_step(&mut self) -> io::Result<Step> {
         match self.frame_at(self.at)? {
             Ok((frame, end)) => {
@@ -125,12 +116,11 @@ impl Frames {
         }
     }
 
-    /// The payload of the block at `at`.
     pub(crate) fn payload(&mut self, at: u64, head: &BlockHead) -> io::Result<&[u8]> {
         self.window.read(at + BLOCK_HEAD as u64, head.length as usize)
     }
 
-    /// The frame at `at` and its end.
+    /// The frame at `at`, and its end.
     fn frame_at(&mut self, at: u64) -> io::Result<Result<(Frame, u64), NoFrame>> {
         let mut wanted = BLOCK_HEAD;
         loop {
@@ -152,7 +142,7 @@ impl Frames {
         }
     }
 
-    /// Where the next frame begins, from `at` on.
+    /// The offset of the next frame from `at` on.
     fn search(&mut self, mut at: u64) -> io::Result<Option<u64>> {
         loop {
             let bytes = self.window.read(at, WHOLE)?;
@@ -172,7 +162,7 @@ impl Frames {
     }
 }
 
-/// A part of a file. What the disk cannot give is zeros, which no CRC fits.
+/// A file range. Unreadable sectors read as zeros, so their CRC fails.
 #[derive(Debug)]
 struct Window {
     file: File,
@@ -187,7 +177,7 @@ impl Window {
         Self { file, ahead, start: 0, bytes: Vec::new(), lost_until: 0 }
     }
 
-    /// The `length` bytes at `at`; fewer where the file ends.
+    /// The `length` bytes at `at`; fewer at the end of the file.
     fn read(&mut self, at: u64, length: usize) -> io::Result<&[u8]> {
         let inside = at >= self.start && at + length as u64 <= self.start + self.bytes.len() as u64;
         if !inside {
@@ -200,7 +190,7 @@ impl Window {
         Ok(&self.bytes[from..self.bytes.len().min(from + length)])
     }
 
-    /// Fills the bytes from `at`; how many there were.
+    /// Fills the window from `at`; returns how many bytes there were.
     fn fill(&mut self, at: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < self.bytes.len() {
@@ -209,7 +199,7 @@ impl Window {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_of_the_disk(&error) => {
+                Err(error) if is_disk_failure(&error) => {
                     let page_end = (from + 1).next_multiple_of(PAGE);
                     let lost = page_end.min(self.file.metadata()?.len()).saturating_sub(from) as usize;
                     if lost == 0 {
@@ -227,8 +217,8 @@ impl Window {
     }
 }
 
-/// Whether it is the disk that cannot give the bytes, or what stands on it that is not what it should be.
-fn is_of_the_disk(error: &io::Error) -> bool {
+/// Whether the disk failed to read, as opposed to any other error.
+fn is_disk_failure(error: &io::Error) -> bool {
     let number = Errno::from_io_error(error);
     number.is_some_and(|number| [Errno::IO, Errno::UCLEAN, Errno::BADMSG].contains(&number))
 }

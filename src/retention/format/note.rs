@@ -1,4 +1,4 @@
-//! The files beside the segments: keys and checkpoints, each read within a bound and replaced whole.
+//! Key and checkpoint files: read within a size limit, and replaced atomically.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -10,20 +10,19 @@ use tlog_tiles::Checkpoint;
 
 use crate::regular_file;
 
-/// What checks its signatures: the key in use, then those before it.
+/// The verifier keys: the key in use, then earlier ones.
 pub(crate) const VERIFIER_FILE: &str = "verifier.key";
-/// The newest checkpoint, for whoever wants to keep it elsewhere.
+/// A copy of the newest checkpoint, to be kept elsewhere.
 pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
 
-/// As much as a key or a checkpoint may take, in bytes: more than ten thousand verifier keys.
+/// The largest key or checkpoint file: 1 MiB, more than ten thousand verifier keys.
 const NOTE_BYTES: u64 = 1024 * 1024;
 
-/// Reads one of the files above.
 pub(crate) fn read_note(path: &Path) -> io::Result<Vec<u8>> {
     regular_file::read(path, NOTE_BYTES)
 }
 
-/// The same; `None` where there is no such file.
+/// Reads a key or checkpoint file; `None` if it does not exist.
 pub(crate) fn read_note_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match read_note(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -32,12 +31,12 @@ pub(crate) fn read_note_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// The checkpoint in `note`, whoever signed it.
+/// The checkpoint in `note`. Its signature is not checked.
 pub(crate) fn unverified(note: &[u8]) -> Option<Checkpoint> {
     Checkpoint::from_bytes(Note::from_bytes(note).ok()?.text()).ok()
 }
 
-/// Puts `bytes` under `name`, whole or not at all.
+/// Replaces the file `name` atomically and durably.
 pub(crate) fn replace(directory: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
     let new = directory.join(format!("{name}.new"));
     let _ = fs_err::remove_file(&new);

@@ -1,18 +1,15 @@
-//! Where a chain of blocks stands: what the next block must continue.
+//! Positions in the chain of blocks: what the next block must continue.
 
 use tlog_tiles::Hash;
 
 use crate::retention::format::BlockHead;
 use crate::retention::format::tree::{HASH, Tree};
 
-/// Where a writer stands.
+/// A position in the chain of blocks.
 #[derive(Clone, Debug)]
 pub(crate) struct Position {
-    /// All blocks.
     pub(crate) tree: Tree,
-    /// The leaf hash of the last one.
     pub(crate) previous: Hash,
-    /// The number of the next record.
     pub(crate) next_seq: u64,
     /// How many blocks the newest checkpoint covers.
     pub(crate) signed: u64,
@@ -25,15 +22,15 @@ impl Default for Position {
 }
 
 impl Position {
-    /// Goes past a block.
     pub(crate) fn pass(&mut self, head: &BlockHead) {
         self.previous = head.leaf();
         self.tree.push(self.previous);
         self.next_seq = head.next_seq();
     }
 
-    /// Goes past a block that may follow others that cannot be read. The leaf hash of the last of
-    /// those stands in it; what cannot be known at all breaks the tree, and is found by `verify`.
+    /// Advances over a block that may follow unreadable ones. The block names the leaf hash of its
+    /// predecessor; the hashes of any others are unknown, so that the tree is wrong, which verification
+    /// finds.
     pub(crate) fn pass_damage(&mut self, head: &BlockHead) {
         if let Some(unknown) = (head.number - self.tree.size()).checked_sub(1) {
             self.tree.push_zeros(unknown);

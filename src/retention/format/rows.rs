@@ -1,8 +1,10 @@
-//! What is inside a block: records as rows, each leaning on those before it.
+//! Rows: the records inside a block, each relative to those before it.
 //!
-//! A connection is described once in a block, and a row leaves out what is the same as in the row
-//! before it of the same connection, so that a busy connection's record is a few dozen bytes before
-//! any compression. No row leans on another block. docs/retention-format.md is the specification.
+//! A block describes each connection once, and a row leaves out what repeats the previous row of its
+//! connection. A record of a busy connection takes a few dozen bytes before compression. Rows never refer to
+//! another block. docs/retention-format.md is the specification.
+
+pub(crate) mod reader;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,17 +12,18 @@ use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 
-use crate::access::fields::{ClockState, Detail, Fields};
-use crate::access::packed::{Clients, Packed, Sections, SettingSource, pack_connection, unpack};
+use crate::access::fields::ClockState;
+use crate::access::packed::Clients;
+use crate::access::packed::pack::{Packed, pack_connection};
+use crate::access::packed::setting_source::SettingSource;
 use crate::access::record::{AccessRecord, ConnectionFacts};
 use crate::access::texts::RequestTexts;
-use crate::access::wire::{Wire, write_bytes, write_number, write_signed};
+use crate::access::wire::{write_bytes, write_number, write_signed};
 use crate::access::{Expired, Gap};
-use crate::retention::format::BlockHead;
 
-/// A row that is of no connection.
+/// The tag of a row without a connection.
 const NOTE: u64 = 0;
-/// The bits of a row's first number that say which sections follow its own.
+/// Bits of a tag: the sections that follow the own section.
 const SETTING: u64 = 1;
 const REFERER: u64 = 2;
 const CONNECTION_SHIFT: u32 = 2;
@@ -28,34 +31,30 @@ const CONNECTION_SHIFT: u32 = 2;
 const GAP: u8 = 0;
 const EXPIRED: u8 = 1;
 
-/// Rows that become a block.
 #[derive(Debug)]
 pub(crate) struct Rows {
     node: Arc<str>,
     clock: ClockState,
-    /// Whole rows, after what they have in common; empty without any.
+    /// The rows after their common beginning; empty without rows.
     bytes: Vec<u8>,
     count: u32,
     span: (i64, i64),
-    /// The time of the last one.
     time: i64,
-    connections: Vec<Written>,
-    /// The record that is added.
+    connections: Vec<KnownConnection>,
     packed: Packed,
 }
 
-/// A connection that the block knows, and what its last row said.
+/// A connection described in this block, and what its last row said.
 #[derive(Debug)]
-struct Written {
+struct KnownConnection {
     facts: Arc<ConnectionFacts>,
     setting: Range<usize>,
-    /// What that was packed of, where that is known.
+    /// What the setting was packed from, if known.
     of: Option<SettingSource>,
     referer: Range<usize>,
 }
 
-impl Written {
-    /// Describes a connection that has no row yet.
+impl KnownConnection {
     fn describe(connection: &Arc<ConnectionFacts>, out: &mut Vec<u8>) -> Self {
         let mut description = Vec::with_capacity(128);
         pack_connection(connection, &mut description);
@@ -65,7 +64,7 @@ impl Written {
 }
 
 impl Rows {
-    /// None yet; `node` is this edge's name.
+    /// No rows; `node` is the name of this edge.
     pub(crate) fn new(node: Arc<str>) -> Self {
         Self {
             node,
@@ -79,40 +78,34 @@ impl Rows {
         }
     }
 
-    /// How many there are.
     pub(crate) fn count(&self) -> u32 {
         self.count
     }
 
-    /// They themselves.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The times of the earliest and the latest, if there are any.
+    /// The earliest and the latest time, in milliseconds; `None` without rows.
     pub(crate) fn span(&self) -> Option<(i64, i64)> {
         (self.count > 0).then_some(self.span)
     }
 
-    /// What is known of the clock that their times are by.
     pub(crate) fn clock(&self) -> ClockState {
         self.clock
     }
 
-    /// What is known of the clock for rows to come. Those that there are keep what was known then:
-    /// whoever calls makes a block of them first.
+    /// Sets the state of the clock for the whole block: the caller seals existing rows first.
     pub(crate) fn set_clock(&mut self, clock: ClockState) {
         self.clock = clock;
     }
 
-    /// Forgets them.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.count = 0;
         self.connections.clear();
     }
 
-    /// Adds a record, with the texts of its request.
     pub(crate) fn push(&mut self, record: &AccessRecord, sent: &RequestTexts<'_>, clients: Clients) {
         let connection = &record.connection;
         let since = self.begin_row(record.time.as_millisecond());
@@ -135,7 +128,7 @@ impl Rows {
         };
         let place = if let Some(known) = known {
             if !is_same {
-                // From its second record on: of most connections there is no more than one.
+                // From the second record on: most connections in a block have only one.
                 known.of = Some(SettingSource::new(record, sent));
             }
             place
@@ -146,7 +139,7 @@ impl Rows {
         write_number((place as u64 + 1) << CONNECTION_SHIFT | bits, &mut self.bytes);
         if place == self.connections.len() {
             connection.place.0.store(place as u32, Ordering::Relaxed);
-            self.connections.push(Written::describe(connection, &mut self.bytes));
+            self.connections.push(KnownConnection::describe(connection, &mut self.bytes));
         }
         write_signed(since, &mut self.bytes);
         write_bytes(sections.own, &mut self.bytes);
@@ -158,7 +151,6 @@ impl Rows {
         }
     }
 
-    /// Adds that records are missing.
     pub(crate) fn push_gap(&mut self, gap: &Gap) {
         self.begin_note(gap.time, GAP);
         write_bytes(gap.reason.label().as_bytes(), &mut self.bytes);
@@ -166,7 +158,6 @@ impl Rows {
         write_number(gap.count.map_or(0, |count| count.saturating_add(1)), &mut self.bytes);
     }
 
-    /// Adds that records were deleted.
     pub(crate) fn push_expired(&mut self, expired: &Expired) {
         self.begin_note(expired.time, EXPIRED);
         write_number(expired.before_seq, &mut self.bytes);
@@ -179,7 +170,7 @@ impl Rows {
         self.bytes.push(kind);
     }
 
-    /// Counts a row; the time since the one before it.
+    /// Counts a row; returns the milliseconds since the one before it.
     fn begin_row(&mut self, time: i64) -> i64 {
         if self.count == 0 {
             write_bytes(self.node.as_bytes(), &mut self.bytes);
@@ -194,131 +185,9 @@ impl Rows {
     }
 }
 
-/// Appends a section; where it is.
 fn append(section: &[u8], out: &mut Vec<u8>) -> Range<usize> {
     write_bytes(section, out);
     out.len() - section.len()..out.len()
-}
-
-/// Reads the rows of a block, one after the other.
-#[derive(Debug, Default)]
-pub(crate) struct RowReader {
-    at: usize,
-    seq: u64,
-    /// How many are to come, where the block's head says so.
-    left: Option<u32>,
-    time: i64,
-    clock: ClockState,
-    node: Range<usize>,
-    connections: Vec<Read>,
-}
-
-/// A connection that was described, and what its last row said: where that stands.
-#[derive(Clone, Debug)]
-struct Read {
-    description: Range<usize>,
-    setting: Range<usize>,
-    referer: Range<usize>,
-}
-
-/// What stands where a row should be is none.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Malformed;
-
-impl RowReader {
-    /// For whoever reads the first rows of a block whose first record has the number `first_seq`.
-    pub(crate) fn new(first_seq: u64) -> Self {
-        Self { seq: first_seq, ..Self::default() }
-    }
-
-    /// For all rows of the block that begins with `head`: as many as it says, so that no number is
-    /// given twice.
-    pub(crate) fn of(head: &BlockHead) -> Self {
-        Self { left: Some(head.count), ..Self::new(head.first_seq) }
-    }
-
-    /// The next record in `bytes`, the rows of the block; `None` at their end, and after what is none.
-    pub(crate) fn next<'b>(&mut self, bytes: &'b [u8]) -> Option<Result<Fields<'b>, Malformed>> {
-        if self.at >= bytes.len() {
-            // Rows that are missing are told once.
-            return self.left.take().is_some_and(|left| left > 0).then_some(Err(Malformed));
-        }
-        let fields = if self.left == Some(0) { None } else { self.row(bytes) };
-        self.left = self.left.map(|left| left.saturating_sub(1));
-        if fields.is_none() {
-            (self.at, self.left) = (bytes.len(), None);
-        }
-        Some(fields.ok_or(Malformed))
-    }
-
-    fn row<'b>(&mut self, bytes: &'b [u8]) -> Option<Fields<'b>> {
-        let mut wire = Wire(bytes.get(self.at..)?);
-        let place = |wire: &Wire<'_>, taken: &[u8]| {
-            let end = bytes.len() - wire.0.len();
-            end - taken.len()..end
-        };
-        if self.at == 0 {
-            let node = wire.text()?;
-            self.node = place(&wire, node.as_bytes());
-            self.clock.synchronized = wire.byte()? == 1;
-            self.clock.offset_us = wire.signed()?;
-            self.time = wire.signed()?;
-        }
-        let tag = wire.number()?;
-        let index = usize::try_from(tag >> CONNECTION_SHIFT).ok()?.checked_sub(1);
-        if let Some(index) = index
-            && index == self.connections.len()
-        {
-            let description = wire.bytes()?;
-            let description = place(&wire, description);
-            self.connections.push(Read { description, setting: 0..0, referer: 0..0 });
-        }
-        self.time = self.time.wrapping_add(wire.signed()?);
-        let detail = match index {
-            None if tag == NOTE => note(&mut wire)?,
-            None => return None,
-            Some(index) => {
-                let own = wire.bytes()?;
-                let connection = self.connections.get_mut(index)?;
-                if tag & SETTING != 0 {
-                    let setting = wire.bytes()?;
-                    connection.setting = place(&wire, setting);
-                }
-                if tag & REFERER != 0 {
-                    let referer = wire.bytes()?;
-                    connection.referer = place(&wire, referer);
-                }
-                let sections = Sections {
-                    own,
-                    referer: bytes.get(connection.referer.clone())?,
-                    setting: bytes.get(connection.setting.clone())?,
-                };
-                Detail::Exchange(Box::new(unpack(bytes.get(connection.description.clone())?, sections)?))
-            }
-        };
-        self.at = bytes.len() - wire.0.len();
-        let seq = self.seq;
-        self.seq = seq.checked_add(1)?;
-        Some(Fields {
-            seq,
-            time: Timestamp::from_millisecond(self.time).ok()?,
-            node: std::str::from_utf8(bytes.get(self.node.clone())?).ok()?,
-            clock: self.clock,
-            detail,
-        })
-    }
-}
-
-fn note<'b>(wire: &mut Wire<'b>) -> Option<Detail<'b>> {
-    match wire.byte()? {
-        GAP => {
-            let (reason, since) = (wire.text()?, wire.signed()?);
-            let since = Timestamp::from_millisecond(since).ok()?;
-            Some(Detail::Gap { reason, since, count: wire.number()?.checked_sub(1) })
-        }
-        EXPIRED => Some(Detail::Expired { before_seq: wire.number()? }),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! Segment files: what the store is made of.
+//! Segment files.
 //!
-//! A segment is `access-<opened>-<first block>.seg`, only ever appended to. Order is by block
-//! number, since a clock may have been set back in between. A segment answers for the blocks from
-//! its own up to the next segment's first: blocks beyond are the remains of a failed write, and
-//! were written again there.
+//! A segment is named `access-<opened>-<first block>.seg` and only ever appended to. Segments are ordered by
+//! block number, since a clock may be set back. A segment is responsible for the blocks from its own first to
+//! the first of the next segment; later blocks in it are remains of a failed write, and the next segment has
+//! them too.
 
 use std::fmt;
 use std::io;
@@ -16,30 +16,30 @@ use jiff::civil::DateTime;
 
 use crate::clock::SHANGHAI;
 
-/// A segment's name.
+/// The name of a segment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SegmentName {
     /// When it was opened, in Asia/Shanghai, to the second.
     pub opened: DateTime,
-    /// The number of the first block in it.
+    /// The number of its first block.
     pub first_block: u64,
 }
 
 impl SegmentName {
-    /// The name of a segment that was opened at `opened`.
+    /// The name of a segment opened at `opened`.
     pub fn new(opened: Timestamp, first_block: u64) -> Self {
         let opened = SHANGHAI.to_datetime(opened);
         Self { opened: opened.with().subsec_nanosecond(0).build().unwrap_or(opened), first_block }
     }
 
-    /// Parses a file name; `None` for a file that is no segment.
+    /// Parses a file name; `None` if it is not the name of a segment.
     pub fn parse(name: &str) -> Option<Self> {
         let (opened, block) = name.strip_prefix("access-")?.strip_suffix(".seg")?.split_once('-')?;
         if block.len() != 20 || !block.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
         let opened = DateTime::strptime("%Y%m%dT%H%M%S", opened).ok()?;
-        // What is read leniently is not how a name is written.
+        // The date parser is lenient; a name has exactly one spelling.
         Some(Self { opened, first_block: block.parse().ok()? }).filter(|parsed| parsed.to_string() == name)
     }
 
@@ -55,17 +55,17 @@ impl fmt::Display for SegmentName {
     }
 }
 
-/// A segment as a listing shows it.
+/// A segment file.
 #[derive(Clone, Debug)]
 pub struct Segment {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// What its name says.
+    /// Its parsed name.
     pub name: SegmentName,
 }
 
 impl Segment {
-    /// When it was last written to.
+    /// When the file was last modified.
     pub fn modified(&self) -> io::Result<Timestamp> {
         Timestamp::try_from(fs_err::metadata(&self.path)?.modified()?).map_err(io::Error::other)
     }
@@ -85,13 +85,13 @@ pub(crate) fn list(directory: &Path) -> io::Result<Vec<Segment>> {
     Ok(segments)
 }
 
-/// Where a segment is.
+/// The path of a segment.
 pub(crate) fn path(directory: &File, name: SegmentName) -> PathBuf {
     directory.path().join(name.to_string())
 }
 
-/// Creates an empty segment (mode 0640); its name is on disk when this returns. After an error it may
-/// be there.
+/// Creates an empty segment (mode 0640). The directory is synced when this returns; after an error the file
+/// may exist.
 pub(crate) fn create(directory: &File, name: SegmentName) -> io::Result<File> {
     let path = path(directory, name);
     let file = OpenOptions::new().append(true).create_new(true).mode(0o640).open(path)?;

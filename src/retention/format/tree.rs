@@ -1,45 +1,41 @@
-//! The Merkle tree over a store's blocks, as far as a writer or a verifier needs it.
+//! The Merkle tree over the blocks of a store (RFC 6962, C2SP tlog-tiles), one leaf per block.
 //!
-//! It is the tree of RFC 6962 and C2SP tlog-tiles with one leaf per block. Only its right edge is
-//! kept, the roots of the largest complete subtrees: enough to add leaves and to know the root,
-//! and small enough to stand at the head of every segment, so that what is left of a store stays
-//! provable when its beginning is deleted.
+//! Only the right edge is kept: the roots of the largest complete subtrees. That is enough to add leaves and
+//! to compute the root, and small enough for the head of every segment, so that a store stays provable after
+//! its beginning is deleted.
 
 use tlog_tiles::{Hash, node_hash};
 
-/// Bytes of a hash.
 pub(crate) const HASH: usize = 32;
 
-/// A tree's right edge.
+/// A tree, represented by its right edge.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tree {
     size: u64,
-    /// One for each bit set in `size`, the largest subtree first.
+    /// One root for each bit set in `size`, the largest subtree first.
     edge: Vec<Hash>,
 }
 
 impl Tree {
-    /// A tree of `size` leaves with the right edge `edge`; `None` when they do not fit together.
+    /// A tree of `size` leaves with the right edge `edge`; `None` if the two do not match.
     pub(crate) fn from_edge(size: u64, edge: Vec<Hash>) -> Option<Self> {
         (edge.len() == size.count_ones() as usize).then_some(Self { size, edge })
     }
 
-    /// How many leaves it has.
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
-    /// The roots of its largest complete subtrees, the largest first.
+    /// The right edge: the roots of the largest complete subtrees, the largest first.
     pub(crate) fn edge(&self) -> &[Hash] {
         &self.edge
     }
 
-    /// Adds a leaf.
     pub(crate) fn push(&mut self, leaf: Hash) {
         self.push_subtree(0, leaf);
     }
 
-    /// Adds `count` leaves that are zeros, in time that hardly depends on how many they are.
+    /// Adds `count` leaves of zeros, in logarithmic time.
     pub(crate) fn push_zeros(&mut self, count: u64) {
         let mut subtree = Hash([0; HASH]);
         let mut subtrees = vec![subtree];
@@ -49,14 +45,14 @@ impl Tree {
         }
         let end = self.size + count;
         while self.size < end {
-            // The largest that fits where the tree ends, and into what is left.
+            // The largest subtree that fits at this position and within the rest.
             let level = self.size.trailing_zeros().min((end - self.size).ilog2());
             let Some(subtree) = subtrees.get(level as usize) else { break };
             self.push_subtree(level, *subtree);
         }
     }
 
-    /// Adds a complete subtree of 2^`level` leaves; the size is a multiple of that.
+    /// Adds a complete subtree of 2^`level` leaves; the size must be a multiple of that.
     fn push_subtree(&mut self, level: u32, root: Hash) {
         let mut subtree = root;
         for _ in 0..(self.size >> level).trailing_ones() {
@@ -67,7 +63,6 @@ impl Tree {
         self.size += 1 << level;
     }
 
-    /// The hash of the whole tree.
     pub(crate) fn root(&self) -> Hash {
         let mut subtrees = self.edge.iter().rev().copied();
         let Some(smallest) = subtrees.next() else { return tlog_tiles::EMPTY_HASH };
@@ -81,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    /// What the reference implementation stores.
+    /// The hashes that the reference implementation stores.
     #[derive(Default)]
     struct Stored(Vec<Hash>);
 

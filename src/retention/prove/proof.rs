@@ -1,8 +1,8 @@
-//! A proof: records in one file, with what it takes to check them away from their store.
+//! Proofs: records in one file, with everything needed to check them away from their store.
 //!
-//! It holds whole blocks, since a block is what is proved, each with its path to the root that a
-//! checkpoint signed. Paths are found in one pass over the heads of all blocks, in memory that grows
-//! with the blocks that are wanted and not with the store.
+//! A proof holds whole blocks, each with its audit path to the root that a checkpoint signed. Paths are
+//! computed in one pass over the heads of all blocks; memory grows with the blocks in the proof, not with the
+//! store.
 
 pub(crate) mod check;
 mod paths;
@@ -16,31 +16,31 @@ use crate::retention::format::block::{Unpacker, digest};
 use crate::retention::format::codec::{write_checkpoint, write_key, write_path};
 use crate::retention::format::frames::{Frames, Step};
 use crate::retention::format::note::{CHECKPOINT_FILE, VERIFIER_FILE, read_note, unverified};
-use crate::retention::format::rows::RowReader;
+use crate::retention::format::rows::reader::RowReader;
 use crate::retention::format::segment::{self, Segment};
 use crate::retention::format::{BlockHead, Frame};
 use crate::retention::prove::proof::paths::Paths;
 use crate::retention::prove::{Break, Reason};
 use crate::retention::read::Selection;
 
-/// What was written.
+/// What a proof contains.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Written {
-    /// Blocks.
+    /// Blocks in the proof.
     pub blocks: u64,
-    /// Records in them that were wanted.
+    /// Matching records in them.
     pub wanted: u64,
-    /// Records in them in all.
+    /// All records in them.
     pub records: u64,
-    /// Wanted records that are in no checkpoint yet, and left out.
+    /// Matching records left out, because no checkpoint covers them yet.
     pub unsigned: u64,
-    /// Places where records may be missing that were wanted.
+    /// Places where matching records may be missing.
     pub damaged: u64,
 }
 
-/// Writes the blocks with the records that `selection` wants to `out`, and their proofs.
+/// Writes a proof of the records that match `selection` to `out`.
 ///
-/// Nothing is written where the store is damaged so that they cannot be proved.
+/// Nothing is written if damage in the store prevents the proof of a matching block.
 pub fn write(directory: &Path, selection: &Selection, out: &mut dyn Write) -> io::Result<Written> {
     let note = read_note(&directory.join(CHECKPOINT_FILE))?;
     let key = read_note(&directory.join(VERIFIER_FILE))?;
@@ -81,13 +81,12 @@ pub fn write(directory: &Path, selection: &Selection, out: &mut dyn Write) -> io
     Ok(written)
 }
 
-/// Says why nothing can be proved.
 fn not_whole(directory: &Path, found: &Break) -> io::Error {
     let more = format!("`icpgate logs verify {}` tells more", directory.display());
     io::Error::new(io::ErrorKind::InvalidData, format!("{found}; {more}"))
 }
 
-/// Shows a store to `look`, step by step, without the remains of failed writes.
+/// Calls `look` for every item of a store, without the remains of failed writes.
 fn pass(
     directory: &Path,
     mut look: impl FnMut(&Segment, &mut Frames, Step) -> io::Result<()>,
@@ -107,16 +106,16 @@ fn pass(
     Ok(())
 }
 
-/// Goes through a store, and makes the tree whole as far as that can be: the leaf hash of a block that
-/// cannot be read stands in the one after it, and each segment's head holds the tree of all before it.
+/// Rebuilds the tree as far as possible: the block after an unreadable one holds its leaf hash, and the head
+/// of each segment holds the tree before it.
 struct Walk<'s> {
     search: Search<'s>,
     paths: Paths,
-    /// The block that is to come; none before the first head.
+    /// The number of the next block; `None` before the first head.
     next: Option<u64>,
-    /// The damage that came after the last block, if any.
+    /// The damage after the last block.
     damage: Option<Break>,
-    /// The first place where more is missing than can be made up for.
+    /// The first place where a leaf hash is lost.
     first_break: Option<Break>,
 }
 
@@ -155,7 +154,7 @@ impl<'s> Walk<'s> {
         Ok(())
     }
 
-    /// Makes up for what is missing before block `number`, whose predecessor's leaf hash is `previous`.
+    /// Fills the gap before block `number`, whose predecessor has the leaf hash `previous`.
     fn fill(&mut self, segment: &Segment, byte: u64, number: u64, previous: Hash) {
         let (from, damage) = (self.next.unwrap_or(0), self.damage.take());
         if number <= from {
@@ -178,7 +177,6 @@ fn broken(segment: &Segment, byte: u64, block: Option<u64>, reason: Reason) -> B
     Break { segment: Some(segment.path.clone()), byte: Some(byte), block, reason }
 }
 
-/// Looks for wanted records.
 struct Search<'s> {
     selection: &'s Selection,
     size: u64,
@@ -188,7 +186,6 @@ struct Search<'s> {
 }
 
 impl Search<'_> {
-    /// Whether a block is to be proved.
     fn wants(&mut self, head: &BlockHead, payload: &[u8]) -> bool {
         if !self.selection.may_be_in_block(head) {
             return false;
@@ -212,7 +209,7 @@ impl Search<'_> {
 }
 
 impl Search<'_> {
-    /// How many records of a block are wanted; `None` where they cannot be read.
+    /// How many records of a block match; `None` if they cannot be read.
     fn count_wanted(&mut self, head: &BlockHead, payload: &[u8]) -> Option<u64> {
         if digest(payload) != head.digest || !self.unpacker.unpack(*head, payload, &mut self.rows) {
             return None;

@@ -1,17 +1,17 @@
-//! Whether a store is what its node signed: nothing changed, cut, removed, swapped or put in.
+//! Verification: whether a store is exactly what its node signed.
 //!
-//! It fails on absence as on mismatch: what should be signed and is not, an end that nobody wrote, a
-//! missing checkpoint. Every byte of every segment is read, in one pass and bounded memory, and the
-//! first place that is wrong ends it. docs/retention-format.md, section 6, is the algorithm.
+//! Absence fails as mismatch does: an unsigned block that should be signed, an end that nobody wrote, a
+//! missing checkpoint. Every byte of every segment is read, in one pass with bounded memory; the first fault
+//! ends it. docs/retention-format.md, section 6, is the algorithm.
 
-mod copy;
+mod chain;
+pub(crate) mod copy;
 mod end;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use tlog_tiles::{Checkpoint, Hash};
 
@@ -23,30 +23,30 @@ use crate::retention::format::block::{Unpacker, digest};
 use crate::retention::format::frames::{Frames, Step};
 use crate::retention::format::note::{CHECKPOINT_FILE, VERIFIER_FILE, read_note_if_there, unverified};
 use crate::retention::format::position::Position;
-use crate::retention::format::rows::RowReader;
-use crate::retention::format::segment::{self, Segment, SegmentName};
-use crate::retention::format::{BlockHead, Frame, LOCK_FILE, SegmentHead};
+use crate::retention::format::rows::reader::RowReader;
+use crate::retention::format::segment::{self, Segment};
+use crate::retention::format::{BlockHead, Frame, LOCK_FILE};
 use crate::retention::prove::keys::Keys;
 use crate::retention::prove::proof::check;
 use crate::retention::prove::{Break, Reason, Verdict};
 
-/// A block takes no more bytes that holds a record of deletion alone.
+/// 1 KiB: the largest block, decompressed, that holds only a record of deletion.
 const DELETION: u32 = 1024;
-/// A segment that the writer deletes meanwhile makes verification begin again, so often.
+/// How often verification starts again when the writer deletes a segment meanwhile.
 const ATTEMPTS: usize = 3;
 
-/// What a store is held against.
+/// What a store is compared with.
 #[derive(Clone, Debug)]
 pub struct Against {
-    /// Verifier keys from outside the store; its own, where there are none.
+    /// Verifier keys from outside the store; empty: the keys in the store are believed.
     pub keys: Vec<String>,
-    /// A checkpoint of the store that was kept elsewhere.
+    /// A checkpoint that was kept elsewhere.
     pub since: Option<Vec<u8>>,
-    /// Tells the time by which the end of the store is judged, once it is reached.
+    /// Gives the time by which the end of the store is judged, when verification gets there.
     pub clock: Clock,
 }
 
-/// Verifies the store in `directory`, or the proof, if that is a file.
+/// Verifies the store in `directory`, or the proof if it is a file.
 pub fn verify(directory: &Path, against: &Against) -> io::Result<Verdict> {
     if directory.is_file() {
         return check::verify(directory, &against.keys);
@@ -68,9 +68,6 @@ pub fn verify(directory: &Path, against: &Against) -> io::Result<Verdict> {
     }
 }
 
-pub use copy::{Anchor, Copy, verify_copy};
-
-/// Why verification ends before the end.
 enum Stop {
     Broken(Break),
     Io(io::Error),
@@ -88,12 +85,12 @@ impl From<Reason> for Stop {
     }
 }
 
-/// A tree that must have been passed through.
+/// A tree that the store must have had at some size.
 struct Milestone {
     checkpoint: Checkpoint,
-    /// What is wrong when the tree was another at its size.
+    /// The fault if the tree differs at that size.
     otherwise: Reason,
-    /// What is wrong when the store ends before it.
+    /// The fault if the store ends before that size.
     shorter: Reason,
 }
 
@@ -102,24 +99,23 @@ struct Verification<'v> {
     verdict: &'v mut Verdict,
     position: Position,
     milestones: Vec<Milestone>,
-    /// Whether a checkpoint was the last frame.
     after_checkpoint: bool,
-    /// The first block that is in none.
+    /// The first block after the last checkpoint.
     unsigned: Option<BlockHead>,
     last: Option<BlockHead>,
-    /// When the last block was sealed that the first checkpoint covers.
+    /// When the last block under the first checkpoint was sealed.
     first_signed: Option<i64>,
     unpacker: Unpacker,
-    /// Set while it is open whether what stood before the oldest segment was deleted by the writer:
-    /// the number of the first record that is left.
+    /// The number of the first record left, while no record of deletion has explained what is missing before
+    /// it.
     deleted_before: Option<u64>,
-    /// Whether the writer's word of that has come, and no checkpoint after it.
+    /// Whether a record of deletion was read that no checkpoint covers yet.
     deletion: bool,
-    /// Where the store says of itself that its end was gone, after the checkpoint given.
+    /// Where the store recorded, after the checkpoint given, that its end was missing.
     shortened: Option<Break>,
-    /// So many blocks the checkpoint given is of.
+    /// How many blocks the checkpoint given covers.
     known: u64,
-    /// Remains of failed writes, which must stand in the next segment.
+    /// Remains of failed writes, by block number: the next segment must have the same blocks.
     remains: BTreeMap<u64, Hash>,
 }
 
@@ -133,7 +129,7 @@ impl Verification<'_> {
             return Err(Reason::NoKey.into());
         }
         let keys = Keys::parse(keys).map_err(|key| Reason::BadKey(key.to_owned()))?;
-        // Before the segments, since a writer may add to both.
+        // Read before the segments, since a writer may add to both.
         let shown = read_note_if_there(&directory.join(CHECKPOINT_FILE))?;
         let writing = is_written_to(directory)?;
         let segments = segment::list(directory)?;
@@ -221,7 +217,7 @@ impl<'v> Verification<'v> {
                 }
                 Step::Frame(Frame::Checkpoint(note), byte) => self.checkpoint(&note, segment, byte)?,
                 Step::Damage { from, .. } => return Err(found(from, Reason::Damaged)),
-                // Whoever writes may be at it.
+                // A writer may be at work here.
                 Step::End { .. } if next.is_none() && writing => return Ok(()),
                 Step::End { at, length } if at < length => return Err(found(at, Reason::Unfinished)),
                 Step::End { at, .. } if is_empty => return Err(found(at, Reason::Empty)),
@@ -230,74 +226,8 @@ impl<'v> Verification<'v> {
         }
     }
 
-    fn head(&mut self, segment: &Segment, head: &SegmentHead, is_first: bool) -> Result<(), Stop> {
-        let found = |reason| Err(broken(segment, Some(0), None, reason));
-        let opened = Timestamp::from_millisecond(head.opened).unwrap_or_default();
-        if segment.name != SegmentName::new(opened, head.tree.size()) {
-            return found(Reason::Renamed);
-        }
-        if is_first {
-            self.position.tree = head.tree.clone();
-            (self.position.previous, self.position.next_seq) = (head.previous, head.first_seq);
-            self.deleted_before = (head.tree.size() > 0).then_some(head.first_seq);
-            self.milestones()?;
-            return Ok(());
-        }
-        let (before, here) = (self.position.tree.size(), head.tree.size());
-        if here != before {
-            return found(Reason::Missing { from: before, to: here });
-        }
-        let same = head.tree.edge() == self.position.tree.edge()
-            && head.previous == self.position.previous
-            && head.first_seq == self.position.next_seq;
-        if same { Ok(()) } else { found(Reason::Foreign) }
-    }
-
-    fn block(&mut self, block: &BlockHead, (segment, byte): (&Segment, u64)) -> Result<(), Stop> {
-        let found = |reason| Err(broken(segment, Some(byte), Some(block.number), reason));
-        let before = self.position.tree.size();
-        if block.number != before {
-            return found(Reason::Missing { from: before, to: block.number });
-        }
-        if block.previous != self.position.previous || block.first_seq != self.position.next_seq {
-            return found(Reason::Foreign);
-        }
-        // What the first of a store says of a checkpoint that was deleted cannot be compared.
-        let is_first = self.last.is_none() && !self.after_checkpoint;
-        if block.signed != self.position.signed && !is_first {
-            return found(Reason::Checkpoints);
-        }
-        self.position.signed = block.signed;
-        self.after_checkpoint = false;
-        if self.remains.remove(&block.number).is_some_and(|leaf| leaf != block.leaf()) {
-            return found(Reason::Foreign);
-        }
-        self.position.pass(block);
-        self.unsigned.get_or_insert(*block);
-        self.last = Some(*block);
-        if !block.is_end() {
-            self.verdict.count(block);
-        }
-        self.milestones()
-    }
-
-    /// Remains of a failed write: `block`, where `number` should be, which must stand in the next segment.
-    fn remains(
-        &mut self,
-        block: &BlockHead,
-        number: u64,
-        (segment, byte): (&Segment, u64),
-    ) -> Result<(), Stop> {
-        let leaf = block.leaf();
-        let is_other = *self.remains.entry(number).or_insert(leaf) != leaf;
-        if block.number != number || is_other {
-            return Err(broken(segment, Some(byte), Some(block.number), Reason::Foreign));
-        }
-        Ok(())
-    }
-
-    /// Looks for what the writer says of the store: that it deleted what stood before the oldest segment, and, at
-    /// the beginning of a run, that the end was gone.
+    /// Looks for two records of the writer: that it deleted everything before the oldest segment, and, at the
+    /// start of a run, that the end of the store was missing.
     fn notes(&mut self, block: &BlockHead, payload: &[u8], (segment, byte): (&Segment, u64)) {
         let begins = block.number == segment.name.first_block;
         let may_delete = self.deleted_before.is_some() && block.raw_length <= DELETION;
@@ -320,42 +250,9 @@ impl<'v> Verification<'v> {
             _ => {}
         }
     }
-
-    /// Compares the tree with what it must be at its size.
-    fn milestones(&mut self) -> Result<(), Stop> {
-        let tree = &self.position.tree;
-        for milestone in self.milestones.extract_if(.., |one| one.checkpoint.size() == tree.size()) {
-            if *milestone.checkpoint.hash() != tree.root() {
-                return Err(milestone.otherwise.into());
-            }
-        }
-        Ok(())
-    }
-
-    fn checkpoint(&mut self, note: &[u8], segment: &Segment, byte: u64) -> Result<(), Stop> {
-        let found = |reason| broken(segment, Some(byte), None, reason);
-        let checkpoint = self.keys.open(note).map_err(|_| found(Reason::BadSignature))?;
-        let tree = &self.position.tree;
-        if checkpoint.size() != tree.size() || *checkpoint.hash() != tree.root() {
-            return Err(found(Reason::OtherTree));
-        }
-        if self.after_checkpoint {
-            return Err(found(Reason::Checkpoints));
-        }
-        self.position.signed = tree.size();
-        self.after_checkpoint = true;
-        self.unsigned = None;
-        if std::mem::take(&mut self.deletion) {
-            self.deleted_before = None;
-        }
-        let sealed = self.last.map_or(0, |last| last.sealed);
-        self.first_signed.get_or_insert(sealed);
-        self.verdict.checkpoint = Some(String::from_utf8_lossy(note).into_owned());
-        Ok(())
-    }
 }
 
-/// The trees that a store must have passed through: the checkpoint that it shows, and `since`.
+/// The milestones of a store: its own checkpoint file, and `since`.
 fn milestones(keys: &Keys, shown: Option<&[u8]>, since: Option<&[u8]>) -> Result<Vec<Milestone>, Stop> {
     let mut milestones = Vec::new();
     if let Some(note) = shown {

@@ -6,27 +6,28 @@ use std::path::Path;
 use crate::config::AccessLog;
 use crate::retention::read::summary::summarize;
 
-/// Bytes of a record in a store, where there are too few to tell: somewhat more than was measured.
+/// Bytes of a record if the store has too few to measure: somewhat more than measured (docs/retention.md,
+/// figures).
 const RECORD_BYTES: f64 = 200.0;
-/// So many tell.
+/// Records from which the size of a record is measured.
 const ENOUGH: u64 = 1_000;
 
-/// What a disk holds.
+/// How many days of records a disk holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Capacity {
-    /// Records a second.
+    /// Records per second.
     pub rate: f64,
-    /// Days of records.
+    /// Days until the disk is full but for the reserve.
     pub days: f64,
-    /// Bytes of a record, on disk.
+    /// Bytes of a record on disk.
     pub bytes_per_record: f64,
-    /// Whether that was measured in the store.
+    /// Whether the size was measured in this store.
     pub measured: bool,
 }
 
 impl Capacity {
-    /// What the disk of the store that `log` describes holds at `rate` records a second, with the
-    /// reserve left free. The directory need not be there yet.
+    /// The capacity of the disk of `log` at `rate` records per second, with the reserve left free. The
+    /// directory need not exist yet.
     pub fn at_rate(log: &AccessLog, rate: f64) -> io::Result<Self> {
         let there = log.directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
         let disk = rustix::fs::statvfs(there)?;

@@ -1,7 +1,7 @@
-//! Following a store: its records in the order of `seq`, block by block, while it is written to.
+//! Follows a store while it is written: its records in the order of `seq`, block by block.
 //!
-//! Only records below the durable watermark are given out: one that is not synced may be lost, and its number be
-//! given to another. Memory is one block, whatever the backlog.
+//! Only records below the durable watermark are returned: a record that is not synced may be lost and its
+//! number given to another. Memory is one block, whatever the backlog.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,25 +9,24 @@ use std::path::{Path, PathBuf};
 use crate::access::fields::Fields;
 use crate::retention::format::block::Unpacker;
 use crate::retention::format::frames::{Frames, Step};
-use crate::retention::format::rows::RowReader;
+use crate::retention::format::rows::reader::RowReader;
 use crate::retention::format::segment::{self, Segment};
 use crate::retention::format::{BlockHead, Frame};
 
-/// Reads a store from a record on, and stops at the watermark.
+/// Reads a store from a given record up to the watermark.
 pub struct Follower {
     directory: PathBuf,
-    /// The record that comes next.
+    /// The `seq` of the next record.
     next_seq: u64,
     current: Option<Current>,
     unpacker: Unpacker,
     rows: Vec<u8>,
 }
 
-/// The segment that is read.
 struct Current {
     frames: Frames,
     first_block: u64,
-    /// A newer segment exists, so this one does not grow any more.
+    /// A newer segment exists, so this one no longer grows.
     is_final: bool,
 }
 
@@ -36,7 +35,7 @@ struct Current {
 pub enum Found<'f> {
     /// The records of one block.
     Records(Records<'f>),
-    /// Records that cannot be read: damaged, or deleted before they were.
+    /// Records that cannot be read: damaged, or deleted before they were read.
     Missing(Missing),
 }
 
@@ -54,14 +53,14 @@ pub struct Missing {
 pub struct Records<'f> {
     rows: &'f [u8],
     reader: RowReader,
-    /// The first that is wanted.
+    /// The first record to return.
     from: u64,
-    /// The number after the last.
+    /// The `seq` after the last record.
     to: u64,
 }
 
 impl Records<'_> {
-    /// The number after the last record: to be followed from once these are kept.
+    /// The `seq` after the last record: where to continue once these are kept.
     pub fn next_seq(&self) -> u64 {
         self.to
     }
@@ -108,8 +107,7 @@ impl Follower {
         Ok(bytes.saturating_sub(read))
     }
 
-    /// The next records, all of them before `synced_before`; `None` until there are more. Blocks the thread on the
-    /// disk.
+    /// The next records, all before `synced_before`; `None` if there are no more yet. Reads the disk.
     pub fn next(&mut self, synced_before: u64) -> io::Result<Option<Found<'_>>> {
         while self.next_seq < synced_before {
             let Some(current) = &mut self.current else {
@@ -132,7 +130,7 @@ impl Follower {
                     }
                     return self.read_block(&head, at).map(Some);
                 }
-                // Blocks that were read before, checkpoints, and damage: the numbers after it tell what is missing.
+                // Skips blocks read before, checkpoints, and damage: the next numbers tell what is missing.
                 Step::Frame(..) | Step::Damage { .. } => {}
                 Step::End { .. } => {
                     if !self.go_on()? {
@@ -171,13 +169,13 @@ impl Follower {
         if std::mem::replace(&mut current.is_final, true) {
             self.current = Current::open(&next)?;
         }
-        // A block may have come between the end that was seen and the listing: the segment is read once more.
+        // A block may have been added between the end and the listing: the segment is read once more.
         Ok(true)
     }
 }
 
 impl Current {
-    /// `None` for a segment that was deleted since it was listed.
+    /// `None` if the segment was deleted since it was listed.
     fn open(segment: &Segment) -> io::Result<Option<Self>> {
         match Frames::open(&segment.path) {
             Ok(frames) => Ok(Some(Self { frames, first_block: segment.name.first_block, is_final: false })),
@@ -187,14 +185,14 @@ impl Current {
     }
 }
 
-/// The segment with the record `seq`, by the segments' heads; the oldest, if it comes after that record.
+/// The segment with the record `seq`, judged by segment heads; the oldest one if the record is older.
 fn first_segment(directory: &Path, seq: u64) -> io::Result<Option<Segment>> {
     let mut segments = segment::list(directory)?;
     while segments.len() > 1 {
         let Some(newest) = segments.last() else { break };
         let first = match Frames::open_for_heads(&newest.path) {
             Ok(mut frames) => Some(frames.next_step()?),
-            // Deleted since it was listed, as all before it.
+            // Deleted since it was listed, like all before it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };

@@ -1,7 +1,7 @@
-//! Reading a store, while it is written to or long after.
+//! Reads a store, while it is written to or long after.
 //!
-//! Records come oldest first, each as a line of JSON. Memory is one block at a time, however large the
-//! store is. A damaged block costs its own records: it is named and passed over.
+//! Records come oldest first, each as a line of JSON. Memory is one block at a time. A damaged block costs
+//! only its own records: it is reported and skipped.
 
 use std::io;
 use std::iter::Peekable;
@@ -11,35 +11,35 @@ use crate::access::export::write_line;
 use crate::retention::format::Frame;
 use crate::retention::format::block::Unpacker;
 use crate::retention::format::frames::{Frames, Step};
-use crate::retention::format::rows::{Malformed, RowReader};
+use crate::retention::format::rows::reader::{Malformed, RowReader};
 use crate::retention::format::segment::{self, Segment};
 use crate::retention::read::{Item, Selection};
 
-/// Reads a store from its oldest record to its newest at the time.
+/// Reads a store from its oldest record to the newest at the time.
 pub struct Reader {
     segments: Peekable<std::vec::IntoIter<Segment>>,
     selection: Selection,
     current: Option<Current>,
-    /// The current segment, or the one before.
+    /// The path of the current segment, or of the previous one.
     path: PathBuf,
     unpacker: Unpacker,
-    /// The rows of the block that is read, and where it is.
+    /// The rows of the current block, and its byte range.
     rows: Vec<u8>,
     row_reader: RowReader,
     block: (u64, u64),
-    /// The number of the block that is to come, if the segment before was read.
+    /// The number of the next block, if the previous segment was read.
     next_block: Option<u64>,
     line: Vec<u8>,
 }
 
 struct Current {
     frames: Frames,
-    /// The first block of the next segment; none for the newest.
+    /// The first block of the next segment; `None` for the newest segment.
     end: Option<u64>,
 }
 
 impl Reader {
-    /// Opens the store in `directory`, or a file: a proof, or a segment by itself.
+    /// Opens the store in `directory`, or a file: a proof or a single segment.
     pub fn open(directory: &Path, selection: Selection) -> io::Result<Self> {
         let file = directory.is_file();
         let segments = if file { Vec::new() } else { segment::list(directory)? }.into_iter().peekable();
@@ -59,7 +59,7 @@ impl Reader {
         })
     }
 
-    /// The next piece; `None` at the end. A segment that the writer has deleted since is passed over.
+    /// The next item; `None` at the end. Segments deleted meanwhile are skipped.
     pub fn next_item(&mut self) -> io::Result<Option<Item<'_>>> {
         loop {
             match self.next_wanted_row() {
@@ -101,7 +101,7 @@ impl Reader {
                     return Ok(Some(Item::Damage { segment: &self.path, from, to }));
                 }
                 Step::End { at, length } => {
-                    // Only the newest segment may end with something unfinished.
+                    // Only the newest segment may end with an unfinished block.
                     let unfinished = at < length && current.end.is_some();
                     self.current = None;
                     if unfinished {
@@ -112,7 +112,6 @@ impl Reader {
         }
     }
 
-    /// Puts the next record that is wanted into `line`.
     fn next_wanted_row(&mut self) -> Option<Result<(), Malformed>> {
         loop {
             match self.row_reader.next(&self.rows)? {
@@ -127,7 +126,7 @@ impl Reader {
         }
     }
 
-    /// Opens the next segment that may hold what is wanted; the number of its first block.
+    /// Opens the next segment that may match; returns the number of its first block.
     fn next_segment(&mut self) -> io::Result<Option<u64>> {
         while let Some(segment) = self.segments.next() {
             if !self.selection.may_be_in(&segment) {

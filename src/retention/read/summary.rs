@@ -1,4 +1,4 @@
-//! A store at a glance, from heads alone.
+//! A summary of a store, read from heads only.
 
 use std::io;
 use std::path::Path;
@@ -10,26 +10,26 @@ use crate::retention::format::frames::{Frames, Step};
 use crate::retention::format::note::{VERIFIER_FILE, read_note};
 use crate::retention::format::segment;
 
-/// A store at a glance.
+/// A summary of a store.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Summary {
     /// Segment files.
     pub segments: u64,
-    /// Records in them.
+    /// Records in the store.
     pub records: u64,
-    /// Their size in bytes.
+    /// Bytes of all segments.
     pub bytes: u64,
     /// The time of the earliest record.
     pub from: Option<Timestamp>,
     /// The time of the latest record.
     pub to: Option<Timestamp>,
-    /// Bytes free on the store's disk.
+    /// Bytes free on the disk of the store.
     pub free_bytes: u64,
-    /// What checks the store's signatures.
+    /// The verifier key in use.
     pub verifier_key: Option<String>,
 }
 
-/// Sums a store up from the first and the last blocks of its segments.
+/// Summarizes a store from the first and the last blocks of its segments.
 pub fn summarize(directory: &Path) -> io::Result<Summary> {
     let segments = segment::list(directory)?;
     let disk = rustix::fs::statvfs(directory)?;
@@ -54,7 +54,7 @@ pub fn summarize(directory: &Path) -> io::Result<Summary> {
     for segment in segments.iter().rev() {
         if let Some((next_seq, to)) = last_block(&mut Frames::open_for_heads(&segment.path)?)? {
             summary.to = to;
-            // Numbers have no gap within a store.
+            // Record numbers have no gap within a store.
             summary.records = next_seq.saturating_sub(first_seq.unwrap_or(next_seq));
             break;
         }
@@ -62,7 +62,7 @@ pub fn summarize(directory: &Path) -> io::Result<Summary> {
     Ok(summary)
 }
 
-/// The number and the time of a segment's first record.
+/// The number and the time of the first record of a segment.
 fn first_block(frames: &mut Frames) -> io::Result<Option<(u64, Option<Timestamp>)>> {
     loop {
         match frames.next_step()? {
@@ -75,7 +75,7 @@ fn first_block(frames: &mut Frames) -> io::Result<Option<(u64, Option<Timestamp>
     }
 }
 
-/// The number after a segment's last record, and the time of its latest.
+/// The number after the last record of a segment, and the time of its latest record.
 fn last_block(frames: &mut Frames) -> io::Result<Option<(u64, Option<Timestamp>)>> {
     let mut found: Option<(u64, Option<Timestamp>)> = None;
     loop {

@@ -1,8 +1,8 @@
-//! Room that is kept for when the disk is full: a file whose blocks are already allocated.
+//! The emergency file: disk space allocated ahead, for when the disk is full.
 //!
-//! When there is no space for a new segment, this file becomes it: it takes the records of exchanges
-//! that were accepted before, and of what is missing. Until there is room for the next one, nothing
-//! else is accepted.
+//! When there is no space for a new segment, this file becomes it. It takes the records of exchanges that
+//! were accepted before, and the record of the gap. Nothing else is accepted until the file can be allocated
+//! again.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -14,26 +14,23 @@ use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use rustix::io::Errno;
 
 const FILE: &str = ".emergency";
-/// What it takes: more than what can be under way.
+/// 16 MiB: more than all slots can need.
 const BYTES: u64 = 16 * 1024 * 1024;
-/// On a small disk it takes so much less of what is free.
+/// On a small disk the file takes this fraction of the free space: 1/8.
 const SHARE: u64 = 8;
-/// Less is of no use.
+/// 64 KiB. A smaller file is not worth allocating.
 const LEAST: u64 = 64 * 1024;
 
-/// Whether there is room.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Emergency {
-    /// There is.
     Ready,
-    /// It has been used, or there was none.
+    /// It was used, or is not allocated yet.
     Used,
-    /// The file system cannot allocate ahead.
+    /// The file system cannot allocate space ahead.
     Unsupported,
 }
 
 impl Emergency {
-    /// Allocates the room, if that is not done.
     pub(super) fn prepare(directory: &File) -> io::Result<Self> {
         let path = directory.path().join(FILE);
         let allocated = |blocks: u64| blocks * 512 >= LEAST;
@@ -59,7 +56,7 @@ impl Emergency {
         }
     }
 
-    /// Makes the room the file at `path`.
+    /// Renames the file to `path`, a new segment.
     pub(super) fn take(directory: &File, path: &Path) -> io::Result<File> {
         fs_err::rename(directory.path().join(FILE), path)?;
         directory.sync_all()?;
@@ -67,7 +64,6 @@ impl Emergency {
     }
 }
 
-/// Whether there is no space for more.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -1,9 +1,10 @@
-//! What may be deleted: segments older than the retention, oldest first, and nothing in doubt.
+//! Which segments may be deleted: those past their retention, oldest first, and none in doubt.
 //!
-//! A clock that is wrong must not delete what is young. Set forward while the store is open: its time
-//! does not pass faster than the machine's monotonic clock. Set back and corrected: a segment is
-//! never older than those before it, since deletion stops at the first that must stay. Wrong from the start:
-//! what was recorded by a clock that was kept is deleted by none that is not.
+//! A wrong clock must not delete young records:
+//!
+//! - Set forward while the store is open: the store's time does not pass faster than the monotonic clock.
+//! - Set back, then corrected: deletion stops at the first segment that must stay, so nothing after it is judged.
+//! - Wrong from the start: segments recorded under a synchronized clock are not deleted under one that is not.
 
 use std::io;
 use std::path::Path;
@@ -15,13 +16,13 @@ use crate::clock::Moment;
 use crate::retention::format::Frame;
 use crate::retention::format::block::Unpacker;
 use crate::retention::format::frames::{Frames, Step};
-use crate::retention::format::rows::RowReader;
+use crate::retention::format::rows::reader::RowReader;
 use crate::retention::format::segment::{self, Segment};
 
-/// A time so far ahead is not one that a clock drifted to.
+/// 24 hours: a record this far ahead was not made by a clock that merely drifts.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
-/// The time to judge age by: never ahead of the wall clock, nor of what has really passed.
+/// The time that ages are measured by: never ahead of the wall clock, nor of the time that has really passed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StoreTime {
     anchor: Timestamp,
@@ -29,7 +30,7 @@ pub(super) struct StoreTime {
 }
 
 impl StoreTime {
-    /// Starts at the newest record's time, or at the wall clock's where there is none.
+    /// Starts at the time of the newest record, or at the wall clock if there is none.
     pub(super) fn start(moment: Moment, newest_record: Option<Timestamp>, since: Instant) -> Self {
         Self { anchor: newest_record.unwrap_or(moment.now), since }
     }
@@ -41,12 +42,12 @@ impl StoreTime {
     }
 }
 
-/// The segments that are older than `retention` at `time`, oldest first, and the number of the first
-/// record after them. The last segment stays.
+/// The segments that are older than `retention` at `time`, oldest first, and the number of the first record
+/// after them. The newest segment stays.
 ///
-/// A segment goes when the time in its name, its last record's time and its last change are all
-/// older, and so is every segment before it. While the clock is not known to be `synchronized`, no segment goes
-/// that was begun while it was.
+/// A segment is old if the time in its name, its latest record and its last modification are all older, and
+/// so is every segment before it. While the clock is not `synchronized`, a segment begun under a synchronized
+/// clock stays.
 pub(super) fn expired(
     directory: &Path,
     time: Timestamp,
@@ -66,16 +67,16 @@ pub(super) fn expired(
             if newest > time + AHEAD {
                 tracing::warn!(
                     segment = %segment.path.display(), %newest,
-                    "a segment has records of the future, by a clock that was wrong: it stays until that is past \
-                     its retention, and all after it with it"
+                    "A segment has records from the future, made under a wrong clock: it and all segments after it \
+                     stay until that time is past its retention"
                 );
             }
             break;
         }
         if !synchronized && was_synchronized(segment)? {
             tracing::warn!(
-                "access records past their retention stay until the clock is synchronized again, as it was when \
-                 they were made"
+                "Access records past their retention stay until the clock is synchronized again, as it was when they \
+                 were made"
             );
             break;
         }
@@ -84,8 +85,8 @@ pub(super) fn expired(
     deletable(segments, old)
 }
 
-/// The oldest segments whose blocks are all before `confirmed_before`, as many as have `bytes` together, oldest
-/// first, and the number of the first record after them. The last segment stays.
+/// The oldest segments whose blocks are all before `confirmed_before`, up to a total of `bytes`, and the
+/// number of the first record after them. The newest segment stays.
 pub(super) fn confirmed(
     directory: &Path,
     confirmed_before: u64,
@@ -103,7 +104,7 @@ pub(super) fn confirmed(
     deletable(segments, count)
 }
 
-/// The first `count` segments, or fewer: the first that is left must say where it begins.
+/// The first `count` segments, or fewer: the head of the first one left must be readable.
 fn deletable(mut segments: Vec<Segment>, mut count: usize) -> io::Result<Option<(Vec<Segment>, u64)>> {
     while count > 0 {
         let first = Frames::open_for_heads(&segments[count].path)?.next_step()?;
@@ -116,12 +117,11 @@ fn deletable(mut segments: Vec<Segment>, mut count: usize) -> io::Result<Option<
     Ok(None)
 }
 
-/// When the oldest segment was opened.
 pub(super) fn oldest(directory: &Path) -> Option<Timestamp> {
     segment::list(directory).ok()?.first()?.name.opened_at()
 }
 
-/// Deletes segments; how many bytes that were.
+/// Deletes segments; returns their size in bytes.
 pub(super) fn delete(segments: &[Segment]) -> io::Result<u64> {
     let mut deleted = 0;
     for segment in segments {
@@ -133,11 +133,11 @@ pub(super) fn delete(segments: &[Segment]) -> io::Result<u64> {
     Ok(deleted)
 }
 
-/// The latest time that speaks of a segment; or, once there is one, any that is not before `limit`.
+/// The latest time of a segment: opened, modified or recorded. Stops at any time that is not before `limit`.
 fn newest_until(segment: &Segment, limit: Timestamp) -> io::Result<Timestamp> {
     let opened = segment.name.opened_at().unwrap_or(Timestamp::MAX);
     let mut newest = opened.max(segment.modified()?);
-    // Its blocks are only looked at once its outside is old.
+    // Blocks are read only if name and modification are old.
     let mut frames = Frames::open_for_heads(&segment.path)?;
     while newest < limit {
         match frames.next_step()? {
@@ -151,7 +151,7 @@ fn newest_until(segment: &Segment, limit: Timestamp) -> io::Result<Timestamp> {
     Ok(newest)
 }
 
-/// Whether the clock was synchronized when a segment was begun, by the first of its blocks that tells.
+/// Whether the clock was synchronized when a segment was begun, by its first readable block.
 fn was_synchronized(segment: &Segment) -> io::Result<bool> {
     let (mut frames, mut unpacker, mut rows) = (Frames::open(&segment.path)?, Unpacker::new()?, Vec::new());
     loop {

@@ -1,4 +1,4 @@
-//! What those who ship records see of an open store.
+//! The feed of an open store: everything needed to ship its records elsewhere.
 
 use std::io;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::retention::read::follow::Follower;
 use crate::retention::write::Progress;
 use crate::retention::write::recorder::Shared;
 
-/// A view of an open store for those who ship its records elsewhere. Cheap to clone; the writer never waits for it.
+/// A view of an open store for shipping its records elsewhere. Cheap to clone; the writer never waits for it.
 #[derive(Clone)]
 pub struct StoreFeed {
     directory: Arc<Path>,
@@ -38,47 +38,47 @@ impl StoreFeed {
         &self.node
     }
 
-    /// The epochs of its records. They never change while the store is open.
+    /// The epochs of its records. They do not change while the store is open.
     pub fn epochs(&self) -> &Epochs {
         &self.epochs
     }
 
-    /// A subscription to what is safe on the disk; it changes about every 50 ms under load, and not at all when
-    /// nothing is recorded.
+    /// A subscription to what is safe on the disk. It changes about every 50 ms under load.
     pub fn progress(&self) -> watch::Receiver<Progress> {
         self.shared.stats.progress.subscribe()
     }
 
     /// The segments that are complete and never change again, oldest first. Reads the directory.
     pub fn sealed_segments(&self) -> io::Result<Vec<Segment>> {
-        // Before the listing: a segment that is sealed meanwhile comes with the next one.
+        // Read before the listing: a segment sealed meanwhile is in the next listing.
         let sealed_before = self.shared.stats.progress.borrow().sealed_before;
         let mut segments = segment::list(&self.directory)?;
         segments.retain(|segment| segment.name.first_block < sealed_before);
         Ok(segments)
     }
 
-    /// The newest checkpoint, a signed note; `None` before the first, which comes within a minute of the first
-    /// record.
+    /// The newest checkpoint, a signed note; `None` until the first, within a minute after the first record.
     pub fn checkpoint(&self) -> io::Result<Option<Vec<u8>>> {
         read_note_if_there(&self.directory.join(CHECKPOINT_FILE))
     }
 
-    /// A reader of records from `seq` on that waits at the watermark.
+    /// A reader of the records from `seq` on, up to the watermark.
     pub fn follow(&self, seq: u64) -> io::Result<Follower> {
         Follower::new(&self.directory, seq)
     }
 
-    /// Says whether somebody waits for sealed segments: they are sealed after five minutes then, rather than an hour.
+    /// Says whether a shipper waits for sealed segments. They are then sealed after five minutes instead of an
+    /// hour.
     pub fn await_segments(&self, awaited: bool) {
         self.shared.segments_awaited.store(awaited, Ordering::Relaxed);
     }
 
-    /// Allows that segments are freed before their retention is over when less than `access_log.reserve` is free:
-    /// those whose blocks are all before `before_block`. Zero, as at the start, allows nothing.
+    /// Allows segments to be freed before their retention is over, when the disk has less free than
+    /// `access_log.reserve`: only those whose blocks are all before `before_block`. 0, the initial value,
+    /// allows nothing.
     ///
-    /// Whoever calls answers for it that those blocks are kept elsewhere, where they cannot be changed, for as
-    /// long as the retention asks.
+    /// The caller guarantees that those blocks are kept elsewhere, unchangeable, for as long as the retention
+    /// requires.
     pub fn free_confirmed(&self, before_block: u64) {
         self.shared.confirmed_before.store(before_block, Ordering::Relaxed);
     }

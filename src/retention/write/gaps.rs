@@ -1,7 +1,7 @@
-//! What is missing is recorded too: gaps are told from counters and from how an earlier writer ended.
+//! Gap records: missing records are recorded too, from counters and from how the previous writer ended.
 //!
-//! While nothing can be kept, a gap's record says so once a minute, so that it is as old as that at
-//! the most should the process be killed meanwhile; and once more when it is over.
+//! While nothing can be kept, a gap is recorded once a minute, so that a kill loses at most a minute of it,
+//! and once more when it is over.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -15,7 +15,6 @@ use crate::retention::write::stats::StoreStats;
 
 const EVERY: Duration = Duration::from_secs(60);
 
-/// What has been told of.
 #[derive(Debug)]
 pub(super) struct Gaps {
     dropped: Open,
@@ -25,18 +24,18 @@ pub(super) struct Gaps {
 /// A counter, and how much of it is in gap records.
 #[derive(Debug)]
 struct Open {
-    told: u64,
-    /// When more was first seen, on both clocks.
+    recorded: u64,
+    /// When the counter was first seen to grow, on both clocks.
     since: Option<(Timestamp, Instant)>,
 }
 
 impl Gaps {
     pub(super) fn new() -> Self {
-        let none = || Open { told: 0, since: None };
+        let none = || Open { recorded: 0, since: None };
         Self { dropped: none(), refused: none() }
     }
 
-    /// The gaps that are to be recorded now. `over`: records are kept again.
+    /// The gaps to record now. `over`: records can be kept again.
     pub(super) fn due(
         &mut self,
         stats: &StoreStats,
@@ -53,7 +52,7 @@ impl Gaps {
 
 impl Open {
     fn due(&mut self, count: u64, over: bool, now: Now) -> Option<(Timestamp, u64)> {
-        if count == self.told {
+        if count == self.recorded {
             return None;
         }
         let (since, seen) = *self.since.get_or_insert((now.wall, now.monotonic));
@@ -61,11 +60,11 @@ impl Open {
             return None;
         }
         self.since = None;
-        Some((since, count - std::mem::replace(&mut self.told, count)))
+        Some((since, count - std::mem::replace(&mut self.recorded, count)))
     }
 }
 
-/// The gap that an earlier writer left, if it did not end in good order.
+/// The gap that the previous writer left, unless it ended in good order.
 pub(super) fn left(ended: Ended, shortened: bool, now: Timestamp) -> Option<Gap> {
     let (since, reason) = match ended {
         Ended::Killed { after, .. } | Ended::InOrder { after } if shortened => (after, GapReason::Shortened),

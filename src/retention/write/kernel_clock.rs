@@ -1,19 +1,19 @@
-//! What the kernel knows of the system's clock, from whoever sets it: systemd-timesyncd, chrony, ntpd
-//! or a hypervisor's agent.
+//! What the kernel knows about the clock, from the program that sets it: systemd-timesyncd, chrony, ntpd or a
+//! hypervisor agent.
 
 use rtime_clock::adjtime::{Timex, adjtimex};
 
 use crate::access::fields::ClockState;
 
-/// What the kernel says of a clock that nobody keeps (`TIME_ERROR`).
+/// The state of a clock that is not synchronized (`TIME_ERROR`).
 const UNSYNCHRONIZED: i32 = 5;
-/// The flag of a kernel that tells nanoseconds (`STA_NANO`).
+/// The status flag for offsets in nanoseconds (`STA_NANO`).
 const NANOSECONDS: i32 = 0x2000;
 
-/// What is known now. A kernel that does not answer knows nothing.
+/// The state of the clock. A kernel that does not answer counts as not synchronized.
 pub(super) fn state() -> ClockState {
     let mut told = Timex::new();
-    // No mode is set: this reads alone.
+    // With no mode set, the call only reads.
     let Ok(state) = adjtimex(&mut told) else { return ClockState::default() };
     let offset = told.0.offset;
     let offset_us = if told.0.status & NANOSECONDS == 0 { offset } else { offset / 1_000 };

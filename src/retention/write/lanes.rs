@@ -1,12 +1,12 @@
-//! The lanes on which records go from the workers to the writer: a bounded ring for each thread.
+//! Lanes: bounded rings, one per thread, that carry records from workers to the writer.
 //!
-//! Putting a record on a lane waits for nobody and allocates nothing: it is moved into one ring as it is,
-//! and the texts of its request are copied into another. Packing it is the writer's: who packs one record
-//! after the other needs a third of the time of who has served a request in between. A record takes its
-//! number before it is put, so that one that did not get through leaves a hole that the writer sees. The
-//! writer is woken when a lane fills up.
-//! Where one is full, since the writer is late or the disk stalls, its thread leaves it for another, so
-//! that whoever has a slot has room; how much is full bounds who gets a slot.
+//! Handing over a record neither waits nor allocates: the record moves into one ring and the texts of its
+//! request are copied into another. Packing is left to the writer, which packs many records in a row: that
+//! costs a third of what it costs between two requests, with a cold cache. A record takes its number before
+//! it is sent, so that a lost one leaves a hole that the writer sees. A lane that fills up wakes the writer.
+//!
+//! When a lane is full because the writer is late or the disk stalls, its thread opens another, so that every
+//! slot has room. The total size of full lanes limits how many slots are given.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -19,69 +19,62 @@ use crate::access::AccessRecord;
 use crate::access::texts::{Lengths, RequestTexts};
 use crate::retention::write::prefetch::prefetch;
 
-/// Records that a lane holds.
 const RECORDS: usize = 1024;
-/// Bytes of texts that a lane holds.
 const BYTES: usize = 192 * 1024;
-/// As much of the texts of a record is fetched ahead: more than most have.
+/// Bytes of texts to prefetch: more than most records have.
 const FETCHED_BYTES: usize = 256;
-/// The memory of a lane.
 const LANE_BYTES: usize = RECORDS * size_of::<Entry>() + BYTES;
 
-/// A record on its way.
 #[derive(Debug)]
 struct Entry {
-    /// Among those of its lane.
+    /// Its number on this lane.
     number: u64,
-    /// Among those of all lanes.
+    /// Its order among the records of all lanes.
     turn: u64,
-    /// Of its texts.
     lengths: Lengths,
     record: AccessRecord,
 }
 
-/// The lanes of a store, at the workers' end.
 #[derive(Debug)]
 pub(super) struct Lanes {
     own: ThreadLocal<RefCell<Lane>>,
-    /// Those that the writer has not taken yet.
+    /// New lanes that the writer has not taken over yet.
     new: Mutex<Vec<LaneEnd>>,
-    /// Bytes of lanes that were full, and that the writer has not emptied yet.
+    /// Bytes of full lanes that the writer has not emptied yet.
     full_bytes: Arc<AtomicUsize>,
-    /// The turn of the next record, whichever lane it goes on.
+    /// The turn of the next record on any lane.
     turns: AtomicU64,
 }
 
-/// The worker's end of a lane.
 #[derive(Debug)]
 struct Lane {
     entries: Producer<Entry>,
     bytes: Producer<u8>,
     next: u64,
-    /// Records with a lower number are on the lane, or lost.
+    /// Every record with a lower number is on the lane, or lost.
     settled: Arc<AtomicU64>,
-    /// Bytes that were put since it was last looked how full it is.
+    /// Bytes added since the fill level was last checked.
     unseen: usize,
 }
 
-/// The writer's end of a lane.
 #[derive(Debug)]
 pub(super) struct LaneEnd {
     entries: Consumer<Entry>,
     bytes: Consumer<u8>,
     settled: Arc<AtomicU64>,
     next: u64,
-    /// The texts of a record, where they are in two pieces on the ring.
+    /// A buffer for texts that wrap around the end of the ring.
     joined: Vec<u8>,
 }
 
 impl Lanes {
-    /// `full_bytes` counts the memory of lanes that were full and are not emptied yet.
+    /// `full_bytes` counts the memory of full lanes that are not emptied yet.
     pub(super) fn new(full_bytes: Arc<AtomicUsize>) -> Self {
         Self { own: ThreadLocal::new(), new: Mutex::default(), full_bytes, turns: AtomicU64::new(0) }
     }
 
-    /// Sends a record on the lane of this thread; whether the writer should look, since that fills up.
+    /// Sends a record on the lane of this thread; returns whether the lane is filling up, so that the writer
+    /// should be woken.
     pub(super) fn put(&self, record: AccessRecord, sent: &RequestTexts<'_>) -> bool {
         let mut lane = self.own.get_or(|| RefCell::new(self.open())).borrow_mut();
         let turn = self.turns.fetch_add(1, Ordering::AcqRel);
@@ -96,18 +89,17 @@ impl Lanes {
         is_full || lane.fills_up()
     }
 
-    /// Records with a lower turn are on their lanes, or about to be.
+    /// Every record with a lower turn is on its lane, or about to be.
     pub(super) fn turn(&self) -> u64 {
         self.turns.load(Ordering::Acquire)
     }
 
-    /// Hands lanes to the writer that are new.
     pub(super) fn take_new(&self, ends: &mut Vec<LaneEnd>) {
         ends.append(&mut self.new.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// How many records did not get through at the end of a lane. Lanes that were full and are empty now
-    /// are forgotten.
+    /// Returns how many records were lost at the end of the lanes, and removes abandoned lanes that are
+    /// empty.
     pub(super) fn settle(&self, ends: &mut Vec<LaneEnd>) -> u64 {
         let mut missing = 0;
         ends.retain_mut(|end| {
@@ -140,11 +132,11 @@ impl Lanes {
 impl Lane {
     fn has_room(&self, lengths: Lengths) -> bool {
         let length = lengths.sum();
-        // What the writer freed meanwhile is looked at only where what is known does not suffice.
+        // Reads the writer's position only if the cached one does not suffice.
         !self.entries.is_full() && (self.bytes.cached_slots() >= length || self.bytes.slots() >= length)
     }
 
-    /// Gives a record the next number and sends it. There is room.
+    /// Gives a record the next number and sends it. The caller has checked that there is room.
     fn push<const TEXTS: usize>(
         &mut self,
         turn: u64,
@@ -163,7 +155,7 @@ impl Lane {
         self.fetch_next();
     }
 
-    /// Has the memory fetched that the next record goes to, which comes when another request is over.
+    /// Prefetches the memory of the next record, which comes after another request.
     fn fetch_next(&mut self) {
         if let Ok(mut place) = self.entries.write_chunk_uninit(1) {
             prefetch(place.as_mut_slices().0);
@@ -173,7 +165,8 @@ impl Lane {
         }
     }
 
-    /// Whether it is half full, looked at now and then: the writer's end is another core's memory.
+    /// Whether the lane is half full. Checked only now and then: the writer's position is in the cache of
+    /// another core.
     fn fills_up(&mut self) -> bool {
         if self.unseen < BYTES / 4 && !self.next.is_multiple_of(RECORDS as u64 / 4) {
             return false;
@@ -184,18 +177,17 @@ impl Lane {
 }
 
 impl LaneEnd {
-    /// Whether nothing is on it, and nothing will be.
+    /// Whether the lane is empty and its worker has left it.
     fn is_left(&self) -> bool {
         self.entries.is_abandoned() && self.entries.is_empty()
     }
 
-    /// The turn of the first record that has arrived.
     pub(super) fn next_turn(&self) -> Option<u64> {
         Some(self.entries.peek().ok()?.turn)
     }
 
-    /// Shows `take` the records that have arrived and have a turn before `before`, until it has enough; how
-    /// many are missing between them, and whether it had enough.
+    /// Passes the records that have arrived with a turn before `before` to `take`, until it has enough.
+    /// Returns how many are missing between them, and whether it had enough.
     pub(super) fn drain(
         &mut self,
         before: u64,
@@ -203,7 +195,7 @@ impl LaneEnd {
     ) -> (u64, Enough) {
         let settled = self.settled.load(Ordering::Acquire);
         let mut missing = 0;
-        // Where it stands: it is large.
+        // Read in place: an entry is large.
         while let Ok(first) = self.entries.read_chunk(1) {
             let ([entry], _) = first.as_slices() else { break };
             if entry.turn >= before {
@@ -217,14 +209,14 @@ impl LaneEnd {
                 return (missing, Enough::Yes);
             }
         }
-        // What was settled before the lane was found empty, and did not come, will not come.
+        // A record that was settled before the lane was found empty, and did not arrive, is lost.
         missing += settled.saturating_sub(self.next);
         self.next = self.next.max(settled);
         (missing, Enough::No)
     }
 }
 
-/// Shows `take` a record with its texts, which are the next in `bytes`.
+/// Passes a record to `take` with its texts, which are the next in `bytes`.
 fn show(
     entry: &Entry,
     bytes: &mut Consumer<u8>,
@@ -232,7 +224,7 @@ fn show(
     take: &mut impl FnMut(&AccessRecord, &RequestTexts<'_>) -> Enough,
 ) -> Enough {
     let mut show = |texts| take(&entry.record, &RequestTexts::of(texts, entry.lengths));
-    // They were put before it.
+    // Texts are sent before their record.
     let Ok(texts) = bytes.read_chunk(entry.lengths.sum()) else { return Enough::No };
     let enough = match texts.as_slices() {
         (whole, []) => show(whole),
@@ -247,11 +239,9 @@ fn show(
     enough
 }
 
-/// Whether a block's worth has come.
+/// Whether the records taken make a block.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Enough {
-    /// It has.
     Yes,
-    /// More may come.
     No,
 }

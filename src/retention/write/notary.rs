@@ -1,8 +1,7 @@
-//! The node's key, and what is signed with it: checkpoints, as C2SP tlog-checkpoint and signed-note
-//! have them.
+//! The notary: signs checkpoints (C2SP tlog-checkpoint and signed-note) with the key of the node.
 //!
-//! The key is made when a store is first opened. It never leaves the store's directory; what others
-//! need to check its signatures is the verifier key beside it.
+//! The key is made when a store is first opened and never leaves its directory. Others check signatures with
+//! the verifier key in `verifier.key`.
 
 use std::io;
 use std::path::Path;
@@ -15,21 +14,19 @@ use crate::retention::format::note::{VERIFIER_FILE, read_note, replace};
 use crate::retention::format::tree::Tree;
 use crate::retention::prove::keys::Keys;
 
-/// The secret key, mode 0600.
 const SIGNER_FILE: &str = "signer.key";
-/// Signs for a store.
 pub(crate) struct Notary {
     signer: StandardSigner,
     verifier_key: String,
 }
 
 impl Notary {
-    /// Reads the key in `directory`, or makes one that is named after `node`.
+    /// Reads the key in `directory`, or makes one named after `node`.
     pub(crate) fn open(directory: &Path, node: &str) -> io::Result<Self> {
         let path = directory.join(SIGNER_FILE);
         let notary = match read_note(&path) {
             Ok(text) => Self::parse(&String::from_utf8_lossy(&text)).ok_or_else(|| {
-                let hint = "is no signer key; put it back from a copy, or delete it to have a new one made";
+                let hint = "is not a signer key; restore it from a copy, or delete it to have a new one made";
                 io::Error::new(io::ErrorKind::InvalidData, format!("{} {hint}", path.display()))
             })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -40,36 +37,36 @@ impl Notary {
             }
             Err(error) => return Err(error),
         };
-        notary.show(directory)?;
+        notary.publish(directory)?;
         Ok(notary)
     }
 
-    /// Puts the verifier key first into its file; keys from before it stay, for what they signed.
-    fn show(&self, directory: &Path) -> io::Result<()> {
-        let shown = match read_note(&directory.join(VERIFIER_FILE)) {
-            Ok(shown) => shown,
+    /// Writes the verifier key as the first line of its file. Earlier keys stay, to check what they signed.
+    fn publish(&self, directory: &Path) -> io::Result<()> {
+        let known = match read_note(&directory.join(VERIFIER_FILE)) {
+            Ok(known) => known,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error),
         };
-        let shown = String::from_utf8_lossy(&shown);
-        if shown.lines().next() == Some(&self.verifier_key) {
+        let known = String::from_utf8_lossy(&known);
+        if known.lines().next() == Some(&self.verifier_key) {
             return Ok(());
         }
-        let (others, broken): (Vec<_>, Vec<_>) = shown
+        let (others, broken): (Vec<_>, Vec<_>) = known
             .lines()
             .filter(|key| *key != self.verifier_key)
             .partition(|key| Keys::parse([*key]).is_ok());
         if let Some(before) = others.first() {
             tracing::warn!(
                 %before, now = self.verifier_key,
-                "access records are signed with another key from now on; what was signed before is checked with the \
-                 key before: keep both outside of the store"
+                "Access records are signed with a new key from now on. Earlier records are checked with the earlier \
+                 key: keep both outside the store"
             );
         }
         for line in broken {
             tracing::error!(
                 line,
-                "a line of verifier.key is no key; what was signed with it cannot be checked"
+                "A line of verifier.key is not a key; records signed with it cannot be checked"
             );
         }
         let keys = std::iter::once(self.verifier_key.as_str()).chain(others);
@@ -86,12 +83,10 @@ impl Notary {
         fits.then_some(Self { signer, verifier_key })
     }
 
-    /// What others check the signatures with.
     pub(crate) fn verifier_key(&self) -> &str {
         &self.verifier_key
     }
 
-    /// A checkpoint of `tree`.
     pub(crate) fn sign(&self, tree: &Tree) -> io::Result<Vec<u8>> {
         let checkpoint = Checkpoint::new(self.signer.name(), tree.size(), tree.root(), "")
             .map_err(|error| io::Error::other(error.to_string()))?;
@@ -107,7 +102,7 @@ impl std::fmt::Debug for Notary {
     }
 }
 
-/// The name that a node signs under; a key's name has neither spaces nor pluses.
+/// The name of the key of `node`; key names contain neither spaces nor plus signs.
 fn key_name(node: &str) -> String {
     let kept = |character: char| character.is_ascii_alphanumeric() || "-._/".contains(character);
     let node: String = node.chars().map(|one| if kept(one) { one } else { '-' }).collect();

@@ -1,15 +1,15 @@
-//! Asking the processor for memory ahead of its use: the one place of the program with `unsafe`.
+//! Prefetching memory for writing: the one place in the program with `unsafe`.
 //!
-//! A lane is larger than what a core's cache holds for it, so that where the next record goes is far away.
-//! A worker would wait for that memory where it next counts a reference: 0.17 µs a record, which is a third
-//! of what records cost (docs/benchmarks.md). Standard Rust has no safe word for it.
+//! A lane is larger than its share of a core's cache, so the place of the next record is not in it. Without
+//! prefetching, a worker waits for that memory: 0.17 µs a record, a third of what a record costs
+//! (docs/performance-lessons.md). Stable Rust has no safe prefetch.
 
 #![allow(unsafe_code, reason = "an instruction that is a hint")]
 
-/// Between two of the places that a core fetches at once.
+/// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// Has `place` fetched into the caches of this core, to be written there, and does not wait for it.
+/// Starts to fetch `place` into the cache of this core for writing, and does not wait.
 pub(super) fn prefetch<T>(place: &mut [T]) {
     let start = place.as_mut_ptr().cast::<u8>();
     let before = start.addr() % LINE;
@@ -19,7 +19,7 @@ pub(super) fn prefetch<T>(place: &mut [T]) {
 }
 
 fn fetch(address: *mut u8) {
-    // SAFETY: a hint changes neither memory nor registers nor flags, and does not fault, whatever the address:
+    // SAFETY: a prefetch changes neither memory nor registers nor flags, and does not fault at any address:
     // Intel's manual, volume 2, "PREFETCHW"; AMD's, volume 3, "PREFETCHlevel"; Arm's, C6.2, "PRFM".
     #[cfg(target_arch = "x86_64")]
     unsafe {

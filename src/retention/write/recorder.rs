@@ -1,8 +1,8 @@
-//! The recorder: how workers hand records over, without ever waiting.
+//! The recorder: workers hand records over through it, and never wait.
 //!
-//! Who serves a request holds a [`Slot`] first, so that the record of an exchange that was accepted
-//! always has its place on a lane. The writer is woken by the first slot that is taken, and looks by
-//! itself as long as there is one.
+//! A worker reserves a [`Slot`] before it serves a request, so that the record of an accepted exchange always
+//! has its place on a lane. The first slot wakes the writer, which then looks for records by itself while any
+//! slot is taken.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -20,22 +20,23 @@ use crate::retention::write::refusals::Refusals;
 use crate::retention::write::stats::StoreStats;
 use crate::retention::write::unrecorded::is_unrecorded;
 
-/// What the recorders and the writer share.
+/// The state that recorders and the writer share.
 pub(super) struct Shared {
     pub(super) stats: StoreStats,
-    /// As configured at the moment; the directory never changes.
+    /// The current configuration; the directory in it never changes.
     pub(super) policy: ArcSwap<AccessLog>,
     pub(super) lanes: Lanes,
-    /// Segments of blocks before this one are confirmed elsewhere, and may be freed when the disk runs low.
+    /// Segments whose blocks are all before this one are confirmed elsewhere, and may be freed when the disk
+    /// runs low.
     pub(super) confirmed_before: AtomicU64,
     /// Whether somebody waits for sealed segments.
     pub(super) segments_awaited: AtomicBool,
     refusals: Mutex<Refusals>,
     closing: AtomicBool,
-    /// Nothing is under way, and the writer sleeps until somebody wakes it.
+    /// No slot is taken, and the writer sleeps until it is woken.
     idle: AtomicBool,
     writer: OnceLock<Thread>,
-    /// Nobody takes records from the lanes any more.
+    /// The writer has ended: nobody takes records from the lanes any more.
     pub(super) ended: AtomicBool,
 }
 
@@ -44,24 +45,21 @@ impl Shared {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says who writes.
     pub(super) fn writer(&self, thread: Thread) {
         let _ = self.writer.set(thread);
     }
 
-    /// Asks the writer to end.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::Release);
         self.wake();
     }
 
-    /// Whether the writer is asked to end.
     pub(super) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
 
-    /// Lets the writer sleep: for `tick` while exchanges are under way, and else for `idle` or until
-    /// one begins.
+    /// Puts the writer to sleep: for `tick` while a slot is taken or a refusal waits, otherwise for `idle` or
+    /// until it is woken.
     pub(super) fn rest(&self, tick: Duration, idle: Duration) {
         self.idle.store(true, Ordering::SeqCst);
         let nothing = self.stats.in_use.load(Ordering::SeqCst) == 0 && self.refusals().is_empty();
@@ -80,8 +78,8 @@ impl Shared {
         }
     }
 
-    /// Wakes the writer if it sleeps until then. While it is busy it looks by itself, so that hardly
-    /// any exchange pays for waking it.
+    /// Wakes the writer if it is idle. A busy writer looks by itself, so that hardly any exchange pays for
+    /// waking it.
     fn wake_if_idle(&self) {
         if self.idle.load(Ordering::SeqCst) && self.idle.swap(false, Ordering::SeqCst) {
             self.wake();
@@ -89,7 +87,7 @@ impl Shared {
     }
 }
 
-/// Takes records from the workers. Cheap to clone; no call waits for the disk.
+/// Takes records from workers. Cheap to clone; no call waits for the disk.
 #[derive(Clone)]
 pub struct Recorder {
     shared: Arc<Shared>,
@@ -113,10 +111,10 @@ impl Recorder {
         (Self { shared: Arc::clone(&shared) }, shared)
     }
 
-    /// A place for the record of an exchange that is about to begin.
+    /// Reserves the place of a record for an exchange that is about to begin.
     ///
-    /// Fails when no record can be kept and `access_log.when_full` is `refuse`: the request then gets
-    /// 503. With `drop` it never fails.
+    /// Fails if no record can be kept and `access_log.when_full` is `refuse`; the request then gets 503. With
+    /// `drop` it never fails.
     pub fn reserve(&self) -> Result<Slot<'_>, StoreFull> {
         if is_unrecorded() {
             return Ok(Slot { shared: &self.shared, claimed: false });
@@ -135,7 +133,7 @@ impl Recorder {
         Ok(Slot { shared: &self.shared, claimed })
     }
 
-    /// Keeps the record of a refused connection, alone or, in a flood, counted with those alike.
+    /// Keeps the record of a refused connection, by itself or, in a flood, as part of a count.
     pub fn refused(&self, record: AccessRecord) {
         if is_unrecorded() {
             return;
@@ -148,12 +146,12 @@ impl Recorder {
         }
     }
 
-    /// Goes by the retention, the reserve and the `when_full` of `log` from now on.
+    /// Applies the retention, the reserve and `when_full` of `log` from now on.
     pub fn configure(&self, log: &AccessLog) {
         self.shared.policy.store(Arc::new(log.clone()));
     }
 
-    /// How the store is.
+    /// Counters and state of the store.
     pub fn stats(&self) -> &StoreStats {
         &self.shared.stats
     }
@@ -165,16 +163,16 @@ impl std::fmt::Debug for Recorder {
     }
 }
 
-/// The place of one exchange's record on the lanes. Dropped without a record, it is free again.
+/// The reserved place of one record. Dropped without a record, it is free again.
 #[must_use = "the exchange's record is kept through its slot"]
 pub struct Slot<'r> {
     shared: &'r Shared,
-    /// Not so only where `when_full` is `drop` and nothing could be kept.
+    /// False only if `when_full` is `drop` and no slot was free.
     claimed: bool,
 }
 
 impl Slot<'_> {
-    /// Takes the record, with the texts of its request; it is in the store within 100 ms.
+    /// Hands over the record with the texts of its request. It is written within 24 ms.
     pub fn keep(mut self, record: AccessRecord, sent: &RequestTexts<'_>) {
         if is_unrecorded() {
             return;
@@ -184,7 +182,7 @@ impl Slot<'_> {
             self.shared.stats.lose(1);
             return;
         }
-        // The writer frees it.
+        // The writer releases it.
         self.claimed = false;
         if self.shared.lanes.put(record, sent) {
             self.shared.wake();

@@ -22,7 +22,6 @@ use crate::retention::write::recovery::tail::{Tail, cut};
 /// No store has this many blocks: a higher number is damage.
 const MOST_BLOCKS: u64 = 1 << 60;
 
-/// How the previous writer ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Ended {
     /// There was no writer before.
@@ -44,17 +43,12 @@ pub(crate) enum Ended {
 /// What the previous writer left, after the repair.
 #[derive(Debug)]
 pub(crate) struct Left {
-    /// Where the next block goes.
     pub(crate) position: Position,
-    /// How the previous writer ended.
     pub(crate) ended: Ended,
-    /// The time of the newest record.
     pub(crate) newest: Option<Timestamp>,
-    /// Bytes of all segments.
     pub(crate) bytes: u64,
     /// The store is shorter than its own checkpoint: somebody cut it.
     pub(crate) shortened: bool,
-    /// The epochs of its records.
     pub(crate) epochs: Epochs,
 }
 
@@ -105,7 +99,6 @@ struct Survey {
 struct End {
     position: Position,
     last: Option<BlockHead>,
-    /// The time of the newest record.
     newest: Option<Timestamp>,
 }
 

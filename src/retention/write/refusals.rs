@@ -1,7 +1,7 @@
-//! Refused connections on their way to the store: a flood of them costs bounded memory and disk.
+//! Records of refused connections: a flood of them costs bounded memory and disk.
 //!
-//! Every refusal is counted in exactly one record. They take none of the queue that requests use, so
-//! that nobody can have requests refused by being refused often.
+//! Every refusal is counted in exactly one record. Refusals take no slots, so that nobody can have requests
+//! refused by being refused often.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,19 +12,19 @@ use crate::access::packed::Clients;
 use crate::access::texts::NAME_BYTES;
 use crate::gate::Refusal;
 
-/// So many alike within a second have a record each; the others share one.
+/// Refusals of one kind per second that have a record each; the others share one.
 pub(super) const ALIKE: u32 = 100;
-/// So many refusals within a second have a record each, whatever they are.
+/// Refusals of all kinds per second that have a record each.
 const SINGLES: usize = 4096;
-/// So many kinds are told apart within a second; the others share one for all clients.
+/// Kinds per second that are counted separately; the others are counted together for all clients.
 const KINDS: usize = 4096;
 
-/// What refusals have in common to be alike.
+/// What refusals must have in common to share a record.
 #[derive(Eq, Hash, PartialEq)]
 struct Kind {
     listener: Arc<str>,
     reason: Option<Refusal>,
-    /// `None`: clients beyond [`KINDS`].
+    /// `None`: all clients beyond [`KINDS`].
     client: Option<IpAddr>,
 }
 
@@ -32,11 +32,10 @@ struct Kind {
 struct Alike {
     singles: u32,
     shared: u64,
-    /// The first of those that share a record.
+    /// The first of the refusals that share a record.
     first: Option<AccessRecord>,
 }
 
-/// The refusals since the writer last asked.
 #[derive(Default)]
 pub(super) struct Refusals {
     singles: Vec<AccessRecord>,
@@ -45,7 +44,6 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
-    /// Takes one refusal.
     pub(super) fn add(&mut self, mut record: AccessRecord) {
         shorten(&mut record.host);
         let mut kind = Kind {
@@ -67,12 +65,12 @@ impl Refusals {
         }
     }
 
-    /// The refusals that have a record each.
+    /// Takes the refusals that have a record each.
     pub(super) fn take_singles(&mut self) -> Vec<AccessRecord> {
         std::mem::take(&mut self.singles)
     }
 
-    /// Ends the second: the records that stand for many, made as they are asked for.
+    /// Ends the second and returns the records that stand for many.
     pub(super) fn end_second(&mut self) -> impl Iterator<Item = (AccessRecord, Clients)> + use<> {
         self.singles_this_second = self.singles.len();
         std::mem::take(&mut self.kinds).into_iter().filter_map(|(kind, alike)| {
@@ -83,19 +81,17 @@ impl Refusals {
         })
     }
 
-    /// Whether none is waiting, nor counted with those of this second.
     pub(super) fn is_empty(&self) -> bool {
         self.singles.is_empty() && self.kinds.is_empty()
     }
 
-    /// How many refusals are waiting.
     pub(super) fn waiting(&self) -> u64 {
         let singles: u64 = self.singles.iter().map(|record| record.count).sum();
         singles + self.kinds.values().map(|alike| alike.shared).sum::<u64>()
     }
 }
 
-/// What was sent as a host is kept up to the length that one can have. Server names are bounded where they
+/// Truncates an invalid host to the longest length that a host can have. Server names are bounded where they
 /// are read.
 fn shorten(name: &mut Option<Arc<str>>) {
     if let Some(long) = name.as_mut().filter(|name| name.len() > NAME_BYTES) {

@@ -1,8 +1,8 @@
-//! The spool: the one writer, a thread that turns records into blocks and sees that they are kept.
+//! The spool: the one writer, a thread that turns records into blocks and gets them onto the disk.
 //!
-//! It decides when: what came within 24 ms is written, as a block or more of some 256 KiB; a sync of it
-//! begins within 48 ms, and it is signed within a minute. After a failure the writer tries again every
-//! second.
+//! It decides when: records are written within 24 ms, as one or more blocks of up to about 256 KiB; a sync of
+//! them begins within 48 ms, and they are signed within a minute. After a failure the writer tries again
+//! every second.
 
 mod deletion;
 mod gather;
@@ -24,68 +24,63 @@ use crate::retention::write::lanes::{Enough, LaneEnd};
 use crate::retention::write::recorder::Shared;
 use crate::retention::write::{CloseError, Now, StoreFull, kernel_clock};
 
-/// How often the writer writes what came: a killed process loses no more.
+/// How often records are written: a killed process loses no more than this.
 const TICK: Duration = Duration::from_millis(24);
-/// How long the writer sleeps when nothing is under way and nobody wakes it.
+/// How long the writer sleeps when no slot is taken and nobody wakes it.
 const IDLE: Duration = Duration::from_millis(250);
-/// How long after it was written a block is synced at the least: the disk is asked at every second tick.
+/// The minimum age of a block when it is synced: the disk is asked at every second tick.
 const SYNC_AFTER: Duration = Duration::from_millis(20);
-/// Unsynced bytes at which the writer syncs at once.
+/// Unsynced bytes at which a sync begins at once.
 const SYNC_BYTES: usize = 4 * 1024 * 1024;
 /// Unsynced bytes at which the writer waits for the disk.
 const UNSYNCED_LIMIT: usize = 64 * 1024 * 1024;
-/// Bytes of rows that make a block at once.
+/// Bytes of rows at which a block is sealed at once.
 const BLOCK_BYTES: usize = 256 * 1024;
 const DISK_EVERY: Duration = Duration::from_millis(100);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What the writer works with from the start.
 pub(super) struct Setting {
     pub(super) log: AccessLog,
     pub(super) clock: Clock,
-    /// Locked while the store is open.
     pub(super) lock: fs_err::File,
     pub(super) time: StoreTime,
-    /// What is missing because of how the writer before ended.
+    /// The gap that the previous writer left.
     pub(super) gap: Option<Gap>,
 }
 
-/// What rows stand for.
 #[derive(Clone, Copy, Debug, Default)]
 struct Load {
     records: u64,
-    /// Slots that they hold.
+    /// Slots to release.
     slots: usize,
-    /// For the count of what is lost with them.
+    /// Exchanges and refusals, counted as lost if these are lost.
     exchanges: u64,
 }
 
-/// The writer.
 pub(super) struct Spool {
     shared: Arc<Shared>,
     lanes: Vec<LaneEnd>,
     setting: Setting,
     appender: Appender,
     gaps: Gaps,
-    /// Blocks before this one were there at the start.
+    /// The number of blocks at the start.
     begun: u64,
     ended: bool,
     clock: ClockState,
-    /// What the rows stand for that are in no block.
+    /// For rows that are not in a block yet.
     loose: Load,
-    /// What the blocks stand for that are not written; or, `exchanges`, not synced.
+    /// For blocks that are not written yet; `exchanges`: not in a sync yet.
     packed: Load,
-    /// Exchanges in the blocks of a sync that goes on.
-    flying: u64,
-    /// Set while writes fail: what kind, and when to try again.
+    /// Exchanges in the blocks of the pending sync.
+    syncing: u64,
+    /// Set while writes fail: the reason, and when to try again.
     failing: Option<(StoreFull, Instant)>,
     below_reserve: bool,
-    /// The room for when the disk is full is used up, or was never there.
+    /// The emergency file is used up, or cannot be allocated.
     no_emergency: bool,
     retry_due: Instant,
     trouble: Option<StoreFull>,
-    /// When what came is written.
     write_due: Instant,
     disk_due: Instant,
     second_ends: Instant,
@@ -106,7 +101,7 @@ impl Spool {
             clock: kernel_clock::state(),
             loose: Load::default(),
             packed: Load::default(),
-            flying: 0,
+            syncing: 0,
             failing: None,
             below_reserve: false,
             no_emergency: false,
@@ -120,11 +115,11 @@ impl Spool {
         if let Some(gap) = spool.setting.gap.take() {
             spool.encode_gap(&gap);
         }
-        spool.look_at_disk(now);
+        spool.check_disk(now);
         spool
     }
 
-    /// Writes until the store is closed, then what is left.
+    /// Writes until the store is closed, then writes what is left.
     pub(super) fn run(mut self) -> Result<(), CloseError> {
         while !self.shared.is_closing() {
             let now = Instant::now();
@@ -137,15 +132,14 @@ impl Spool {
         self.finish()
     }
 
-    /// Whether all that came is synced.
     fn is_at_rest(&self) -> bool {
         self.appender.rows.count() == 0 && self.appender.unsynced_bytes() == 0 && self.failing.is_none()
     }
 
-    /// Does what is due; whether more records wait than one turn takes.
+    /// Does what is due; returns whether more records wait than one turn takes.
     fn turn(&mut self, now: Instant) -> bool {
         if now >= self.disk_due {
-            self.look_at_disk(now);
+            self.check_disk(now);
         }
         if self.failing.is_some_and(|(_, due)| now < due) {
             return false;
@@ -181,7 +175,7 @@ impl Spool {
             self.expiry_due = monotonic;
         }
         if self.appender.poll_sync()? {
-            self.flying = 0;
+            self.syncing = 0;
             self.publish_synced(0);
         }
         let rows = &mut self.appender.rows;
@@ -191,7 +185,7 @@ impl Spool {
         }
         let more = self.gather(now);
         if !more && monotonic < self.write_due {
-            // A lane filled up, and is empty now.
+            // Woken early by a full lane, which is empty now.
             return Ok(false);
         }
         self.write_due = monotonic + TICK;
@@ -207,12 +201,11 @@ impl Spool {
         if self.appender.unsynced_bytes() >= UNSYNCED_LIMIT {
             self.sync()?;
         } else if (sync_due || self.appender.unsynced_bytes() >= SYNC_BYTES) && self.appender.begin_sync()? {
-            self.flying = std::mem::take(&mut self.packed.exchanges);
+            self.syncing = std::mem::take(&mut self.packed.exchanges);
         }
         Ok(more)
     }
 
-    /// Makes a block of the rows.
     fn seal(&mut self, now: Now) -> io::Result<()> {
         self.appender.seal(now)?;
         let loose = std::mem::take(&mut self.loose);
@@ -222,7 +215,6 @@ impl Spool {
         Ok(())
     }
 
-    /// Writes the blocks that no segment has yet.
     fn write(&mut self, now: Now) -> io::Result<()> {
         let written = self.appender.write(now)?;
         let stats = &self.shared.stats;
@@ -238,9 +230,9 @@ impl Spool {
         Ok(())
     }
 
-    /// Notes that all blocks are synced, and `written` more bytes in the store.
+    /// Records that everything is synced, and that the store grew by `written` bytes.
     fn synced(&mut self, written: u64) {
-        (self.packed.exchanges, self.flying) = (0, 0);
+        (self.packed.exchanges, self.syncing) = (0, 0);
         self.publish_synced(written);
     }
 
@@ -250,7 +242,7 @@ impl Spool {
         stats.publish_progress(self.appender.progress());
     }
 
-    /// Takes no more, writes and syncs what is left; once more into a fresh segment if that fails.
+    /// Accepts no more records, writes and syncs the rest; tries once more with a new segment if that fails.
     fn finish(mut self) -> Result<(), CloseError> {
         self.shared.stats.set_trouble(Some(StoreFull::Closed));
         let Err(error) = self.finish_once() else { return Ok(()) };
@@ -260,14 +252,14 @@ impl Spool {
         let queued = self.drop_waiting();
         let lost = self.loose.exchanges
             + self.packed.exchanges
-            + self.flying
+            + self.syncing
             + queued
             + self.shared.refusals().waiting();
         self.shared.stats.lost.fetch_add(lost, Ordering::Relaxed);
         Err(CloseError { directory: self.setting.log.directory.clone(), lost, cause: error })
     }
 
-    /// Gives up what is on the lanes; how many records that is.
+    /// Drops all records on the lanes; returns how many.
     fn drop_waiting(&mut self) -> u64 {
         self.shared.ended.store(true, Ordering::Release);
         self.shared.lanes.take_new(&mut self.lanes);
@@ -306,7 +298,7 @@ impl Spool {
 }
 
 impl Drop for Spool {
-    /// However the writer ends, nobody is told that a record could be kept.
+    /// However the writer ends, workers must learn that records can no longer be kept.
     fn drop(&mut self) {
         self.shared.stats.set_trouble(Some(StoreFull::Closed));
         let dropped = self.drop_waiting();

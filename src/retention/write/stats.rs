@@ -1,4 +1,4 @@
-//! What a store has done and how it is.
+//! Counters and state of a store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -8,16 +8,16 @@ use tokio::sync::watch;
 
 use crate::retention::write::{Progress, StoreFull};
 
-/// Exchanges under way and records not yet written, together.
+/// Slots of a store: exchanges in progress and records not yet written, together.
 pub const SLOTS: usize = 65_536;
 
-/// Bytes of lanes that are full of records, at which no slot is given.
+/// 256 MiB: no slot is given while full lanes hold this much memory.
 const QUEUE_BYTES: usize = 256 * 1024 * 1024;
 
-/// In milliseconds.
+/// An hour in milliseconds.
 const HOUR: i64 = 60 * 60 * 1000;
 
-/// What the store has done and how it is, for metrics and the status page.
+/// Counters and state of a store, for metrics and the status page.
 #[derive(Debug, Default)]
 pub struct StoreStats {
     pub(super) records: AtomicU64,
@@ -25,14 +25,15 @@ pub struct StoreStats {
     pub(super) turned_away: AtomicU64,
     pub(super) failures: AtomicU64,
     pub(super) free_bytes: AtomicU64,
-    /// When the oldest segment was opened, in milliseconds; zero without one.
+    /// When the oldest segment was opened, in milliseconds; 0 without one.
     pub(super) oldest: AtomicI64,
     pub(super) bytes: AtomicU64,
-    /// Only the writer publishes; a receiver may wait for more.
+    /// Published by the writer; shippers wait for it.
     pub(super) progress: watch::Sender<Progress>,
     pub(super) clock_synchronized: AtomicBool,
     pub(super) in_use: AtomicUsize,
     pub(super) full_bytes: Arc<AtomicUsize>,
+    /// 0: none; otherwise one more than an index in [`StoreFull::ALL`].
     trouble: AtomicU8,
 }
 
@@ -42,23 +43,23 @@ impl StoreStats {
         self.records.load(Ordering::Relaxed)
     }
 
-    /// Exchanges and refusals whose record was lost since the start.
+    /// Exchanges and refusals since the start whose record was lost.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Requests that got 503 since the start because no record could be kept.
+    /// Requests since the start that got 503 because no record could be kept.
     pub fn turned_away(&self) -> u64 {
         self.turned_away.load(Ordering::Relaxed)
     }
 
-    /// Writes and syncs that failed since the start.
+    /// Failed writes and syncs since the start.
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
     }
 
-    /// For how many days the disk holds records at the rate of those in the store, `reserve` left
-    /// free; nothing before there are records of an hour.
+    /// How many days of records the disk holds at the average rate of those in the store, with `reserve` left
+    /// free; `None` before the store spans an hour.
     pub fn days_held(&self, reserve: u64, now: Timestamp) -> Option<f64> {
         let oldest = self.oldest.load(Ordering::Relaxed);
         let span = now.as_millisecond().saturating_sub(oldest);
@@ -75,50 +76,39 @@ impl StoreStats {
         self.progress.borrow().synced_before
     }
 
-    /// Bytes in the store.
+    /// Bytes of all segments.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether the wall clock is known to follow a time source.
+    /// Whether the wall clock follows a time source.
     pub fn clock_synchronized(&self) -> bool {
         self.clock_synchronized.load(Ordering::Relaxed)
     }
 
-    /// Slots taken: exchanges under way and records not yet written.
+    /// Slots taken: exchanges in progress and records not yet written.
     pub fn slots_in_use(&self) -> usize {
         self.in_use.load(Ordering::Relaxed)
     }
 
-    /// Why no record can be kept now, if so.
+    /// Why no record can be kept now; `None` if records can be kept.
     pub fn full(&self) -> Option<StoreFull> {
-        match self.trouble.load(Ordering::Relaxed) {
-            1 => Some(StoreFull::Reserve),
-            2 => Some(StoreFull::NoSpace),
-            3 => Some(StoreFull::Failing),
-            4 => Some(StoreFull::Closed),
-            5 => Some(StoreFull::ReadOnly),
-            _ => {
-                let bytes = self.full_bytes.load(Ordering::Relaxed);
-                (self.slots_in_use() >= SLOTS || bytes >= QUEUE_BYTES).then_some(StoreFull::Queue)
-            }
+        let code = usize::from(self.trouble.load(Ordering::Relaxed));
+        if let Some(trouble) = code.checked_sub(1).and_then(|index| StoreFull::ALL.get(index)) {
+            return Some(*trouble);
         }
+        let bytes = self.full_bytes.load(Ordering::Relaxed);
+        (self.slots_in_use() >= SLOTS || bytes >= QUEUE_BYTES).then_some(StoreFull::Queue)
     }
 
-    /// Publishes what is wrong with the disk or the writer; the queue speaks for itself.
+    /// Publishes a fault of the disk or the writer; a full queue shows by itself.
     pub(super) fn set_trouble(&self, trouble: Option<StoreFull>) {
-        let code = match trouble {
-            None | Some(StoreFull::Queue) => 0,
-            Some(StoreFull::Reserve) => 1,
-            Some(StoreFull::NoSpace) => 2,
-            Some(StoreFull::Failing) => 3,
-            Some(StoreFull::Closed) => 4,
-            Some(StoreFull::ReadOnly) => 5,
-        };
+        let trouble = trouble.filter(|trouble| *trouble != StoreFull::Queue);
+        let code = trouble.map_or(0, |trouble| trouble as u8 + 1);
         self.trouble.store(code, Ordering::Relaxed);
     }
 
-    /// Publishes how much is safe, and wakes those who wait for it if that is more than before.
+    /// Publishes how much is safe on the disk, and wakes waiting shippers if that changed.
     pub(super) fn publish_progress(&self, progress: Progress) {
         self.progress.send_if_modified(|known| std::mem::replace(known, progress) != progress);
     }
@@ -127,7 +117,8 @@ impl StoreStats {
         if let Some(full) = self.full() {
             return Err(full);
         }
-        // In one order with `Shared::idle`: either the writer sees the slot or the worker an idle writer.
+        // Sequentially consistent with `Shared::idle`: either the writer sees the slot, or the worker sees an
+        // idle writer.
         if self.in_use.fetch_add(1, Ordering::SeqCst) >= SLOTS {
             self.release(1);
             return Err(StoreFull::Queue);
@@ -147,6 +138,18 @@ impl StoreStats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_trouble_is_told_as_it_was_published() {
+        let stats = StoreStats::default();
+        for trouble in StoreFull::ALL {
+            stats.set_trouble(Some(trouble));
+            let expected = Some(trouble).filter(|trouble| *trouble != StoreFull::Queue);
+            assert_eq!(stats.full(), expected);
+        }
+        stats.set_trouble(None);
+        assert_eq!(stats.full(), None);
+    }
 
     #[test]
     fn the_disk_lasts_as_long_as_the_store_s_own_growth_lets_it() {

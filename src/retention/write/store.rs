@@ -1,4 +1,4 @@
-//! The store: a directory, its lock, and its writer.
+//! The store: a directory, its lock and its writer thread.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ use crate::retention::write::{CloseError, OpenError, gaps};
 const LOCK_ATTEMPTS: u32 = 5;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
-/// An open store and its writer.
+/// An open store and its writer thread.
 #[must_use = "records are kept while the store is open"]
 pub struct Store {
     recorder: Recorder,
@@ -38,16 +38,15 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store that `log` describes, creating its directory (mode 0750) if need be, and
-    /// starts its writer. `node` stands in every record.
+    /// Opens the store described by `log` and starts its writer. Creates the directory (mode 0750) and the
+    /// signing key if they do not exist. `node` is in every record.
     ///
-    /// A block that was never finished is cut off; numbering goes on after the last record. The node's
-    /// key is made when there is none.
+    /// An unfinished block at the end is cut off; numbering continues after the last record.
     pub fn open(log: &AccessLog, node: Arc<str>, clock: Clock) -> Result<Self, OpenError> {
         if is_unrecorded() {
             tracing::error!(
                 "THIS PROGRAM KEEPS NO ACCESS RECORDS: it was built with the feature `unrecorded`, which is \
-                 for load tests alone, and ICPGATE_UNRECORDED is 1; do not serve anybody with it"
+                 only for load tests, and ICPGATE_UNRECORDED is 1; never serve clients with it"
             );
         }
         let unusable = |cause| OpenError::Unusable { directory: log.directory.clone(), cause };
@@ -56,7 +55,7 @@ impl Store {
         let lock = lock.ok_or_else(|| OpenError::InUse(log.directory.clone()))?;
         let directory = File::open(&log.directory).map_err(unusable)?;
         let notary = Notary::open(&log.directory, &node).map_err(unusable)?;
-        tracing::info!(verifier_key = notary.verifier_key(), "access records are signed");
+        tracing::info!(verifier_key = notary.verifier_key(), "Access records are signed with this key");
         let left = resume(&log.directory).map_err(unusable)?;
         let setting = Setting {
             log: log.clone(),
@@ -77,19 +76,19 @@ impl Store {
         Ok(Self { recorder, feed, shared, directory: log.directory.clone(), writer: Some(writer) })
     }
 
-    /// A handle for whoever makes records.
+    /// A handle for handing over records.
     pub fn recorder(&self) -> Recorder {
         self.recorder.clone()
     }
 
-    /// A view for those who ship records elsewhere.
+    /// A view of the store for shipping its records elsewhere.
     pub fn feed(&self) -> StoreFeed {
         self.feed.clone()
     }
 
-    /// Writes and syncs everything handed over so far, then ends the writer.
+    /// Writes and syncs all records handed over so far, then ends the writer.
     ///
-    /// Records handed over afterwards are lost, and counted as such.
+    /// Records handed over later are lost, and counted as lost.
     pub fn close(mut self) -> Result<(), CloseError> {
         self.shared.close();
         match self.writer.take().map(JoinHandle::join) {
@@ -97,7 +96,7 @@ impl Store {
             Some(Err(_)) => Err(CloseError {
                 directory: self.directory.clone(),
                 lost: self.recorder.stats().slots_in_use() as u64,
-                cause: io::Error::other("the writer panicked"),
+                cause: io::Error::other("the writer thread panicked"),
             }),
             None => Ok(()),
         }
@@ -124,17 +123,17 @@ fn create_directory(directory: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o750).create(directory)
 }
 
-/// The lock on the directory; `None` when another has it.
+/// Locks the directory; `None` if another process holds the lock.
 fn lock(directory: &Path) -> io::Result<Option<File>> {
     let path = directory.join(LOCK_FILE);
     let mut options = OpenOptions::new();
-    // Opening a pipe would wait for its reader.
+    // Without it, opening a pipe waits for its reader.
     options.write(true).create(true).truncate(false).mode(0o640).custom_flags(OFlags::NONBLOCK.bits() as i32);
     let file = options.open(path)?;
     for _ in 0..LOCK_ATTEMPTS {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(Some(file)),
-            // `logs verify` holds it for a moment, to see whether somebody writes.
+            // `logs verify` takes the lock for a moment, to see whether a writer holds it.
             Err(rustix::io::Errno::WOULDBLOCK) => std::thread::park_timeout(LOCK_PAUSE),
             Err(error) => return Err(error.into()),
         }

@@ -1,5 +1,5 @@
-//! Syncs beside the writer: records go on being written while the disk takes its time, so that a
-//! killed process loses no more of them because a sync is slow.
+//! fsync on a thread of its own, so that the writer goes on writing meanwhile: a killed process then loses no
+//! more records because a sync is slow.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub(super) struct Syncer {
 }
 
 impl Syncer {
-    /// Starts the thread, which ends with the value.
+    /// Starts the thread; it ends when this value is dropped.
     pub(super) fn start() -> io::Result<Self> {
         let (files, given) = channel::<Arc<File>>();
         let (tell, done) = channel();
@@ -29,12 +29,12 @@ impl Syncer {
         Ok(Self { files, done })
     }
 
-    /// Begins to sync `file`, once; how that ended is told once.
+    /// Begins to sync `file`. The result is returned once, by `poll` or `wait`.
     pub(super) fn begin(&self, file: Arc<File>) -> io::Result<()> {
         self.files.send(file).map_err(|_| ended())
     }
 
-    /// How the sync ended that was begun, if it did.
+    /// The result of the sync, if it has ended.
     pub(super) fn poll(&self) -> Option<io::Result<()>> {
         match self.done.try_recv() {
             Ok(synced) => Some(synced),
@@ -43,12 +43,12 @@ impl Syncer {
         }
     }
 
-    /// Waits until the sync ended that was begun.
+    /// Waits for the sync, and returns its result.
     pub(super) fn wait(&self) -> io::Result<()> {
         self.done.recv().unwrap_or_else(|RecvError| Err(ended()))
     }
 }
 
 fn ended() -> io::Error {
-    io::Error::other("the thread that syncs has ended")
+    io::Error::other("the sync thread has ended")
 }

@@ -1,14 +1,14 @@
-//! A program that keeps no records, to measure what they cost.
+//! A mode without records, to measure what they cost.
 //!
-//! It is one program that is measured both ways: where the code of two of them lies makes more of a
-//! difference than their records. The one that is shipped always keeps them.
+//! Both sides of the measurement are one program, because the code layout of two builds differs by more than
+//! the cost of records. A release build always keeps records.
 
 use std::sync::LazyLock;
 
-/// Whether this program drops every record: one that was built with the feature `unrecorded`, and is told
-/// so by `ICPGATE_UNRECORDED=1` in its environment.
+/// Whether every record is dropped: only in a build with the feature `unrecorded` and with
+/// `ICPGATE_UNRECORDED=1` in the environment.
 pub fn is_unrecorded() -> bool {
-    static TOLD: LazyLock<bool> =
-        LazyLock::new(|| std::env::var_os("ICPGATE_UNRECORDED").is_some_and(|told| told == "1"));
-    cfg!(feature = "unrecorded") && *TOLD
+    static UNRECORDED: LazyLock<bool> =
+        LazyLock::new(|| std::env::var_os("ICPGATE_UNRECORDED").is_some_and(|value| value == "1"));
+    cfg!(feature = "unrecorded") && *UNRECORDED
 }

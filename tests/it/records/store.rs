@@ -348,8 +348,10 @@ async fn a_failure_to_reserve_emergency_space_is_named() {
     std::fs::remove_file(&room).unwrap();
     std::fs::create_dir(&room).unwrap();
     edge.restart().await;
-    let named =
-        format!("no room can be kept for when the disk is full: failed to open file `{}`", room.display());
+    let named = format!(
+        "Cannot allocate the emergency file for a full disk: failed to open file `{}`",
+        room.display()
+    );
     eventually("the reason", PATIENCE, async || edge.log().contains(&named).then_some(())).await;
     let mut client = Target::https(&edge).http1(HOST).await;
     assert_eq!(client.get(HOST, "/").await.status, 503);

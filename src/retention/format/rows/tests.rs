@@ -6,6 +6,7 @@ use crate::access::GapReason;
 use crate::access::export::write_line;
 use crate::access::record::{RequestFacts, ServerFacts, UpstreamFacts};
 use crate::origin::Region;
+use crate::retention::format::rows::reader::RowReader;
 use crate::retention::tests::{push, request, sent};
 
 fn lines(rows: &[u8], first_seq: u64) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! Verifying a proof: a file by itself, away from its store.
+//! Verification of a proof file, away from its store.
 
 use std::io;
 use std::path::Path;
@@ -11,34 +11,34 @@ use crate::retention::format::{BlockHead, Frame};
 use crate::retention::prove::keys::Keys;
 use crate::retention::prove::{Break, Reason, Verdict};
 
-/// Verifies the proof in `file` with `keys`, or where there are none with the key in it.
+/// Verifies the proof in `file` with `keys`, or with the keys in the file if `keys` is empty.
 pub(in crate::retention::prove) fn verify(file: &Path, keys: &[String]) -> io::Result<Verdict> {
     let mut verdict = Verdict::default();
     let mut frames = Frames::open_named(file)?;
-    let mut checked = Checked { keys: keys.to_vec(), ..Checked::default() };
+    let mut state = ProofState { keys: keys.to_vec(), ..ProofState::default() };
     loop {
         let at = frames.at();
         let found = match frames.next_step()? {
             Step::Frame(Frame::Block(head), at) => {
                 let payload = frames.payload(at, &head)?;
                 let whole = digest(payload) == head.digest && crc32c::crc32c(payload) == head.crc;
-                if whole { checked.block(head) } else { Err(Reason::Changed) }
+                if whole { state.block(head) } else { Err(Reason::Changed) }
             }
             Step::Frame(Frame::Head(_), 0) => {
-                let hint = "it is a segment of one: what is verified is its directory";
+                let hint = "this is a segment of a store; verify the directory of the store";
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, hint));
             }
-            Step::Frame(frame, _) => checked.frame(frame, &mut verdict),
+            Step::Frame(frame, _) => state.frame(frame, &mut verdict),
             Step::Damage { .. } => Err(Reason::Damaged),
             Step::End { at, length } if at < length => Err(Reason::CutProof),
-            Step::End { .. } => match checked {
-                Checked { block: Some(_), .. } => Err(Reason::NotIncluded),
-                Checked { root: None, .. } => Err(Reason::NoProof),
+            Step::End { .. } => match state {
+                ProofState { block: Some(_), .. } => Err(Reason::NotIncluded),
+                ProofState { root: None, .. } => Err(Reason::NoProof),
                 _ => return Ok(verdict),
             },
         };
         if let Err(reason) = found {
-            let block = checked.block.map(|block| block.number);
+            let block = state.block.map(|block| block.number);
             verdict.first_break =
                 Some(Break { segment: Some(file.to_owned()), byte: Some(at), block, reason });
             return Ok(verdict);
@@ -46,19 +46,18 @@ pub(in crate::retention::prove) fn verify(file: &Path, keys: &[String]) -> io::R
     }
 }
 
-/// What a proof has said so far.
 #[derive(Default)]
-struct Checked {
+struct ProofState {
     keys: Vec<String>,
-    /// The size and the root that were signed.
+    /// Size and root of the signed tree.
     root: Option<(u64, Hash)>,
-    /// A block whose path has not come.
+    /// A block whose path has not been read yet.
     block: Option<BlockHead>,
-    /// Blocks come in order.
+    /// The lowest number that the next block may have.
     next: u64,
 }
 
-impl Checked {
+impl ProofState {
     fn block(&mut self, head: BlockHead) -> Result<(), Reason> {
         if self.block.is_some() || head.number < self.next {
             return Err(Reason::NotIncluded);

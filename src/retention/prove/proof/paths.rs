@@ -1,4 +1,4 @@
-//! The paths of some leaves of a tree that grows.
+//! Audit paths of selected leaves, while the tree grows.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +6,17 @@ use tlog_tiles::{EMPTY_HASH, Hash, node_hash};
 
 use crate::retention::format::tree::Tree;
 
-/// A tree that grows, and the paths of some of its leaves.
+/// A growing tree and the audit paths of selected leaves.
 #[derive(Default)]
 pub(super) struct Paths {
     pub(super) size: u64,
-    /// The right edge, the largest subtree first, each with the leaves in it whose paths are wanted.
+    /// The right edge, the largest subtree first, each with its selected leaves.
     edge: Vec<(Hash, Vec<u64>)>,
     paths: BTreeMap<u64, Vec<Hash>>,
 }
 
 impl Paths {
-    /// Goes on with `tree`. A leaf keeps its path where it is in a subtree that both have.
+    /// Continues from `tree`. A selected leaf keeps its path if it is in a subtree that both trees have.
     pub(super) fn go_on(&mut self, tree: &Tree) {
         let mut before = std::mem::take(&mut self.edge);
         let mut known = |hash: &Hash| before.extract_if(.., |(known, _)| known == hash).next();
@@ -53,7 +53,7 @@ impl Paths {
         (node_hash(left.0, right.0), leaves)
     }
 
-    /// The root of the tree as it is now, and the paths to it.
+    /// The root, and the path of every selected leaf to it.
     pub(super) fn finish(mut self) -> (Hash, BTreeMap<u64, Vec<Hash>>) {
         let edge = std::mem::take(&mut self.edge);
         let root = edge.into_iter().rev().reduce(|right, left| self.join(left, right));

@@ -137,7 +137,7 @@ fn beside_a_segment_that_is_missing_what_can_be_proved_is() {
     let after = folder.prove(15, SEGMENTS * BLOCKS);
     assert_eq!((after.blocks, after.damaged), (5, 1));
     let error = folder.refuse(0, 9);
-    assert!(error.contains("blocks 10 to 15 do not follow"), "{error}");
+    assert!(error.contains("block 10 is expected here, and this is block 15"), "{error}");
     folder.refuse(0, SEGMENTS * BLOCKS);
 }
 

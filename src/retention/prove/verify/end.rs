@@ -1,21 +1,21 @@
-//! What verification says of a store's end: whether it is one that the writer made, or may be making.
+//! The end of a store: whether the writer made it, or may still be writing.
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::retention::prove::verify::{Stop, Verification};
 use crate::retention::prove::{Break, Reason};
 
-/// How long a block may be without a signature, and a store without a writer and an end.
+/// 60 s: how long a block may stay unsigned, and a store without a writer may lack an orderly end.
 const UNSIGNED: SignedDuration = SignedDuration::from_secs(60);
 
 impl Verification<'_> {
-    /// Judges what stands at the end, or does not.
+    /// Judges the end of the store at the time `at`.
     pub(super) fn end(self, at: Timestamp, writing: bool, is_shown: bool) -> Result<(), Stop> {
         if let Some(milestone) = self.milestones.into_iter().next() {
             let before = milestone.checkpoint.size() < self.position.tree.size();
             return Err(if before { Reason::Before.into() } else { milestone.shorter.into() });
         }
-        // What says that it is of the future is no younger for that.
+        // A block from the future counts as old: a forger may choose the time.
         let is_old = |sealed: i64| {
             Timestamp::from_millisecond(sealed).is_ok_and(|sealed| at.duration_since(sealed).abs() > UNSIGNED)
         };
@@ -37,7 +37,7 @@ impl Verification<'_> {
         if let Some(first_seq) = self.deleted_before {
             return Err(Reason::Deleted { first_seq }.into());
         }
-        // Whoever writes shows a checkpoint once it is synced.
+        // The writer replaces the checkpoint file after it has synced the checkpoint.
         let may_be_shown_later = writing && self.first_signed.is_some_and(|sealed| !is_old(sealed));
         if self.verdict.checkpoint.is_some() && !is_shown && !may_be_shown_later {
             return Err(Reason::NoCheckpoint.into());

@@ -3,11 +3,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use fs_err::File;
+use jiff::Timestamp;
 
 use super::*;
 use crate::access::AccessRecord;
 use crate::clock::Clock;
 use crate::retention::format::BLOCK_HEAD;
+use crate::retention::format::segment::SegmentName;
 use crate::retention::tests::{push, request};
 use crate::retention::write::Now;
 use crate::retention::write::appender::Appender;

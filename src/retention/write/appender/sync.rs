@@ -1,20 +1,20 @@
-//! Syncing: what is in a sync goes on being held until the disk has said that it is kept.
+//! fsync on its own thread. Frames stay in memory until fsync returns.
 
 use std::io;
 use std::sync::Arc;
 
-use super::{Appender, Flight};
 use crate::retention::format::note::{CHECKPOINT_FILE, replace};
+use crate::retention::write::appender::{Appender, PendingSync};
 
 impl Appender {
-    /// Begins to sync the frames, all of them written, unless a sync goes on; whether it did.
+    /// Begins to sync all frames, which must be written, unless a sync is pending; returns whether it began.
     pub(crate) fn begin_sync(&mut self) -> io::Result<bool> {
-        let (Some(segment), Some(_), None) = (&self.segment, self.unsynced_since, &self.flight) else {
+        let (Some(segment), Some(_), None) = (&self.segment, self.unsynced_since, &self.pending_sync) else {
             return Ok(false);
         };
         self.syncer.begin(Arc::clone(&segment.file))?;
         self.unsynced_since = None;
-        self.flight = Some(Flight {
+        self.pending_sync = Some(PendingSync {
             frames: self.frames.len(),
             position: self.position.clone(),
             written: segment.written,
@@ -24,21 +24,21 @@ impl Appender {
         Ok(true)
     }
 
-    /// Forgets the frames that a sync has kept which was begun, if it ended; whether it did.
+    /// Finishes a pending sync if it has ended; returns whether it did.
     pub(crate) fn poll_sync(&mut self) -> io::Result<bool> {
-        if self.flight.is_none() {
+        if self.pending_sync.is_none() {
             return Ok(false);
         }
         let Some(ended) = self.syncer.poll() else { return Ok(false) };
-        self.land(ended).map(|()| true)
+        self.finish_sync(ended).map(|()| true)
     }
 
-    /// Syncs the frames, all of them written, and waits for that.
+    /// Syncs all frames, which must be written, and waits.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         loop {
-            if self.flight.is_some() {
+            if self.pending_sync.is_some() {
                 let ended = self.syncer.wait();
-                self.land(ended)?;
+                self.finish_sync(ended)?;
             }
             if !self.begin_sync()? {
                 return Ok(());
@@ -46,26 +46,26 @@ impl Appender {
         }
     }
 
-    /// Forgets the frames of the sync that ended, if it kept them.
-    pub(crate) fn land(&mut self, ended: io::Result<()>) -> io::Result<()> {
-        let Some(flight) = self.flight.take() else { return ended };
+    /// Drops the frames that were synced.
+    pub(crate) fn finish_sync(&mut self, ended: io::Result<()>) -> io::Result<()> {
+        let Some(pending) = self.pending_sync.take() else { return ended };
         if let Err(error) = ended {
-            self.checkpoint = self.checkpoint.take().or(flight.checkpoint);
-            self.frames_since = self.frames_since.or(flight.since);
+            self.checkpoint = self.checkpoint.take().or(pending.checkpoint);
+            self.frames_since = self.frames_since.or(pending.since);
             return Err(error);
         }
         if let Some(segment) = &mut self.segment {
-            segment.synced = flight.written;
+            segment.synced = pending.written;
         }
-        self.frames.drain(..flight.frames);
-        self.written -= flight.frames;
-        self.frames_since = flight.since;
-        self.synced = flight.position;
-        // The segments have it too; this is the copy for whoever keeps it elsewhere.
-        if let Some(note) = flight.checkpoint
+        self.frames.drain(..pending.frames);
+        self.written -= pending.frames;
+        self.frames_since = pending.since;
+        self.synced = pending.position;
+        // The segments hold the checkpoint too; this copy is to be kept elsewhere.
+        if let Some(note) = pending.checkpoint
             && let Err(error) = replace(self.directory.path(), CHECKPOINT_FILE, &note, 0o640)
         {
-            tracing::warn!("the newest checkpoint of the access records is not shown: {error}");
+            tracing::warn!("Cannot replace the checkpoint file of the access records: {error}");
         }
         Ok(())
     }

@@ -1,7 +1,9 @@
 use super::*;
 use crate::access::packed::Clients;
 use crate::access::texts::RequestTexts;
+use crate::retention::format::segment;
 use crate::retention::tests::{request, sent};
+use crate::retention::write::appender::files::SEGMENT_AGE;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -1,4 +1,4 @@
-//! What comes to the writer becomes rows: records of the lanes, refusals, and gaps.
+//! Gathering: records from the lanes, refusals and gaps become rows.
 //!
 //! Records become rows in the order of their turns, whichever lane they came on.
 
@@ -12,7 +12,7 @@ use crate::retention::write::Now;
 use crate::retention::write::lanes::{Enough, LaneEnd};
 
 impl Spool {
-    /// Turns waiting records into rows; whether they were enough for a block.
+    /// Turns waiting records into rows; returns whether they fill a block.
     pub(super) fn gather(&mut self, now: Now) -> bool {
         let second_ended = now.monotonic >= self.second_ends;
         self.gather_refusals(second_ended && !self.below_reserve, !self.below_reserve);
@@ -26,11 +26,11 @@ impl Spool {
         self.gather_lanes()
     }
 
-    /// Takes what is on the lanes, in the order in which it was put there, as much as makes a block;
-    /// whether it does.
+    /// Takes records off the lanes in the order of their turns, up to a block; returns whether the block is
+    /// full.
     fn gather_lanes(&mut self) -> bool {
         let (rows, loose, stats) = (&mut self.appender.rows, &mut self.loose, &self.shared.stats);
-        // What comes while one lane is looked at must not overtake what is on another.
+        // A record that arrives meanwhile must not overtake one on another lane.
         let now = self.shared.lanes.turn();
         self.shared.lanes.take_new(&mut self.lanes);
         while let Some((place, others)) = first_lane(&self.lanes) {
@@ -54,8 +54,8 @@ impl Spool {
         false
     }
 
-    /// Below the reserve, refusals go on being counted in memory: what is left of the disk is for the
-    /// requests that were accepted.
+    /// Takes waiting refusals. Below the reserve they stay counted in memory: the rest of the disk is for
+    /// accepted requests.
     pub(super) fn gather_refusals(&mut self, second_ended: bool, singles: bool) {
         let (singles, shared) = {
             let mut refusals = self.shared.refusals();
@@ -70,7 +70,6 @@ impl Spool {
         }
     }
 
-    /// Adds the record of a refused connection.
     fn encode(&mut self, record: &AccessRecord, clients: Clients) {
         self.appender.rows.push(record, &RequestTexts::default(), clients);
         self.loose.records += 1;
@@ -81,11 +80,11 @@ impl Spool {
         self.appender.rows.push_gap(gap);
         self.loose.records += 1;
         let (reason, count) = (gap.reason.label(), gap.count.unwrap_or_default());
-        tracing::warn!(reason, count, since = %gap.since, "access records are missing, and a record says so");
+        tracing::warn!(reason, count, since = %gap.since, "Access records are missing; a gap record says so");
     }
 }
 
-/// The lane whose first record has the lowest turn, and the lowest turn on any other.
+/// The lane whose first record has the lowest turn, and the lowest turn on any other lane.
 fn first_lane(lanes: &[LaneEnd]) -> Option<(usize, u64)> {
     let mut turns: Option<(u64, usize)> = None;
     let mut others = u64::MAX;

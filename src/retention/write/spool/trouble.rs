@@ -1,6 +1,6 @@
-//! What hinders the writer: a write or a sync that failed, a disk that fills up.
+//! Trouble: a failed write or sync, or a disk that runs low.
 //!
-//! Workers and the log are told once for each change.
+//! Workers and the log are told once per change.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use crate::retention::write::emergency::is_full;
 use crate::retention::write::kernel_clock;
 
 impl Spool {
-    /// Gives the open segment up; what is not synced is written again.
+    /// Abandons the open segment after `error`; what is not synced is written again.
     pub(super) fn abandon(&mut self, error: &io::Error, now: Instant) {
         let shorter = self.appender.abandon(now);
         self.shared.stats.bytes.fetch_sub(shorter, Ordering::Relaxed);
@@ -27,7 +27,7 @@ impl Spool {
         self.publish(Some(error));
     }
 
-    pub(super) fn look_at_disk(&mut self, now: Instant) {
+    pub(super) fn check_disk(&mut self, now: Instant) {
         self.disk_due = now + DISK_EVERY;
         self.clock = kernel_clock::state();
         self.shared.stats.clock_synchronized.store(self.clock.synchronized, Ordering::Relaxed);
@@ -39,7 +39,7 @@ impl Spool {
             if let Err(error) = &prepared
                 && !self.no_emergency
             {
-                tracing::error!("no room can be kept for when the disk is full: {error}");
+                tracing::error!("Cannot allocate the emergency file for a full disk: {error}");
             }
             self.no_emergency = prepared.is_err();
         }
@@ -61,7 +61,7 @@ impl Spool {
         }
     }
 
-    /// Tells workers and the log, once for each change, whether records can be kept.
+    /// Tells workers and the log, once per change, whether records can be kept.
     pub(super) fn publish(&mut self, error: Option<&io::Error>) {
         let reserve = self.below_reserve.then_some(StoreFull::Reserve);
         let space = self.no_emergency.then_some(StoreFull::NoSpace);
@@ -75,7 +75,7 @@ impl Spool {
         match (trouble, error) {
             (Some(full), Some(error)) => tracing::error!(%directory, "{full}: {error}"),
             (Some(full), None) => tracing::error!(%directory, "{full}"),
-            (None, _) => tracing::info!(%directory, "access records can be kept again"),
+            (None, _) => tracing::info!(%directory, "Access records can be kept again"),
         }
     }
 }

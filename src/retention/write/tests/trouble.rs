@@ -23,7 +23,7 @@ fn a_directory_that_cannot_be_used_is_named() {
     fs_err::create_dir(folder.log().directory).expect("created");
     fs_err::write(folder.log().directory.join("signer.key"), "nonsense").expect("written");
     let key = told("no key");
-    assert_eq!(key.matches("is no signer key").count(), 1, "{key}");
+    assert_eq!(key.matches("is not a signer key").count(), 1, "{key}");
     assert!(!key.contains("a directory that"), "{key}");
 }
 
