@@ -1,5 +1,4 @@
-//! The store of access records: what a record costs, handing it over, writing, verifying, and the room
-//! it takes.
+//! The record store: the cost of a record in handing over, writing and verifying, and its size on disk.
 
 #![allow(clippy::print_stdout, reason = "what criterion does not measure is told")]
 
@@ -21,12 +20,12 @@ use icpgate::origin::Region;
 use icpgate::retention::{Against, Reader, Selection, Store, summarize, verify};
 use jiff::Timestamp;
 
-/// The program's own.
+/// The allocator of the program.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const RECORDS: u64 = 400_000;
-/// Records a second of a busy thread, and how often some of them come.
+/// Records per second of a busy thread, and the interval at which a batch of them comes.
 const RATE: u64 = 50_000;
 const EVERY: Duration = Duration::from_millis(10);
 const PATHS: [&str; 8] = [
@@ -46,15 +45,15 @@ const AGENTS: [&str; 4] = [
     "curl/8.5.0",
 ];
 
-/// Connections to servers.
+/// Upstream connections.
 const SERVERS: usize = 64;
 
-/// What an edge has of its own.
+/// The shared names of an edge.
 struct Names {
     host: Arc<str>,
     number: Arc<str>,
     listener: Arc<str>,
-    /// Its connections to servers.
+    /// Its upstream connections.
     servers: Vec<Arc<ServerFacts>>,
 }
 
@@ -76,7 +75,7 @@ impl Names {
     }
 }
 
-/// A client's connection, and the browser behind it.
+/// A client connection, and the browser on it.
 #[derive(Clone)]
 struct Client {
     facts: Arc<ConnectionFacts>,
@@ -98,14 +97,14 @@ fn client(names: &Names, random: &mut fastrand::Rng) -> Client {
     Client { facts: Arc::new(facts), agent: AGENTS[random.usize(..AGENTS.len())] }
 }
 
-/// What a record is built of, made beforehand.
+/// The parts of a record, made in advance.
 struct Request {
     client: Client,
     path: &'static str,
     query: String,
     bytes_out: u64,
     duration: Duration,
-    /// Which connection to a server it is sent over.
+    /// The index of its upstream connection.
     over: usize,
 }
 
@@ -133,7 +132,7 @@ fn request(client: Client, random: &mut fastrand::Rng) -> Request {
     }
 }
 
-/// A record, built as the proxy builds it.
+/// Builds a record as the exchange does.
 fn record(request: &Request, names: &Names, time: Timestamp) -> AccessRecord {
     let facts = &request.client.facts;
     AccessRecord {
@@ -175,8 +174,8 @@ fn open(directory: &Path) -> Store {
     Store::open(&log, "bj-edge-1".into(), Clock::system()).expect("opened")
 }
 
-/// Hands a record of each of `requests` over as fast as they are taken, and waits until all are
-/// synced; for how long, and how much of a core the writer used.
+/// Hands over a record of each of `requests` at full speed and waits until all are synced; returns the time
+/// and the fraction of a core that the writer used.
 fn write(directory: &Path, requests: &[Request]) -> (Duration, Duration) {
     let (store, names, clock) = (open(directory), Names::new(), Clock::system());
     let recorder = store.recorder();
@@ -198,7 +197,7 @@ fn write(directory: &Path, requests: &[Request]) -> (Duration, Duration) {
     (passed, used)
 }
 
-/// The processor time of the thread with that name. It must have slept since it did anything.
+/// The CPU time of the thread with this name. The thread must have slept since it did anything.
 fn processor_time(name: &str) -> Duration {
     let tasks = std::fs::read_dir("/proc/self/task").expect("listed");
     let thread = tasks
@@ -209,13 +208,13 @@ fn processor_time(name: &str) -> Duration {
     Duration::from_nanos(nanoseconds.expect("a number"))
 }
 
-/// The processor time of this thread.
+/// The CPU time of this thread.
 fn own_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Requests of `clients` in turn; of a new one each where there are none.
+/// Requests of `clients` in turn, or each of a new client if there are none.
 fn requests(clients: usize, count: u64) -> Vec<Request> {
     let (names, mut random) = (Names::new(), fastrand::Rng::with_seed(1));
     let clients: Vec<Client> = (0..clients).map(|_| client(&names, &mut random)).collect();
@@ -230,8 +229,8 @@ fn requests(clients: usize, count: u64) -> Vec<Request> {
         .collect()
 }
 
-/// What a record costs in all, at the rate of a busy edge: on the worker, from the texts of the
-/// request on, and on the writer.
+/// The whole cost of a record at the rate of a busy edge: on the worker, from the texts of the request on,
+/// and on the writer.
 fn in_all(_: &mut Criterion) {
     for (kind, clients) in [("64 kept connections", 64), ("a connection for each", 0)] {
         let (names, clock, folder) = (Names::new(), Clock::system(), tempfile::tempdir().expect("a folder"));
@@ -270,8 +269,7 @@ fn build(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// How long handing a record over takes, each by itself, at the rate of a busy thread and with the writer
-/// at work beside it.
+/// How long handing over one record takes, at the rate of a busy thread, with the writer at work.
 fn hand_over(_: &mut Criterion) {
     let (names, clock, folder) = (Names::new(), Clock::system(), tempfile::tempdir().expect("a folder"));
     let requests = requests(64, RATE * 8);
@@ -295,7 +293,7 @@ fn hand_over(_: &mut Criterion) {
     store.close().expect("closed");
 }
 
-/// Calls `each` for every request at [`RATE`], some at once every [`EVERY`].
+/// Calls `each` for every request at [`RATE`], in batches every [`EVERY`].
 fn paced(requests: &[Request], mut each: impl FnMut(&Request)) {
     let mut due = Instant::now();
     for batch in requests.chunks((RATE / 100) as usize) {
@@ -357,8 +355,8 @@ fn readers(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Writes a store of `MIB` mebibytes to `STORE` and does nothing else, where the environment asks for it:
-/// for measurements of `logs` on large stores.
+/// If the environment asks for it, only writes a store of `MIB` mebibytes to `STORE`, for measuring `logs` on
+/// large stores.
 fn large_store() -> bool {
     let Ok(directory) = std::env::var("STORE") else { return false };
     let mib = std::env::var("MIB").ok().and_then(|mib| mib.parse::<u64>().ok()).expect("MIB, a number");

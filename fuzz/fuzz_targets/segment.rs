@@ -1,8 +1,8 @@
-//! Whatever stands in a segment, it is read to its end: each record is a line of JSON, and all else is
+//! Any bytes can be read as a segment: each record is a line of JSON, and everything else is reported as
 //! damage.
 //!
-//! Bytes that begin with `icp` are the file as it is. All others are the rows of a block that is made
-//! whole around them, by the words of docs/retention-format.md, so that what is inside is reached.
+//! Input that begins with `icp` is used as the file. Other input becomes the rows of a valid block
+//! (docs/retention-format.md), so that fuzzing reaches the decoder of rows.
 
 #![no_main]
 
@@ -34,7 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
         shared.rewind().expect("rewound");
         shared.write_all(file).expect("written");
         shared.as_file().set_len(file.len() as u64).expect("cut");
-        // One without a single frame is no store's.
+        // A file without a single frame is refused.
         let Ok(mut reader) = Reader::open(shared.path(), Selection::default()) else { return };
         loop {
             match reader.next_item() {
@@ -45,14 +45,14 @@ fuzz_target!(|bytes: &[u8]| {
                 }
                 Ok(Some(Item::Damage { from, to, .. })) => assert!(from < to && to <= file.len() as u64),
                 Ok(Some(Item::Missing { .. })) => panic!("a segment by itself follows none"),
-                // A segment of the version before.
+                // A segment of an older version.
                 Ok(None) | Err(_) => return,
             }
         }
     });
 });
 
-/// A block whose rows are `rows`.
+/// A block with the rows `rows`.
 fn block(rows: &[u8]) -> Vec<u8> {
     let payload = PACKER.with_borrow_mut(|packer| packer.compress(rows)).expect("compressed");
     let mut block = vec![0; 136];
@@ -60,7 +60,7 @@ fn block(rows: &[u8]) -> Vec<u8> {
     block[8..12].copy_from_slice(&(payload.len() as u32).to_le_bytes());
     block[12..16].copy_from_slice(&crc32c::crc32c(&payload).to_le_bytes());
     block[16..20].copy_from_slice(&(rows.len() as u32).to_le_bytes());
-    // More than there can be, so that every row is read.
+    // More rows than there can be, so that every row is read.
     block[20..24].copy_from_slice(&u32::MAX.to_le_bytes());
     let crc = crc32c::crc32c_append(crc32c::crc32c(&block[..4]), &block[8..]);
     block[4..8].copy_from_slice(&crc.to_le_bytes());

@@ -65,7 +65,7 @@ pub(crate) fn request() -> AccessRecord {
     }
 }
 
-/// What a client sent that wants `path`.
+/// The texts of a GET request for `path`.
 pub(crate) fn sent(path: &str) -> RequestTexts<'_> {
     RequestTexts { method: b"GET", path: path.as_bytes(), ..RequestTexts::default() }
 }
@@ -124,7 +124,7 @@ pub(crate) fn keep(store: &Store, path: &str) {
     store.recorder().reserve().expect("a slot").keep(request(), &sent(path));
 }
 
-/// Waits until `holds`, 10 s at most; for how long it took.
+/// Waits until `holds`, at most 10 s; returns how long it took.
 #[track_caller]
 pub(crate) fn eventually(mut holds: impl FnMut() -> bool) -> Duration {
     let start = Instant::now();
@@ -148,7 +148,7 @@ fn a_record_is_in_the_file_within_100_ms() {
         keep(&store, "/");
         latest = latest.max(eventually(|| folder.records().len() == seq));
     }
-    // Room for a machine that is busy with other tests; what is typical is 10 ms.
+    // Typically 10 ms; the bound leaves room for a busy machine.
     assert!(latest < Duration::from_secs(1), "{latest:?}");
     assert_eq!(store.recorder().stats().records(), 20);
     assert!(store.recorder().stats().bytes() > 0);
@@ -165,7 +165,7 @@ fn a_store_of_another_version_is_refused_by_name_and_left_as_it_is() {
     let mut bytes = fs_err::read(&segment).expect("read");
     for version in [1, 3] {
         bytes[12] = version;
-        // The first segment's head, which holds no edge.
+        // The head of the first segment, which has no edge.
         let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..4]), &bytes[8..72]);
         bytes[4..8].copy_from_slice(&crc.to_le_bytes());
         fs_err::write(&segment, &bytes).expect("written");
@@ -274,10 +274,10 @@ fn a_clock_a_year_off_while_the_store_is_open_deletes_nothing() {
     assert_eq!(folder.segments().len(), 4);
 }
 
-/// A segment's opening and its records: the time, the host or after a colon the server name, and the client.
+/// When a segment is opened, and its records: time, host (or `:` and the TLS server name), client.
 type Written<'w> = (&'w str, &'w [(&'w str, &'w str, &'w str)]);
 
-/// A store of its own making: a segment with a block for each list of records.
+/// Writes a store without a writer: a segment per entry, with one block.
 pub(crate) fn written(directory: &Path, segments: &[Written<'_>]) {
     let time = |text: &str| text.parse::<jiff::Timestamp>().expect("a time");
     let mut position = Position::default();

@@ -15,8 +15,8 @@ use crate::support::{PATIENCE, eventually};
 /// Exchanges sent after the failure begins, and again after it ends.
 const AFTER: u64 = 3;
 
-/// The log line when a segment cannot be created and the emergency space is used.
-const IN_ROOM_KEPT: &str = "what was accepted goes into the room kept for that";
+/// The log line when a segment cannot be created and the emergency file is used.
+const IN_EMERGENCY_FILE: &str = "records of accepted exchanges go into the emergency file";
 
 /// The failing system call, its error, and the store's log line.
 const FAULTS: [(&str, &str, &str); 5] = [
@@ -158,7 +158,7 @@ async fn survive(
     })
     .await;
     let failures = edge.metric("icpgate_access_store_failures_total").await;
-    assert!(failures >= 1.0 || edge.log().contains(IN_ROOM_KEPT), "{case}");
+    assert!(failures >= 1.0 || edge.log().contains(IN_EMERGENCY_FILE), "{case}");
     for number in 0..AFTER {
         assert_eq!(ask(&edge, &format!("/after/{number}")).await, 308, "{case}");
     }

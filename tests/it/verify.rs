@@ -211,7 +211,10 @@ async fn single_segments_can_be_exported_and_other_files_are_refused() {
     let segment = segments(&edge).remove(0).display().to_string();
     let verified = icpgate(["logs", "verify", &segment]).await;
     assert_eq!(verified.code, 2, "{verified:?}");
-    assert!(verified.stderr.contains("a segment of one: what is verified is its directory"), "{verified:?}");
+    assert!(
+        verified.stderr.contains("a segment of a store; verify the directory of the store"),
+        "{verified:?}"
+    );
     // What a start sets aside.
     for aside in ["cut", "unreadable"] {
         let aside = format!("{segment}.{aside}");

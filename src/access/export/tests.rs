@@ -61,7 +61,7 @@ fn request() -> AccessRecord {
     }
 }
 
-/// What is exported of a record that was packed.
+/// The exported line of a packed record.
 fn line(record: &AccessRecord, clients: Clients) -> String {
     let (mut packed, mut connection, mut out) = (Packed::default(), Vec::new(), Vec::new());
     let sent = RequestTexts {

@@ -34,7 +34,7 @@ fn connection() -> ConnectionFacts {
     }
 }
 
-/// Every part of a record, there or not.
+/// Records in which each part may be absent.
 fn records() -> impl Strategy<Value = AccessRecord> {
     let id = prop_oneof![
         Just(None),
@@ -62,7 +62,7 @@ fn records() -> impl Strategy<Value = AccessRecord> {
                 address: if status.is_some() { known } else { UNKNOWN_ADDRESS },
                 local: port.map(|port| SocketAddr::from(([10, 0, 0, 2], port))),
             }),
-            // Zero is no status.
+            // 0 stands for no status.
             status: status.filter(|status| *status != 0),
             first_byte: first_byte.map(|micros| Duration::from_micros(micros.into())),
         },
@@ -86,7 +86,7 @@ fn records() -> impl Strategy<Value = AccessRecord> {
     )
 }
 
-/// What a client sent with a request.
+/// The texts of a request.
 type Texts = (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>);
 
 fn texts() -> impl Strategy<Value = Texts> {

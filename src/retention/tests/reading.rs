@@ -1,4 +1,4 @@
-//! What a reader takes of a store, and what it says of the rest.
+//! Reading: which segments and blocks a reader uses, and what it reports.
 
 use super::*;
 use crate::retention::format::frames::{Frames, Step};
@@ -22,12 +22,12 @@ fn a_segment_is_chosen_by_the_day_in_its_name_whenever_its_file_was_changed() {
         assert_eq!(seqs(&from(before)), [1, 2], "{changed}");
         assert_eq!(seqs(&from("2026-03-03T00:30:00+08:00")), [2], "{changed}");
     }
-    // Once its day is over by an hour, it is not read at all.
+    // A segment whose day ended more than an hour before is not read at all.
     fs_err::write(&folder.segments()[0], "nonsense").expect("written");
     assert_eq!(seqs(&from("2026-03-03T01:00:01+08:00")), [2]);
 }
 
-/// A store of one segment with three records in a block whose head is changed by `forge`.
+/// A store of one segment with one block of three records, whose head `forge` changes.
 fn forged(forge: impl Fn(BlockHead) -> BlockHead) -> Folder {
     let folder = Folder::new();
     fs_err::create_dir(folder.log().directory).expect("created");
@@ -46,7 +46,7 @@ fn forged(forge: impl Fn(BlockHead) -> BlockHead) -> Folder {
     folder
 }
 
-/// How many records a reader finds, and how many damaged places.
+/// The number of records and of damaged places that a reader finds.
 fn read(store: &Path) -> (usize, usize) {
     let mut reader = Reader::open(store, Selection::default()).expect("readable");
     let (mut records, mut damaged) = (0, 0);
@@ -89,7 +89,7 @@ fn blocks_that_are_missing_between_two_segments_that_are_read_are_named() {
     let missing = Item::Missing { segment: &segments[2], from: 1, to: 1 };
     assert_eq!(reader.next_item().expect("readable"), Some(missing));
     assert_eq!(read(&folder.log().directory), (3, 1));
-    // The first of a store may have been deleted by its writer, and what is not searched may be anything.
+    // The beginning of a store may be deleted, and segments that are not searched may hold anything.
     let from = |time: &String| Selection { from: time.parse().ok(), ..Selection::default() };
     assert_eq!(seqs(&folder.select(from(&days[2]))), [3, 4]);
     fs_err::remove_file(&segments[0]).expect("removed");

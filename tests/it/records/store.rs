@@ -242,8 +242,8 @@ async fn a_disk_too_small_for_the_retention_is_warned_about() {
     edge.records_where(1, |_| true).await;
     let retention = edge.status().await["retention"].clone();
     assert!(retention["warning"].is_null() && retention["days_held"].is_null(), "too early: {retention}");
-    // The store was written in a day and a half, and the disk has no room for more.
-    wall.set(began + SignedDuration::from_hours(36));
+    // The store was written in forty hours (two days when rounded), and the disk has no room for more.
+    wall.set(began + SignedDuration::from_hours(40));
     edge.replace("icpgate.yaml", say(&edge, BEYOND));
     let retention = eventually("a warning", PATIENCE, async || {
         let retention = edge.status().await["retention"].clone();

@@ -20,7 +20,7 @@ fn lines(rows: &[u8], first_seq: u64) -> Vec<String> {
     lines
 }
 
-/// What a client sent that came from a page.
+/// The texts of a request with a referer.
 fn from<'s>(path: &'s str, referer: &'s str) -> RequestTexts<'s> {
     RequestTexts { referer: referer.as_bytes(), ..sent(path) }
 }
@@ -60,7 +60,7 @@ fn a_block_knows_nothing_of_the_one_before() {
     assert_eq!(rows.span(), None);
     push(&mut rows, &record, "/");
     assert_eq!(rows.bytes(), first);
-    // A place that another block gave is only a guess.
+    // An index from another block is only a hint.
     let mut other = Rows::new("n".into());
     push(&mut other, &request(), "/other");
     push(&mut other, &record, "/");
@@ -88,7 +88,8 @@ fn what_is_missing_or_deleted_stands_among_the_records() {
     assert!(lines.iter().all(|line| line.trim_end().ends_with(clock)), "{lines:?}");
 }
 
-/// A record that has one of a few values for each part of a setting, which are shared with others or only alike.
+/// A record with one of a few values for each part of its setting; some are the same allocation, others equal
+/// copies.
 fn varied(
     connection: &Arc<ConnectionFacts>,
     shared: &[Arc<str>; 2],
@@ -130,7 +131,7 @@ proptest! {
     #[test]
     fn whatever_part_of_a_setting_changes_records_read_as_if_each_stood_alone(
         choices in prop::collection::vec(
-            // Most parts are the first value mostly, so that settings do repeat.
+            // The first value is the most likely, so that settings repeat.
             (any::<bool>(), prop::array::uniform12(prop_oneof![20 => Just(1_u8), 1 => 0..4_u8]), 0..2_usize),
             1..24,
         ),

@@ -13,16 +13,16 @@ use crate::retention::write::appender::Appender;
 use crate::retention::write::notary::Notary;
 
 const SEGMENTS: u64 = 4;
-/// So many are a power of two in no segment, so that subtrees reach over the bounds of segments.
+/// Not a power of two, so that subtrees span segments.
 const BLOCKS: u64 = 5;
 const RECORDS: u64 = 3;
 
-/// When block `number` was sealed.
+/// When block `number` is sealed.
 fn time(number: u64) -> Timestamp {
     Timestamp::from_millisecond(1_772_000_000_000 + number as i64 * 1_000).expect("a time")
 }
 
-/// A store in a folder of its own, that is signed once at the end of each segment, and a file for proofs.
+/// A store that signs once at the end of each segment, and a file for proofs.
 struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -51,7 +51,7 @@ impl Folder {
         segments.into_iter().map(|segment| segment.path).collect()
     }
 
-    /// Where the head of block `number` is.
+    /// The offset of the head of block `number`.
     fn block(&self, number: u64) -> (PathBuf, BlockHead, usize) {
         let segment = self.segments().swap_remove((number / BLOCKS) as usize);
         let mut frames = Frames::open(&segment).expect("opened");
@@ -78,7 +78,7 @@ impl Folder {
         self.0.path().join("one.proof")
     }
 
-    /// Proves blocks `from` to before `to`, and checks the proof; what was written.
+    /// Proves blocks `from..to` and checks the proof; returns what it contains.
     #[track_caller]
     fn prove(&self, from: u64, to: u64) -> Written {
         let written = self.try_prove(from, to).expect("written");
@@ -93,7 +93,7 @@ impl Folder {
         write(self.0.path(), &selection, &mut file)
     }
 
-    /// Why blocks `from` to before `to` cannot be proved; nothing is written then.
+    /// The error for blocks `from..to`; nothing may be written.
     #[track_caller]
     fn refuse(&self, from: u64, to: u64) -> String {
         let error = self.try_prove(from, to).expect_err("not proved").to_string();
@@ -122,7 +122,7 @@ fn what_no_hash_stands_in_for_is_refused_and_its_place_is_named() {
     let error = folder.refuse(5, 10);
     assert!(error.contains(&folder.segments()[1].display().to_string()), "{error}");
     assert!(error.contains("block 6: ") && error.contains("the disk failed"), "{error}");
-    // The newest block's hash stands nowhere but in the tree.
+    // Only the tree holds the hash of the newest block.
     let folder = Folder::new();
     folder.damage(SEGMENTS * BLOCKS - 1);
     assert!(folder.refuse(0, 1).contains("block 19: "));
@@ -132,7 +132,7 @@ fn what_no_hash_stands_in_for_is_refused_and_its_place_is_named() {
 fn beside_a_segment_that_is_missing_what_can_be_proved_is() {
     let folder = Folder::new();
     fs_err::remove_file(&folder.segments()[2]).expect("removed");
-    // Blocks 0 to 7 are a subtree of their own; blocks 8 and 9 are in one with some that are missing.
+    // Blocks 0 to 7 are a subtree; blocks 8 and 9 share theirs with missing ones.
     assert_eq!(folder.prove(0, 8).blocks, 8);
     let after = folder.prove(15, SEGMENTS * BLOCKS);
     assert_eq!((after.blocks, after.damaged), (5, 1));

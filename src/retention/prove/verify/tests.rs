@@ -28,7 +28,8 @@ fn time(milliseconds: i64) -> Timestamp {
     Timestamp::from_millisecond(1_772_000_000_000 + milliseconds).expect("a time")
 }
 
-/// A store whose segments are hours apart, ended in good order; its checkpoints, oldest first.
+/// Writes a store whose segments are hours apart and which ended in good order; returns its checkpoints,
+/// oldest first.
 fn write_store(directory: &Path, word: &str) -> Vec<Vec<u8>> {
     let notary = Notary::open(directory, "edge-1").expect("a key");
     let file = File::open(directory).expect("opened");
@@ -65,7 +66,7 @@ fn against() -> Against {
     against_at(time(100 * 3_600_000))
 }
 
-/// Judged at that time.
+/// Judges at the time `at`.
 fn against_at(at: Timestamp) -> Against {
     Against { keys: Vec::new(), since: None, clock: Clock::from_fn(move || at) }
 }
@@ -84,7 +85,7 @@ fn check(directory: &Path, against: &Against, expected: Option<Reason>) {
     assert_eq!(verdict.first_break.map(|found| found.reason), expected);
 }
 
-/// Where the frames of a segment begin and end, and whether each is a block.
+/// The ranges of the frames of a segment, and whether each is a block.
 fn frames_of(path: &Path) -> Vec<(usize, usize, bool)> {
     let mut frames = Frames::open(path).expect("opened");
     let mut found = Vec::new();
@@ -94,7 +95,7 @@ fn frames_of(path: &Path) -> Vec<(usize, usize, bool)> {
     found
 }
 
-/// Puts right CRCs into every frame, as a forger would.
+/// Corrects the CRC of every frame, as a forger would.
 fn mend(bytes: &mut [u8], frames: &[(usize, usize, bool)]) {
     for &(from, to, is_block) in frames {
         let frame = &mut bytes[from..to];
@@ -140,7 +141,7 @@ fn what_stands_in_place_of_a_file_of_the_store_is_neither_waited_for_nor_read_wi
     }
 }
 
-/// Whatever stands in a store, a reader gets through it, and so does a start.
+/// A reader and a start must survive any bytes.
 fn read_and_resume(directory: &Path) {
     let mut reader = Reader::open(directory, Selection::default()).expect("opened");
     while reader.next_item().expect("read").is_some() {}
@@ -158,7 +159,7 @@ proptest::proptest! {
         read_and_resume(folder.path());
     }
 
-    /// A disk that was synced up to somewhere, and kept any sectors of what was written after that.
+    /// A disk that was synced up to some byte and kept any of the later sectors.
     #[test]
     fn after_a_power_failure_what_was_synced_is_there_and_the_rest_is_whole_or_gone(
         written in 0.0..=1.0_f64, synced in 0.0..=1.0_f64, kept in proptest::collection::vec(proptest::bool::ANY, 64),
@@ -169,9 +170,9 @@ proptest::proptest! {
         fs_err::remove_file(folder.path().join(CHECKPOINT_FILE)).expect("removed");
         let mut bytes = fs_err::read(&path).expect("read");
         let frames = frames_of(&path);
-        // Blocks are synced whole; what is written ends anywhere.
+        // Syncs cover whole blocks; writes end anywhere.
         let synced = frames[(synced * (frames.len() - 1) as f64) as usize];
-        // A checkpoint is written once what it covers is synced.
+        // A checkpoint is written after what it covers is synced.
         let checkpoint = frames.iter().find(|(from, _, is_block)| !is_block && *from > synced.1);
         let end = checkpoint.map_or(bytes.len(), |(from, ..)| *from);
         let length = synced.1 + (written * (end - synced.1) as f64) as usize;
@@ -188,7 +189,7 @@ proptest::proptest! {
         let blocks = frames.iter().filter(|(_, to, is_block)| *is_block && *to <= synced.1).count() as u64;
         let before = (SEGMENTS - 1) * BLOCKS;
         proptest::prop_assert!(left.position.tree.size() >= before as u64 + blocks);
-        // It goes on, and the whole store is proved.
+        // The store continues, and all of it is proved.
         let notary = Notary::open(folder.path(), "edge-1").expect("a key");
         let file = File::open(folder.path()).expect("opened");
         let mut appender = Appender::new(file, notary, "edge-1".into(), left.position).expect("an appender");
@@ -219,7 +220,7 @@ fn a_proof_of_any_records_is_checked_without_the_store_and_every_changed_byte_is
         fs_err::write(&file, &bytes).expect("written");
         (written, bytes)
     };
-    // Any stretch of time: from one block to all.
+    // Any span of time, from one block to all.
     for first in 0..BLOCKS * SEGMENTS {
         let at = |block: i64| Some(time(block / BLOCKS * 3_600_000 + block % BLOCKS * 1_000));
         for last in [first, first + 3, BLOCKS * SEGMENTS] {
@@ -322,7 +323,7 @@ fn a_tail_may_be_unsigned_for_a_minute() {
     check(folder.path(), &against_at(time(59_000)), None);
     let unsigned = Reason::Unsigned { from: 0, to: 0 };
     check(folder.path(), &against_at(time(61_000)), Some(unsigned));
-    // Torn while nobody writes.
+    // Torn, without a writer.
     let segment = &segments(folder.path())[0];
     let length = fs_err::metadata(segment).expect("there").len();
     let file = std::fs::OpenOptions::new().write(true).open(segment).expect("opened");

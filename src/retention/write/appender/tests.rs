@@ -21,7 +21,7 @@ fn later(now: Now, by: Duration) -> Now {
     Now { monotonic: now.monotonic + by, wall: now.wall }
 }
 
-/// Writes a block of one record; its length.
+/// Writes a block of one record; returns its length.
 fn write(appender: &mut Appender, sent: &RequestTexts<'_>, now: Now) -> u64 {
     appender.rows.push(&request(), sent, Clients::One);
     appender.seal(now).expect("sealed");

@@ -1,4 +1,4 @@
-//! What those who ship records see of a store: epochs, the watermark, sealed segments, and records to follow.
+//! The feed of a store: epochs, the watermark, sealed segments, and following records.
 
 use std::os::unix::fs::FileExt;
 
@@ -14,7 +14,7 @@ fn synced_before(store: &Store) -> u64 {
     store.feed().progress().borrow().synced_before
 }
 
-/// Keeps records one by one, each in a block of its own, until `store` has `count` in all.
+/// Keeps records one by one, each in its own block, until `store` has `count`.
 fn keep_synced(store: &Store, count: u64) {
     while synced_before(store) <= count {
         let before = synced_before(store);
@@ -28,7 +28,7 @@ fn epochs(store: &Store, seqs: &[u64]) -> Vec<Epoch> {
     seqs.iter().map(|seq| feed.epochs().of(*seq).expect("an epoch")).collect()
 }
 
-/// What there is to follow from `seq` on: numbers of records, and what is missing.
+/// Follows as far as possible: the numbers of the records, and what is missing.
 fn follow(follower: &mut Follower, synced_before: u64) -> (Vec<u64>, Vec<Missing>) {
     let (mut seqs, mut missing) = (Vec::new(), Vec::new());
     while let Some(found) = follower.next(synced_before).expect("readable") {
@@ -61,7 +61,7 @@ fn a_clean_restart_keeps_the_epoch() {
     store.close().expect("closed");
     assert_eq!(before[0], before[1]);
     assert_eq!(epochs(&folder.open(), &[1, LAST]), before);
-    // Two stores of one node are not taken for each other.
+    // Two stores of one node have different epochs.
     assert_ne!(epochs(&Folder::new().open(), &[1]), before[..1]);
 }
 
@@ -71,7 +71,7 @@ fn a_recovery_that_cuts_records_off_begins_an_epoch_at_the_first_number_that_is_
     let store = folder.open();
     keep_synced(&store, 3);
     let before = epochs(&store, &[LAST])[0];
-    // As a process that is killed leaves it: no end, and the last block torn.
+    // The file that a killed process leaves: no orderly end, and the last block torn.
     let segment = folder.segments().pop().expect("a segment");
     let killed = fs_err::read(&segment).expect("read");
     store.close().expect("closed");
@@ -146,7 +146,7 @@ fn records_are_followed_in_order_from_any_number_over_restarts_and_only_to_the_w
     for seq in 1..=all {
         assert_eq!(follow_from(&store.feed(), seq), ((seq..all).collect(), vec![]));
     }
-    // It goes on where new segments begin.
+    // It continues into new segments.
     keep_synced(&store, all);
     assert_eq!(follow(&mut follower, synced_before(&store)).0[0], all);
 }
@@ -207,7 +207,7 @@ fn below_the_reserve_segments_that_are_confirmed_elsewhere_go_and_no_others() {
     assert_eq!(folder.segments().len(), 4, "nothing is freed that was not allowed to be");
     let store = folder.open_with(&low);
     let segments = store.feed().sealed_segments().expect("listed");
-    // All of the first two, and the beginning of the third.
+    // All blocks of the first two segments, and the first block of the third.
     store.feed().free_confirmed(segments[2].name.first_block + 1);
     eventually(|| !segments[1].path.exists());
     store.close().expect("closed");

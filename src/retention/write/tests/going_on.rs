@@ -1,4 +1,4 @@
-//! What an earlier writer left, and how the next one goes on.
+//! Recovery: what a previous writer left, and how the next one continues.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ fn numbers_go_on_after_a_restart() {
         keep(&store, "/b");
         store.close().expect("closed");
     }
-    // A start without a record leaves nothing behind.
+    // A start without records adds no segment.
     folder.open().close().expect("closed");
     assert_eq!(seqs(&folder.records()), [1, 2, 3, 4, 5, 6]);
     assert_eq!(folder.segments().len(), 3);
@@ -40,11 +40,11 @@ fn wherever_the_end_is_torn_only_whole_blocks_are_left_and_a_record_says_so() {
         assert!(read.into_iter().eq(1..kept), "a reader takes what is whole, cut at {cut}");
         let torn = !ends.iter().any(|(end, _)| *end == cut);
         match left.ended {
-            // Of a segment that was begun nothing is left.
+            // A segment without a whole block is removed.
             Ended::Killed { .. } if kept == 1 => assert!(!segment.exists()),
             Ended::Killed { cut, .. } => assert_eq!(cut > 0, torn),
             Ended::Never => panic!("a writer was there, cut at {cut}"),
-            // The checkpoint after the end is all that is missing.
+            // Only the checkpoint after the end is missing.
             Ended::InOrder { .. } => assert!(!torn && kept == 4),
         }
         if kept > 1 {
@@ -63,7 +63,7 @@ fn wherever_the_end_is_torn_only_whole_blocks_are_left_and_a_record_says_so() {
     assert_eq!(records[4]["path"], "/after");
 }
 
-/// A closed store of three records in three blocks of one segment, and the bytes of that.
+/// A closed store with three records in three blocks of one segment, and the bytes of that segment.
 fn three_blocks() -> (Folder, PathBuf, Vec<u8>) {
     let folder = Folder::new();
     let store = folder.open();
@@ -77,7 +77,7 @@ fn three_blocks() -> (Folder, PathBuf, Vec<u8>) {
     (folder, segment, whole)
 }
 
-/// Where frames of a segment end, and the number of the record that would come next.
+/// The ends of the frames of a segment, and the next record number at each.
 fn ends_of_frames(segment: &Path) -> Vec<(u64, u64)> {
     let mut frames = Frames::open(segment).expect("opened");
     let (mut ends, mut next_seq) = (Vec::new(), 1);
@@ -96,7 +96,7 @@ fn a_killed_writer_leaves_a_gap_on_record() {
     let store = folder.open();
     keep(&store, "/a");
     eventually(|| folder.records().len() == 1);
-    // What is on the disk now is what a kill would leave.
+    // The file now is what a kill would leave.
     let segment = folder.segments().remove(0);
     let left = fs_err::read(&segment).expect("read");
     store.close().expect("closed");
@@ -146,7 +146,7 @@ fn a_store_that_is_shorter_than_its_checkpoint_says_so_for_good() {
     store.close().expect("closed");
     let records = folder.records();
     assert_eq!((&records[1]["event"], &records[1]["reason"]), (&"gap".into(), &"shortened".into()));
-    // What tells what is missing is kept, and no restart makes the store intact.
+    // The old checkpoint is kept, and no restart makes the store intact.
     assert_eq!(fs_err::read(directory.join(format!("{CHECKPOINT_FILE}.4"))).expect("kept"), shown);
     folder.open().close().expect("closed");
     let found = |since: Option<&[u8]>| {
@@ -156,7 +156,7 @@ fn a_store_that_is_shorter_than_its_checkpoint_says_so_for_good() {
     };
     assert_eq!(found(None), Some(Reason::Shortened));
     assert_eq!(found(Some(&shown)), Some(Reason::OtherThanSince));
-    // Whoever has a checkpoint from afterwards knows.
+    // A checkpoint from afterwards accepts the gap.
     let known = fs_err::read(directory.join(CHECKPOINT_FILE)).expect("read");
     assert_eq!(found(Some(&known)), None);
 }
@@ -180,7 +180,7 @@ fn what_is_signed_or_can_be_read_is_never_deleted() {
     let directory = folder.log().directory;
     let ends = ends_of_frames(&segment);
     let aside = |extension| segment.with_extension(extension);
-    // Signed: it stays, whatever is damaged, and numbers go on.
+    // Signed data stays, however damaged, and numbers continue.
     for at in (0..ends[3].0).step_by(5) {
         let mut bytes = whole.clone();
         bytes[at as usize] ^= 1;
@@ -189,7 +189,7 @@ fn what_is_signed_or_can_be_read_is_never_deleted() {
         assert_eq!(fs_err::read(&segment).expect("there"), bytes, "byte {at}");
         assert_eq!(left.position.next_seq, 4, "byte {at}");
     }
-    // Not signed: what the first block's damage does not touch is kept aside.
+    // Of unsigned data, the blocks that can be read are set aside.
     let unsigned = &whole[..ends[3].0 as usize];
     for at in [20, ends[0].0 + 4, ends[1].0 - 1] {
         let mut bytes = unsigned.to_vec();
@@ -220,7 +220,7 @@ fn what_a_failed_write_left_is_cut_off_where_the_writer_of_then_could_not() {
     let (whole, next) = (fs_err::read(first).expect("read"), fs_err::read(second).expect("read"));
     let head = ends_of_frames(second)[0].0 as usize;
     let block = ends_of_frames(second)[1].0 as usize;
-    // The second writer was killed: it has no end.
+    // The second writer was killed: its segment has no orderly end.
     fs_err::write(second, &next[..block]).expect("written");
     fs_err::remove_file(folder.log().directory.join(CHECKPOINT_FILE)).expect("removed");
     for remains in [&next[head..block], &next[head..block - 1], &next[head..head + 20]] {
@@ -228,7 +228,7 @@ fn what_a_failed_write_left_is_cut_off_where_the_writer_of_then_could_not() {
         resume(&folder.log().directory).expect("resumed");
         assert_eq!(fs_err::read(first).expect("read"), whole);
     }
-    // Not what a checkpoint follows.
+    // Data before a checkpoint is not cut off.
     let signed = [&whole, &next[head..]].concat();
     fs_err::write(first, &signed).expect("written");
     resume(&folder.log().directory).expect("resumed");

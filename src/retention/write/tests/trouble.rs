@@ -1,4 +1,4 @@
-//! A directory, a disk or a memory that has no room, or fails.
+//! Directories, disks and memory that have no room or fail.
 
 use crate::clock::Clock;
 use crate::config::{AccessLog, WhenFull};
@@ -18,7 +18,7 @@ fn a_directory_that_cannot_be_used_is_named() {
     let file = told("a file");
     assert!(file.contains("access: ") && file.ends_with("a directory that this user may write to"), "{file}");
     assert_eq!(file.matches("File exists").count(), 1, "{file}");
-    // A key that is none has nothing to do with the directory.
+    // For a malformed key, the hint about the directory would be wrong.
     fs_err::remove_file(folder.log().directory).expect("removed");
     fs_err::create_dir(folder.log().directory).expect("created");
     fs_err::write(folder.log().directory.join("signer.key"), "nonsense").expect("written");

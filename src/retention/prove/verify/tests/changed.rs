@@ -1,4 +1,4 @@
-//! A thousand changes of a store, none of which passes.
+//! A thousand random changes to a store, all of which must be found.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn every_one_of_a_thousand_changes_is_found() {
         copy(&intact, &changed);
         let what = change(&changed, &other, &mut random);
         if !same(&intact, &changed) {
-            // The key and the newest checkpoint are what an auditor has from before.
+            // An auditor has the key and the newest checkpoint from before.
             let keys = vec![key_of(&intact)];
             let verdict = verify(&changed, &Against { keys, ..against() }).expect("verified");
             assert!(!verdict.is_ok(), "change {done} was not found: {what}");
@@ -41,7 +41,7 @@ fn same(one: &Path, other: &Path) -> bool {
     content(one) == content(other)
 }
 
-/// Changes something; what it was.
+/// Makes a random change; returns its description.
 fn change(directory: &Path, other: &Path, random: &mut fastrand::Rng) -> String {
     let segments = segments(directory);
     let one = random.usize(..segments.len());
@@ -56,7 +56,7 @@ fn change(directory: &Path, other: &Path, random: &mut fastrand::Rng) -> String 
             mend(&mut bytes, &frames);
         }
         3 => bytes.truncate(random.usize(..bytes.len())),
-        // At the end of a frame, with nothing torn.
+        // Cut at the end of a frame: nothing is torn.
         4 => bytes.truncate(frames[random.usize(..frames.len())].0),
         5 => {
             let files = [path, &directory.join(CHECKPOINT_FILE)];
@@ -89,7 +89,7 @@ fn change(directory: &Path, other: &Path, random: &mut fastrand::Rng) -> String 
             let inserted: Vec<u8> = (0..random.usize(1..300)).map(|_| random.u8(..)).collect();
             bytes.splice(at..at, inserted);
         }
-        // Another store's segment in the place of one, or more.
+        // One or more segments replaced by those of another store.
         _ => {
             let strangers = self::segments(other);
             if random.bool() {

@@ -1,4 +1,4 @@
-//! What somebody puts into a store who has the directory, and knows the format, but not the key.
+//! Forgeries by somebody who can write to the directory and knows the format, but not the key.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::retention::Store;
 use crate::retention::tests::{eventually, sent};
 use crate::retention::write::recovery::Ended;
 
-/// The end of a store, where a forger goes on writing as the writer would, but for signing.
+/// An appender with which a forger continues a store; it cannot sign with the key.
 fn forger(directory: &Path) -> Appender {
     let left = resume(directory).expect("resumed");
     assert!(matches!(left.ended, Ended::InOrder { .. }));
@@ -69,7 +69,7 @@ fn a_segment_without_a_block_was_put_there() {
     let mut segments = segments(directory);
     let last = segments.pop().expect("a segment");
     let head = fs_err::read(&last).expect("read")[..frames_of(&last)[0].1].to_vec();
-    // Before the segment that it is the head of, under a name that is older.
+    // A copy of a head, under an older name.
     let name = SegmentName::new(time(2 * 3_600_000), 15);
     let mut older = head.clone();
     older[32..40].copy_from_slice(&time(2 * 3_600_000).as_millisecond().to_le_bytes());
@@ -143,7 +143,7 @@ fn a_writer_s_own_deletion_is_signed_before_anything_goes() {
         when_full: WhenFull::Refuse,
         redact_query: Vec::new(),
     };
-    // The second start: the first goes by the time of the newest record.
+    // The second start expires: the first one goes by the time of the newest record.
     for left in [5, 4] {
         let store = Store::open(&log, "edge-1".into(), Clock::from_fn(move || now)).expect("opened");
         let record = AccessRecord { time: now, ..request() };
