@@ -1,7 +1,6 @@
-//! The admin pages: whether the program lives, whether it is ready, what it counts, how it stands.
+//! The admin pages: liveness, readiness, metrics and status.
 //!
-//! They read and never change anything; they are served on a listener of their own, to so many at a
-//! time and for so long.
+//! Read only. Connections are bounded in number and in time.
 
 mod metrics;
 mod sinks;
@@ -28,16 +27,16 @@ use crate::metrics::Registry;
 use crate::ship::status::SinkBoard;
 use crate::upstream::connect::Upstreams;
 
-/// Connections at a time: readers are few, and each is served at once.
+/// Connections at a time: pages have few readers, and each is answered at once.
 const CONNECTIONS: usize = 64;
-/// How long a request head, or the wait for the next one, may take.
+/// The longest wait for a request head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may live, so that readers who do not read give up their place.
+/// The longest life of a connection, so that a stalled reader frees its place.
 const LIFETIME: Duration = Duration::from_secs(60);
-/// How long to wait when the system lacks what a connection needs.
+/// The pause of accepting for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What the pages are made from.
+/// The state that the pages show.
 #[derive(Clone, Debug)]
 pub struct Pages {
     /// The snapshot, the record store, the clock.
@@ -62,7 +61,7 @@ pub async fn serve(socket: TcpListener, pages: Pages) {
         .route("/", get(status_page))
         .with_state(pages);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    // The semaphore is never closed; who finds no place waits in the kernel's queue.
+    // The semaphore is never closed. Connections beyond the limit wait in the kernel's queue.
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         let stream = match socket.accept().await {
             Ok((stream, _)) => stream,
@@ -78,7 +77,7 @@ pub async fn serve(socket: TcpListener, pages: Pages) {
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
         tokio::spawn(async move {
             let _place = place;
-            // Whatever becomes of it concerns the reader alone.
+            // A failure concerns this reader alone.
             let _ = timeout(LIFETIME, served).await;
         });
     }

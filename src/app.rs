@@ -49,22 +49,22 @@ use reload::Reload;
 use shipping::Shipping;
 use signals::{Signals, Stop};
 
-/// How long connections may take to notice that they are cut.
+/// How long connections may take to close once they are cut.
 const CUTTING: Duration = Duration::from_secs(1);
 
-/// Why the program does not start, or does not end well.
+/// Why the program did not start, or did not stop cleanly.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// A file cannot be read.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
-    /// The configuration or the allowlist is broken: every problem.
+    /// Every problem of the configuration and the allowlist.
     #[error("the configuration has problems")]
     Problems(Vec<Problem>),
-    /// The system refuses something else that is needed.
+    /// The system refused something the program needs.
     #[error(transparent)]
     System(#[from] anyhow::Error),
-    /// It has served, and access records are lost.
+    /// Access records were lost when the store was closed.
     #[error("not ended well")]
     Unkept(#[source] anyhow::Error),
 }
@@ -168,7 +168,7 @@ async fn drain(edge: &Edge, tasks: &TaskTracker, cut: &CancellationToken, stop: 
         () = stop.next() => tracing::warn!(connections = edge.admission.open(), "second signal: stopping at once"),
     }
     cut.cancel();
-    // What does not notice in time is dropped with the runtime.
+    // Connections that are still left are dropped with the runtime.
     let _ = timeout(CUTTING, tasks.wait()).await;
 }
 
@@ -179,18 +179,18 @@ async fn close(store: Store) -> anyhow::Result<()> {
     closed.context("the store of access records could not be closed")
 }
 
-/// As many descriptors as the system allows: each connection takes one, and often a second one
-/// upstream.
+/// Raises the limit of descriptors to the most that the system allows: a connection needs one, and often a
+/// second one upstream.
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
     {
-        tracing::warn!(%error, "the limit of open files stays as it is");
+        tracing::warn!(%error, "the limit of open files cannot be raised");
     }
 }
 
-/// Reads everything that the configuration at `file` names, without keeping any of it.
+/// Builds a snapshot from the configuration at `file`, without running anything.
 pub fn examine(file: &Path, at: jiff::Timestamp) -> Result<snapshot::Built, Failure> {
     let tickets = Tickets::new().map_err(anyhow::Error::from)?;
     Ok(snapshot::build(file, None, &tickets, at)?)

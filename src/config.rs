@@ -1,8 +1,7 @@
 //! The configuration as the program uses it: typed, valid, with every default filled in.
 //!
-//! `load` turns a file into a [`Config`] or into problems, all of them at once. What it returns
-//! needs no further checks; what lies in other files (allowlist, certificates) is read when a
-//! snapshot is built.
+//! `load` turns a file into a [`Config`], or into every problem of the file. A `Config` needs no further checks.
+//! The files that it names (allowlist, certificates) are read when a snapshot is built.
 
 mod convert;
 pub mod credentials;
@@ -44,12 +43,12 @@ pub use named_files::NamedFiles;
 pub use problem::Loaded;
 pub(crate) use schema::has_key;
 
-/// What an operator configured.
+/// The configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The file that it came from.
+    /// The file it was read from.
     pub file: PathBuf,
-    /// This edge's name in records and metrics.
+    /// This edge's name in records.
     pub node: Arc<str>,
     /// The allowlist.
     pub filings: PathBuf,
@@ -59,121 +58,121 @@ pub struct Config {
     pub sites: Vec<Site>,
     /// By [`crate::origin::OriginId`].
     pub origins: Vec<Origin>,
-    /// What tells where clients are: networks of the mainland, or a country database.
+    /// The file of client regions: networks of the mainland, or a country database.
     pub client_regions: Option<PathBuf>,
-    /// Who is asked for the addresses of servers' names; the system's name servers where this is empty.
+    /// Name servers for the names of upstream servers; empty for the system's.
     pub name_servers: Vec<SocketAddr>,
     /// The local store of access records.
     pub access_log: AccessLog,
-    /// Where records are shipped besides.
+    /// Sinks to which records are shipped.
     pub sinks: Vec<Arc<sinks::Sink>>,
     /// Whether segments may be freed early that a sink keeps immutable for the whole retention.
     pub free_shipped: bool,
-    /// Where the admin pages are.
+    /// The address of the admin pages.
     pub admin: SocketAddr,
     /// The program's own log.
     pub log: Log,
-    /// Of bytes, time and count.
+    /// Limits on bytes, times and counts.
     pub limits: Limits,
 }
 
 /// One named set of addresses.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Listener {
-    /// In metrics and records.
+    /// The name in metrics and records.
     pub name: Arc<str>,
-    /// Bound while a filing permits it; never empty.
+    /// Bound while at least one host is permitted; never empty.
     pub addresses: Vec<SocketAddr>,
-    /// What is spoken on them.
+    /// The protocol spoken on them.
     pub protocol: Protocol,
-    /// What is in front of them, as a filing knows it.
+    /// The public addresses in front of them, for `access` of a filing.
     pub public_addresses: Vec<IpAddr>,
-    /// How it is known who the client of a connection is.
+    /// Where the client address comes from.
     pub client_address: ClientAddressSource,
-    /// Clients whose `x-forwarded-for` and `x-request-id` are believed.
+    /// Peers whose `x-forwarded-for` and `x-request-id` are believed.
     pub trusted_proxies: Vec<IpNet>,
 }
 
-/// How it is known who the client of a connection is.
+/// Where the client address of a connection comes from.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum ClientAddressSource {
-    /// It is the peer.
+    /// The peer address.
     #[default]
-    OfPeer,
-    /// A peer among these says so by the PROXY protocol; nobody else may connect.
-    ToldBy(Vec<IpNet>),
+    Peer,
+    /// The PROXY header, which these peers must send. No other peer may connect.
+    ProxyHeader(Vec<IpNet>),
 }
 
-/// What is spoken on a listener.
+/// The protocol of a listener.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Protocol {
     /// TLS.
     Https {
-        /// What a refused connection gets.
+        /// The answer to a refused connection.
         refusal: RefusalMode,
     },
     /// Clear text.
     Http {
-        /// What a permitted request gets.
+        /// The answer to a permitted request.
         redirect: Redirect,
-        /// A load balancer's probe.
+        /// The load balancer's probe, answered whatever host it names.
         health_check: Option<HealthCheck>,
     },
 }
 
-/// What a refused TLS connection gets.
+/// The answer to a refused TLS connection.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum RefusalMode {
-    /// RST, not one byte.
+    /// RST, without one byte.
     #[default]
     Reset,
     /// The TLS alert `unrecognized_name`.
     Alert,
-    /// FIN, not one byte.
+    /// FIN, without one byte.
     Silent,
 }
 
-/// What a permitted request in clear text gets.
+/// The answer to a permitted request in clear text.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Redirect {
     /// 308 to the same URL over TLS.
     #[default]
     Https,
-    /// The site.
+    /// The site's own answer.
     None,
 }
 
 /// A load balancer's HTTP probe.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HealthCheck {
-    /// The path asked for.
+    /// Its path.
     pub path: String,
-    /// Who may ask.
+    /// The networks it may come from.
     pub from: Vec<IpNet>,
 }
 
 impl HealthCheck {
-    /// Whether it is the probe when `client` asks for `path`.
+    /// Whether a request of `client` for `path` is the probe.
     pub fn is_asked(&self, path: &[u8], client: IpAddr) -> bool {
         let client = client.to_canonical();
         path == self.path.as_bytes() && self.from.iter().any(|net| net.contains(&client))
     }
 }
 
-/// Hosts that are served together.
+/// Hosts that share a certificate and routes.
 #[derive(Clone, Debug)]
 pub struct Site {
-    /// In metrics and records.
+    /// The name in metrics and records.
     pub name: Arc<str>,
-    /// Never empty; claimed by no other site on the same listener.
+    /// Never empty. No other site on the same listener has any of them.
     pub hosts: Vec<HostPattern>,
-    /// Where it is served; never empty.
+    /// The listeners it is served on; never empty.
     pub listeners: Vec<ListenerId>,
-    /// The pair it is served with over TLS.
+    /// The certificate and key, for https listeners.
     pub certificate: Option<CertificateFiles>,
     /// Which pages get the footer.
     pub footer: FooterPages,
-    /// The first match wins.
+    /// Tried in order; the first match wins.
     pub routes: Routes,
 }
 
@@ -189,25 +188,25 @@ pub struct CertificateFiles {
 /// The local store of access records.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AccessLog {
-    /// The store.
+    /// The directory of the store.
     pub directory: PathBuf,
     /// How long records are kept; at least 180 days.
     pub retention: Duration,
     /// Bytes of disk that the store leaves free.
     pub reserve: u64,
-    /// What happens when nothing can be kept.
+    /// The behaviour while no record can be kept.
     pub when_full: WhenFull,
-    /// Query parameters whose values are not kept.
+    /// Query parameters whose values are redacted.
     pub redact_query: Vec<String>,
 }
 
-/// What happens when nothing can be kept.
+/// The behaviour while no record can be kept.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum WhenFull {
-    /// Requests get 503: nothing goes unrecorded.
+    /// Answers requests with 503, so that nothing goes unrecorded.
     #[default]
     Refuse,
-    /// Requests are served on, and what is lost is counted.
+    /// Serves on, and counts the lost records.
     Drop,
 }
 
@@ -216,11 +215,11 @@ pub enum WhenFull {
 pub struct Log {
     /// Text or JSON.
     pub format: LogFormat,
-    /// The least level shown.
+    /// The lowest level shown.
     pub level: tracing::Level,
 }
 
-/// How the program's own log is written.
+/// The format of the program's own log.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum LogFormat {
     /// For people.
@@ -230,7 +229,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Limits of what a stranger can make the program hold.
+/// Limits on what clients can make the program hold.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
     /// Open connections in all.

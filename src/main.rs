@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-/// Its frees across threads are cheap, and a proxy makes many: what one core reads, another sends.
+/// mimalloc frees memory of other threads cheaply. A proxy does so often: one thread reads, another sends.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // First of all: with two providers in the build, TLS would otherwise not know which one to use.
-    // A second installation is the only failure, and there is none before this.
+    // rustls cannot choose by itself between the two providers in the build. This fails only if one was
+    // installed before.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     icpgate::cli::main()
 }

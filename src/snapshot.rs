@@ -1,7 +1,7 @@
-//! The snapshot: one immutable value that holds all a connection and a request are judged and served by.
+//! The snapshot: one immutable value by which every connection and request is judged and served.
 //!
-//! A snapshot is built whole or not at all, and published at once through [`Snapshots`]; whoever has
-//! loaded one keeps seeing the same generation.
+//! It is built whole or not at all, and published atomically through [`Snapshots`]. A reader that has loaded
+//! one keeps seeing the same generation.
 
 mod build;
 mod kernel;
@@ -41,97 +41,97 @@ use sources::Sources;
 pub use build::{Built, build};
 pub use stamps::Stamps;
 
-/// All that a request needs.
+/// Everything that serving depends on.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// Counts what was published; the first is 1.
+    /// The number of the publication, from 1.
     pub generation: u64,
-    /// What the operator configured.
+    /// The configuration.
     pub config: Arc<Config>,
-    /// What the gate judges by.
+    /// The gate's input.
     pub gate: Gate,
-    /// By [`SiteId`]; `None` while a site has no usable pair.
+    /// By [`SiteId`]; `None` while a site has no usable certificate.
     pub certificates: Vec<Option<Arc<Certificate>>>,
     /// By [`OriginId`].
     pub origins: Vec<Arc<OriginState>>,
-    /// What of a query is not kept.
+    /// Which query parameters records leave out.
     pub redaction: QueryRedaction,
-    /// Where clients are, where a file tells.
+    /// The regions of client addresses, if `client_regions` is configured.
     pub regions: Option<Regions>,
     /// By [`SiteId`] and filing.
     pub footers: Footers,
-    /// What it was read from, for the next one.
+    /// What was read, for the next build.
     sources: Arc<Sources>,
-    /// Sorted, each once.
+    /// The dates of [`Snapshot::next_date`], sorted, without repeats.
     dates: Vec<Timestamp>,
 }
 
-/// Where clients are, and what the file was that tells.
+/// The regions of client addresses, with the stamp of their file.
 #[derive(Clone, Debug)]
 pub struct Regions {
-    /// What it says.
+    /// The table.
     pub table: Arc<ClientRegions>,
     stamp: Stamps,
 }
 
-/// An origin, ready to be spoken to.
+/// An origin with its live state.
 #[derive(Debug)]
 pub struct OriginState {
     /// As configured.
     pub origin: Origin,
-    /// How TLS is spoken to it; `None` in clear text.
+    /// TLS to its servers; `None` in clear text.
     pub tls: Option<OriginTls>,
     /// Its servers, in the order of the configuration.
     pub servers: Vec<Arc<ServerState>>,
-    /// What is left for retries.
+    /// The retry budget.
     pub budget: Arc<Budget>,
-    /// The ways to its servers.
+    /// The links to its servers.
     pub links: Links,
     turn: AtomicUsize,
 }
 
-/// What TLS to an origin needs.
+/// TLS to an origin.
 #[derive(Clone, Debug)]
 pub struct OriginTls {
-    /// Roots and protocols.
+    /// Roots and protocols, HTTP/2 first.
     pub config: Arc<ClientConfig>,
     /// The same for HTTP/1.1 alone.
     pub http1: Arc<ClientConfig>,
-    /// The name that is sent and verified.
+    /// The name that is sent as SNI and verified.
     pub server_name: ServerName<'static>,
-    /// Of the roots.
+    /// Identifies the roots.
     pub(crate) roots: Fingerprint,
 }
 
 impl OriginTls {
-    /// Whether a connection made under `other` is as good as one made under this.
+    /// Whether `other` verifies the same name by the same roots.
     fn verifies_as(&self, other: &Self) -> bool {
         self.server_name == other.server_name && self.roots == other.roots
     }
 }
 
-/// One server of an origin. It is the same value for as long as snapshots name the same server, so
-/// that what was learnt about it and the connections kept to it outlive a reload.
+/// One server of an origin. Successive snapshots that name the same server share this value: its health, its
+/// measurements and its idle connections outlive a reload.
 #[derive(Debug)]
 pub struct ServerState {
-    /// As configured, in metrics and on the status page.
+    /// The address as configured: the label in metrics and on the status page.
     pub label: String,
-    /// Whether it can be reached.
+    /// Failures and ejection.
     pub health: ServerHealth,
-    /// How busy it is.
+    /// Requests in flight and recent latency.
     pub load: Load,
-    /// Times of TCP connects, without the lookup of the name.
+    /// Times of TCP connects, without the DNS lookup.
     pub connect_time: Timing,
     /// Times of TLS handshakes.
     pub tls_time: Timing,
     /// Round trips and losses.
     pub path: Path,
-    /// How many connections to it are kept for the next requests.
+    /// The number of idle connections to it.
     pub kept: AtomicUsize,
 }
 
-/// One in so many requests goes over a link that is not preferred now, to see how it does.
-const LOOK: usize = 20;
+/// One request in this many goes over a link that is not preferred now, to measure it.
+const PROBE_EVERY: usize = 20;
 
 impl OriginState {
     /// The server at `place` began its answer after `time`.
@@ -150,10 +150,10 @@ impl OriginState {
         self.links.abandoned(place, time, now);
     }
 
-    /// The place of the server that is asked next at `now`, of those that are not `tried`.
+    /// The index of the server to try next; `None` if every server is `tried`, ejected or full.
     pub fn pick(&self, tried: impl Fn(usize) -> bool, now: Duration) -> Option<usize> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let look = turn.is_multiple_of(LOOK);
+        let look = turn.is_multiple_of(PROBE_EVERY);
         let known = |place: usize| {
             let (server, state) = (self.origin.servers.get(place)?, self.servers.get(place)?);
             let known = || {
@@ -172,38 +172,38 @@ impl OriginState {
 }
 
 impl Snapshot {
-    /// The listener of that name: its place moves when others are added or removed.
+    /// The listener of that name. Ids change from snapshot to snapshot, names do not.
     pub fn listener(&self, name: &str) -> Option<ListenerId> {
         self.config.listeners.iter().position(|listener| &*listener.name == name).map(ListenerId)
     }
 
-    /// What is configured for a listener of this snapshot.
+    /// The configuration of a listener.
     pub fn listener_config(&self, listener: ListenerId) -> Option<&Arc<Listener>> {
         self.config.listeners.get(listener.0)
     }
 
-    /// What is configured for a site of this snapshot.
+    /// The configuration of a site.
     pub fn site(&self, site: SiteId) -> Option<&Site> {
         self.config.sites.get(site.0)
     }
 
-    /// The pair that a site of this snapshot is served with.
+    /// The certificate that a site is served with.
     pub fn certificate(&self, site: SiteId) -> Option<&Arc<Certificate>> {
         self.certificates.get(site.0)?.as_ref()
     }
 
-    /// An origin of this snapshot.
+    /// An origin.
     pub fn origin(&self, origin: OriginId) -> Option<&Arc<OriginState>> {
         self.origins.get(origin.0)
     }
 
-    /// The gate's answer for the listener of that name; `no_site` once it is gone.
+    /// The gate's answer for the listener of that name; `no_site` if the listener no longer exists.
     pub fn decide(&self, listener: &str, host: &Hostname, at: Moment) -> Result<Permit, Refusal> {
         let listener = self.listener(listener).ok_or(Refusal::NoSite)?;
         gate::decide(&self.gate, listener, host, at)
     }
 
-    /// The same with an empty allowlist: nothing is permitted.
+    /// The next generation with an empty allowlist: nothing is permitted.
     pub fn without_filings(&self) -> Self {
         Self {
             generation: self.generation + 1,
@@ -219,13 +219,13 @@ impl Snapshot {
         }
     }
 
-    /// The first instant after `time` at which an answer of the gate may change by itself.
+    /// The first instant after `time` at which the gate's answer may change without a reload.
     pub fn next_date(&self, time: Timestamp) -> Option<Timestamp> {
         self.dates.get(self.dates.partition_point(|date| *date <= time)).copied()
     }
 }
 
-/// The snapshot in use, and the notice of its change.
+/// The snapshot in use, and notices of its changes.
 #[derive(Debug)]
 pub struct Snapshots {
     current: ArcSwap<Snapshot>,
@@ -233,7 +233,7 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    /// Begins with `first`.
+    /// Starts with `first`.
     pub fn new(first: Snapshot) -> Self {
         Self { current: ArcSwap::from_pointee(first), changed: watch::Sender::new(0) }
     }
@@ -243,24 +243,25 @@ impl Snapshots {
         self.current.load()
     }
 
-    /// The snapshot in use, to keep.
+    /// The snapshot in use, to keep for longer.
     pub fn load_full(&self) -> Arc<Snapshot> {
         self.current.load_full()
     }
 
-    /// Puts `next` in use, and says so. What was in use comes back, to be freed where that may take its time.
+    /// Publishes `next` and announces it. Returns the previous snapshot: freeing a large one takes time, and must
+    /// not happen on a thread that serves.
     pub fn publish(&self, next: Snapshot) -> Arc<Snapshot> {
         let before = self.current.swap(Arc::new(next));
         self.announce();
         before
     }
 
-    /// Says that answers of the gate may have changed: the snapshot, or the day.
+    /// Announces that the gate's answers may have changed, by a new snapshot or a date.
     pub fn announce(&self) {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Sees every announcement from now on.
+    /// Receives every announcement from now on.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }

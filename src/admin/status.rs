@@ -1,4 +1,4 @@
-//! How the program stands: what is open, what is not and why, what is due when.
+//! The status page: which hosts are open, which are not and why, and what is due when.
 
 use std::time::Duration;
 
@@ -37,8 +37,7 @@ pub(super) fn unready(edge: &Edge, listeners: &ListenersStatus) -> Option<String
     None
 }
 
-/// Everything, as one JSON object.
-/// `uptime` is the time that servers are measured in.
+/// The whole status. `uptime` is the time base of server measurements.
 pub(super) fn status(edge: &Edge, listeners: &ListenersStatus, sinks: &SinkBoard, uptime: Duration) -> Value {
     let snapshot = edge.snapshots.load();
     let at = edge.moment();
@@ -164,7 +163,7 @@ fn origin(state: &OriginState, now: Duration) -> Value {
     })
 }
 
-/// How a link does: figures of the last minute or two.
+/// A link, with figures of the last one to two minutes.
 fn link(link: &OriginLink) -> Value {
     let Look { at, observations, status } = link.last_look();
     let is_metered = link.metered.is_some();
@@ -180,7 +179,7 @@ fn link(link: &OriginLink) -> Value {
     })
 }
 
-/// How a server does; times are means of the last minute or two, in milliseconds.
+/// A server. Times are means of the last one to two minutes, in milliseconds.
 fn server(server: &Server, known: &ServerState, first_byte: Option<Duration>, now: Duration) -> Value {
     let milliseconds = |time: Option<Duration>| time.map(|time| (time.as_secs_f64() * 1e5).round() / 1e2);
     json!({
@@ -197,7 +196,7 @@ fn server(server: &Server, known: &ServerState, first_byte: Option<Duration>, no
     })
 }
 
-/// The same for people.
+/// The status as an HTML page.
 pub(super) fn page(status: &Value) -> String {
     let escaped = format!("{status:#}").replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     format!(

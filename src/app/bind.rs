@@ -1,5 +1,5 @@
-//! Keeping the listeners true to the gate: after every publication, on every date, whatever the
-//! clock does.
+//! Binds and unbinds addresses as the gate says: after every publication, at every date, and when the clock
+//! is set.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::edge::Edge;
 use crate::listen::set::{ListenerSet, ListenersStatus};
 use crate::ship::status::SinkBoard;
 
-/// How often the clock is looked at, in case it was set, and a failed bind is tried again.
-const LOOKING: Duration = Duration::from_secs(1);
+/// How often the clock is checked, in case it was set, and a failed bind is retried.
+const CHECK: Duration = Duration::from_secs(1);
 
-/// Binds and unbinds.
+/// Keeps the bound addresses true to the gate.
 pub(super) struct Binding {
     set: ListenerSet,
     edge: Arc<Edge>,
@@ -23,7 +23,8 @@ pub(super) struct Binding {
     changed: watch::Receiver<u64>,
     sinks: SinkBoard,
     sinks_changed: watch::Receiver<u64>,
-    looked: Moment,
+    /// When the clock was checked last.
+    checked: Moment,
 }
 
 impl Binding {
@@ -34,8 +35,8 @@ impl Binding {
         sinks: SinkBoard,
     ) -> Self {
         let (changed, sinks_changed) = (edge.snapshots.subscribe(), sinks.changes());
-        let looked = edge.moment();
-        Self { set, edge, status, changed, sinks, sinks_changed, looked }
+        let checked = edge.moment();
+        Self { set, edge, status, changed, sinks, sinks_changed, checked }
     }
 
     /// Follows changes until the program ends.
@@ -43,8 +44,8 @@ impl Binding {
         loop {
             let now = self.edge.clock.now();
             let next = self.edge.snapshots.load().next_date(now);
-            // A millisecond more, since a timer may be early by a part of one.
-            let pause = next.map_or(LOOKING, |date| until(now, date) + Duration::from_millis(1)).min(LOOKING);
+            // 1 ms more: a timer may fire up to 1 ms early.
+            let pause = next.map_or(CHECK, |date| until(now, date) + Duration::from_millis(1)).min(CHECK);
             tokio::select! {
                 changed = self.changed.changed() => {
                     if changed.is_err() {
@@ -53,12 +54,12 @@ impl Binding {
                     self.reconcile().await;
                 }
                 _ = self.sinks_changed.changed() => self.reconcile().await,
-                () = tokio::time::sleep(pause) => self.look().await,
+                () = tokio::time::sleep(pause) => self.check().await,
             }
         }
     }
 
-    /// Binds what may be bound, unbinds what may not, and tells how that went.
+    /// Binds every address that is permitted, unbinds every other, and publishes the result.
     pub(super) async fn reconcile(&mut self) {
         let status = self.set.reconcile(self.sinks.unkept_requirement()).await;
         let before = self.status.send_replace(status.clone());
@@ -77,7 +78,7 @@ impl Binding {
                     known.name == listener.name && known.failed.iter().any(|(failed, _)| failed == address)
                 });
                 if !known {
-                    tracing::error!(listener = %listener.name, %address, reason, "cannot be bound; trying on");
+                    tracing::error!(listener = %listener.name, %address, reason, "the address cannot be bound; retrying every second");
                 }
             }
         }
@@ -88,15 +89,15 @@ impl Binding {
         self.set.close().await;
     }
 
-    /// Looks at the clock: whether a date has passed since, in either direction.
-    async fn look(&mut self) {
-        let before = std::mem::replace(&mut self.looked, self.edge.moment());
+    /// Asks the gate again if the clock has passed a date since the last check, in either direction.
+    async fn check(&mut self) {
+        let before = std::mem::replace(&mut self.checked, self.edge.moment());
         let passed = |one: Timestamp, other: Timestamp| {
             let next = self.edge.snapshots.load().next_date(one.min(other));
             next.is_some_and(|date| date <= one.max(other))
         };
-        if passed(before.now, self.looked.now) || passed(before.latest, self.looked.latest) {
-            tracing::info!("a date has passed: the gate is asked again");
+        if passed(before.now, self.checked.now) || passed(before.latest, self.checked.latest) {
+            tracing::info!("the clock has passed a date: asking the gate again");
             self.edge.snapshots.announce();
         } else if self.status.borrow().wants_retry() {
             self.reconcile().await;

@@ -1,7 +1,7 @@
-//! The files that a snapshot was built from, and the notice that one of them has changed.
+//! File events of the files that a snapshot was built from.
 //!
-//! Directories are watched rather than files, since a file may be replaced by rename or by a link;
-//! whether an event concerns us is told by the stamps of the files, not by what the event says.
+//! Directories are watched rather than files, since a file may be replaced by rename or by symlink. An event
+//! only means that something happened: stamps tell whether a file of ours changed.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,18 +17,18 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches `files` from now on.
+    /// Starts to watch `files`.
     pub(super) fn new<'f>(files: impl Iterator<Item = &'f Path>) -> Self {
         let (sender, events) = watch::channel(());
         let on_event = move |event: notify::Result<Event>| {
-            // Being read, by ourselves for one, changes nothing.
+            // Reads, ours among them, change nothing.
             if !event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_))) {
                 sender.send_replace(());
             }
         };
         let watcher = notify::recommended_watcher(on_event)
             .inspect_err(
-                |error| tracing::warn!(%error, "files cannot be watched; changes are found by looking"),
+                |error| tracing::warn!(%error, "file events are not available; files are checked every 5 s instead"),
             )
             .ok();
         let mut watch = Self { watcher, directories: BTreeSet::new(), events };
@@ -41,7 +41,7 @@ impl Watch {
         let wanted = directories(files);
         let Some(watcher) = &mut self.watcher else { return };
         for gone in self.directories.difference(&wanted) {
-            // A directory that is no more is not watched any more either.
+            // Fails if the directory no longer exists, which ends the watch anyway.
             let _ = watcher.unwatch(gone);
         }
         self.directories = wanted
@@ -50,13 +50,13 @@ impl Watch {
                 self.directories.contains(directory)
                     || watcher
                         .watch(directory, RecursiveMode::NonRecursive)
-                        .inspect_err(|error| tracing::warn!(directory = %directory.display(), %error, "cannot be watched"))
+                        .inspect_err(|error| tracing::warn!(directory = %directory.display(), %error, "the directory cannot be watched; its files are checked every 5 s instead"))
                         .is_ok()
             })
             .collect();
     }
 
-    /// Until something happens in a watched directory.
+    /// Waits for an event in a watched directory.
     pub(super) async fn event(&mut self) {
         if self.events.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -64,7 +64,7 @@ impl Watch {
     }
 }
 
-/// Where changes of `files` show: beside each, and beside what it leads to.
+/// The directories in which changes of `files` show: those of the paths, and those that symlinks lead to.
 fn directories<'f>(files: impl Iterator<Item = &'f Path>) -> BTreeSet<PathBuf> {
     let parent = |path: &Path| match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -78,7 +78,7 @@ fn directories<'f>(files: impl Iterator<Item = &'f Path>) -> BTreeSet<PathBuf> {
             behind.extend(fs_err::canonicalize(file).ok().as_deref().map(parent));
         }
     }
-    // Whoever is no link itself may still stand in a folder that is one.
+    // A plain file may be in a directory that is itself a symlink.
     behind.extend(beside.iter().filter_map(|folder| fs_err::canonicalize(folder).ok()));
     beside.append(&mut behind);
     beside

@@ -1,4 +1,4 @@
-//! The program's own log, on stderr, as the configuration of the moment says.
+//! The program's own log, on stderr.
 
 use std::io;
 
@@ -13,12 +13,12 @@ use crate::config::{Log, LogFormat};
 
 type Written = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Changes how the log is written.
+/// Changes the log's format and level while the program runs.
 pub(super) struct LogControl {
     handle: reload::Handle<Written, Registry>,
 }
 
-/// Begins the log.
+/// Starts the log.
 pub(super) fn start(log: Log) -> anyhow::Result<LogControl> {
     let (layer, handle) = reload::Layer::new(layer(log));
     tracing_subscriber::registry().with(layer).try_init().context("the log cannot be started")?;
@@ -26,16 +26,15 @@ pub(super) fn start(log: Log) -> anyhow::Result<LogControl> {
 }
 
 impl LogControl {
-    /// Goes on as `log` says.
+    /// Applies other settings.
     pub(super) fn set(&self, log: Log) {
         if let Err(error) = self.handle.reload(layer(log)) {
-            tracing::warn!(%error, "the log goes on as before");
+            tracing::warn!(%error, "the log settings cannot be changed; the previous ones stay in use");
         }
     }
 }
 
-/// The level is a layer of its own beside the format: a filter that belongs to one layer could not be
-/// exchanged while the program runs.
+/// The level is a layer of its own: a filter attached to the format layer could not be replaced at run time.
 fn layer(log: Log) -> Written {
     let level = LevelFilter::from_level(log.level);
     match log.format {
@@ -48,7 +47,7 @@ fn layer(log: Log) -> Written {
     }
 }
 
-/// Shows what was found while a snapshot was built.
+/// Logs the problems found while a snapshot was built.
 pub(super) fn problems(problems: &[Problem]) {
     for problem in problems {
         match problem.severity {

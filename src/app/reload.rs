@@ -1,8 +1,8 @@
-//! Reloading: from a change of a file, or SIGHUP, to a new snapshot or a rejection.
+//! Reloads: from a changed file, or SIGHUP, to a new snapshot or a rejection.
 //!
-//! All of it happens on a thread of its own, so that those that serve neither read files nor free what was
-//! replaced. The last good snapshot goes on until the next one is whole; an allowlist that stays broken
-//! for too long is taken for an empty one.
+//! Runs on a thread of its own, so that threads that serve neither read files nor free old snapshots. The last
+//! good snapshot stays in use until the next one is complete. An allowlist that stays broken for
+//! `filings_stale_after` counts as empty.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,17 +24,17 @@ use crate::edge::Edge;
 use crate::snapshot::{self, Built, Snapshot, Stamps};
 use crate::tls::Tickets;
 
-/// A file that was written to so lately is waited for.
+/// A reload waits until the files have not been written to for this long.
 const QUIET: Duration = Duration::from_millis(100);
-/// How long at most.
+/// The longest wait for that.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often the files are looked at where nothing tells of their changes.
-const LOOKING: Duration = Duration::from_secs(5);
-/// How soon a reading is tried again that failed for want of descriptors or memory: what the files say
-/// now, a revocation perhaps, must not wait for their next change.
-const AGAIN: Duration = Duration::from_millis(250);
+/// How often the files are checked in case a file event was missed.
+const CHECK: Duration = Duration::from_secs(5);
+/// How soon a build is retried that failed for want of descriptors or memory. The files may hold a revocation,
+/// which must not wait for their next change.
+const RETRY: Duration = Duration::from_millis(250);
 
-/// With more filings and sites, reading them takes long enough to give way to those that serve.
+/// With more filings and sites than this, the work runs at low priority: it would delay requests.
 const MANY: usize = 20_000;
 
 /// Keeps the snapshot true to the files.
@@ -45,36 +45,35 @@ pub(super) struct Reload {
     tickets: Tickets,
     log: LogControl,
     watch: Watch,
-    /// What the files were when they were last read.
+    /// The stamps of the files when they were last read.
     read: Stamps,
-    /// Whether the system had not what the last reading needed.
-    again: bool,
-    /// Since when the allowlist has been unreadable or broken; a monotonic time, whatever the clock shows.
+    /// Whether the last build failed for want of descriptors or memory.
+    retry: bool,
+    /// Since when the allowlist has been unreadable or broken, in monotonic time.
     broken_since: Option<Instant>,
-    /// What was replaced, until nothing is judged by it any more: whoever is last to let go of it frees
-    /// all of it.
+    /// Previous snapshots, kept until their last reader drops them, so that this thread frees them.
     retired: Vec<Arc<Snapshot>>,
-    /// Ends the reloading.
+    /// Stops the thread.
     end: CancellationToken,
 }
 
-/// What came of reading the files.
+/// The result of a build.
 enum Outcome {
     Applied(Box<Snapshot>),
     Rejected(Allowlist),
 }
 
-/// What a rejected reload says of the allowlist in use.
+/// The state of the allowlist at a rejected reload.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Allowlist {
     Good,
     Broken,
-    /// It was not looked at.
+    /// It was not read.
     Unknown,
 }
 
 impl Reload {
-    /// `read` is what the snapshot in use was built from.
+    /// `read` are the stamps of the files that the snapshot in use was built from.
     pub(super) fn new(
         file: PathBuf,
         edge: Arc<Edge>,
@@ -93,14 +92,14 @@ impl Reload {
             log,
             watch,
             read,
-            again: false,
+            retry: false,
             broken_since: None,
             retired,
             end,
         }
     }
 
-    /// Reloads on a thread of its own until the token is cancelled.
+    /// Starts the thread. Cancel the token to stop it.
     pub(super) fn start(self, hangup: Signal) -> std::io::Result<CancellationToken> {
         let end = self.end.clone();
         background::run("reload", move || self.run(hangup))?;
@@ -109,11 +108,11 @@ impl Reload {
 
     async fn run(mut self, mut hangup: Signal) {
         let end = self.end.clone();
-        // What changed between the first reading and the first watching shows here.
+        // Files may have changed after they were first read and before they were watched.
         self.reload_when_changed().await;
         loop {
-            self.free_what_is_retired();
-            let pause = if self.again { AGAIN } else { LOOKING };
+            self.free_retired();
+            let pause = if self.retry { RETRY } else { CHECK };
             let stale = self.broken_since.map(|since| since + self.stale_after());
             tokio::select! {
                 () = end.cancelled() => return,
@@ -135,16 +134,16 @@ impl Reload {
     }
 
     fn has_changed(&self) -> bool {
-        !apart(&self.edge, "looking at files", || self.read.still_hold()).unwrap_or(true)
+        !run_apart(&self.edge, "checking files", || self.read.still_hold()).unwrap_or(true)
     }
 
     async fn reload_when_changed(&mut self) {
-        if self.again || self.has_changed() {
+        if self.retry || self.has_changed() {
             self.reload_when_quiet().await;
         }
     }
 
-    /// Reads the files while waiting for their writers to end, so that the wait costs nothing more.
+    /// Builds while it waits for writers to finish, so that the wait adds no time.
     async fn reload_when_quiet(&mut self) {
         let patience = Instant::now() + PATIENCE;
         loop {
@@ -157,30 +156,30 @@ impl Reload {
         }
     }
 
-    /// Builds what the files say now, and watches what was read.
+    /// Builds a snapshot from the files, and watches the files that were read.
     fn build(&mut self) -> Option<Result<Built, Unreadable>> {
         let Self { file, edge, tickets, watch, read, .. } = self;
         let (previous, at) = (edge.snapshots.load_full(), edge.clock.now());
-        let (built, stamps) = apart(edge, "reading the files", || {
-            let mut again = Stamps::default();
-            read.files().for_each(|file| again.take(file));
+        let (built, stamps) = run_apart(edge, "reading the files", || {
+            let mut known = Stamps::default();
+            read.files().for_each(|file| known.take(file));
             let built = snapshot::build(file, Some(&previous), tickets, at);
-            let stamps = built.as_ref().map_or(again, |built| built.files.clone());
+            let stamps = built.as_ref().map_or(known, |built| built.files.clone());
             watch.follow(stamps.files());
             (built, stamps)
         })?;
         self.read = stamps;
-        self.again = built.as_ref().is_err_and(Unreadable::is_for_want_of_resources);
+        self.retry = built.as_ref().is_err_and(Unreadable::is_for_want_of_resources);
         Some(built)
     }
 
-    /// Frees the snapshots that nothing is judged by any more.
-    fn free_what_is_retired(&mut self) {
+    /// Frees the previous snapshots that have no reader left.
+    fn free_retired(&mut self) {
         let (free, held): (Vec<_>, Vec<_>) =
             self.retired.drain(..).partition(|snapshot| Arc::strong_count(snapshot) == 1);
         self.retired = held;
         if !free.is_empty() {
-            apart(&self.edge, "freeing what was replaced", || drop(free));
+            run_apart(&self.edge, "freeing snapshots", || drop(free));
         }
     }
 
@@ -196,7 +195,7 @@ impl Reload {
             Outcome::Applied(snapshot) => {
                 self.broken_since = None;
                 self.log.set(snapshot.config.log);
-                apart(&self.edge, "preparing metrics", || self.metrics.prepare(&snapshot));
+                run_apart(&self.edge, "preparing metrics", || self.metrics.prepare(&snapshot));
                 self.edge.recorder.configure(&snapshot.config.access_log);
                 tracing::info!(
                     generation = snapshot.generation,
@@ -211,7 +210,7 @@ impl Reload {
                     Allowlist::Broken => self.broken_since = self.broken_since.or(Some(Instant::now())),
                     Allowlist::Unknown => {}
                 }
-                tracing::error!("the reload is rejected; the last good state goes on");
+                tracing::error!("the reload is rejected; the last good snapshot stays in use");
                 if allowlist == Allowlist::Broken && self.stale_after().is_zero() {
                     self.close_everything();
                 }
@@ -246,7 +245,7 @@ impl Reload {
         Outcome::Applied(Box::new(snapshot))
     }
 
-    /// The allowlist has been broken for too long: nothing counts as approved any more.
+    /// Publishes an empty allowlist, since it has been broken for too long.
     fn close_everything(&mut self) {
         self.broken_since = None;
         let current = self.edge.snapshots.load_full();
@@ -263,19 +262,19 @@ impl Reload {
     }
 }
 
-/// Does what takes long where there are many names.
-fn apart<T: Send>(edge: &Edge, name: &str, work: impl FnOnce() -> T + Send) -> Option<T> {
+/// Runs slow work on a thread of its own, at low priority if there are many names.
+fn run_apart<T: Send>(edge: &Edge, name: &str, work: impl FnOnce() -> T + Send) -> Option<T> {
     let snapshot = edge.snapshots.load_full();
     let names = snapshot.gate.filings.len() + snapshot.config.sites.len();
     background::run_blocking(name, if names > MANY { Priority::Low } else { Priority::Usual }, work)
 }
 
-/// Settings that a running program cannot change stay as they are, and say so.
+/// Keeps the settings that need a restart, and logs each one that has changed.
 fn keep_what_needs_a_restart(current: &Snapshot, next: &mut Snapshot) {
     let (now, wanted) = (&current.config, &next.config);
     let keep = |key: &str, changed: bool| {
         if changed {
-            tracing::warn!(file = %now.file.display(), "{key} has changed; that takes a restart");
+            tracing::warn!(file = %now.file.display(), "{key} has changed; restart the program to apply it");
         }
         changed
     };

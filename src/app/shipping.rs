@@ -1,4 +1,4 @@
-//! Keeping the shipper true to the configuration, and ending it after the store.
+//! Runs the shipper: it follows the configuration, and stops after the store is closed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use crate::retention::StoreFeed;
 use crate::ship::shipper::Shipper;
 use crate::ship::status::SinkBoard;
 
-/// How long the sinks may take for the last records when the program ends. What they do not take then is shipped
+/// How long the sinks may take for the last records when the program stops. Records that are left are shipped
 /// after the next start.
 const LAST_RECORDS: Duration = Duration::from_secs(3);
 
-/// How often the store is told which segments it may free early.
+/// How often the store learns which segments it may free early.
 const FREE_EVERY: Duration = Duration::from_secs(5);
 
-/// The shipper, following the snapshots.
+/// The running shipper.
 #[derive(Debug)]
 pub(super) struct Shipping {
     board: SinkBoard,
@@ -27,7 +27,7 @@ pub(super) struct Shipping {
 }
 
 impl Shipping {
-    /// Ships as the snapshot of the moment says.
+    /// Ships to the sinks of the snapshot in use.
     pub(super) fn start(feed: StoreFeed, edge: Arc<Edge>) -> Self {
         let config = Arc::clone(&edge.snapshots.load().config);
         let mut shipper = Shipper::new(feed, edge.clock.clone(), &config);
@@ -54,17 +54,17 @@ impl Shipping {
         Self { board, end, task }
     }
 
-    /// How the sinks do.
+    /// The state of the sinks.
     pub(super) fn board(&self) -> SinkBoard {
         self.board.clone()
     }
 
-    /// Ships the last records of the store, which is closed.
+    /// Ships the last records. The store must be closed before.
     pub(super) async fn finish(self) {
         self.end.cancel();
         match self.task.await {
             Ok(shipper) => shipper.finish(LAST_RECORDS).await,
-            Err(error) => tracing::error!(%error, "The shipper failed"),
+            Err(error) => tracing::error!(%error, "the shipper failed"),
         }
     }
 }

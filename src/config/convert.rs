@@ -1,7 +1,7 @@
-//! From nodes to a [`Config`], section by section.
+//! Converts nodes to a [`Config`], section by section.
 //!
-//! References between sections are resolved by the place in the file, so that a section with a
-//! problem of its own raises no others where it is referred to.
+//! References between sections are resolved by position in the file, so that a section with a problem causes no
+//! further problems where others refer to it.
 
 mod links;
 mod listeners;
@@ -93,7 +93,7 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
     })
 }
 
-/// A section that may be left out: its defaults, or what is read over them.
+/// An optional section: its defaults, overridden by the keys that it has.
 fn section<T>(
     value: Option<&Value<'_>>,
     default: T,
@@ -164,7 +164,7 @@ fn admin(value: &Value<'_>, default: SocketAddr) -> Option<SocketAddr> {
     let address = listeners::socket_address(value)?;
     if !is_internal(address.ip()) {
         value.warn(
-            format_args!("the admin pages are open to whoever reaches {address}"),
+            format_args!("the admin pages are open to anyone who can reach {address}"),
             "give a loopback or private address, such as 127.0.0.1:9180".to_owned(),
         );
     }
@@ -205,7 +205,7 @@ fn limits(value: &Value<'_>, default: Limits) -> Option<Limits> {
         (connections, per_client, fields.get("connections_per_client"))
         && one > all
     {
-        value.warn(format_args!("{one} is more than the {all} connections there are in all"), None);
+        value.warn(format_args!("{one} is more than limits.connections, {all}"), None);
     }
     let client_hello_timeout = time("client_hello_timeout", default.client_hello_timeout);
     let handshake_timeout = time("handshake_timeout", default.handshake_timeout);

@@ -1,6 +1,6 @@
-//! The file of a sink's credentials.
+//! Reads the credentials file of a sink.
 //!
-//! Its values are secrets: no problem shows one.
+//! Its values are secrets: no message shows one.
 
 use std::fmt;
 use std::path::Path;
@@ -12,14 +12,14 @@ use super::schema;
 
 const MAX_BYTES: u64 = 64 << 10;
 
-/// Keys as a file holds them.
+/// The keys in a credentials file.
 #[derive(Clone, Eq, PartialEq)]
 pub struct StaticKeys {
     /// Names the key.
     pub access_key_id: String,
     /// The key.
     pub access_key_secret: String,
-    /// Of a temporary key.
+    /// The token of a temporary key.
     pub security_token: Option<String>,
 }
 
@@ -29,11 +29,11 @@ impl fmt::Debug for StaticKeys {
     }
 }
 
-/// Reads the keys in `path`; the error is a sentence without secrets.
+/// Reads the keys in `path`. The error is a sentence without secrets.
 pub fn read(path: &Path) -> Result<StaticKeys, String> {
     let bytes = file::read(path, MAX_BYTES).map_err(|error| error.to_string())?;
     let findings = Findings::new(path);
-    // The parser's own words could quote the file.
+    // The parser's message could quote the file.
     let node = file::parse(&bytes, MAX_BYTES).map_err(|_| format!("{} is not valid YAML", path.display()))?;
     let keys = keys(&Value::root(&node, &findings));
     let loaded = findings.loaded(keys);

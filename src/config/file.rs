@@ -22,13 +22,12 @@ use crate::regular_file;
 pub struct Unreadable {
     /// The file.
     pub path: PathBuf,
-    /// What the system says.
+    /// The system's reason.
     pub reason: io::Error,
 }
 
 impl Unreadable {
-    /// Whether the system lacked descriptors or memory, or failed itself, so that the same file may be
-    /// readable a moment later.
+    /// Whether the system lacked descriptors or memory, or had an I/O error: a retry may succeed.
     pub fn is_for_want_of_resources(&self) -> bool {
         use rustix::io::Errno;
         let of_the_system = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::IO, Errno::INTR];
@@ -63,7 +62,7 @@ pub(super) fn parse(bytes: &[u8], limit: u64) -> Result<Node<'_>, Malformed> {
     }
 }
 
-/// The same for all of YAML.
+/// Parses with the YAML library.
 pub(super) fn parse_fully(text: &str) -> Result<Node<'_>, Malformed> {
     let seed = NodeSeed { budget: &Cell::new(text.len().saturating_mul(2).saturating_add(1024)) };
     seed.deserialize(serde_yaml::Deserializer::from_str(text))
@@ -71,9 +70,9 @@ pub(super) fn parse_fully(text: &str) -> Result<Node<'_>, Malformed> {
         .and_then(|node| if matches!(node, Node::Null) { Err(Malformed::Empty) } else { Ok(node) })
 }
 
-/// Refuses what would take the scanner too long, or too much memory, before it says no: its time
-/// grows with the depth of brackets for every token, and it keeps every token of a document.
-/// Indicators inside texts and comments count as well, which the limits leave room for.
+/// Refuses input on which the YAML library would take too much time or memory: its time per token grows with the
+/// depth of brackets, and it keeps every token. Counts indicators in strings and comments too; the limits leave
+/// room for them.
 fn check_shape(bytes: &[u8]) -> Result<(), Malformed> {
     let (mut depth, mut parts) = (0_usize, 0_usize);
     for byte in bytes {
@@ -95,11 +94,11 @@ fn check_shape(bytes: &[u8]) -> Result<(), Malformed> {
 }
 
 const MAX_BRACKETS: usize = 512;
-/// Twenty times as many as 10,000 filings with everything in them have.
+/// Twenty times the parts of 10,000 filings with every key.
 const MAX_PARTS: usize = 5_000_000;
 
-/// Builds a [`Node`]. The budget is spent by nodes and bytes of text: a file without aliases cannot
-/// hold more of them than it has bytes, twice over, so that only multiplying aliases exceed it.
+/// Builds a [`Node`]. Nodes and bytes of text spend the budget, twice the size of the file: only the expansion of
+/// aliases can exceed it.
 #[derive(Clone, Copy)]
 struct NodeSeed<'b> {
     budget: &'b Cell<usize>,
@@ -113,7 +112,7 @@ impl NodeSeed<'_> {
     }
 }
 
-const MULTIPLIED: &str = "its aliases multiply it beyond measure";
+const MULTIPLIED: &str = "its aliases expand beyond measure";
 
 impl<'de> DeserializeSeed<'de> for NodeSeed<'_> {
     type Value = Node<'de>;

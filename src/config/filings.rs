@@ -1,7 +1,7 @@
-//! From the allowlist's file to [`Filings`]: everything or nothing.
+//! Reads the allowlist into [`Filings`]: everything or nothing.
 //!
-//! Whatever is worth a second look, such as a deadline that has passed, is a warning; whatever makes
-//! a filing no filing is fatal, so that a broken file never revokes what a good one has allowed.
+//! An invalid filing is a fatal problem, so that a broken file never revokes what the previous one allowed.
+//! Findings such as a missed deadline are warnings.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -23,8 +23,8 @@ use crate::gate::top_level::{TopLevel, top_level};
 use crate::gate::{Filing, FilingNumber, FilingStatus, Filings, PublicSecurityNumber, deadline};
 use crate::hostname::{HostPattern, Hostname};
 
-/// Reads and converts the allowlist `path`, judging numbers and deadlines at `at`. Bytes that are no
-/// allowlist are problems; a file that cannot be read is the error.
+/// Reads the allowlist `path`, and checks numbers and deadlines as of `at`. An invalid file is reported as
+/// problems; an unreadable one is the error.
 pub fn load(path: &Path, at: Timestamp) -> Result<Loaded<Filings>, Unreadable> {
     Ok(parse(path, &file::read(path, MAX_BYTES)?, at))
 }
@@ -78,7 +78,7 @@ fn filing(item: &Value<'_>, at: Timestamp, claims: &mut Claims) -> Option<Filing
         && icp.area().is_some_and(|area| !security.code().starts_with(area))
     {
         let message = format!("{} is of another province than {icp}", security.as_str());
-        value.warn(message, "see whether both belong to this domain".to_owned());
+        value.warn(message, "check that both belong to this domain".to_owned());
     }
     let live = optional(&fields, "live_on", day);
     let sms_sent_at = optional(&fields, "sms_sent_at", |value| {
@@ -113,7 +113,7 @@ fn filing(item: &Value<'_>, at: Timestamp, claims: &mut Claims) -> Option<Filing
     })
 }
 
-/// A key that may be left out; the outer `None` is a problem.
+/// An optional key. The outer `None` means that a problem was reported.
 fn optional<T>(
     fields: &Fields<'_>,
     key: &str,
@@ -140,7 +140,7 @@ fn domain(value: &Value<'_>) -> Option<Hostname> {
         TopLevel::Approved => {}
         TopLevel::NotApproved => value.warn(
             format_args!("the ministry has not approved the top-level domain {top}"),
-            "only a filing from before 2018 can stand".to_owned(),
+            "only filings made before 2018 stay valid".to_owned(),
         ),
         TopLevel::Unknown => value.warn(
             format_args!("it is not known whether the ministry has approved the top-level domain {top}"),
@@ -156,11 +156,11 @@ fn number(value: &Value<'_>, this_year: i16) -> Option<FilingNumber> {
     if number.service().is_none() {
         match number.kind() {
             NumberKind::Licence => value.fatal(
-                format_args!("{number} is a licence, which proves no filing of a domain"),
+                format_args!("{number} is a licence, not the filing of a domain"),
                 format!("write the record of the service under it, such as {number}-1"),
             ),
             NumberKind::Record if number.area() == Some(GUANGDONG) => value.warn(
-                format_args!("{number} is the number of a subject, which is what sites in Guangdong show"),
+                format_args!("{number} is the number of a subject, as sites in Guangdong show it"),
                 None,
             ),
             NumberKind::Record => value.warn(
@@ -175,7 +175,7 @@ fn number(value: &Value<'_>, this_year: i16) -> Option<FilingNumber> {
 /// Its area code. Sites there show the subject's number ; in all other provinces the service's, with `-N`.
 const GUANGDONG: &str = "44";
 
-/// The first instant of an approval and the first after it.
+/// The first instant of an approval, and the first after it.
 fn days(
     fields: &Fields<'_>,
     status: Option<FilingStatus>,
@@ -198,7 +198,7 @@ fn days(
     Some((begins, ends))
 }
 
-/// A day, as `2026-03-02` and in no other form.
+/// A date in the form `2026-03-02`.
 fn day(value: &Value<'_>) -> Option<Date> {
     value.parsed("a day", "2026-03-02", |text| {
         let shaped = text.len() == 10
@@ -206,7 +206,7 @@ fn day(value: &Value<'_>) -> Option<Date> {
                 4 | 7 => byte == b'-',
                 _ => byte.is_ascii_digit(),
             });
-        // A day after the year 9998 may have no first instant in Asia/Shanghai.
+        // Dates after the year 9998 may have no first instant in Asia/Shanghai.
         match text.parse::<Date>() {
             Ok(day) if shaped && (1970..=9998).contains(&day.year()) => Ok(day),
             Ok(_) | Err(_) => Err("no such day is written as YYYY-MM-DD"),
@@ -267,7 +267,7 @@ fn public_security(value: &Value<'_>) -> Option<PublicSecurityNumber> {
     Some(number)
 }
 
-/// Which hosts have been spoken of, by domain: no two filings speak of the same one.
+/// The hosts covered so far, by domain. No host may be covered by two filings.
 #[derive(Default)]
 struct Claims {
     by_domain: HashMap<Hostname, Claim>,
@@ -276,7 +276,7 @@ struct Claims {
 enum Claim {
     /// Every host.
     Whole,
-    /// Some hosts: names, the parents of those names, and the bases of wildcards.
+    /// Some hosts: names, parents of those names, and bases of wildcards.
     Part { names: HashSet<Hostname>, parents: HashSet<String>, wildcards: HashSet<Hostname> },
 }
 
@@ -309,7 +309,7 @@ impl Claims {
 }
 
 impl Claim {
-    /// Adds `hosts`; gives one that was spoken of before.
+    /// Adds `hosts`. Returns one that is covered already.
     fn overlap<'h>(&mut self, hosts: &'h [HostPattern]) -> Option<&'h HostPattern> {
         let Self::Part { names, parents, wildcards } = self else { return hosts.first() };
         let is_taken = |pattern: &&HostPattern| match pattern {

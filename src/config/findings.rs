@@ -1,6 +1,4 @@
-//! What is found wrong with a file, and where.
-//!
-//! Everything is found at once; past a limit problems are only counted.
+//! Collects the problems of one file, with their places. Past a limit, problems are only counted.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::{self, Display};
@@ -9,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::node::Malformed;
 use super::problem::{Loaded, Problem, Severity};
 
-/// The problems of one file, as they are found; past a limit they are only counted.
+/// The problems of one file.
 #[derive(Debug)]
 pub(super) struct Findings {
     file: PathBuf,
@@ -47,13 +45,13 @@ impl Findings {
         self.fatal.get() == 0
     }
 
-    /// What is found wrong with the file as a whole.
+    /// Adds a problem of the file as a whole.
     pub(super) fn malformed<T>(self, error: &Malformed, hint: Option<String>) -> Loaded<T> {
         self.add(Severity::Fatal, Place::File, error, hint);
         self.loaded(None)
     }
 
-    /// The outcome: the value, unless something fatal was found.
+    /// The result: `value`, unless a fatal problem was found.
     pub(super) fn loaded<T>(self, value: Option<T>) -> Loaded<T> {
         let value = value.filter(|_| self.fatal.get() == 0);
         let mut problems = self.kept.into_inner();
@@ -72,7 +70,7 @@ impl Findings {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place<'p> {
     File,
-    /// Of a file without structure, counted from 1.
+    /// A line of a file without structure, counted from 1.
     Line(usize),
     Key(&'p Self, &'p str),
     Item(&'p Self, usize),
@@ -99,7 +97,7 @@ impl Display for Place<'_> {
     }
 }
 
-/// A text as messages show it: quoted, control characters escaped, and not longer than a line.
+/// A text for messages: quoted, control characters escaped, cut to one line.
 pub(super) fn quote(text: &str) -> String {
     match text.char_indices().nth(80) {
         None => format!("{text:?}"),

@@ -1,4 +1,4 @@
-//! From a file to a [`Config`], or to everything that is wrong with it.
+//! Loads the configuration from its file.
 
 use std::path::Path;
 
@@ -10,13 +10,12 @@ use super::{Config, Unreadable, convert, file};
 /// 4 MiB: thousands of sites.
 pub(super) const MAX_BYTES: u64 = 4 << 20;
 
-/// Reads and converts the configuration `path`. Bytes that are no configuration are problems; a file
-/// that cannot be read is the error.
+/// Reads the configuration `path`. An invalid file is reported as problems; an unreadable one is the error.
 pub fn load(path: &Path) -> Result<Loaded<Config>, Unreadable> {
     Ok(parse(path, &file::read(path, MAX_BYTES)?))
 }
 
-/// Converts the bytes of the configuration `path`; relative paths in it begin at its folder.
+/// Converts the bytes of the configuration `path`. Relative paths in it are relative to its folder.
 pub fn parse(path: &Path, bytes: &[u8]) -> Loaded<Config> {
     let findings = Findings::new(path);
     match file::parse(bytes, MAX_BYTES) {

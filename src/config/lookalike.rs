@@ -1,12 +1,12 @@
-//! Characters that an input method or an editor puts where YAML wants another, such as `：` for `: `.
+//! Finds characters that an input method or an editor puts in place of YAML's own, such as `：` for `: `.
 
 /// One such character.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Lookalike {
-    /// Counted from 1.
+    /// The line, counted from 1.
     line: usize,
     found: char,
-    /// What YAML has there.
+    /// The character that YAML needs.
     instead: &'static str,
 }
 
@@ -18,7 +18,7 @@ impl std::fmt::Display for Lookalike {
     }
 }
 
-/// The first one in a text that is not YAML. Quoted texts and comments may hold any character.
+/// The first lookalike outside quoted strings and comments.
 pub(super) fn find(text: &str) -> Option<Lookalike> {
     text.lines().zip(1..).find_map(|(content, line)| {
         let (found, instead) = in_line(content)?;

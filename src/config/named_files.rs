@@ -1,4 +1,5 @@
-//! The files that a configuration names, whatever else is wrong with it, so that `check` can look at all of them.
+//! The files that a configuration names, found even if the configuration is invalid, so that `check` can report
+//! the problems of all files at once.
 
 use std::path::{Path, PathBuf};
 
@@ -6,21 +7,21 @@ use super::findings::Findings;
 use super::reader::{Fields, Value};
 use super::{CertificateFiles, file, schema};
 
-/// Files by their place in the configuration.
+/// Files, by their place in the configuration.
 #[derive(Debug, Default)]
 pub struct NamedFiles {
     /// The allowlist.
     pub filings: Option<PathBuf>,
-    /// The pairs, by the number of the site.
+    /// Certificates and keys, by the index of the site.
     pub certificates: Vec<(usize, CertificateFiles)>,
-    /// What origins are verified by, by the number of the origin.
+    /// Roots of origins, by the index of the origin.
     pub trust: Vec<(usize, PathBuf)>,
-    /// Where clients are.
+    /// Client regions.
     pub client_regions: Option<PathBuf>,
 }
 
 impl NamedFiles {
-    /// Of the configuration `path`; none if it cannot be read as YAML.
+    /// The files that the configuration `path` names; none if it is not valid YAML.
     pub fn of(path: &Path) -> Self {
         let findings = Findings::new(path);
         let Ok(bytes) = file::read(path, super::load::MAX_BYTES) else { return Self::default() };

@@ -1,20 +1,19 @@
-//! The YAML that allowlists are mostly written in, read in one pass: words, quoted texts, lists and mappings,
-//! each value ended on its line.
+//! A one-pass parser for the subset of YAML that most files use: words, quoted strings, lists and mappings, each
+//! value on one line.
 //!
-//! What it takes it takes as YAML means it; about everything else it says nothing, errors included, so that
-//! the whole of YAML is asked then. It is there for the time and the space that a scanner of all of YAML
-//! needs for 100,000 filings.
+//! It gives the same result as the YAML library, or `None`; then the library parses the file. It exists because
+//! the library needs too much time and memory for 100,000 filings.
 
 use std::borrow::Cow;
 
 use super::node::{Node, Number};
 
-/// How deep blocks and brackets go; what is deeper is not plain.
+/// The deepest nesting of blocks and brackets.
 const MAX_DEPTH: usize = 16;
 /// The longest key.
 const MAX_KEY: usize = 64;
 
-/// The document, if all of it is plain.
+/// Parses a document; `None` if any of it is outside the subset.
 pub(super) fn parse(text: &str) -> Option<Node<'_>> {
     if !text.chars().all(is_plain) {
         return None;
@@ -26,7 +25,7 @@ pub(super) fn parse(text: &str) -> Option<Node<'_>> {
     lines.next.is_none().then_some(node)
 }
 
-/// Characters that YAML takes for themselves wherever they stand in a text.
+/// Whether YAML allows the character anywhere and gives it no meaning of its own.
 fn is_plain(character: char) -> bool {
     match character {
         '\n' | ' '..='~' => true,
@@ -35,7 +34,7 @@ fn is_plain(character: char) -> bool {
     }
 }
 
-/// The lines that hold something, each with its indentation.
+/// The lines with content, each with its indentation.
 struct Lines<'t> {
     rest: &'t str,
     next: Option<(usize, &'t str)>,
@@ -55,7 +54,7 @@ impl<'t> Lines<'t> {
         }
     }
 
-    /// The next line, if it begins at `indent`; a deeper one is not plain.
+    /// The next line if its indentation is `indent`. A deeper line is outside the subset.
     fn at(&self, indent: usize) -> Option<Option<&'t str>> {
         match self.next {
             Some((found, _)) if found > indent => None,
@@ -79,7 +78,7 @@ fn list<'t>(lines: &mut Lines<'t>, indent: usize, depth: usize) -> Option<Node<'
         let Some(item) = content.strip_prefix("- ") else { break };
         let item = item.trim_start_matches(' ');
         if key(item).is_some() {
-            // The mapping begins on this line, as deep as its first key stands.
+            // The mapping starts on this line; its indentation is the column of its first key.
             let inner = indent + content.len() - item.len();
             lines.next = Some((inner, item));
             items.push(mapping(lines, inner, depth.checked_sub(1)?)?);
@@ -102,7 +101,7 @@ fn mapping<'t>(lines: &mut Lines<'t>, indent: usize, depth: usize) -> Option<Nod
         let value = if value.is_empty() || value.starts_with('#') {
             match lines.next {
                 Some((deeper, _)) if deeper > indent => block(lines, deeper, depth)?,
-                // A list may stand right below its key.
+                // A list may have the indentation of its key.
                 Some((same, content)) if same == indent && content.starts_with("- ") => {
                     list(lines, indent, depth)?
                 }
@@ -116,7 +115,7 @@ fn mapping<'t>(lines: &mut Lines<'t>, indent: usize, depth: usize) -> Option<Nod
     (!entries.is_empty()).then_some(Node::Map(entries))
 }
 
-/// The key that a line begins with, and what follows it.
+/// The key at the start of a line, and the rest.
 fn key(content: &str) -> Option<(&str, &str)> {
     let end =
         content.bytes().take(MAX_KEY + 1).position(|byte| !(byte.is_ascii_alphanumeric() || byte == b'_'))?;
@@ -127,21 +126,21 @@ fn key(content: &str) -> Option<(&str, &str)> {
     (is_word && ends).then(|| (key, value.trim_start_matches(' ')))
 }
 
-/// A value that takes the rest of its line.
+/// A value that ends with its line.
 fn whole(text: &str) -> Option<Node<'_>> {
     let (node, rest) = value(text, Inside::Line, MAX_DEPTH)?;
     let comment = rest.trim_start_matches(' ');
     (comment.is_empty() || (comment.starts_with('#') && comment.len() < rest.len())).then_some(node)
 }
 
-/// What a value stands in, which decides where a plain word ends.
+/// Where a value is, which decides where an unquoted word ends.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Inside {
     Line,
     Brackets,
 }
 
-/// The value that `text` begins with, and what follows it.
+/// The value at the start of `text`, and the rest.
 fn value(text: &str, inside: Inside, depth: usize) -> Option<(Node<'_>, &str)> {
     let depth = depth.checked_sub(1)?;
     match text.bytes().next()? {
@@ -158,7 +157,7 @@ fn value(text: &str, inside: Inside, depth: usize) -> Option<(Node<'_>, &str)> {
     }
 }
 
-/// What stands between brackets, up to the one that closes them.
+/// The items between brackets, and the rest after the closing one.
 fn flow<'t, T>(
     text: &'t str,
     close: char,
@@ -183,14 +182,14 @@ fn flow<'t, T>(
 
 fn quoted(text: &str, quote: char) -> Option<(Node<'_>, &str)> {
     let (content, rest) = text.split_once(quote)?;
-    // The one escapes by a backslash, the other by doubling.
+    // Escapes are a backslash in double quotes and a doubled quote in single quotes.
     if content.contains('\\') || rest.starts_with(quote) {
         return None;
     }
     Some((Node::Text(Cow::Borrowed(content)), rest))
 }
 
-/// A text without quotes, or a number, or a truth.
+/// An unquoted string, a number or a boolean.
 fn word(text: &str, inside: Inside) -> Option<(Node<'_>, &str)> {
     let first = text.chars().next()?;
     if first.is_ascii() && !first.is_ascii_alphanumeric() {
@@ -218,7 +217,7 @@ fn word(text: &str, inside: Inside) -> Option<(Node<'_>, &str)> {
     Some((node, rest))
 }
 
-/// Whether a word is surely a text: no number in any of YAML's forms, no truth, not nothing.
+/// Whether YAML surely reads a word as a string, not as a number, a boolean or null.
 fn is_text(word: &str) -> bool {
     let lower = |other: &str| word.eq_ignore_ascii_case(other);
     if lower("null") || lower("true") || lower("false") {
@@ -230,7 +229,7 @@ fn is_text(word: &str) -> bool {
         || !(is_based || is_numeric || word.parse::<f64>().is_ok())
 }
 
-/// A number of digits alone. One with a zero in front is a text to YAML, and not plain.
+/// A decimal number. With a leading zero it is a string in YAML, and outside the subset.
 fn integer(word: &str) -> Option<u64> {
     let is_plain = word.bytes().all(|byte| byte.is_ascii_digit()) && (word == "0" || !word.starts_with('0'));
     word.parse().ok().filter(|_| is_plain)

@@ -1,15 +1,14 @@
-//! Problems: what is wrong with an operator's input, where, and what to do about it.
+//! Problems of an operator's input: what is wrong, where, and what to do.
 //!
-//! Problems are collected, never thrown at the first; a text that shows one names the file, the
-//! place in it, the value and a hint.
+//! All problems are collected before any is reported.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// One thing that is wrong with a file.
+/// A problem of a file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Problem {
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
     /// The file.
     pub file: PathBuf,
@@ -17,27 +16,27 @@ pub struct Problem {
     pub place: String,
     /// What is wrong, with the value.
     pub message: String,
-    /// What to do about it.
+    /// How to mend it.
     pub hint: Option<String>,
 }
 
-/// What a problem means for `check` and for `run`.
+/// The severity of a problem.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Severity {
-    /// Worth a look; nothing is refused for it.
+    /// A warning: it changes neither exit code nor behaviour.
     Warning,
-    /// A problem in `check`; `run` goes on without the part concerned, such as a certificate.
+    /// A problem in `check`. `run` goes on without the part, such as a certificate.
     Degraded,
-    /// A problem in `check`; `run` does not start, and a reload changes nothing.
+    /// A problem in `check`. `run` does not start, and a reload is rejected.
     Fatal,
 }
 
-/// What a file was found to hold.
+/// The result of reading a file.
 #[derive(Clone, Debug)]
 pub struct Loaded<T> {
-    /// The value; `None` when a problem is fatal.
+    /// The value; `None` if a problem is fatal.
     pub value: Option<T>,
-    /// Everything that is wrong, and what is worth a warning, in the order of the conversion.
+    /// Problems and warnings, in the order of the conversion.
     pub problems: Vec<Problem>,
 }
 

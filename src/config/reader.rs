@@ -1,7 +1,7 @@
-//! Typed readers: a [`Value`] is a node that knows its place and where its problems go.
+//! Typed readers of nodes: a [`Value`] knows its place in the file and reports its own problems.
 //!
-//! A reader gives `None` only after it has added a fatal problem, so that a conversion may go on and
-//! find the rest: what it builds is dropped in the end.
+//! A reader returns `None` only after it has reported a fatal problem. A conversion goes on after that to find
+//! more problems, and its result is dropped in the end.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -17,7 +17,7 @@ use super::schema::Section;
 use super::suggest::did_you_mean;
 use super::units;
 
-/// A node and its place.
+/// A node with its place in the file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Value<'v> {
     node: &'v Node<'v>,
@@ -56,7 +56,7 @@ impl<'v> Value<'v> {
         self.findings.is_sound()
     }
 
-    /// The text that stands here, if one does; nothing is a problem.
+    /// The string here, if it is one. Reports nothing.
     pub(super) fn plain_text(&self) -> Option<&'v str> {
         match self.node {
             Node::Text(text) => Some(text),
@@ -64,30 +64,30 @@ impl<'v> Value<'v> {
         }
     }
 
-    /// The text under the key `name`, if one stands there, and its place; nothing is a problem.
+    /// The string under the key `name`, if it is one, with its place. Reports nothing.
     pub(super) fn own_name<'s>(&'s self) -> Option<(&'s str, Value<'s>)> {
         let value = self.own("name")?;
         Some((value.plain_text()?, value))
     }
 
-    /// The value under `key` of a mapping whose other keys are not looked at, if it stands there.
+    /// The value under `key`, if there is one. Other keys are not checked.
     pub(super) fn own<'s>(&'s self, key: &str) -> Option<Value<'s>> {
         let Node::Map(map) = self.node else { return None };
         let (key, node) = map.iter().find(|(own, _)| own == key)?;
         Some(Value { node, place: Place::Key(&self.place, key), findings: self.findings })
     }
 
-    /// Whether a mapping stands here.
+    /// Whether this is a mapping.
     pub(super) fn is_map(&self) -> bool {
         matches!(self.node, Node::Map(_))
     }
 
-    /// Whether a list stands here.
+    /// Whether this is a list.
     pub(super) fn is_list(&self) -> bool {
         matches!(self.node, Node::List(_))
     }
 
-    /// A text that is not empty.
+    /// A string that is not empty.
     pub(super) fn text(&self) -> Option<&'v str> {
         self.text_for("text", None)
     }
@@ -97,7 +97,7 @@ impl<'v> Value<'v> {
             Node::Text(text) if !text.is_empty() => Some(text),
             Node::Bool(_) | Node::Number(_) => {
                 let example = example.map_or_else(String::new, |example| format!("such as {example}; "));
-                let hint = format!("{example}a number or a boolean is a text only in quotes");
+                let hint = format!("{example}put a number or a boolean in quotes");
                 self.expected(what, Some(&hint))
             }
             Node::Text(_) | Node::Null | Node::List(_) | Node::Map(_) => {
@@ -106,7 +106,7 @@ impl<'v> Value<'v> {
         }
     }
 
-    /// A text that `parse` makes something of; the example goes into the hint.
+    /// A string that `parse` accepts. The example goes into the hint.
     pub(super) fn parsed<T, E: Display>(
         &self,
         what: &str,
@@ -146,7 +146,7 @@ impl<'v> Value<'v> {
         }
     }
 
-    /// A share in whole percent.
+    /// A whole percentage.
     pub(super) fn percent(&self) -> Option<u32> {
         self.parsed("a percentage", "20%", |text| match text.strip_suffix('%').map(str::parse) {
             Some(Ok(percent @ 0..=100)) if !text.starts_with('+') => Ok(percent),
@@ -192,14 +192,14 @@ impl<'v> Value<'v> {
         Some(size)
     }
 
-    /// A path; a relative one begins at `folder`.
+    /// A path; a relative one is relative to `folder`.
     pub(super) fn path(&self, folder: &Path) -> Option<PathBuf> {
         let path =
             |text: &str| if text.contains('\0') { Err("it holds a NUL") } else { Ok(folder.join(text)) };
         self.parsed("a path", "certs/example.cn.pem", path)
     }
 
-    /// A name of the operator's own: no control characters, no white space around it.
+    /// A free name: no control characters, no surrounding white space.
     pub(super) fn name(&self) -> Option<&'v str> {
         self.parsed("a name", "bj-edge-1", |text| {
             if text.len() > 253 {
@@ -232,8 +232,7 @@ impl<'v> Value<'v> {
         Some(list.iter().enumerate().map(item).collect())
     }
 
-    /// What `read` makes of every item of a list that is not empty; an item that stands twice is a
-    /// problem.
+    /// Every item of a list that is not empty, converted by `read`. A repeated item is a problem.
     pub(super) fn distinct<T: Clone + Eq + Hash>(
         &self,
         read: impl Fn(&Value<'_>) -> Option<T>,
@@ -244,14 +243,14 @@ impl<'v> Value<'v> {
         for item in &items {
             let Some(value) = read(item) else { continue };
             if !seen.insert(value.clone()) {
-                item.fatal("it is there twice", "take one of them away".to_owned());
+                item.fatal("it is there twice", "remove one of them".to_owned());
             }
             all.push(value);
         }
         (all.len() == items.len()).then_some(all)
     }
 
-    /// The entries of a mapping of `section`; keys that do not belong there are problems.
+    /// The entries of a mapping. Keys that `section` does not have are problems.
     pub(super) fn fields<'s>(&'s self, section: &'static Section) -> Option<Fields<'s>> {
         let entries = self.entries()?;
         let mut seen = 0_u64;
@@ -298,13 +297,13 @@ impl<'f> Fields<'f> {
         &self.map
     }
 
-    /// The value of a key that may be left out.
+    /// The value of an optional key.
     pub(super) fn get(&self, key: &str) -> Option<&Value<'f>> {
         debug_assert!(self.section.keys.contains(&key), "{key} is a key of {}", self.section.name);
         self.entries.iter().find(|(known, _)| *known == key).map(|(_, value)| value)
     }
 
-    /// The value of a key that must be there.
+    /// The value of a required key.
     pub(super) fn required(&self, key: &'static str) -> Option<&Value<'f>> {
         let found = self.get(key);
         if found.is_none() {
@@ -313,16 +312,16 @@ impl<'f> Fields<'f> {
         found
     }
 
-    /// Adds the problem of a key that is not there.
+    /// Reports that a key is missing.
     pub(super) fn missing(&self, key: &str, why: impl Display, hint: Option<String>) {
         let place = Place::Key(&self.map.place, key);
         self.map.findings.add(Severity::Fatal, place, format_args!("{key} is missing: {why}"), hint);
     }
 
-    /// Refuses a key that can have no effect.
+    /// Reports a key that has no effect here.
     pub(super) fn useless(&self, key: &str, why: &str) {
         if let Some(value) = self.get(key) {
-            value.fatal(format_args!("{key} has no effect here: {why}"), "take it away".to_owned());
+            value.fatal(format_args!("{key} has no effect here: {why}"), "remove it".to_owned());
         }
     }
 }

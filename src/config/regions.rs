@@ -1,7 +1,7 @@
-//! `client_regions`: the networks of the mainland, from a list of them or from a country database.
+//! `client_regions`: the networks of the mainland, from a list or a country database.
 //!
-//! Hong Kong, Macau and Taiwan have country codes of their own and are offshore. A file that names no
-//! network of the mainland is taken for broken: nobody would be there.
+//! Hong Kong, Macau and Taiwan have country codes of their own and are offshore. A file without any network of the
+//! mainland is an error: no client would be in the mainland.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,11 +16,11 @@ use super::problem::Severity;
 use super::{Loaded, file};
 use crate::route::ClientRegions;
 
-/// Country databases have some ten megabytes; those with cities some more.
+/// Country databases have about 10 MB, city databases several times that.
 const MAX_BYTES: u64 = 256 << 20;
 const MAINLAND: &str = "CN";
 
-/// Reads the file: a database where its name ends in `.mmdb`, else one network a line.
+/// Reads the file: a database if its name ends in `.mmdb`, else one network per line.
 pub fn load(path: &Path) -> Loaded<ClientRegions> {
     let findings = Findings::new(path);
     let fatal = |message: String, hint: Option<&str>| {
@@ -37,7 +37,7 @@ pub fn load(path: &Path) -> Loaded<ClientRegions> {
         }
         Ok(bytes) if path.extension().is_some_and(|extension| extension == "mmdb") => of_database(&bytes)
             .unwrap_or_else(|error| {
-                fatal(format!("it is no country database: {error}"), None);
+                fatal(format!("it is not a country database: {error}"), None);
                 Vec::new()
             }),
         Ok(bytes) => match std::str::from_utf8(&bytes) {
@@ -55,7 +55,7 @@ pub fn load(path: &Path) -> Loaded<ClientRegions> {
     findings.loaded(Some(networks.into_iter().collect()))
 }
 
-/// The networks of a list: one a line, what follows a `#` is a comment.
+/// The networks of a list: one per line; `#` begins a comment.
 fn of_list(text: &str, findings: &Findings) -> Vec<IpNet> {
     let mut networks = Vec::new();
     for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
@@ -80,7 +80,7 @@ fn of_list(text: &str, findings: &Findings) -> Vec<IpNet> {
     networks
 }
 
-/// What databases say of a network's country; the key differs from maker to maker.
+/// A network's country in a database. The key differs between vendors.
 #[derive(Deserialize)]
 struct Entry {
     country: Option<Country>,
@@ -105,10 +105,10 @@ impl Entry {
     }
 }
 
-/// The networks whose country is the mainland's.
+/// The networks of the mainland.
 fn of_database(bytes: &[u8]) -> Result<Vec<IpNet>, MaxMindDbError> {
     let reader = Reader::from_source(bytes)?;
-    // Networks share what is said of them.
+    // Networks share their records.
     let mut known: HashMap<usize, bool> = HashMap::new();
     let mut networks = Vec::new();
     for found in reader.networks(Default::default())? {
@@ -130,7 +130,7 @@ fn of_database(bytes: &[u8]) -> Result<Vec<IpNet>, MaxMindDbError> {
     Ok(networks)
 }
 
-/// IPv4 stands in `::/96` of a database for both families.
+/// Databases of both families hold IPv4 in `::/96`.
 fn plain(network: IpNet) -> IpNet {
     match network {
         IpNet::V6(v6) if v6.prefix_len() >= 96 && v6.network().to_bits() >> 32 == 0 => {

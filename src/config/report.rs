@@ -1,4 +1,4 @@
-//! Problems as `check` shows them: errors and warnings apart, as text or as JSON.
+//! The report of `check`: problems and warnings apart, as text or JSON.
 
 use std::fmt;
 
@@ -6,18 +6,17 @@ use serde::Serialize;
 
 use super::problem::{Problem, Severity};
 
-/// The problems and the warnings of every file that was looked at. As JSON it has the keys
-/// `problems` and `warnings`, each a list of `{"file", "place", "message", "hint"}`, where `hint`
-/// may be null; as text every line is `FILE: PLACE: MESSAGE (hint: HINT)`.
+/// The problems and warnings of all files. JSON: the keys `problems` and `warnings`, each a list of
+/// `{"file", "place", "message", "hint"}`; `hint` may be null. Text: lines of `FILE: PLACE: MESSAGE (hint: HINT)`.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Report {
-    /// Whatever `check` must not pass over.
+    /// What makes `check` fail.
     pub problems: Vec<Finding>,
-    /// What is worth a look, and changes no exit code.
+    /// What does not change the exit code.
     pub warnings: Vec<Finding>,
 }
 
-/// One problem, in the form of the report.
+/// One entry.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Finding {
     /// The file.
@@ -26,7 +25,7 @@ pub struct Finding {
     pub place: String,
     /// What is wrong, with the value.
     pub message: String,
-    /// What to do about it.
+    /// How to mend it.
     pub hint: Option<String>,
 }
 

@@ -1,10 +1,10 @@
-//! Every key of the two files. A key that is not here is refused as unknown; the reference in
-//! `docs/configuration.md` lists the same keys, section by section, and a test compares them.
+//! Every key of the two files. Any other key is refused as unknown. `docs/configuration.md` lists the same keys,
+//! section by section; a test compares the two.
 
 /// A mapping of the files.
 #[derive(Debug)]
 pub(super) struct Section {
-    /// Where it stands, as the reference heads it.
+    /// Its heading in the reference.
     pub(super) name: &'static str,
     /// Its keys, in the order of the reference; at most 64.
     pub(super) keys: &'static [&'static str],

@@ -1,6 +1,6 @@
-//! `access_log.sinks` as values: where records are shipped besides the local store.
+//! The values of `access_log.sinks`: where records are shipped, beside the local store.
 //!
-//! No secret stands here. Passwords and keys are read from their files when a sink is opened.
+//! They hold no secret: passwords and keys are read from their files when a sink is opened.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,15 +12,15 @@ use crate::hostname::Hostname;
 /// One sink.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sink {
-    /// In metrics and on the status page; no two sinks share one.
+    /// The name in metrics and on the status page; unique.
     pub name: Arc<str>,
     /// Whether nothing is bound while the sink does not keep its promise.
     pub require: bool,
-    /// What it is.
+    /// Its type and settings.
     pub settings: SinkSettings,
 }
 
-/// What a sink is.
+/// The type of a sink, with its settings.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SinkSettings {
     /// Another directory, such as a mounted share.
@@ -38,7 +38,7 @@ pub enum SinkSettings {
 }
 
 impl SinkSettings {
-    /// The word for it under `type`.
+    /// The value of `type`.
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::Directory(_) => "directory",
@@ -50,98 +50,98 @@ impl SinkSettings {
         }
     }
 
-    /// Whether it takes sealed segments and checkpoints, rather than a message per record.
+    /// Whether it takes sealed segments and checkpoints rather than a message per record.
     pub fn takes_segments(&self) -> bool {
         matches!(self, Self::Directory(_) | Self::S3(_) | Self::Oss(_))
     }
 }
 
-/// Of a `directory`.
+/// Settings of type `directory`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct DirectorySettings {
     /// Where segments are copied to.
     pub path: PathBuf,
 }
 
-/// Of an `s3`.
+/// Settings of type `s3`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct S3Settings {
     /// The service.
     pub endpoint: Endpoint,
     /// A private CA; the system's roots without one.
     pub trust: Option<PathBuf>,
-    /// For the signature.
+    /// The region, for the signature.
     pub region: String,
     /// The bucket.
     pub bucket: String,
-    /// What every key begins with; empty, or ending with a slash.
+    /// The prefix of every key; empty, or ending with a slash.
     pub prefix: String,
-    /// Whether the bucket stands in the path rather than in the host.
+    /// Whether the bucket is in the path of URLs rather than in the host.
     pub path_style: bool,
-    /// Who signs.
+    /// The credentials.
     pub credentials: CredentialsFrom,
 }
 
-/// Of an `oss`.
+/// Settings of type `oss`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OssSettings {
-    /// The service. Where it is an address, the bucket stands in the path.
+    /// The service. If it is an IP address, the bucket is in the path of URLs.
     pub endpoint: Endpoint,
     /// A private CA; the system's roots without one.
     pub trust: Option<PathBuf>,
-    /// For the signature.
+    /// The region, for the signature.
     pub region: String,
     /// The bucket.
     pub bucket: String,
-    /// What every key begins with; empty, or ending with a slash.
+    /// The prefix of every key; empty, or ending with a slash.
     pub prefix: String,
-    /// Who signs.
+    /// The credentials.
     pub credentials: CredentialsFrom,
 }
 
-/// Of an `sls`.
+/// Settings of type `sls`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SlsSettings {
     /// The service, without the project.
     pub endpoint: Endpoint,
     /// A private CA; the system's roots without one.
     pub trust: Option<PathBuf>,
-    /// For the signature.
+    /// The region, for the signature.
     pub region: String,
     /// The project.
     pub project: String,
     /// The logstore in it.
     pub logstore: String,
-    /// Who signs.
+    /// The credentials.
     pub credentials: CredentialsFrom,
 }
 
-/// Of a `kafka`.
+/// Settings of type `kafka`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KafkaSettings {
-    /// Where the cluster is asked for its brokers; never empty.
+    /// Bootstrap brokers; never empty.
     pub brokers: Vec<ServerAddress>,
     /// The topic.
     pub topic: String,
-    /// Whether TLS is spoken, and whom it trusts.
+    /// TLS, if it is spoken.
     pub tls: Option<TlsSettings>,
-    /// How the program authenticates, if at all.
+    /// Authentication, if any.
     pub sasl: Option<SaslSettings>,
 }
 
-/// Of a `relp`.
+/// Settings of type `relp`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RelpSettings {
     /// The server.
     pub address: ServerAddress,
-    /// Whether TLS is spoken, and whom it trusts.
+    /// TLS, if it is spoken.
     pub tls: Option<TlsSettings>,
 }
 
 /// The client side of TLS.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct TlsSettings {
-    /// The name to ask for and to verify; the host of the address without one.
+    /// The name for SNI and verification; without one, the host of the address.
     pub server_name: Option<Hostname>,
     /// A private CA; the system's roots without one.
     pub trust: Option<PathBuf>,
@@ -150,7 +150,7 @@ pub struct TlsSettings {
 /// SASL.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SaslSettings {
-    /// How the password is proved.
+    /// The mechanism.
     pub mechanism: SaslMechanism,
     /// The user.
     pub username: String,
@@ -158,10 +158,10 @@ pub struct SaslSettings {
     pub password_file: PathBuf,
 }
 
-/// How a password is proved.
+/// A SASL mechanism.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SaslMechanism {
-    /// It is sent as it is; over TLS alone.
+    /// The password is sent in the clear, over TLS only.
     Plain,
     /// SCRAM-SHA-256.
     ScramSha256,
@@ -174,11 +174,11 @@ pub enum SaslMechanism {
 pub enum CredentialsFrom {
     /// The environment: `AWS_*` for s3, `ALIBABA_CLOUD_*` for oss and sls.
     Environment,
-    /// A file of `access_key_id`, `access_key_secret` and perhaps `security_token`.
+    /// A file with `access_key_id`, `access_key_secret` and optionally `security_token`.
     File(PathBuf),
     /// The metadata service of an Alibaba Cloud ECS instance.
     EcsRole {
-        /// The role; the one that the instance has, without a name.
+        /// The role; without one, the role of the instance.
         role: Option<String>,
         /// The metadata service.
         metadata: Endpoint,
@@ -188,14 +188,14 @@ pub enum CredentialsFrom {
 /// The root of a service: `https://HOST:PORT`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Endpoint {
-    /// Whether TLS is spoken.
+    /// Whether it is `https`.
     pub is_tls: bool,
-    /// Who serves.
+    /// The host and port.
     pub address: ServerAddress,
 }
 
 impl Endpoint {
-    /// The host, and the port where it is not the scheme's own: what stands in the field `host`.
+    /// The value of the header `host`: the host, and the port unless it is the scheme's default.
     pub fn authority(&self) -> String {
         let default = if self.is_tls { 443 } else { 80 };
         if self.address.port == default { self.address.host.to_string() } else { self.address.to_string() }
@@ -226,9 +226,9 @@ impl fmt::Display for ServerAddress {
 /// A name or an address.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum SinkHost {
-    /// Looked up at every connection.
+    /// A name, looked up at every connection.
     Name(Hostname),
-    /// As it is.
+    /// An IP address.
     Address(IpAddr),
 }
 

@@ -1,6 +1,6 @@
-//! Suggestions for words that are nearly known ones.
+//! Suggestions for misspelt words.
 
-/// `did you mean "x"?`, where a known word is near.
+/// `did you mean "x"?`, if a known word is similar.
 pub(super) fn did_you_mean<'w>(text: &str, words: impl IntoIterator<Item = &'w str>) -> Option<String> {
     if text.len() > 300 {
         return None;
@@ -15,7 +15,7 @@ pub(super) fn did_you_mean<'w>(text: &str, words: impl IntoIterator<Item = &'w s
     best.map(|(_, word)| format!("did you mean {word:?}?"))
 }
 
-/// How many letters must be put in, taken out or changed.
+/// The Levenshtein distance: letters to insert, remove or change.
 fn edits(one: &[char], another: &[char]) -> usize {
     if one.len().abs_diff(another.len()) > 3 {
         return usize::MAX;

@@ -313,13 +313,13 @@ fn the_rest() {
     }
     for address in ["0.0.0.0:9180", "\"[::]:9180\"", "203.0.113.1:9180"] {
         let text = format!("admin: {{address: {address}}}\nfilings:");
-        warning("filings:", &text, "admin.address", "open to whoever reaches");
+        warning("filings:", &text, "admin.address", "open to anyone who can reach");
     }
     warning(
         "filings:",
         "limits: {connections: 9, connections_per_client: 10}\nfilings:",
         "limits.connections_per_client",
-        "10 is more than the 9 connections",
+        "10 is more than limits.connections, 9",
     );
 }
 

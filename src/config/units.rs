@@ -1,15 +1,15 @@
-//! Durations and sizes as operators write them: a whole number and a unit, and nothing else.
+//! Parses and prints durations and sizes: a whole number and a unit.
 
 use std::time::Duration;
 
-/// Why a text is no duration or size.
+/// Why a text is not a duration or size.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum InvalidUnit {
     #[error("it does not begin with a whole number")]
     Number,
     #[error("its unit is not one of {0}")]
     Unit(&'static str),
-    #[error("it is beyond measure")]
+    #[error("it is too large")]
     TooLarge,
 }
 
@@ -24,7 +24,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, InvalidUnit> {
         "d" => DAY_MS,
         _ => return Err(InvalidUnit::Unit("ms, s, m, h, d")),
     };
-    // Far below what an `Instant` can be moved by, so that no deadline overflows.
+    // Far below the range of `Instant`, so that no deadline overflows.
     match number.checked_mul(milliseconds) {
         Some(total) if total <= 36_500 * DAY_MS => Ok(Duration::from_millis(total)),
         _ => Err(InvalidUnit::TooLarge),

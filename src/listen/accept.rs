@@ -122,7 +122,7 @@ impl Acceptor {
             return refuse::reset(&socket);
         };
         let opening = match (&listener.protocol, &listener.client_address) {
-            (Protocol::Https { refusal }, ClientAddressSource::OfPeer) => {
+            (Protocol::Https { refusal }, ClientAddressSource::Peer) => {
                 let judge = |reader: &mut HelloReader, bytes: &[u8]| {
                     handshake::judge(&self.edge, &snapshot, id, *refusal, reader, bytes)
                 };
@@ -131,13 +131,13 @@ impl Acceptor {
                     None => return,
                 }
             }
-            (Protocol::Https { .. }, ClientAddressSource::ToldBy(_)) | (Protocol::Http { .. }, _) => {
+            (Protocol::Https { .. }, ClientAddressSource::ProxyHeader(_)) | (Protocol::Http { .. }, _) => {
                 Opening::Unknown
             }
         };
         let limits = snapshot.config.limits;
         let admitted = self.edge.admission.admit(&limits, port.counters.open.clone());
-        let counts_now = listener.client_address == ClientAddressSource::OfPeer;
+        let counts_now = listener.client_address == ClientAddressSource::Peer;
         let admitted = admitted
             .and_then(|mut admitted| (!counts_now || admitted.count(peer.ip(), &limits)).then_some(admitted));
         let Some(admitted) = admitted else {
@@ -214,8 +214,10 @@ async fn establish(
     opening: Opening,
 ) -> Option<Connection> {
     let accepted = match &listener.client_address {
-        ClientAddressSource::OfPeer => accepted,
-        ClientAddressSource::ToldBy(trusted) => client_address::client(accepted, trusted, &limits).await?,
+        ClientAddressSource::Peer => accepted,
+        ClientAddressSource::ProxyHeader(trusted) => {
+            client_address::client(accepted, trusted, &limits).await?
+        }
     };
     match (&listener.protocol, opening) {
         (Protocol::Https { .. }, Opening::Permitted(greeting)) => {

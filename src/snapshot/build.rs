@@ -1,7 +1,6 @@
-//! Building a snapshot from files: configuration, allowlist, certificates, roots.
+//! Builds a snapshot from files: configuration, allowlist, certificates, roots.
 //!
-//! Everything is read and every problem collected before anything is decided; a fatal problem means
-//! no snapshot.
+//! Everything is read and every problem collected first. A fatal problem means no snapshot.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -24,21 +23,21 @@ use crate::rewrite::Footers;
 use crate::tls::roots::{Roots, http1_alone};
 use crate::tls::{Certificate, Tickets};
 
-/// What came of an attempt.
+/// The result of a build.
 #[derive(Debug)]
 pub struct Built {
-    /// Nothing when a problem is fatal.
+    /// `None` if a problem is fatal.
     pub snapshot: Option<Snapshot>,
-    /// Everything found, in the order of the files.
+    /// Every problem, in the order of the files.
     pub problems: Vec<Problem>,
-    /// The files that were read or looked for; a change of any is a reason to build again.
+    /// The files that were read or looked for. A change of any of them calls for another build.
     pub files: Stamps,
 }
 
-/// Reads everything that the configuration at `file` names. `previous` lends what has not changed,
-/// and its pair to a site whose new one is bad.
+/// Builds from the configuration at `file`. Unchanged files are taken from `previous`, and so is the certificate
+/// of a site whose new one cannot be used.
 ///
-/// The error is for the configuration itself, or an allowlist, that cannot be read.
+/// Fails if the configuration or the allowlist cannot be read.
 pub fn build(
     file: &Path,
     previous: Option<&Snapshot>,
@@ -110,7 +109,7 @@ pub fn build(
     Ok(Built { snapshot, problems, files })
 }
 
-/// For a configuration with problems of its own: those of the files that it names, so that all are told at once.
+/// The problems of the files that a broken configuration names, so that all are reported at once.
 fn problems_of_named_files(
     file: &Path,
     tickets: &Tickets,
@@ -154,7 +153,7 @@ fn problems_of_allowlist(file: &Path, at: Timestamp) -> Vec<Problem> {
     }
 }
 
-/// The problem of an origin's roots.
+/// The problem of an origin's `trust`.
 fn bad_trust(config: &Path, place: usize, message: String) -> Problem {
     Problem {
         severity: Severity::Fatal,
@@ -165,7 +164,7 @@ fn bad_trust(config: &Path, place: usize, message: String) -> Problem {
     }
 }
 
-/// What `file` says of clients. A country database is large, and read again only when it has changed.
+/// The client regions of `file`. A country database is large: it is read again only when it has changed.
 fn regions(
     file: &Path,
     previous: Option<&Snapshot>,
@@ -184,13 +183,13 @@ fn regions(
     Some(Regions { table: Arc::new(loaded.value?), stamp })
 }
 
-/// The pairs in use, by the names of their sites.
+/// The certificates in use, by site name.
 fn certificates_by_site(snapshot: &Snapshot) -> HashMap<&str, &Arc<Certificate>> {
     let sites = snapshot.config.sites.iter().zip(&snapshot.certificates);
     sites.filter_map(|(site, certificate)| Some((&*site.name, certificate.as_ref()?))).collect()
 }
 
-/// Every instant at which an answer of the gate may change by itself, in their order.
+/// Every instant at which the gate's answer may change without a reload, sorted.
 fn dates(filings: &Filings, certificates: &[Option<Arc<Certificate>>]) -> Vec<Timestamp> {
     let of_certificates = certificates
         .iter()
@@ -200,7 +199,7 @@ fn dates(filings: &Filings, certificates: &[Option<Arc<Certificate>>]) -> Vec<Ti
     all.into_iter().collect()
 }
 
-/// The pair of a site; the one kept from before while the new one is bad.
+/// The certificate of a site; the previous one while the new one cannot be used.
 fn certificate(
     config: &Config,
     place: usize,
@@ -225,7 +224,7 @@ fn certificate(
             "have it issued for every host of the site",
         ));
     }
-    // While the new pair serves nobody and the one from before does, that stays.
+    // The previous certificate stays while the new one serves no host and the previous one does.
     let serves = |pair: &Arc<Certificate>| pair.serves(&site.hosts, Moment::at(at));
     let stays = kept.filter(|kept| !serves(loaded) && serves(kept));
     Some(Arc::clone(stays.unwrap_or(loaded)))
@@ -264,8 +263,8 @@ fn origin_state(
             }
         },
     };
-    // A server is the same one as before only when it is spoken to in the same way, so that no kept
-    // connection outlives the verification it was made under.
+    // Server state is reused only if the scheme and the verification are unchanged, so that no idle connection
+    // outlives the verification it was made under.
     let known: HashMap<&str, &Arc<ServerState>> = before
         .filter(|known| match (&known.tls, &tls) {
             (Some(known), Some(tls)) => tls.verifies_as(known),
@@ -305,8 +304,7 @@ fn origin_state(
     })
 }
 
-/// What TLS to an origin needs; the same as before while nothing of it has changed, so that sessions are
-/// resumed.
+/// TLS to an origin. The previous value is reused while nothing has changed, so that sessions are resumed.
 fn origin_tls(
     server_name: &Hostname,
     trust: Option<&Path>,

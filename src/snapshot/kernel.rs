@@ -1,10 +1,10 @@
-//! What the kernel has of what a configuration asks for, found out by asking it.
+//! Asks the kernel whether it supports what a configuration needs.
 
 use std::io::ErrorKind;
 
 use socket2::{Domain, Socket, Type};
 
-/// Whether this user's connections may have that congestion control. The error is a sentence.
+/// Whether connections of this user may use that congestion control. The error is a sentence for the operator.
 pub(super) fn offers_congestion(name: &str) -> Result<(), String> {
     let set = Socket::new(Domain::IPV4, Type::STREAM, None)
         .and_then(|socket| socket.set_tcp_congestion(name.as_bytes()));

@@ -1,6 +1,6 @@
-//! The pairs that sites are served with, each read once for all of its sites.
+//! The certificates and keys of sites, each pair read once for all of its sites.
 //!
-//! A good pair is not read again while its files are what they were.
+//! A usable pair is not read again while its files are unchanged.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -16,35 +16,35 @@ use crate::config::CertificateFiles;
 use crate::config::problem::{Problem, Severity};
 use crate::tls::{Certificate, Tickets};
 
-/// Fewer are read by one thread: beginning others takes longer.
+/// Fewer pairs are read by one thread: starting others takes longer.
 const FEW: usize = 32;
 
 /// Pairs by their files.
 #[derive(Debug, Default)]
 pub(super) struct Pairs(HashMap<CertificateFiles, Pair>);
 
-/// What came of reading a pair.
+/// The result of reading a pair.
 #[derive(Clone, Debug)]
 pub(super) struct Pair {
     /// The pair, or why it cannot be used.
     pub(super) certificate: Result<Arc<Certificate>, Unusable>,
-    /// Whether others than the owner and the group may read the key.
+    /// Whether users outside the owner and the group may read the key.
     pub(super) is_readable_by_others: bool,
-    /// Of chain and key, taken before they were read.
+    /// The stamps of chain and key, taken before they were read.
     stamps: [Option<Stamp>; 2],
 }
 
-/// Where a pair is named.
+/// Where a pair is configured.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PairPlace<'p> {
     pub(super) config: &'p Path,
-    /// The number of the site.
+    /// The index of the site.
     pub(super) site: usize,
     pub(super) files: &'p CertificateFiles,
 }
 
 impl PairPlace<'_> {
-    /// A problem under `certificate` and `key`, such as `.chain`.
+    /// A problem at `sites[N].certificate` followed by `key`, such as `.chain`.
     pub(super) fn problem(&self, severity: Severity, key: &str, message: String, hint: &str) -> Problem {
         let place = format!("sites[{}].certificate{key}", self.site);
         Problem { severity, file: self.config.to_owned(), place, message, hint: Some(hint.to_owned()) }
@@ -52,7 +52,7 @@ impl PairPlace<'_> {
 }
 
 impl Pair {
-    /// The certificate, where it can be used, and everything that is wrong with the pair itself.
+    /// The certificate, if it can be used, and every problem of the pair itself.
     pub(super) fn judge(
         &self,
         place: &PairPlace<'_>,
@@ -110,7 +110,7 @@ pub(super) struct Unusable {
 }
 
 impl Pairs {
-    /// Reads every pair of `wanted` that `previous` does not have as it is now.
+    /// Reads every pair of `wanted` that has changed since `previous`.
     pub(super) fn load<'w>(
         wanted: impl Iterator<Item = &'w CertificateFiles>,
         previous: Option<&Self>,
@@ -141,13 +141,13 @@ impl Pairs {
         pairs
     }
 
-    /// What is known of a pair.
+    /// The result for a pair.
     pub(super) fn get(&self, files: &CertificateFiles) -> Option<&Pair> {
         self.0.get(files)
     }
 }
 
-/// A pair that is to be read, and what it was before.
+/// A pair to read, and its previous result.
 struct Unread<'p> {
     stamps: [Option<Stamp>; 2],
     known: Option<&'p Arc<Certificate>>,
@@ -162,7 +162,7 @@ impl Unread<'_> {
     }
 }
 
-/// `work` on every item: most of a pair's time is its key's arithmetic.
+/// Runs `work` on every item, on several threads: checking a key takes CPU time.
 fn on_all_cores<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     if items.len() < FEW || threads == 1 {

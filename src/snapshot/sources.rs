@@ -1,4 +1,4 @@
-//! What a snapshot was read from, lent to the next one: a file that is what it was is not read again.
+//! The parsed files of a snapshot, for the next build: unchanged files are not read again.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::config::problem::Problem;
 use crate::config::{Config, Loaded};
 use crate::gate::Filings;
 
-/// What was read for a snapshot.
+/// The parsed files of a snapshot.
 #[derive(Debug)]
 pub(super) struct Sources {
     pub(super) config: Read<Arc<Config>>,
@@ -17,19 +17,19 @@ pub(super) struct Sources {
     pub(super) pairs: Pairs,
 }
 
-/// What a file was found to hold.
+/// One parsed file.
 #[derive(Clone, Debug)]
 pub(super) struct Read<T> {
     file: PathBuf,
-    /// Taken before the file was read.
+    /// The stamp, taken before the file was read.
     stamp: Option<Stamp>,
-    /// `None` when a problem is fatal.
+    /// `None` if a problem is fatal.
     pub(super) value: Option<T>,
     pub(super) problems: Vec<Problem>,
 }
 
 impl<T: Clone> Read<T> {
-    /// What `file` holds: what `known` says while it is the same file, or else what `load` does.
+    /// The content of `file`: `known` while the file is unchanged, else the result of `load`.
     pub(super) fn again<E>(
         file: &Path,
         known: Option<&Self>,

@@ -1,6 +1,6 @@
-//! What files were when they were read, as far as the system tells without reading them.
+//! Stamps of files: whether a file has changed, without reading it.
 //!
-//! A stamp is taken before its file is read, so that a change in between shows as one.
+//! A stamp is taken before its file is read, so that a change in between is noticed.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -10,31 +10,31 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Stamps(BTreeMap<PathBuf, Option<Stamp>>);
 
-/// Of one file.
+/// The stamp of one file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
     mode: u32,
-    /// The last changes of content and of inode, in seconds and nanoseconds.
+    /// mtime and ctime, in seconds and nanoseconds.
     changed: [(i64, i64); 2],
 }
 
 impl Stamp {
-    /// Whether others than the owner and the group may read the file.
+    /// Whether users outside the owner and the group may read the file.
     pub(super) fn is_readable_by_others(self) -> bool {
         self.mode & 0o007 != 0
     }
 }
 
 impl Stamps {
-    /// Stamps a file, which may be missing, unless it is already.
+    /// Stamps a file, which may be missing, unless it is stamped already.
     pub fn take(&mut self, file: &Path) {
         self.stamp(file);
     }
 
-    /// The same, with the stamp.
+    /// Stamps a file, and returns the stamp.
     pub(super) fn stamp(&mut self, file: &Path) -> Option<Stamp> {
         if let Some(known) = self.0.get(file) {
             return *known;
@@ -44,12 +44,12 @@ impl Stamps {
         stamp
     }
 
-    /// The files.
+    /// The stamped files.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.0.keys().map(PathBuf::as_path)
     }
 
-    /// Whether each file is what it was.
+    /// Whether every file is unchanged.
     pub fn still_hold(&self) -> bool {
         self.0.iter().all(|(file, before)| stamp(file) == *before)
     }

@@ -1,7 +1,7 @@
 //! The certificate and key that a site is served with.
 //!
-//! A [`Certificate`] exists only for a chain and a key that belong together; whether it covers a host
-//! at a moment is the gate's to say, by its [`Coverage`].
+//! A [`Certificate`] exists only if the key belongs to the chain. Whether it covers a host at a moment is
+//! decided by the gate, from its [`Coverage`].
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -23,14 +23,14 @@ use crate::config::CertificateFiles;
 use crate::gate::Coverage;
 use crate::hostname::{HostPattern, HostTable};
 
-/// A usable pair, ready to serve.
+/// A certificate with its key, ready to serve.
 #[derive(Clone)]
 pub struct Certificate {
-    /// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
+    /// Offers TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
     pub server: Arc<ServerConfig>,
-    /// What it covers, and when.
+    /// Its names and dates.
     pub coverage: Arc<Coverage>,
-    /// What is worth a look in its chain.
+    /// Findings about its chain.
     pub remarks: Vec<Remark>,
     fingerprint: u64,
 }
@@ -41,12 +41,12 @@ impl fmt::Debug for Certificate {
     }
 }
 
-/// What all pairs are served with alike: the cryptography, and what sessions are resumed with. Made once, so that
-/// a reload ends no session and a pair costs no more than itself.
+/// Shared by all certificates: the cryptography and the session ticket keys. Created once, so that sessions
+/// outlive reloads and certificates stay small.
 #[derive(Clone)]
 pub struct Tickets {
     provider: Arc<CryptoProvider>,
-    /// Of nobody's pair.
+    /// The configuration that every certificate's is cloned from; it has no certificate.
     server: ServerConfig,
     hasher: RandomState,
 }
@@ -58,7 +58,7 @@ impl fmt::Debug for Tickets {
 }
 
 impl Tickets {
-    /// Fresh keys, known to this process alone.
+    /// New ticket keys, which only this process knows.
     pub fn new() -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -67,19 +67,19 @@ impl Tickets {
             .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         server.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
-        // Tickets alone resume: a session cache would be memory that a stranger fills.
+        // Sessions resume by tickets only: clients could fill a session cache.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Self { provider, server, hasher: RandomState::new() })
     }
 }
 
-/// Why a pair cannot be used, in a sentence, and the file it is about.
+/// Why a certificate or key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BadPair {
     /// A file cannot be read.
     #[error("{0}")]
     Unreadable(std::io::Error),
-    /// A file does not hold what it should.
+    /// A file is not what it should be.
     #[error("{file}: {what}", what = fault.what)]
     Content {
         /// The file.
@@ -97,7 +97,7 @@ pub enum BadPair {
         /// Its certificate, counted from 1.
         place: usize,
     },
-    /// The key is another certificate's.
+    /// The key belongs to another certificate.
     #[error("the key in {key} does not belong to the certificate in {chain}")]
     Mismatch {
         /// The certificate's file.
@@ -108,7 +108,7 @@ pub enum BadPair {
 }
 
 impl BadPair {
-    /// What to do about it.
+    /// How to mend it.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Content { fault, .. } if !fault.mend.is_empty() => Some(fault.mend.clone()),
@@ -122,7 +122,7 @@ impl BadPair {
 }
 
 impl Certificate {
-    /// Reads a pair. `previous` is given back, shared, when the files hold what they held then.
+    /// Reads a pair. Returns `previous` if both files still have the same content.
     pub fn load(
         files: &CertificateFiles,
         tickets: &Tickets,
@@ -156,12 +156,12 @@ impl Certificate {
         Ok(Arc::new(Self { server: Arc::new(server), coverage, remarks, fingerprint }))
     }
 
-    /// Whether the certificate is for `pattern`: for the name, or for the same wildcard.
+    /// Whether the certificate names `pattern`: the host name, or the same wildcard.
     pub fn covers(&self, pattern: &HostPattern) -> bool {
         pattern.representative().is_ok_and(|host| self.coverage.names.get(&host).is_some())
     }
 
-    /// Whether any host of `patterns` can be served with it at `at`.
+    /// Whether it can serve any host of `patterns` at `at`.
     pub fn serves(&self, patterns: &[HostPattern], at: Moment) -> bool {
         let covers_one_of = |pattern: &HostPattern| {
             let HostPattern::Wildcard(base) = pattern else { return self.covers(pattern) };
@@ -173,7 +173,7 @@ impl Certificate {
     }
 }
 
-/// Why the key is not the first certificate's.
+/// Why the key does not belong to the first certificate.
 fn mismatch(files: &CertificateFiles, certified: &CertifiedKey) -> BadPair {
     let (chain, key) = (files.chain.display().to_string(), files.key.display().to_string());
     let public_key = certified.key.public_key();

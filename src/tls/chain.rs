@@ -5,20 +5,20 @@ use std::path::Path;
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// What is worth a look in a chain that can be served.
+/// A finding about a chain that can be served.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Remark {
-    /// The site's certificate alone. Clients that do not know its issuer refuse it.
+    /// Only the site's certificate. Clients that do not know its issuer refuse it.
     NoIntermediate {
         /// Who issued it.
         issuer: String,
     },
-    /// The issuers are there, but not in their order (RFC 8446, 4.4.2).
+    /// Complete, but in the wrong order (RFC 8446, 4.4.2).
     WrongOrder {
         /// The subjects in the right order.
         order: Vec<String>,
     },
-    /// A certificate that issued none of the chain.
+    /// A certificate that issued no other certificate of the chain.
     Unrelated {
         /// Its subject.
         subject: String,
@@ -51,7 +51,7 @@ impl Remark {
         }
     }
 
-    /// Whether it is a problem, and not only a warning.
+    /// Whether it is a problem rather than a warning.
     pub fn is_problem(&self) -> bool {
         matches!(self, Self::WrongOrder { .. })
     }
@@ -84,7 +84,7 @@ pub(super) fn remarks(chain: &[CertificateDer<'_>]) -> Vec<Remark> {
     remarks
 }
 
-/// The place of the certificate that a key belongs to, where that is not the first.
+/// The position of the certificate that a key belongs to, if it is not the first.
 pub(super) fn place_of_key(chain: &[CertificateDer<'_>], public_key: &[u8]) -> Option<usize> {
     let is_of_key = |der: &CertificateDer<'_>| {
         X509Certificate::from_der(der).is_ok_and(|(_, parsed)| parsed.public_key().raw == public_key)

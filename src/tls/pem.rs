@@ -1,6 +1,6 @@
-//! PEM files as operators get them from resellers: what they hold, or what is wrong and how to mend it.
+//! Reads PEM files as resellers deliver them; says what is wrong with one and how to mend it.
 //!
-//! A block that is not read is an error: a library that skips it would serve a chain without its intermediate.
+//! A block that cannot be read is an error. If it were skipped, a chain could lose its intermediate unnoticed.
 
 use std::fmt;
 use std::path::Path;
@@ -28,7 +28,7 @@ fn fault(what: impl Into<String>, mend: impl Into<String>) -> Fault {
     Fault { what: what.into(), mend: mend.into() }
 }
 
-/// The certificates of a chain file. Keys and parameters in it are passed over.
+/// The certificates of a chain file. Keys and parameters in it are ignored.
 pub(super) fn chain(bytes: &[u8], file: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
     let blocks = blocks(bytes, file, &Kind::Chain)?;
     let wanted: Vec<_> = blocks.iter().filter(|block| block.label == "CERTIFICATE").collect();
@@ -109,14 +109,14 @@ enum Kind {
     Key,
 }
 
-/// The start of a block.
+/// The first line of a block.
 struct Block {
     label: String,
     /// Counted from 1.
     line: usize,
 }
 
-/// Every block that begins in a PEM file, each on a line of its own.
+/// Every block of a PEM file. Each must begin a line.
 fn blocks(bytes: &[u8], file: &Path, kind: &Kind) -> Result<Vec<Block>, Fault> {
     let name = file.display();
     match bytes {
@@ -156,10 +156,10 @@ fn blocks(bytes: &[u8], file: &Path, kind: &Kind) -> Result<Vec<Block>, Fault> {
     Ok(blocks)
 }
 
-/// What a binary file is by its first bytes, in PEM's stead.
+/// The format of a binary file, by its first bytes.
 fn binary(bytes: &[u8], file: &Path, kind: &Kind) -> Fault {
     let name = file.display();
-    // Behind the length, which takes one byte up to 127 and says of more how many follow.
+    // After the DER length: one byte up to 127; above, that byte's low bits count the length bytes that follow.
     let inner = match bytes {
         [_, 0x82, _, _, inner @ ..] | [_, 0x81, _, inner @ ..] | [_, _, inner @ ..] => inner,
         _ => &[],
@@ -182,7 +182,7 @@ fn binary(bytes: &[u8], file: &Path, kind: &Kind) -> Fault {
     fault(format!("it is {what}, not PEM"), mend)
 }
 
-/// Blocks that may stand beside certificates: some programs want the key in the same file.
+/// Blocks that may be in a chain file: some programs want the key in the same file.
 fn is_passed_over(label: &str) -> bool {
     label == "CERTIFICATE" || label.ends_with("PRIVATE KEY") || label.ends_with("PARAMETERS")
 }

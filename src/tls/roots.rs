@@ -1,6 +1,6 @@
-//! What origins are verified by: a private CA's certificates or the system's.
+//! Roots that verify origins: those of a private CA, or the system's.
 //!
-//! There is no switch that turns verification off.
+//! Verification cannot be turned off.
 
 use std::io;
 use std::path::Path;
@@ -10,19 +10,19 @@ use rustls::client::Resumption;
 use rustls::{AlertDescription, ClientConfig, RootCertStore};
 use sha2::{Digest as _, Sha256};
 
-/// What an origin is verified by.
+/// The roots that verify an origin.
 #[derive(Debug)]
 pub struct Roots {
     store: RootCertStore,
-    /// Of the bytes that they were read from.
+    /// A hash of the bytes that they were read from.
     pub fingerprint: Fingerprint,
 }
 
-/// Tells roots apart.
+/// Identifies a set of roots.
 pub type Fingerprint = [u8; 32];
 
 impl Roots {
-    /// The certificates in `trust`, or the system's. The error says what is wrong with them, in a sentence.
+    /// The roots in `trust`, or the system's. The error is a sentence for the operator.
     pub fn load(trust: Option<&Path>) -> Result<Self, String> {
         match trust {
             Some(path) => private_roots(path),
@@ -30,8 +30,8 @@ impl Roots {
         }
     }
 
-    /// The client side of TLS to an origin: HTTP/2 or else HTTP/1.1, verified by these. Its sessions are resumed for as
-    /// long as the value is used.
+    /// A client configuration that verifies servers by these roots and offers HTTP/2 and HTTP/1.1. It also holds the
+    /// sessions to resume.
     pub fn client_config(self) -> Result<Arc<ClientConfig>, String> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
@@ -44,28 +44,28 @@ impl Roots {
     }
 }
 
-/// The same as `config`, but for handshakes that begin from nothing.
+/// `config` without session resumption.
 pub fn without_resumption(config: &ClientConfig) -> Arc<ClientConfig> {
     let mut config = config.clone();
     config.resumption = Resumption::disabled();
     Arc::new(config)
 }
 
-/// The same for HTTP/1.1 alone.
+/// `config` that offers HTTP/1.1 alone.
 pub fn http1_alone(config: &ClientConfig) -> Arc<ClientConfig> {
     let mut config = config.clone();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Arc::new(config)
 }
 
-/// The same for what is no HTTP: without protocols to choose from.
+/// `config` without ALPN, for protocols other than HTTP.
 pub fn without_alpn(config: &ClientConfig) -> Arc<ClientConfig> {
     let mut config = config.clone();
     config.alpn_protocols = Vec::new();
     Arc::new(config)
 }
 
-/// Whether a handshake failed since the server speaks none of the protocols offered.
+/// Whether a handshake failed because the server speaks none of the offered protocols.
 pub fn is_no_protocol_in_common(error: &io::Error) -> bool {
     let alert = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
     matches!(alert, Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)))
@@ -86,7 +86,7 @@ fn system_roots() -> Result<Roots, String> {
     let found = rustls_native_certs::load_native_certs();
     let mut digest = Sha256::new();
     found.certs.iter().for_each(|certificate| digest.update(certificate));
-    // A system may carry certificates that no verifier takes; one bad one does not spoil the rest.
+    // Some systems ship certificates that rustls does not accept. They are skipped.
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         return Err("the system has no root certificates (install ca-certificates)".to_owned());

@@ -1,4 +1,4 @@
-//! `links`: those that cost more than others, and when they are used.
+//! `links`: metered links, and when they are used.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::config::schema;
 use crate::origin::Origin;
 use crate::origin::metered::{Hours, Metered};
 
-/// Failures among a hundred requests, unless it is configured.
+/// The default of `failures`, in percent.
 const DEFAULT_FAILURES: u32 = 5;
 
 /// Each link by its name.
@@ -17,8 +17,8 @@ pub(super) fn links(value: &Value<'_>) -> Option<Vec<(Arc<str>, Metered)>> {
     let mut sound = true;
     for (name, value) in value.entries()? {
         if links.iter().any(|(other, _)| **other == *name) {
-            let message = format!("the link {} is there twice", quote(name));
-            value.fatal(message, "take one of them away".to_owned());
+            let message = format!("the link {} occurs twice", quote(name));
+            value.fatal(message, "remove one of them".to_owned());
         }
         match link(&value) {
             Some(link) => links.push((name.into(), link)),
@@ -48,7 +48,7 @@ fn hours(value: &Value<'_>) -> Option<Hours> {
     })
 }
 
-/// The minute of the day that `20:00` is.
+/// The minute of the day of a time such as `20:00`.
 fn minute(text: &str) -> Result<u16, &'static str> {
     let number = |text: &str, end: u16| -> Option<u16> {
         let plain = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -58,8 +58,8 @@ fn minute(text: &str) -> Result<u16, &'static str> {
     time.map(|(hour, minute)| hour * 60 + minute).ok_or("a time of the day is from 00:00 to 23:59")
 }
 
-/// Gives every origin those of its links that cost more. A link that nothing can be preferred to, or that
-/// leads nowhere, is a problem.
+/// Gives every origin its metered links. A link that no server uses, or that is every server's link, is a
+/// problem.
 pub(super) fn assign(
     value: Option<&Value<'_>>,
     links: &[(Arc<str>, Metered)],

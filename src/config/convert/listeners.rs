@@ -47,11 +47,11 @@ fn proxy_protocol(value: &Value<'_>) -> Option<ClientAddressSource> {
     let networks = trusted.distinct(network)?;
     if let Some(all) = networks.iter().find(|network| network.prefix_len() == 0) {
         trusted.warn(
-            format_args!("whoever can connect may say of himself that he is anybody: {all} is everywhere"),
+            format_args!("{all} is everywhere: any peer could claim any client address"),
             "name the load balancer's own addresses".to_owned(),
         );
     }
-    Some(ClientAddressSource::ToldBy(networks))
+    Some(ClientAddressSource::ProxyHeader(networks))
 }
 
 fn https(fields: &Fields<'_>) -> Option<Protocol> {
@@ -80,13 +80,13 @@ fn health_check(value: &Value<'_>) -> Option<HealthCheck> {
     Some(HealthCheck { path: path?, from: from? })
 }
 
-/// A path of requests, as clients send it.
+/// The path of a request, as clients send it.
 pub(super) fn path(value: &Value<'_>) -> Option<String> {
     value.parsed("a path", "/pay; anything but visible ASCII is written as %E6, as clients send it", |text| {
         if !text.starts_with('/') {
             Err("it does not begin with /")
         } else if text.contains(['?', '#']) {
-            Err("it holds ? or #, which no path does")
+            Err("it holds ? or #, which end a path")
         } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             Err("it holds something other than visible ASCII")
         } else {
@@ -110,7 +110,7 @@ pub(super) fn socket_address(value: &Value<'_>) -> Option<SocketAddr> {
         && let Some(v4) = ip.to_ipv4_mapped()
     {
         let hint = format!("write {}", SocketAddr::from((v4, address.port())));
-        value.fatal(format_args!("{address} is an IPv4 address in IPv6 clothes"), hint);
+        value.fatal(format_args!("{address} is an IPv4-mapped IPv6 address"), hint);
         return None;
     }
     if address.port() == 0 {
@@ -130,7 +130,7 @@ fn claimed_address(value: &Value<'_>, claims: &RefCell<AddressClaims>, owner: &s
     Some(address)
 }
 
-/// Which addresses are taken, by whom. IPv6 sockets are bound for IPv6 alone, so that the families
+/// The addresses claimed so far, with their listeners. IPv6 sockets are bound for IPv6 only, so that the families
 /// never overlap.
 #[derive(Default)]
 pub(super) struct AddressClaims {
@@ -138,7 +138,7 @@ pub(super) struct AddressClaims {
 }
 
 impl AddressClaims {
-    /// Takes an address; gives the one that already covers some of it, and its owner.
+    /// Claims an address. Returns an address that overlaps with it, and that one's listener.
     pub(super) fn claim(&mut self, address: SocketAddr, owner: &str) -> Option<(SocketAddr, String)> {
         if address.port() == 0 {
             return None;
@@ -155,7 +155,7 @@ impl AddressClaims {
     }
 }
 
-/// Warns of redirects that lead nowhere.
+/// Warns of redirects to https without an https listener.
 pub(super) fn warn_of_lost_redirects(items: &[Value<'_>], listeners: &[Option<Listener>]) {
     let is_https = |listener: &Listener| matches!(listener.protocol, Protocol::Https { .. });
     let known: Vec<_> = listeners.iter().flatten().collect();

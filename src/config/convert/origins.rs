@@ -96,9 +96,9 @@ fn timeouts(value: &Value<'_>) -> Option<Timeouts> {
     Some(Timeouts { connect: connect?, first_byte: first_byte?, idle: idle? })
 }
 
-/// The most requests that one server has at once, unless it is configured.
+/// The default of `max_in_flight`.
 const DEFAULT_MAX_IN_FLIGHT: u32 = 4096;
-/// The most that one server may weigh.
+/// The largest weight.
 const MAX_WEIGHT: u64 = 1000;
 
 fn servers(list: &Value<'_>) -> Option<Vec<Server>> {
@@ -107,17 +107,20 @@ fn servers(list: &Value<'_>) -> Option<Vec<Server>> {
     let servers: Vec<Option<Server>> = items.iter().map(server).collect();
     for (item, server) in items.iter().zip(servers.iter().flatten()) {
         if !seen.insert((&server.host, server.port)) {
-            item.fatal("it is there twice", "give it a weight instead".to_owned());
+            item.fatal("the server is there twice", "give it a weight instead".to_owned());
         }
     }
     if servers.iter().flatten().count() == items.len() && servers.iter().flatten().all(|server| server.backup)
     {
-        list.warn("every server is a backup: none is", "leave it out of those that serve".to_owned());
+        list.warn(
+            "every server is a backup: none is",
+            "remove `backup` from the servers that are to serve normally".to_owned(),
+        );
     }
     servers.into_iter().collect()
 }
 
-/// `HOST:PORT`, or a mapping with that as its `address`.
+/// `HOST:PORT`, or a mapping with `address: HOST:PORT`.
 fn server(value: &Value<'_>) -> Option<Server> {
     const EXAMPLE: &str = "10.0.1.10:8080, app.example.com:443 or \"[2001:db8::1]:443\"";
     if !value.is_map() {
@@ -135,18 +138,18 @@ fn server(value: &Value<'_>) -> Option<Server> {
 fn address(text: &str) -> Result<Server, String> {
     if text.starts_with('[') {
         let address: SocketAddr =
-            text.parse().map_err(|_| "the part in brackets is no IPv6 address with a port")?;
+            text.parse().map_err(|_| "the part in brackets is not an IPv6 address with a port")?;
         return with_port(ServerHost::Address(address.ip()), address.port());
     }
     if text.contains('/') {
-        return Err("a server is named without scheme and path".to_owned());
+        return Err("it has a scheme or a path: write HOST:PORT alone".to_owned());
     }
     let (host, port) = text.rsplit_once(':').ok_or("the port is missing")?;
     if host.contains(':') {
-        return Err("an IPv6 address stands in brackets".to_owned());
+        return Err("an IPv6 address must be in brackets".to_owned());
     }
     if !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err("the port is no number".to_owned());
+        return Err("the port is not a number".to_owned());
     }
     let port = port.parse().map_err(|_| "the port is not from 1 to 65535")?;
     let host = match host.parse::<IpAddr>() {

@@ -1,4 +1,4 @@
-//! How connections to an origin are kept and set: `pool` and `congestion`.
+//! `pool` and `congestion`: idle connections of an origin, and their congestion control.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::config::schema;
 use crate::origin::{Pool, ProxyProtocol};
 
 const MAX_IDLE: u64 = 65_536;
-/// Warm connections to one server; more are load, and no readiness.
+/// The most preconnected connections to one server: more would be load without a use.
 const MAX_PRECONNECT: u64 = 256;
 
 pub(super) fn pool(value: &Value<'_>, proxy_protocol: Option<ProxyProtocol>) -> Option<Pool> {
@@ -23,19 +23,19 @@ pub(super) fn pool(value: &Value<'_>, proxy_protocol: Option<ProxyProtocol>) -> 
     let pool = Pool { max_idle: max_idle?, preconnect: preconnect? };
     if pool.preconnect > pool.max_idle {
         let message = format!("preconnect is {}, and max_idle {}", pool.preconnect, pool.max_idle);
-        value.fatal(message, "no more connections can be made ready than are kept".to_owned());
+        value.fatal(message, "preconnect must be at most max_idle".to_owned());
         return None;
     }
     Some(pool)
 }
 
-/// The name of a congestion control, as the kernel knows it.
+/// The kernel's name of a congestion control.
 pub(super) fn congestion(value: &Value<'_>) -> Option<Option<Arc<str>>> {
     value.parsed("a congestion control", "bbr", |text| {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
         match text.len() {
             1..=15 if text.bytes().all(plain) => Ok(Some(Arc::from(text))),
-            _ => Err("it is a word of at most 15 lower-case letters and digits"),
+            _ => Err("it must be a word of at most 15 lower-case letters and digits"),
         }
     })
 }

@@ -1,4 +1,4 @@
-//! How an origin meets failures: `health`, `retries` and `hedge_after`.
+//! `health`, `retries` and `hedge_after` of an origin.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(super) fn health(value: &Value<'_>) -> Option<HealthCheck> {
     let probe = match tcp? {
         true => {
             for key in ["path", "expect"] {
-                fields.useless(key, "a check of kind tcp is a connection alone");
+                fields.useless(key, "a check of kind tcp only connects");
             }
             Some(Probe::Tcp)
         }
@@ -47,7 +47,7 @@ fn statuses(value: &Value<'_>) -> Option<RangeInclusive<u16>> {
     }
     value.parsed("a range of statuses", "200-399", |text| {
         let status = |text: &str| text.parse().ok().filter(|status| (200..=599).contains(status));
-        let (first, last) = text.split_once('-').ok_or("it is no status and no two with - between")?;
+        let (first, last) = text.split_once('-').ok_or("it must be a status, or two with - between")?;
         match (status(first), status(last)) {
             (Some(first), Some(last)) if first <= last => Ok(first..=last),
             (Some(_), Some(_)) => Err("it ends before it begins"),
@@ -65,13 +65,13 @@ pub(super) fn retries(value: &Value<'_>) -> Option<Retries> {
     let per_try = or(fields.get("per_try"), None, |value| value.duration().map(Some));
     if attempts == Some(1) {
         for key in ["budget", "per_try"] {
-            fields.useless(key, "one attempt is no retry");
+            fields.useless(key, "with one attempt there is no retry");
         }
     }
     Some(Retries { attempts: attempts?, budget: budget?, per_try: per_try? })
 }
 
-/// `p95` or a time.
+/// `p95` or a duration.
 pub(super) fn hedge_after(value: &Value<'_>) -> Option<HedgeAfter> {
     value.parsed("`p95` or a duration", "p95 or 300ms", |text| match text {
         "p95" => Ok(HedgeAfter::P95),

@@ -1,4 +1,4 @@
-//! `resolver`: who is asked for the addresses of servers' names.
+//! `resolver`: name servers for the names of upstream servers.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use crate::config::reader::Value;
 use crate::config::schema;
 use crate::origin::{Origin, ServerHost};
 
-/// Of more than these, hardly one is ever asked.
+/// Name servers beyond the first few are hardly ever asked.
 const MAX_NAME_SERVERS: usize = 8;
 
 /// The name servers of `resolver`.
@@ -26,10 +26,10 @@ pub(super) fn name_servers(value: &Value<'_>) -> Option<Vec<SocketAddr>> {
     Some(all)
 }
 
-/// Servers that are addresses are not looked up.
+/// Warns if no server has a name: IP addresses are not looked up.
 pub(super) fn warn_of_useless(resolver: &Value<'_>, origins: &[Option<Origin>]) {
     let mut servers = origins.iter().flatten().flat_map(|origin| &origin.servers);
     if !servers.any(|server| matches!(server.host, ServerHost::Name(_))) {
-        resolver.warn("no server has a name to look up", "take it away".to_owned());
+        resolver.warn("no server has a name to look up", "remove it".to_owned());
     }
 }

@@ -1,4 +1,4 @@
-//! `access_log.sinks`: where records are shipped besides the local store.
+//! `access_log.sinks`: where records are shipped, beside the local store.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -77,7 +77,7 @@ fn sink(item: &Value<'_>, folder: &Path) -> Option<Sink> {
     let fields = item.fields(section)?;
     let name = fields.required("name").and_then(Value::name);
     let require = match kind {
-        // A promise that cannot be kept would keep every port closed.
+        // Required without a promise, such a sink would keep every port closed.
         Type::Directory | Type::Relp => {
             fields.useless("require", "this type of sink promises nothing");
             Some(false)
@@ -98,7 +98,7 @@ fn sink(item: &Value<'_>, folder: &Path) -> Option<Sink> {
     Some(Sink { name: name?.into(), require: require?, settings: settings? })
 }
 
-/// What the HTTP services have in common.
+/// The keys that the HTTP services share.
 struct Service {
     endpoint: Endpoint,
     trust: Option<PathBuf>,
@@ -127,7 +127,7 @@ fn s3(fields: &Fields<'_>, folder: &Path) -> Option<S3Settings> {
     {
         fields.missing(
             "path_style",
-            "the endpoint is an address, before which no bucket can stand",
+            "the endpoint is an IP address, so the bucket cannot be part of the host",
             Some("path_style: true".to_owned()),
         );
     }
@@ -197,7 +197,7 @@ fn sasl(value: &Value<'_>, folder: &Path) -> Option<SaslSettings> {
     Some(SaslSettings { mechanism: mechanism?, username: username?, password_file: password_file? })
 }
 
-/// The outer `Option` is whether it could be read.
+/// The outer `None` means that a problem was reported.
 fn trust(fields: &Fields<'_>, folder: &Path) -> Option<Option<PathBuf>> {
     or(fields.get("trust"), None, |value| value.path(folder).map(Some))
 }
@@ -232,7 +232,7 @@ fn credentials(value: &Value<'_>, folder: &Path) -> Option<CredentialsFrom> {
     }
 }
 
-/// Where an instance of Alibaba Cloud is told about itself.
+/// The metadata service of Alibaba Cloud ECS.
 const ECS_METADATA: Endpoint = Endpoint {
     is_tls: false,
     address: ServerAddress {
@@ -241,7 +241,7 @@ const ECS_METADATA: Endpoint = Endpoint {
     },
 };
 
-/// A part of a URL that stands as it is: a bucket, a region, a topic.
+/// A name that goes into URLs without escaping: a bucket, a region, a topic.
 fn word(value: &Value<'_>) -> Option<String> {
     value.parsed("a name", "audit-1", |text| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
@@ -253,7 +253,7 @@ fn word(value: &Value<'_>) -> Option<String> {
     })
 }
 
-/// What keys begin with, with a slash at its end.
+/// A prefix of keys, completed with a slash.
 fn prefix(value: &Value<'_>) -> Option<String> {
     value.parsed("a prefix", "bj/edge-1/", |text| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
@@ -308,7 +308,7 @@ fn host_and_port(text: &str, default: Option<u16>) -> Result<ServerAddress, Stri
             Ok(address) => Ok(ServerAddress { host: SinkHost::Address(address.ip()), port: address.port() }),
             Err(_) => match rest.strip_suffix(']').map(str::parse) {
                 Some(Ok(ip)) => without_port(SinkHost::Address(ip)),
-                _ => Err("the part in brackets is no IPv6 address".to_owned()),
+                _ => Err("the part in brackets is not an IPv6 address".to_owned()),
             },
         };
     }
@@ -318,7 +318,7 @@ fn host_and_port(text: &str, default: Option<u16>) -> Result<ServerAddress, Stri
     };
     match text.rsplit_once(':') {
         None => without_port(host(text)?),
-        Some((name, _)) if name.contains(':') => Err("an IPv6 address stands in brackets".to_owned()),
+        Some((name, _)) if name.contains(':') => Err("an IPv6 address must be in brackets".to_owned()),
         Some((name, port)) => match port.parse() {
             Ok(port @ 1..) if port.to_string().len() == text.len() - name.len() - 1 => {
                 Ok(ServerAddress { host: host(name)?, port })
@@ -328,7 +328,7 @@ fn host_and_port(text: &str, default: Option<u16>) -> Result<ServerAddress, Stri
     }
 }
 
-/// Whether the way to it may leave the operator's own network; nothing is known of a name.
+/// Whether the address is public. A name counts as not public.
 fn is_public(address: &ServerAddress) -> bool {
     match &address.host {
         SinkHost::Address(ip) => !is_internal(*ip),

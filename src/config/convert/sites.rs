@@ -1,4 +1,4 @@
-//! `sites`: hosts that are served together, each claimed once on a listener.
+//! `sites`. Each host belongs to at most one site on a listener.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -18,7 +18,7 @@ use crate::origin::{Origin, OriginId, Region};
 use crate::rewrite::FooterPages;
 use crate::route::{Matcher, PathMatch, Residency, Route, Routes};
 
-/// What sites refer to, and what the sites before have taken.
+/// What sites refer to, and what earlier sites have claimed.
 pub(super) struct Context<'c> {
     folder: &'c Path,
     listener_names: &'c Names<'c>,
@@ -28,9 +28,9 @@ pub(super) struct Context<'c> {
     hosts: HashMap<(ListenerId, HostPattern), Arc<str>>,
     used_listeners: Vec<bool>,
     used_origins: Vec<bool>,
-    /// The regions of the origins, as far as they are known.
+    /// The regions of the origins; `None` for an origin with a problem.
     origin_regions: Vec<Option<Region>>,
-    /// Whether something tells where clients are.
+    /// Whether `client_regions` is configured.
     pub(super) knows_clients: bool,
     asks_for_clients: bool,
 }
@@ -91,10 +91,7 @@ pub(super) fn site(item: &Value<'_>, context: &mut Context<'_>) -> Option<Site> 
         && context.names.insert(Arc::clone(name), ()).is_some()
     {
         let place = fields.get("name").unwrap_or(item);
-        place.fatal(
-            format_args!("another site is named {}", quote(name)),
-            "name one of them otherwise".to_owned(),
-        );
+        place.fatal(format_args!("another site is named {}", quote(name)), "rename one of them".to_owned());
     }
     if let (Some(name), Some(listeners), Some(list)) = (&name, &listeners, fields.get("hosts")) {
         claim_hosts(list, listeners, name, context);
@@ -128,7 +125,7 @@ fn listeners(fields: &Fields<'_>, context: &mut Context<'_>) -> Option<Vec<Liste
     Some(listeners)
 }
 
-/// A name or a wildcard that a filing can cover.
+/// A host name or wildcard that a filing can cover.
 fn host(value: &Value<'_>) -> Option<HostPattern> {
     let pattern = host_pattern(value)?;
     if pattern.base().registrable_domain().is_none() {
@@ -140,11 +137,11 @@ fn host(value: &Value<'_>) -> Option<HostPattern> {
     Some(pattern)
 }
 
-/// A name or a wildcard.
+/// A host name or wildcard.
 pub(in crate::config) fn host_pattern(value: &Value<'_>) -> Option<HostPattern> {
     value.parsed("a host name", "www.example.cn or \"*.static.example.cn\"", |text| {
         let pattern = HostPattern::parse(text)?;
-        // A wildcard must have room for the label that it stands for.
+        // A wildcard needs room for the label that it stands for.
         if matches!(pattern, HostPattern::Wildcard(_)) {
             pattern.representative()?;
         }
@@ -160,7 +157,7 @@ fn claim_hosts(list: &Value<'_>, listeners: &[ListenerId], site: &Arc<str>, cont
                 Entry::Vacant(free) => {
                     free.insert(Arc::clone(site));
                 }
-                // Compared by place: two sites may be called alike, which is a problem of its own.
+                // Compared by index: two sites may share a name, which is reported elsewhere.
                 Entry::Occupied(taken) if !Arc::ptr_eq(taken.get(), site) => {
                     let on = context.listeners.get(listener.0).and_then(Option::as_ref);
                     let on = on.map_or_else(String::new, |on| format!(" on listener {:?}", on.name));
@@ -176,7 +173,7 @@ fn claim_hosts(list: &Value<'_>, listeners: &[ListenerId], site: &Arc<str>, cont
     }
 }
 
-/// The certificate: needed on https listeners, useless without one.
+/// The certificate: required on https listeners, without effect on others.
 fn certificate(
     fields: &Fields<'_>,
     listeners: Option<&[ListenerId]>,
@@ -225,7 +222,7 @@ fn footer(value: &Value<'_>) -> Option<FooterPages> {
     or(fields.get("pages"), FooterPages::default(), |value| value.word(&words))
 }
 
-/// Routes are tried one by one, so that there must not be too many.
+/// Routes are tried one by one, so their number is limited.
 const MAX_ROUTES: usize = 4096;
 
 fn routes(list: &Value<'_>, context: &mut Context<'_>) -> Option<Vec<Route>> {
@@ -276,7 +273,7 @@ fn residency(value: &Value<'_>) -> Option<Residency> {
     value.word(&[("any", Residency::Any), mainland, offshore])
 }
 
-/// Refuses every origin that the route may never lead to.
+/// Reports every origin that the route's residency excludes.
 fn refuse_other_shore(list: &Value<'_>, residency: Residency, origins: &[OriginId], context: &Context<'_>) {
     let items = list.items_or_none().unwrap_or_default();
     for (item, origin) in items.iter().zip(origins) {
@@ -289,7 +286,7 @@ fn refuse_other_shore(list: &Value<'_>, residency: Residency, origins: &[OriginI
                     shown(item),
                     region.label()
                 ),
-                "name origins of the one region alone, or take residency away".to_owned(),
+                "name origins of one region only, or remove residency".to_owned(),
             );
         }
     }
@@ -307,7 +304,7 @@ fn matcher(value: &Value<'_>, context: &mut Context<'_>) -> Option<Matcher> {
         None => prefix,
         Some(exact) => {
             if fields.get("path").is_some() {
-                exact.fatal("path and path_exact stand together", "keep one of them".to_owned());
+                exact.fatal("path and path_exact exclude each other", "keep one of them".to_owned());
             }
             path(exact).map(PathMatch::Exact)
         }
@@ -318,7 +315,7 @@ fn matcher(value: &Value<'_>, context: &mut Context<'_>) -> Option<Matcher> {
         context.asks_for_clients = true;
         if !context.knows_clients {
             value.fatal(
-                "nothing tells where clients are",
+                "client_regions is missing: nothing tells where clients are",
                 "client_regions: cn-cidrs.txt on the top level".to_owned(),
             );
         }
@@ -331,7 +328,7 @@ fn method(value: &Value<'_>) -> Option<Method> {
     value.parsed("a method", "GET", |text| match Method::from_bytes(text.as_bytes()) {
         Ok(_) if text.contains(|c: char| c.is_ascii_lowercase()) => Err("methods are in upper case"),
         Ok(method) => Ok(method),
-        Err(_) => Err("it is no HTTP token"),
+        Err(_) => Err("it is not an HTTP token"),
     })
 }
 
@@ -339,11 +336,11 @@ fn headers(value: &Value<'_>) -> Option<Vec<(HeaderName, String)>> {
     let mut headers: Vec<(HeaderName, String)> = Vec::new();
     for (name, value) in value.entries()? {
         let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
-            value.fatal(format_args!("{} is not a header's name", quote(name)), "such as x-tier".to_owned());
+            value.fatal(format_args!("{} is not a header name", quote(name)), "such as x-tier".to_owned());
             continue;
         };
         if headers.iter().any(|(other, _)| *other == name) {
-            value.fatal(format_args!("the header {name} is there twice"), "take one of them away".to_owned());
+            value.fatal(format_args!("the header {name} is there twice"), "remove one of them".to_owned());
         }
         if headers.len() >= 64 {
             value.fatal("there are more than 64 headers", None);
@@ -357,7 +354,7 @@ fn headers(value: &Value<'_>) -> Option<Vec<(HeaderName, String)>> {
     Some(headers)
 }
 
-/// A plain name, in the strict form.
+/// A host name in the strict form.
 pub(in crate::config) fn filed_name(value: &Value<'_>) -> Option<Hostname> {
     value.parsed("a host name", "example.cn", Hostname::from_unicode)
 }

@@ -1,4 +1,4 @@
-//! Values that several sections have: optional keys, addresses, references by name.
+//! Values that several sections share: optional keys, addresses, references by name.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use crate::config::findings::quote;
 use crate::config::reader::Value;
 use crate::config::suggest::did_you_mean;
 
-/// The names that the items of a list give themselves, by the item's place in the list.
+/// The names of the items of a list, by index.
 pub(super) struct Names<'n> {
     by_name: HashMap<&'n str, usize>,
     pub(super) count: usize,
@@ -31,7 +31,7 @@ impl<'n> Names<'n> {
         Self { by_name, count: items.len() }
     }
 
-    /// The place of the item that `reference` names.
+    /// The index of the item that `reference` names.
     pub(super) fn resolve(&self, reference: &Value<'_>, what: &str) -> Option<usize> {
         let name = reference.text()?;
         let found = self.by_name.get(name).copied();
@@ -49,7 +49,7 @@ impl<'n> Names<'n> {
     }
 }
 
-/// A key that may be left out, with its default.
+/// The value of an optional key, or its default.
 pub(super) fn or<'v, T>(
     value: Option<&Value<'v>>,
     default: T,
@@ -63,7 +63,7 @@ pub(in crate::config) fn ip_address(value: &Value<'_>) -> Option<IpAddr> {
     value.parsed("an IP address", "203.0.113.10", str::parse)
 }
 
-/// A network, without bits beyond its length; an address stands for itself.
+/// A network without host bits; a single address is one too.
 pub(super) fn network(value: &Value<'_>) -> Option<IpNet> {
     let network: IpNet = value.parsed("a network", "100.64.0.0/10", |text| match text.parse::<IpAddr>() {
         Ok(address) => Ok(IpNet::from(address)),
