@@ -1,6 +1,4 @@
-//! The command line: what is typed, what is printed, which exit code says what.
-//!
-//! 0 is fine, 1 is a no, 2 is what could not be done.
+//! The command line. Exit codes: 0 fine, 1 the answer is no, 2 it could not be done.
 
 mod answer;
 mod arguments;
@@ -40,15 +38,15 @@ enum Command {
     Check(check::CheckArgs),
     /// Say why a host is or is not served.
     Explain(explain::ExplainArgs),
-    /// Serve a demonstration with certificates, origins and an allowlist of its own.
+    /// Serve a demonstration with its own certificates, origins and allowlist.
     Demo(demo::DemoArgs),
-    /// Say how long every upstream server takes: DNS, connect, TLS, first byte.
+    /// Measure every upstream server: DNS, connect, TLS, first byte.
     Probe(probe::ProbeArgs),
     /// Show what is due for each filing, in how many hours, and what happens if it is missed.
     Filings(filings::FilingsArgs),
     /// Translate the configuration of nginx or HAProxy: on stdout what was carried over, on stderr what was not.
     Import(import::ImportArgs),
-    /// Read kept access records.
+    /// Read and verify access records.
     Logs {
         #[command(subcommand)]
         command: LogsCommand,
@@ -59,15 +57,15 @@ enum Command {
 enum LogsCommand {
     /// Print records as NDJSON, oldest first.
     Export(logs::ExportArgs),
-    /// Prove that nothing was changed, cut or removed.
+    /// Verify that no record was changed, cut off or removed.
     Verify(logs::VerifyArgs),
-    /// Say how many there are, how fast they grow, and how long what is free suffices.
+    /// Show how many records there are, how fast they grow, and how long the free space lasts.
     Stat(logs::StatArgs),
-    /// Show each sink's promise, how far it is behind, and its last error.
+    /// Show each sink's promise, its lag and its last error.
     Sinks(logs::SinksArgs),
 }
 
-/// Does what the command line says.
+/// Runs the command line.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let (out, notes) = (&mut Piped(io::stdout()), &mut Piped(io::stderr()));
@@ -81,7 +79,7 @@ pub fn main() -> ExitCode {
         Command::Import(args) => import::import(&args, out, notes),
         Command::Logs { command } => match command {
             LogsCommand::Export(args) => {
-                // A closed pipe spares it reading the rest.
+                // The reader closed the pipe: it has read enough.
                 let out = &mut io::BufWriter::new(io::stdout().lock());
                 logs::export(&args, out, notes).map(|()| Answer::Yes)
             }
@@ -94,14 +92,14 @@ pub fn main() -> ExitCode {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
         Ok(Answer::No) => ExitCode::from(1),
         Err(error) => {
-            // Where stderr is closed too, the exit code is all there is to say.
+            // If stderr is closed too, the exit code must do.
             let _ = writeln!(notes, "icpgate: {error:#}");
             ExitCode::from(2)
         }
     }
 }
 
-/// A stream whose reader may go: who has read enough changes no answer.
+/// A stream whose reader may close it early: that does not change the exit code.
 struct Piped<W>(W);
 
 impl<W: Write> Write for Piped<W> {
@@ -114,7 +112,7 @@ impl<W: Write> Write for Piped<W> {
     }
 }
 
-/// What was written, or as good as that where nobody reads it.
+/// Success, also if the reader has gone.
 fn unless_closed<T>(outcome: io::Result<T>, written: T) -> io::Result<T> {
     match outcome {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(written),

@@ -1,10 +1,10 @@
-//! What a command answers; the exit code follows from it.
+//! The answer of a command, which decides the exit code.
 
-/// What a command found.
+/// The answer of a command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Answer {
-    /// All is well.
+    /// Exit code 0.
     Yes,
-    /// The answer is no.
+    /// Exit code 1.
     No,
 }

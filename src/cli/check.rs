@@ -14,14 +14,14 @@ use crate::gate::{self, ListenerId};
 use crate::retention::Capacity;
 use crate::snapshot::Snapshot;
 
-/// What `check` is asked.
+/// The arguments of `check`.
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
     config: ConfigFile,
     #[command(flatten)]
     at: At,
-    /// Also say for how many days the disk holds access records at N requests a second.
+    /// Also show for how many days the disk holds access records at N requests a second.
     #[arg(long, value_name = "N", value_parser = positive)]
     rate: Option<f64>,
     /// Print one JSON document.
@@ -31,10 +31,10 @@ pub(super) struct CheckArgs {
 
 fn positive(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
-    rate.ok_or_else(|| format!("{text:?} is no number of requests a second; write one like 100"))
+    rate.ok_or_else(|| format!("{text:?} is not a number of requests a second; write one such as 100"))
 }
 
-/// What was found.
+/// The result.
 #[derive(Serialize)]
 struct Checked {
     #[serde(flatten)]
@@ -45,7 +45,7 @@ struct Checked {
     capacity: Option<CheckedCapacity>,
 }
 
-/// How long the disk of the access records lasts.
+/// For how long the disk holds access records.
 #[derive(Serialize)]
 struct CheckedCapacity {
     rate: f64,
@@ -71,8 +71,8 @@ struct RefusedHost {
     reason: &'static str,
 }
 
-/// Checks, and prints what was found. Warnings change no answer, and neither does a state in which
-/// nothing is approved yet.
+/// Prints every problem, or what would be bound, served and refused. Warnings do not change the answer, nor does
+/// an allowlist without an approval.
 pub(super) fn check(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<Answer> {
     let at = args.at.or_now();
     let built = examine(&args.config.file, at)?;

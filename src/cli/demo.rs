@@ -1,7 +1,6 @@
-//! `icpgate demo`: the real proxy with certificates, origins and an allowlist of its own.
+//! `icpgate demo`: the real proxy with its own certificates, origins and allowlist.
 //!
-//! Everything lives in a temporary folder, which is removed at the end; nothing is asked of the
-//! system but the loopback addresses.
+//! All files are in a temporary folder, which is removed at the end. It uses loopback addresses only.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -20,7 +19,7 @@ use super::run::runtime;
 use crate::app;
 use crate::clock::Clock;
 
-/// Where the demonstration listens.
+/// The arguments of `demo`.
 #[derive(Debug, clap::Args)]
 pub(super) struct DemoArgs {
     /// The address for TLS.
@@ -53,7 +52,10 @@ pub(super) fn demo(args: &DemoArgs, out: &mut dyn Write) -> anyhow::Result<Answe
         http: free("--http", args.http)?,
         admin: free("--admin", args.admin)?,
     };
-    let folder = tempfile::Builder::new().prefix("icpgate-demo-").tempdir().context("no temporary folder")?;
+    let folder = tempfile::Builder::new()
+        .prefix("icpgate-demo-")
+        .tempdir()
+        .context("a temporary folder cannot be created")?;
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let mainland = origin("mainland", "北京").await?;
@@ -67,16 +69,16 @@ pub(super) fn demo(args: &DemoArgs, out: &mut dyn Write) -> anyhow::Result<Answe
     Ok(Answer::Yes)
 }
 
-/// The address with a port that nobody uses: itself, or any port where it has none.
+/// The address, with a free port if its port is 0.
 fn free(option: &str, address: SocketAddr) -> anyhow::Result<SocketAddr> {
     let socket = std::net::TcpListener::bind(address);
     let socket = socket.with_context(|| format!("{address} cannot be used; choose another with {option}"))?;
     Ok(socket.local_addr()?)
 }
 
-/// An origin that answers every request with a page about it.
+/// An origin that answers every request with a page that describes it.
 async fn origin(region: &'static str, place: &'static str) -> anyhow::Result<SocketAddr> {
-    let socket = TcpListener::bind("127.0.0.1:0").await.context("no port for an origin")?;
+    let socket = TcpListener::bind("127.0.0.1:0").await.context("an origin cannot be bound on 127.0.0.1")?;
     let address = socket.local_addr()?;
     let page = move |uri: Uri, headers: HeaderMap| async move {
         let mut shown = String::new();
@@ -132,7 +134,7 @@ admin: {{address: \"{admin}\"}}
     Ok(())
 }
 
-/// A certificate authority for this run alone, and the demonstration's pair.
+/// A certificate authority for this run, and a certificate of it.
 fn write_certificates(folder: &Path) -> anyhow::Result<()> {
     let mut authority = CertificateParams::new(Vec::new())?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -153,7 +155,7 @@ fn write_private(file: &Path, text: &str) -> anyhow::Result<()> {
     Ok(opened.write_all(text.as_bytes())?)
 }
 
-/// What every printed line has in common: whom to trust, and where the hosts are.
+/// The curl configuration of every printed command: the CA, and the addresses of the hosts.
 fn curlrc(folder: &Path, args: &DemoArgs) -> String {
     let resolve = |host: &str, address: SocketAddr| {
         let (ip, port) = (address.ip(), address.port());
@@ -170,7 +172,7 @@ fn curlrc(folder: &Path, args: &DemoArgs) -> String {
     .concat()
 }
 
-/// What is worth trying, one line for each thing.
+/// Commands to try, with comments.
 fn guide(folder: &Path, args: &DemoArgs) -> String {
     let DemoArgs { listen, http, admin } = args;
     let (tls_port, http_port) = (listen.port(), http.port());

@@ -14,7 +14,7 @@ use crate::gate::{self, Filing, ListenerId, Refusal};
 use crate::hostname::Hostname;
 use crate::snapshot::Snapshot;
 
-/// What `explain` is asked.
+/// The arguments of `explain`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExplainArgs {
     #[command(flatten)]
@@ -22,7 +22,7 @@ pub(super) struct ExplainArgs {
     /// The host.
     #[arg(allow_hyphen_values = true)]
     host: String,
-    /// Only on this listener.
+    /// Ask about this listener only.
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
     #[command(flatten)]
@@ -37,7 +37,7 @@ struct Explained {
     host: String,
     at: String,
     answers: Vec<ListenerAnswer>,
-    /// What keeps the question from being answered.
+    /// Problems that prevent an answer.
     #[serde(flatten)]
     report: Option<Report>,
 }
@@ -51,7 +51,7 @@ struct ListenerAnswer {
     because: String,
 }
 
-/// Explains. The answer is no when any listener that is asked about refuses.
+/// Explains the gate's answers. The answer is no if any listener that is asked about refuses.
 pub(super) fn explain(
     args: &ExplainArgs,
     out: &mut dyn Write,
@@ -95,7 +95,7 @@ fn print_json(explained: &Explained, out: &mut dyn Write) -> anyhow::Result<()> 
 
 fn unknown_listener(snapshot: &Snapshot, name: &str) -> String {
     let known: Vec<&str> = snapshot.config.listeners.iter().map(|listener| &*listener.name).collect();
-    format!("no listener is called {name:?}; there are: {}", known.join(", "))
+    format!("there is no listener {name:?}; the listeners are: {}", known.join(", "))
 }
 
 fn answer(snapshot: &Snapshot, listener: ListenerId, host: &str, at: Timestamp) -> ListenerAnswer {
@@ -131,7 +131,7 @@ fn filed(filing: &Filing) -> String {
     format!("filing of {} ({number}), {}{since}{until}", filing.domain, filing.status.label())
 }
 
-/// The facts behind a refusal, in a sentence.
+/// The reason for a refusal, in a sentence.
 fn because(snapshot: &Snapshot, listener: ListenerId, host: &Hostname, refusal: Refusal) -> String {
     let domain = host.registrable_domain();
     let filings = domain.map_or(&[][..], |domain| snapshot.gate.filings.of_domain(domain));
@@ -140,7 +140,7 @@ fn because(snapshot: &Snapshot, listener: ListenerId, host: &Hostname, refusal: 
     match refusal {
         Refusal::NotFiled => match domain {
             Some(domain) => format!("the allowlist has no filing of {domain}"),
-            None => "a filing is for a domain below a public suffix, and this is none".to_owned(),
+            None => "filings are made for domains below a public suffix, and this is not one".to_owned(),
         },
         Refusal::HostExcluded => format!("{known}: its hosts do not name this one"),
         Refusal::AddressNotFiled => {

@@ -58,7 +58,7 @@ impl DueDeadline {
     }
 }
 
-/// Lists deadlines. The answer is no when one is over, or the files have problems.
+/// Lists deadlines. The answer is no if one is over, or if the files have problems.
 pub(super) fn filings(
     args: &FilingsArgs,
     out: &mut dyn Write,
@@ -109,7 +109,7 @@ fn print(snapshot: &Snapshot, due: &[DueDeadline], out: &mut dyn Write) -> anyho
         writeln!(out, "    if missed: {}", one.consequence)?;
     }
     for filing in snapshot.gate.filings.iter().filter(|filing| filing.status == FilingStatus::BureauReview) {
-        // The term counts working days, and public holidays are announced year by year.
+        // The term is in working days, and public holidays are announced year by year.
         writeln!(out, "{}: bureau_review: usually 20 working days at most (estimate)", filing.domain)?;
     }
     if due.is_empty() {

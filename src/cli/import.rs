@@ -1,7 +1,7 @@
-//! `icpgate import`: a configuration to begin with, from that of nginx or HAProxy.
+//! `icpgate import`: a first configuration from that of nginx or HAProxy.
 //!
-//! The configuration goes to stdout. What was not carried over goes to stderr, with its place and the reason: nothing
-//! is left out in silence.
+//! The configuration goes to stdout. Every directive that was not carried over goes to stderr, with its place and
+//! the reason.
 
 mod haproxy;
 mod nginx;
@@ -34,7 +34,7 @@ enum Source {
     },
 }
 
-/// Imports. The answer is no when nothing could be carried over.
+/// Imports. The answer is no if nothing could be carried over.
 pub(super) fn import(
     args: &ImportArgs,
     out: &mut dyn Write,

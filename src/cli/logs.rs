@@ -1,4 +1,4 @@
-//! `icpgate logs`: what an operator does with kept records.
+//! `icpgate logs`: exports, verifies and summarizes access records.
 //!
 //! Nothing here writes to a store. An error of these functions is exit code 2.
 
@@ -23,7 +23,7 @@ pub(super) use sinks::{SinksArgs, sinks};
 pub use verify::VerifyArgs;
 pub(super) use verify::verify;
 
-/// What `logs export` is asked.
+/// The arguments of `logs export`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ExportArgs {
     /// The store: `access_log.directory`; or a file that `--proof` wrote; or a segment by itself.
@@ -38,8 +38,8 @@ pub struct ExportArgs {
     /// Only records of this host, or refused connections of this server name.
     #[arg(long, value_name = "HOST")]
     pub host: Option<String>,
-    /// Write to this file instead, with the proof that `logs verify` checks: the whole blocks that the
-    /// records are in, and their places in the tree that was signed.
+    /// Write a proof for `logs verify` to this file instead: the whole blocks that hold the records, and their
+    /// places in the signed tree.
     #[arg(long, value_name = "FILE")]
     pub proof: Option<PathBuf>,
     /// Only records of this client address.
@@ -47,7 +47,7 @@ pub struct ExportArgs {
     pub client: Option<IpAddr>,
 }
 
-/// What `logs stat` is asked.
+/// The arguments of `logs stat`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct StatArgs {
     /// The store: `access_log.directory`.
@@ -58,14 +58,14 @@ pub struct StatArgs {
     pub json: bool,
 }
 
-/// The configuration that is asked about, or an error that tells every problem.
+/// The configuration, or an error with every problem.
 fn configuration(file: &Path) -> anyhow::Result<Config> {
     let loaded = crate::config::load(file)?;
     let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
     loaded.value.with_context(|| problems.join("\n"))
 }
 
-/// Writes the chosen records to `out` as NDJSON, oldest first, and to `notes` what was passed over.
+/// Writes the selected records to `out` as NDJSON, oldest first, and notes of damaged places to `notes`.
 pub fn export(args: &ExportArgs, out: &mut dyn Write, notes: &mut dyn Write) -> anyhow::Result<()> {
     if let (Some(from), Some(to)) = (args.from, args.to)
         && from >= to
@@ -113,11 +113,11 @@ pub fn export(args: &ExportArgs, out: &mut dyn Write, notes: &mut dyn Write) -> 
 }
 
 fn prove(dir: &Path, selection: &Selection, file: &Path, notes: &mut dyn Write) -> anyhow::Result<()> {
-    // Records name people.
+    // Records hold personal data.
     let out = fs_err::OpenOptions::new().write(true).create_new(true).mode(0o640).open(file);
     let out = out.context("--proof")?;
     let written = proof::write(dir, selection, &mut io::BufWriter::new(out)).inspect_err(|_| {
-        // Half a proof is none.
+        // An incomplete proof is useless.
         let _ = fs_err::remove_file(file);
     });
     let written = written.with_context(|| format!("{}: no proof can be made", dir.display()))?;
@@ -132,7 +132,7 @@ fn prove(dir: &Path, selection: &Selection, file: &Path, notes: &mut dyn Write) 
     Ok(())
 }
 
-/// Writes to `out` what a store holds, how fast it grows and for how long what is free suffices.
+/// Writes the content of a store, its growth and the time until the disk is full to `out`.
 pub fn stat(args: &StatArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let summary = summarize(&args.dir).with_context(|| unreadable(&args.dir))?;
     let growth = Growth::of(&summary);
@@ -170,7 +170,7 @@ pub fn stat(args: &StatArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         let days = growth.days_until_full;
         writeln!(
             out,
-            "what is free lasts {days:.0} days at that rate, to the last byte and with nothing deleted"
+            "the free space lasts {days:.0} days at that rate, if all of it is used, with nothing deleted"
         )?;
     }
     writeln!(out, "{} free on the disk", size(summary.free_bytes as f64))?;
@@ -180,12 +180,12 @@ pub fn stat(args: &StatArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How a store grows, were it to go on as it did.
+/// The growth of a store at its past rate.
 struct Growth {
     records_per_day: f64,
     bytes_per_day: f64,
-    /// Until what is free is written, down to the last byte and with nothing deleted: what the writer leaves
-    /// free and deletes is in its configuration, which is not asked for.
+    /// Until the free space is used up, if nothing is deleted. The configuration, with `reserve` and `retention`, is
+    /// not read.
     days_until_full: f64,
 }
 
@@ -290,7 +290,7 @@ mod tests {
         assert_eq!(document["records_per_day"], 2.0);
         let told = stat(false);
         assert!(told.starts_with("2 records in 2 segments, "), "{told}");
-        let days = told.split_once("what is free lasts ").and_then(|(_, rest)| rest.split_once(" days"));
+        let days = told.split_once("the free space lasts ").and_then(|(_, rest)| rest.split_once(" days"));
         let days: f64 = days.and_then(|(days, _)| days.parse().ok()).expect("a number of days");
         // Whatever else writes to the disk meanwhile.
         assert!((days / document["days_until_full"].as_f64().expect("days") - 1.0).abs() < 0.5, "{told}");

@@ -1,7 +1,7 @@
-//! `icpgate probe`: how long every upstream server takes, part by part.
+//! `icpgate probe`: measures every upstream server, step by step.
 //!
-//! Rounds follow each other; within one, all servers are asked side by side. Every wait is bounded by the
-//! origin's own limits, and what is asked changes nothing.
+//! Rounds run one after the other; within a round servers are measured in parallel. Every wait is bounded by the
+//! origin's timeouts, and the requests change nothing.
 
 mod report;
 
@@ -24,17 +24,17 @@ use crate::upstream::measure::{self, Round};
 use crate::upstream::metrics::UpstreamMetrics;
 use report::{Probed, ProbedServer};
 
-/// Servers that are asked at the same time.
+/// Servers measured at the same time.
 const SIDE_BY_SIDE: usize = 16;
-/// Between two rounds, so that one does not disturb the other.
+/// The pause between rounds, so that one does not disturb the next.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What `probe` is asked.
+/// The arguments of `probe`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ProbeArgs {
     #[command(flatten)]
     config: ConfigFile,
-    /// How many rounds.
+    /// The number of rounds.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     count: u32,
     /// Print one JSON document.
@@ -42,13 +42,13 @@ pub(super) struct ProbeArgs {
     json: bool,
 }
 
-/// Asks every server, and prints how long it took. The answer is no when any of them failed.
+/// Measures every server and prints the times. The answer is no if any of them failed.
 pub(super) fn probe(args: &ProbeArgs, out: &mut dyn Write, notes: &mut dyn Write) -> anyhow::Result<Answer> {
     let built = examine(&args.config.file, Clock::system().now())?;
     let Some(snapshot) = built.snapshot else {
         let report: Report = built.problems.iter().collect();
         write!(notes, "{report}")?;
-        anyhow::bail!("nothing was asked: mend the problems above (`icpgate check` shows them too)");
+        anyhow::bail!("nothing was measured: mend the problems above (`icpgate check` shows them too)");
     };
     let servers = super::run::runtime()?.block_on(ask_all(Arc::new(snapshot), args.count))?;
     let failed = servers.iter().any(|server| server.failed() > 0);
@@ -83,7 +83,7 @@ async fn ask_all(snapshot: Arc<Snapshot>, count: u32) -> anyhow::Result<Vec<Prob
             });
         }
         while let Some(outcome) = asked.join_next().await {
-            let (server, round) = outcome.context("a server could not be asked")?;
+            let (server, round) = outcome.context("a server could not be measured")?;
             rounds.get_mut(server).context("a server of this run")?.push(round);
         }
         if number < count {
@@ -100,7 +100,7 @@ async fn ask_all(snapshot: Arc<Snapshot>, count: u32) -> anyhow::Result<Vec<Prob
         .collect())
 }
 
-/// A line on the terminal, where somebody watches.
+/// A progress line, shown on a terminal only.
 struct Progress(bool);
 
 impl Progress {
@@ -118,7 +118,7 @@ impl Progress {
 
     fn write(&self, text: &str) {
         if self.0 {
-            // Who watches no more misses nothing.
+            // A closed terminal does not matter.
             let _ = std::io::stderr().write_all(text.as_bytes());
         }
     }

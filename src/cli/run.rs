@@ -1,4 +1,4 @@
-//! `icpgate run`: the program itself.
+//! `icpgate run`: serves.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -10,11 +10,11 @@ use crate::app::{self, Failure};
 use crate::clock::Clock;
 use crate::config::report::Report;
 
-/// Serves until a signal ends it. What keeps it from starting is an error: nothing was bound.
+/// Serves until a signal stops it. An error at start means that nothing was bound.
 pub(super) fn run(file: PathBuf) -> anyhow::Result<Answer> {
     let runtime = runtime()?;
     let outcome = runtime.block_on(app::run(file, Clock::system()));
-    // Whatever still runs then belongs to connections that are cut.
+    // Tasks that still run belong to connections that were cut.
     runtime.shutdown_background();
     match outcome {
         Ok(()) => Ok(Answer::Yes),
@@ -28,7 +28,7 @@ pub(super) fn run(file: PathBuf) -> anyhow::Result<Answer> {
     }
 }
 
-/// The runtime that everything runs on.
+/// The multi-threaded runtime.
 pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot be started")
 }

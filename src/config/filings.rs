@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
 
-use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 
 use super::convert::{filed_name, host_pattern, ip_address};
 use super::file::{self, Unreadable};
@@ -96,7 +96,9 @@ fn filing(item: &Value<'_>, at: Timestamp, claims: &mut Claims) -> Option<Filing
         ("sms_sent_at", sms_verification_due, "the SMS verification"),
     ] {
         if let (Some(value), Some(due)) = (fields.get(key), due.filter(|due| *due <= at)) {
-            value.warn(format_args!("{what} was due by {}", day_of(due)), None);
+            // The deadline is the first instant at which it is missed.
+            let last_day = day_of(due - SignedDuration::from_nanos(1));
+            value.warn(format_args!("{what} was due by {last_day}"), None);
         }
     }
     Some(Filing {

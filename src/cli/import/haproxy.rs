@@ -1,6 +1,6 @@
-//! From HAProxy's configuration to a plan: frontends become listeners and sites, backends become origins.
+//! Plans a configuration from HAProxy's: frontends become listeners and sites, backends become origins.
 //!
-//! A site is made for each set of hosts that a frontend's rules name. Every line ends up in the plan or in its notes.
+//! Each set of hosts that a frontend's rules name becomes a site. Every line ends up in the plan or in its notes.
 
 mod backend;
 mod sections;
@@ -53,7 +53,7 @@ enum Condition {
     Tls,
 }
 
-/// What a rule's conditions come to: one alternative of hosts, paths and methods.
+/// The conditions of a rule: hosts, paths and methods.
 #[derive(Clone, Debug, Default)]
 struct Rule {
     hosts: Vec<String>,

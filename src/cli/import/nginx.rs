@@ -1,7 +1,7 @@
-//! From nginx's configuration to a plan: servers become sites and listeners, upstreams become origins.
+//! Plans a configuration from nginx's: servers become sites and listeners, upstreams become origins.
 //!
-//! What nginx inherits from `http` to `server` to `location` is inherited here. Every directive ends up in the plan or in
-//! its notes.
+//! Directives are inherited from `http` to `server` to `location` as in nginx. Every directive ends up in the plan
+//! or in its notes.
 
 mod location;
 mod syntax;
@@ -20,7 +20,7 @@ use values::note;
 pub(super) fn import(path: &Path) -> anyhow::Result<Plan> {
     let directives = syntax::read(path)?;
     let mut plan = Plan::default();
-    // A file of sites-available has servers alone.
+    // A file of sites-available has only servers.
     let http: Vec<&Directive> = match directives.iter().find(|one| one.name == "http") {
         Some(http) => http.children().iter().collect(),
         None => directives.iter().collect(),
@@ -124,7 +124,7 @@ fn import_server(
     }
 }
 
-/// Adds a site. One with the same hosts and routes on another port becomes one with it.
+/// Adds a site. Sites with the same hosts and routes on different ports are merged.
 fn add_site(plan: &mut Plan, site: Site) {
     let same = plan.sites.iter_mut().find(|known| {
         known.hosts == site.hosts

@@ -1,4 +1,5 @@
-//! What an import found, in icpgate's terms: listeners, sites, routes, origins, and what has no place among them.
+//! The plan of an import, in icpgate's terms: listeners, sites, routes, origins, and notes of what has no
+//! counterpart.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -216,7 +217,7 @@ impl Plan {
         });
     }
 
-    /// The listener of an address; made where there is none yet.
+    /// The listener of an address; created if there is none.
     pub(super) fn listener(&mut self, address: &str, protocol: Protocol, place: &Place) -> &mut Listener {
         let stem = if protocol == Protocol::Https { "https" } else { "http" };
         let alike = self.listeners.values().filter(|known| known.name.starts_with(stem)).count();

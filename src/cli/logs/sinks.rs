@@ -1,7 +1,7 @@
-//! `icpgate logs sinks`: what each sink promises, how far it is behind, and what went wrong last.
+//! `icpgate logs sinks`: each sink's promise, lag and last error.
 //!
-//! The running program is asked, by its admin address. Where none runs, the sinks themselves are asked for their
-//! promise, and the cursors for the lag.
+//! Asks the running program at its admin address. If none runs, asks the sinks for their promises and reads the
+//! lag from the cursors.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::ship::http::{HttpClient, Payload};
 use crate::ship::open::{OpenSink, open};
 use crate::ship::sink::Promise;
 
-/// What `logs sinks` is asked.
+/// The arguments of `logs sinks`.
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::cli) struct SinksArgs {
     #[command(flatten)]
@@ -31,7 +31,7 @@ pub(in crate::cli) struct SinksArgs {
     json: bool,
 }
 
-/// Shows the sinks. The answer is no when one does not keep its promise.
+/// Shows the sinks. The answer is no if one does not keep its promise.
 pub(in crate::cli) fn sinks(args: &SinksArgs, out: &mut dyn Write) -> anyhow::Result<Answer> {
     let config = super::configuration(&args.config.file)?;
     let (running, sinks) = runtime()?.block_on(async {
@@ -49,7 +49,7 @@ pub(in crate::cli) fn sinks(args: &SinksArgs, out: &mut dyn Write) -> anyhow::Re
     Ok(if sinks.iter().all(is_kept) { Answer::Yes } else { Answer::No })
 }
 
-/// What the program at the configured admin address says.
+/// The sinks, as the program at the configured admin address reports them.
 async fn ask_program(config: &Config) -> anyhow::Result<Vec<Value>> {
     let mut ip = config.admin.ip();
     if ip.is_unspecified() {
@@ -61,7 +61,7 @@ async fn ask_program(config: &Config) -> anyhow::Result<Vec<Value>> {
     let answer = HttpClient::new(&endpoint, None)?.send(request.body(Payload::empty())?).await?;
     anyhow::ensure!(answer.status == http::StatusCode::OK, "{endpoint} answered {}", answer.status);
     let status: Value = serde_json::from_slice(&answer.body)?;
-    // Another edge may have this address: one store, one program.
+    // The address may belong to another edge: its store tells.
     let directory = config.access_log.directory.display().to_string();
     anyhow::ensure!(status["retention"]["directory"] == directory, "{endpoint} is another edge's");
     let sinks = status["retention"]["sinks"].as_array().context("no sinks in the status")?;

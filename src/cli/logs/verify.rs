@@ -1,4 +1,4 @@
-//! `icpgate logs verify`: whether a store is what its node signed.
+//! `icpgate logs verify`: verifies that a store is as its node signed it.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::retention::{Against, Break, SegmentName, Verdict, verify_copy};
 use crate::ship::holdings::holdings;
 use crate::ship::open::{OpenSink, open};
 
-/// What `logs verify` is asked.
+/// The arguments of `logs verify`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct VerifyArgs {
     /// The store: `access_log.directory`; or a file that `logs export --proof` wrote.
@@ -48,7 +48,7 @@ pub struct VerifyArgs {
     pub json: bool,
 }
 
-/// Writes to `out` what is known of a store after verification.
+/// Verifies a store or a proof, and writes the result to `out`.
 pub(in crate::cli) fn verify(args: &VerifyArgs, out: &mut dyn Write) -> anyhow::Result<Answer> {
     let since = args.since.as_ref().map(fs_err::read).transpose().context("--since")?;
     let clock = args.at.map_or_else(Clock::system, |at| Clock::from_fn(move || at));

@@ -1,4 +1,4 @@
-//! What `probe` prints: a row for every server, what failed there, and the command that compares.
+//! The output of `probe`: a row per server, its failures, and the curl command to compare with.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use crate::origin::{ProxyProtocol, Scheme};
 use crate::snapshot::OriginState;
 use crate::upstream::measure::{Question, Round};
 
-/// Everything.
+/// The result of all rounds.
 #[derive(Debug, Serialize)]
 pub(super) struct Probed {
     pub(super) count: u32,
@@ -25,7 +25,7 @@ pub(super) struct ProbedServer {
     region: &'static str,
     server: String,
     link: String,
-    /// The last one that was connected to.
+    /// The address of the last connection.
     address: Option<String>,
     status: Option<u16>,
     dns: Option<Times>,
@@ -33,12 +33,12 @@ pub(super) struct ProbedServer {
     tls: Option<Times>,
     first_byte: Option<Times>,
     failed: usize,
-    /// How often each failure was met.
+    /// Failures, with their counts.
     failures: BTreeMap<String, usize>,
     curl: String,
 }
 
-/// Of one part, over the rounds that did not fail.
+/// The times of one step, over the rounds that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 struct Times {
     min: f64,
@@ -47,11 +47,11 @@ struct Times {
 }
 
 impl Times {
-    /// `None` of none.
+    /// `None` without any time.
     fn of(parts: impl Iterator<Item = Duration>) -> Option<Self> {
         let mut sorted: Vec<Duration> = parts.collect();
         sorted.sort_unstable();
-        // The least that is no less than so many percent of all.
+        // The nearest-rank percentile.
         let percentile = |percent: usize| {
             let place = (sorted.len() * percent).div_ceil(100).max(1) - 1;
             sorted.get(place).map(|time| (time.as_secs_f64() * 1e5).round() / 1e2)
@@ -90,7 +90,7 @@ impl ProbedServer {
     }
 }
 
-/// The same question, asked by curl. Its times all count from the start.
+/// The same request by curl. All of its times count from the start.
 fn curl(state: &OriginState, place: usize) -> String {
     let Question { method, path, host } = Question::of(state, place);
     let server = state.origin.servers.get(place).map(ToString::to_string).unwrap_or_default();
@@ -99,7 +99,7 @@ fn curl(state: &OriginState, place: usize) -> String {
         words.push("-I".to_owned());
     }
     if state.origin.proxy_protocol == ProxyProtocol::V2 {
-        // It speaks version 1 alone, which servers that take version 2 commonly take as well.
+        // curl sends version 1 only, which servers that expect version 2 usually accept too.
         words.push("--haproxy-protocol".to_owned());
     }
     let format = "DNS %{time_namelookup} connect %{time_connect} TLS %{time_appconnect} first byte %{time_starttransfer}\\n";
@@ -125,7 +125,7 @@ fn curl(state: &OriginState, place: usize) -> String {
     words.join(" ")
 }
 
-/// As one word of a shell.
+/// Quotes a text for a shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -180,12 +180,7 @@ fn numbers() {
     warning("status", older, "public_security.number", "old form with 12 digits");
     let none = "public_security: {number: 京ICP备2024012345号-1}, status";
     fatal("status", none, "public_security.number", "公安备案 number 公网安备 follows the province");
-    warning(
-        "京ICP备2024012345号-1",
-        "粤ICP备2024012345号",
-        "number",
-        "which is what sites in Guangdong show",
-    );
+    warning("京ICP备2024012345号-1", "粤ICP备2024012345号", "number", "as sites in Guangdong show it");
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn routes() {
         ("{match: {path: /a, path_exact: /b}, origins: [app]}", "match.path_exact", "exclude each other"),
         ("{match: {method: [get]}, origins: [app]}", "match.method[0]", "upper case"),
         ("{match: {method: []}, origins: [app]}", "match.method", "the list is empty"),
-        ("{match: {header: {\"a b\": c}}, origins: [app]}", "match.header.\"a b\"", "not a header's name"),
+        ("{match: {header: {\"a b\": c}}, origins: [app]}", "match.header.\"a b\"", "not a header name"),
         ("{match: {header: {a: 1}}, origins: [app]}", "match.header.a", "found 1"),
         ("{match: {header: {a: b, A: c}}, origins: [app]}", "match.header.A", "there twice"),
     ] {
@@ -46,7 +46,7 @@ fn origins() {
         ("2001:db8::1:80", "in brackets"),
         ("[2001:db8::1]", "in brackets"),
         ("a_b:80", "'_' is not allowed"),
-        ("http://a.cn:80", "without scheme"),
+        ("http://a.cn:80", "it has a scheme or a path"),
     ] {
         fatal("10.0.1.10:8080", server, "origins[0].servers[0]", message);
     }
@@ -93,7 +93,7 @@ fn origins() {
         ("path: /, expect: 99", ".expect", "a whole number from 200 to 599"),
         ("path: /, expect: 200-", ".expect", "from 200 to 599"),
         ("path: /, expect: 300-200", ".expect", "ends before it begins"),
-        ("path: /, expect: ok", ".expect", "no status"),
+        ("path: /, expect: ok", ".expect", "must be a status"),
         ("path: /, expect: []", ".expect", "the list is empty"),
         ("path: /, expect: [204, 200-299, 204]", ".expect[2]", "there twice"),
     ] {
