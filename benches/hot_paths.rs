@@ -1,4 +1,4 @@
-//! The paths that every connection, every request and every page take, each alone in one thread.
+//! Benches of the hot paths of connections, requests and pages, each on one thread.
 //!
 //! `cargo bench` measures; `cargo test --benches` runs each once.
 
@@ -40,7 +40,7 @@ fn number() -> FilingNumber {
     FilingNumber::parse("京ICP备2024012345号-1", 2026).expect("a number")
 }
 
-/// A gate with so many filings, each with a site of its own.
+/// A gate with `count` filings, each with its own site.
 fn gate(count: usize) -> Gate {
     let (begins, ends) = (time("2026-01-01T00:00:00Z"), time("2036-01-01T00:00:00Z"));
     let domains: Vec<Hostname> = (0..count).map(|n| host(&format!("example-{n}.com.cn"))).collect();
@@ -72,7 +72,7 @@ fn decision(criterion: &mut Criterion) {
     let now = Moment::at(time("2026-06-01T00:00:00Z"));
     for count in [1, 1_000, 100_000] {
         let gate = gate(count);
-        // Hosts asked for in turn: few, as a busy edge has them, and so many that none is in the cache.
+        // Hosts in turn: few, as on a busy edge, and so many that none is cached.
         let mut busy = vec![count.min(64), count.min(4096)];
         busy.dedup();
         for busy in busy {
@@ -91,7 +91,7 @@ fn decision(criterion: &mut Criterion) {
     }
 }
 
-/// The bytes that a client sends first.
+/// A ClientHello.
 fn client_hello(name: &'static str) -> Vec<u8> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
@@ -150,7 +150,7 @@ fn route(criterion: &mut Criterion) {
 
 fn region(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("region");
-    // Every other /20 and /32: 12,000 networks, none beside another.
+    // Every second /20 and /32: 12,000 networks, none adjacent.
     let v4 = (0..8_000_u32).map(|n| IpNet::new(IpAddr::V4((0x0100_0000 + n * 0x2000).into()), 20));
     let v6 = (0..4_000_u128).map(|n| IpNet::new(IpAddr::V6(((0x2400_0000 + n * 2) << 96).into()), 32));
     let regions: ClientRegions = v4.chain(v6).map(|network| network.expect("a network")).collect();
@@ -166,7 +166,7 @@ fn region(criterion: &mut Criterion) {
     }
 }
 
-/// The server of a request, as each request asks for it.
+/// Choosing the server of a request.
 fn choice(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("choice");
     let now = Duration::from_secs(100);
@@ -208,7 +208,7 @@ fn choice(criterion: &mut Criterion) {
     group.bench_function("first_byte_p95", |bencher| bencher.iter(p95));
 }
 
-/// A page of at least so many bytes, made of these parts in turn.
+/// A page of at least `size` bytes, made of `parts` in turn.
 fn page(bytes: usize, parts: &[&str]) -> Bytes {
     let mut page = String::from("<!DOCTYPE html><html><head><meta charset=\"utf-8\"></head><body>\n");
     for part in parts.iter().cycle() {
@@ -221,7 +221,7 @@ fn page(bytes: usize, parts: &[&str]) -> Bytes {
     Bytes::from(page)
 }
 
-/// As much markup and script as a shop's page has.
+/// Markup and scripts as in a shop's page.
 const ITEM: &str = concat!(
     "<div class=\"item\" data-id=\"42\"><a href=\"/item/42\" title=\"示例商品\"><img src=\"/img/42.webp\" ",
     "alt=\"\" width=\"240\" height=\"240\" loading=\"lazy\"></a><h3>示例商品，七天无理由退货</h3><p>A product ",

@@ -1,6 +1,6 @@
-"""What a process used, from the kernel's own books: time on a core, memory, switches.
+"""Resource use of processes from the kernel's accounting: CPU time, memory, context switches.
 
-A process here is a tree of them: the one that was started, and all that it started.
+Figures are for a process tree: the started process and its descendants.
 """
 
 import os
@@ -11,19 +11,19 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 
 def tree(pid):
-    """The process and all below it."""
+    """The process and its descendants."""
     children = pathlib.Path(f"/proc/{pid}/task").glob("*/children")
     return [pid] + [one for file in children for child in file.read_text().split() for one in tree(int(child))]
 
 
 def cpu_ns(pids):
-    """Nanoseconds on a core of all threads that are or were in `pids`."""
-    # The clock of another process's time on a core: clock_getcpuclockid(3), which Python lacks.
+    """CPU time of all past and present threads of `pids`, in nanoseconds."""
+    # The CPU clock of another process: clock_getcpuclockid(3), which Python lacks.
     return sum(time.clock_gettime_ns((~pid << 3) | 2) for pid in pids)
 
 
 def cpu_ticks_ns(pids):
-    """The same from /proc/PID/stat, in steps of 10 ms: the second witness."""
+    """The CPU time from /proc/PID/stat, in steps of 10 ms, to check `cpu_ns`."""
     total = 0
     for pid in pids:
         fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -32,7 +32,7 @@ def cpu_ticks_ns(pids):
 
 
 def pss(pids):
-    """Bytes of memory, shared pages by share."""
+    """Proportional set size in bytes."""
     total = 0
     for pid in pids:
         for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
@@ -42,7 +42,7 @@ def pss(pids):
 
 
 def involuntary_switches(pids):
-    """How often a thread was taken off its core while it had work."""
+    """Involuntary context switches of all threads."""
     total = 0
     for pid in pids:
         for status in pathlib.Path(f"/proc/{pid}/task").glob("*/status"):
@@ -51,7 +51,7 @@ def involuntary_switches(pids):
 
 
 def busy_ns(core):
-    """Nanoseconds that a core did anything at all, or was taken by the machine below this one."""
+    """Busy time of a core in nanoseconds, including time stolen by the hypervisor."""
     for line in pathlib.Path("/proc/stat").read_text().splitlines():
         if line.startswith(f"cpu{core} "):
             user, nice, system, _, _, irq, softirq, steal = map(int, line.split()[1:9])

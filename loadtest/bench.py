@@ -1,6 +1,6 @@
-"""The place where everything is measured: cores, the origin, peers that are started afresh, spans of time.
+"""The test bench: pinned cores, the origin, freshly started peers, measured intervals.
 
-The server under test has a core to itself; origin and generators, this program included, share the other. A peer
+The server under test has a core to itself. The origin, the generators and this program share the other core. A peer
 runs only while it is measured.
 """
 
@@ -20,19 +20,19 @@ import fixture
 import peers
 from processes import Process
 
-# Everything that is read at one moment.
+# Counters read at one moment.
 Moment = collections.namedtuple("Moment", "time cpu ticks requests switches core")
 
 
 class Bench:
-    """Holds what all measurements share. Use it as a context."""
+    """What all measurements share. Use it as a context manager."""
 
     def __init__(self, options, subjects):
         self.options, self.subjects = options, subjects
         self.all_cores = os.sched_getaffinity(0)
         self.server_core, self.other_core = max(self.all_cores), min(self.all_cores)
         self.terms, self.tickets, self.proved = {}, {}, set()
-        # Of all spans: the share of the server's core that others took, and how often the server was interrupted.
+        # Per interval: the share of the server's core used by others, and the server's involuntary switches.
         self.foreign, self.interrupted = [], []
 
     def __enter__(self):
@@ -52,7 +52,7 @@ class Bench:
         os.sched_setaffinity(0, self.all_cores)
 
     def place(self):
-        """A folder of its own for a run, with the certificate that all share."""
+        """Makes a folder for a run, with the certificate that all peers share."""
         place = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
         shared = self.folder / "certificate"
         if not shared.exists():
@@ -64,7 +64,7 @@ class Bench:
 
     @contextlib.contextmanager
     def serving(self, subject, cores=None):
-        """Runs `subject`, proved to do the job; yields it with its port and its folder."""
+        """Runs `subject` and checks that it does the job; yields the process with its port and folder."""
         peer, place = self.subjects[subject], self.place()
         port, = fixture.free_ports(1)
         command = peer.command(place, port, self.origin_port)
@@ -80,18 +80,18 @@ class Bench:
         shutil.rmtree(place, ignore_errors=True)
 
     def prove(self, subject, peer, process):
-        """Checks a peer before it is timed for the first time."""
+        """Checks a peer before its first measurement."""
         checks.does_the_job(peer, process.port)
         found = checks.handshake(process.port)
         self.tickets[subject] = found.pop("tickets")
         if not peer.logged(process):
-            raise checks.Unfair(f"{subject} keeps no log, or one that it should not keep")
+            raise checks.Unfair(f"{subject} has no log where it should, or one where it should not")
         self.terms[subject] = found
         checks.same_terms(self.terms)
         self.proved.add(subject)
 
     def origin_count(self):
-        """How many requests the origin has had, without this one."""
+        """Requests that the origin has served, without those of this function."""
         connection = http.client.HTTPConnection("127.0.0.1", self.origin_port, timeout=10)
         connection.request("GET", "/count")
         lines = connection.getresponse().read().decode().splitlines()
@@ -106,7 +106,7 @@ class Bench:
         )
 
     def span(self, process, generator, path, pinned=True):
-        """What `process` did for each request in the midst of a load: neither its beginning nor its end is in it."""
+        """Figures per request during a load, without its start and end."""
         seconds, warm_up = self.options.seconds, self.options.warm_up
         count = self.origin_count if generator.reaches_origin else generator.done
         before = count()
@@ -120,15 +120,15 @@ class Bench:
             answers = generator.finish()
         finally:
             generator.stop()
-        # Two who counted; what was under way at the end may be in one and not in the other.
+        # Origin and generator must agree, but for requests in flight at the end.
         if abs(count() - before - answers) > 200 + 0.01 * answers:
             raise checks.Unfair(f"{process.name}: {answers} answers of {count() - before} requests to the origin")
         spent = Moment(*(after - before for before, after in zip(begin, end)))
         if spent.requests < 20:
             raise checks.Unfair(f"{process.name} served {spent.requests} requests in {seconds} s: {process.said()}")
-        # Two of the kernel's books, the second in steps of 10 ms.
+        # Both CPU clocks must agree; the second has steps of 10 ms.
         if abs(spent.cpu - spent.ticks) > 0.02 * spent.cpu + 30_000_000:
-            raise checks.Unfair(f"the kernel's books disagree: {spent.cpu} and {spent.ticks} ns")
+            raise checks.Unfair(f"the kernel's CPU clocks disagree: {spent.cpu} and {spent.ticks} ns")
         if pinned:
             self.foreign.append(max(0, spent.core - spent.ticks) / spent.time)
             self.interrupted.append(spent.switches / spent.time * 1e9)

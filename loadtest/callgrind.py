@@ -1,7 +1,7 @@
-"""A program under valgrind's callgrind, told from outside when to begin and to end counting.
+"""Runs a program under valgrind's callgrind; counting starts and stops on request.
 
-Counted is what it does in user space between `begin` and `dump`: start and stop are not in it. The program has
-one core, so that it runs as many workers as one core gets.
+Counts user-space instructions between `begin` and `dump`, without start and stop. The program has
+one core, and therefore the number of workers for one core.
 """
 
 import collections
@@ -10,20 +10,20 @@ import re
 import signal
 import subprocess
 
-# What a thread did: the file says where, function by function, for callgrind_annotate.
+# The counts of one thread. The file at `path` has them by function, for callgrind_annotate.
 Dump = collections.namedtuple("Dump", "path instructions system_calls functions places")
 
-# Waits, of which a slow machine has more; `syscall` stands for futexes. And the clock: valgrind hides the kernel's page
-# that tells the time without a system call.
+# Waits, which are more frequent on a slow machine (`syscall` is futex). And the clock: valgrind hides the vDSO,
+# so that reading it is a system call.
 NOT_COUNTED = ("clock_gettime", "epoll_wait", "futex", "syscall")
 
 
 class Failed(Exception):
-    """Nothing was counted."""
+    """Nothing could be counted."""
 
 
 class Callgrind:
-    """A program that runs until `stop`."""
+    """A program under callgrind that runs until `stop`."""
 
     def __init__(self, command, folder, core):
         self.folder = folder
@@ -39,12 +39,12 @@ class Callgrind:
         self.dumps = 0
 
     def begin(self):
-        """Forgets what was counted."""
-        # Callgrind's own `zero` leaves the system calls as they are.
+        """Resets the counters."""
+        # Callgrind's `zero` does not reset the system calls.
         self.dump()
 
     def dump(self):
-        """What each thread did since the last time."""
+        """What each thread has done since the last `begin` or `dump`."""
         self.dumps += 1
         self._tell("dump")
         paths = sorted(self.folder.glob(f"callgrind.out.{self.dumps}-*"))
@@ -53,11 +53,11 @@ class Callgrind:
         return [read(path) for path in paths]
 
     def running(self):
-        """Whether the program has not ended."""
+        """Whether the program runs."""
         return self.process.poll() is None
 
     def stop(self):
-        """Stops the program as an operator would."""
+        """Stops the program with SIGTERM."""
         if self.running():
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -72,12 +72,12 @@ class Callgrind:
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
         except subprocess.SubprocessError as failure:
-            # A program that waits can only be told where ptrace is permitted, as it is by default.
-            raise Failed(f"valgrind cannot be told to {word} (is ptrace forbidden here?): {failure.stderr or failure}") from None
+            # Commands reach a waiting program only if ptrace is permitted, which is the default.
+            raise Failed(f"valgrind does not accept {word} (is ptrace forbidden?): {failure.stderr or failure}") from None
 
 
 def read(path):
-    """The dump at `path`: callgrind's text format, of which costs of functions themselves are wanted."""
+    """Reads a dump in callgrind's text format; keeps the functions' own costs."""
     names, files = {}, {}
     functions, places, system_calls = collections.Counter(), collections.Counter(), 0
     function = file = ""
@@ -100,7 +100,7 @@ def read(path):
         elif key == "calls":
             called = True
         elif line[:1] in tuple("0123456789+-*"):
-            # After `calls=`, what the callee cost; that stands with the callee too.
+            # The line after `calls=` has the callee's cost, which is also listed with the callee.
             if not called:
                 costs = line.split()[1:]
                 functions[function] += int(costs[0])
@@ -112,7 +112,7 @@ def read(path):
 
 
 def place(file):
-    """Whose source a file is: a module of ours, a crate, the standard library, or the system's."""
+    """The owner of a source file: a module of the program, a crate, the standard library or the system."""
     if found := re.search(r"/registry/src/[^/]+/([^/]+)-\d+\.\d+[^/]*/", file):
         return found[1]
     if file.startswith("/rustc/"):

@@ -1,7 +1,7 @@
-"""The cases that compare: what is measured, of whom, and the goals.
+"""The comparing cases: what is measured, for which servers, with which goals.
 
-A case measures one subject in one round; rounds and their order are the runner's. Figures are named, and a goal
-is about one of them: of icpgate alone, or of its ratio to the same figure of another in the same round.
+A case measures one subject in one round; `run` decides rounds and their order. Figures have names. A goal
+limits a figure of icpgate, or its ratio to another subject's figure in the same round.
 """
 
 import collections
@@ -12,7 +12,7 @@ import client
 import generators
 import openloop
 
-# `against` names another subject; without it the figure itself is held to the limit. `least`: not below it.
+# `against` names another subject for a ratio; without it, the limit is for the figure. `least`: a lower limit.
 Goal = collections.namedtuple("Goal", "figure limit against least", defaults=(None, False))
 OURS = "icpgate"
 ALL = (OURS, "nginx", "haproxy")
@@ -20,27 +20,27 @@ WITH_FOOTER = (OURS, "nginx")
 
 
 class Case:
-    """What all cases have; `shown` names the figure of the table, and its unit."""
+    """The interface of cases. `shown` is the figure in the table, with its unit."""
 
     subjects = (OURS,)
     goals = ()
     shown = ("cpu_us", "CPU µs/request")
-    # Figures of a second table.
+    # Figures for the second table.
     more = ()
-    # A program that has to be there, beyond those that all need.
+    # A tool that only this case needs.
     tool = None
-    # Cases that are slow and steady are measured less often.
+    # Slow and stable cases have fewer rounds.
     rounds = None
-    # Cases about a small difference are measured so many times a round.
+    # Measurements per round, more than one for small differences.
     times = 1
 
     def measure(self, bench, subject):
-        """The figures of one subject in one round."""
+        """Measures one subject in one round; its figures by name."""
         raise NotImplementedError
 
 
 class Load(Case):
-    """Processor time of a request under a load."""
+    """CPU time per request under load."""
 
     more = (("per_second", "requests/s"), ("busy", "share of its core"))
 
@@ -54,12 +54,12 @@ class Load(Case):
 
 
 def ratio(limit, against="nginx"):
-    """A goal for the processor time of a request."""
+    """A goal for the CPU time per request."""
     return Goal("cpu_us", limit, against)
 
 
 class FixedRate(Case):
-    """The tail at a rate that leaves room: 2,000 requests a second, times counted from when each was due."""
+    """Tail latency at a fixed rate of 2,000 requests/s, measured from the time each request was due."""
 
     name, title = "p99", "2,000 requests/s, 1 KB JSON, HTTP/1.1"
     shown = ("p99_ms", "p99 ms")
@@ -79,7 +79,7 @@ class FixedRate(Case):
 
 
 class Idle(Case):
-    """Memory of a connection that had one request and waits for the next. What the kernel holds is not in it."""
+    """User-space memory of an idle connection after one request."""
 
     name, title = "idle", "an idle TLS connection"
     shown = ("kib", "KiB of PSS")
@@ -89,7 +89,7 @@ class Idle(Case):
 
     def measure(self, bench, subject):
         with bench.serving(subject) as process:
-            # What the first connections bring with them is not what one more costs.
+            # Warm-up: the first connections allocate more than further ones.
             for connection in [self.connection(process.port) for _ in range(64)]:
                 connection.close()
             time.sleep(1)
@@ -111,7 +111,7 @@ class Idle(Case):
 
 
 def large(folder, cores):
-    """Few connections are enough for large bodies."""
+    """wrk with few connections, for large bodies."""
     return generators.Wrk(folder, cores, connections=16)
 
 

@@ -1,4 +1,4 @@
-"""What has to hold before anything is timed: every peer does the job, under the same conditions."""
+"""Checks before measuring: every peer does the whole job under the same conditions."""
 
 import re
 import subprocess
@@ -9,11 +9,11 @@ from fixture import HOST, UNFILED
 
 
 class Unfair(Exception):
-    """The comparison would be void."""
+    """The comparison would be unfair."""
 
 
 def handshake(port):
-    """What is negotiated with a client that leaves the choice to the server, and the tickets that it gets."""
+    """The TLS parameters that the server chooses, and the number of session tickets."""
     command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", HOST, "-alpn", "http/1.1", "-showcerts"]
     request = f"GET /data.json HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode()
     process = subprocess.run([*command, "-ign_eof"], input=request, capture_output=True, timeout=20)
@@ -22,7 +22,7 @@ def handshake(port):
     def only(pattern):
         found = re.search(pattern, text, re.MULTILINE)
         if not found:
-            raise Unfair(f"openssl s_client says nothing of {pattern}:\n{text[-2000:]}{process.stderr.decode()[-2000:]}")
+            raise Unfair(f"openssl s_client does not show {pattern}:\n{text[-2000:]}{process.stderr.decode()[-2000:]}")
         return found[1]
 
     return {
@@ -37,7 +37,7 @@ def handshake(port):
 
 
 def does_the_job(peer, port):
-    """Raises unless every kind of answer is right, and an unfiled name is refused."""
+    """Raises unless all answers are right and an unfiled name is refused."""
     kinds = [client.Http1, client.Http2] if "http2" in peer.does else [client.Http1]
     for kind in kinds:
         connection = kind(port)
@@ -48,11 +48,11 @@ def does_the_job(peer, port):
             exchanges.expect(path, body)
         connection.close()
     if not client.is_refused(port, UNFILED):
-        raise Unfair(f"{peer.name} serves a name that it does not know")
+        raise Unfair(f"{peer.name} serves an unknown name")
 
 
 def same_terms(found):
-    """Raises unless all peers negotiate the same; what that is, without the certificate's bytes."""
+    """Raises unless all peers negotiate the same TLS parameters; these parameters."""
     terms = {name: {key: value for key, value in one.items() if key != "tickets"} for name, one in found.items()}
     first, *others = terms.values()
     for one in others:

@@ -1,6 +1,6 @@
-"""Clients that send the same bytes every time: HTTP/1.1 and HTTP/2 over TLS 1.3, one exchange at a time.
+"""Clients that always send the same bytes: HTTP/1.1 and HTTP/2 over TLS 1.3, one request at a time.
 
-What comes back is read to its end and returned whole; anything unexpected raises.
+Answers are read completely; anything unexpected raises.
 """
 
 import socket
@@ -13,11 +13,11 @@ HEADERS = {"user-agent": "icpgate-loadtest", "accept": "*/*"}
 
 
 class Unexpected(Exception):
-    """The server did not answer as a client may expect."""
+    """An unexpected answer."""
 
 
 def context(*protocols):
-    """TLS 1.3 alone, one cipher and one curve; certificates are compared elsewhere."""
+    """A context for TLS 1.3 without certificate verification; `checks` compares certificates."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.check_hostname = False
     made.verify_mode = ssl.CERT_NONE
@@ -27,7 +27,7 @@ def context(*protocols):
 
 
 def connect(port, tls, name=HOST):
-    """A connection over which a handshake is done."""
+    """A TLS connection after its handshake."""
     stream = socket.create_connection(("127.0.0.1", port), timeout=60)
     stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
@@ -38,7 +38,7 @@ def connect(port, tls, name=HOST):
 
 
 class Http1:
-    """A kept connection of HTTP/1.1."""
+    """A persistent HTTP/1.1 connection."""
 
     tls = context("http/1.1")
     headers = HEADERS
@@ -84,7 +84,7 @@ class Http1:
         return some
 
     def close(self):
-        """As a polite client does: close_notify, then FIN."""
+        """Closes in order: close_notify, then FIN."""
         try:
             self.stream.unwrap()
         except (ssl.SSLError, OSError):
@@ -93,7 +93,7 @@ class Http1:
 
 
 class Http2:
-    """A kept connection of HTTP/2. Windows are so wide that no window update is due."""
+    """An HTTP/2 connection with windows so large that it needs no window updates."""
 
     tls = context("h2")
     DATA, HEADERS, RESET, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
@@ -136,7 +136,7 @@ class Http2:
                 return bytes(body)
 
     def _fields(self, path):
-        # GET and https are in the static table; what repeats is put into the dynamic one, as browsers do.
+        # GET and https are in the static table; repeated fields go into the dynamic table, as in browsers.
         block = b"\x82\x87" + self._literal(0x04, 4, path)
         if self.number == 1:
             block += self._literal(0x40, 1, HOST)
@@ -146,7 +146,7 @@ class Http2:
 
     @staticmethod
     def _literal(kind, name, value):
-        # A literal with the name from the static table: kind 0x40 is remembered, 0 is not.
+        # A literal with a name of the static table: kind 0x40 is indexed, 0 is not.
         bits = 6 if kind == 0x40 else 4
         limit = (1 << bits) - 1
         kind = 0x40 if kind == 0x40 else 0
@@ -174,7 +174,7 @@ class Http2:
 
 
 def is_refused(port, name):
-    """Whether a connection for `name` is refused: no handshake comes about."""
+    """Whether the handshake for `name` is refused."""
     try:
         connect(port, Http1.tls, name).close()
     except (ssl.SSLError, ConnectionError):
@@ -183,7 +183,7 @@ def is_refused(port, name):
 
 
 def hello(name):
-    """The bytes that a client sends first."""
+    """A ClientHello for `name`."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     try:
         context("h2", "http/1.1").wrap_bio(incoming, outgoing, server_hostname=name).do_handshake()

@@ -1,4 +1,4 @@
-"""The fixed exchanges whose instructions are counted, case by case; every answer is checked."""
+"""The fixed exchanges whose instructions are counted; every answer is checked."""
 
 import collections
 import time
@@ -8,12 +8,12 @@ from fixture import BODIES, NUMBER, UNFILED
 
 
 class Case(collections.namedtuple("Case", "requests begin ask")):
-    """`begin` makes what all requests share, if anything; `ask` is one request."""
+    """`begin` makes what all requests share, if anything; `ask` sends one request."""
 
     def run(self, port, process):
-        """Asks, and gives what `process` counted meanwhile."""
+        """Sends the requests; what `process` counted meanwhile."""
         shared = self.begin(port) if self.begin else None
-        # Until buffers, caches and the connection to the origin are what they stay.
+        # Warm-up for buffers, caches and the connection to the origin.
         for _ in range(max(5, self.requests // 8)):
             self.ask(shared, port)
         settle()
@@ -28,30 +28,30 @@ class Case(collections.namedtuple("Case", "requests begin ask")):
 
 
 def settle():
-    """What follows an answer, its record above all, has no event to wait for here."""
+    """Waits for work after an answer, such as its record, which has no event to wait for."""
     time.sleep(0.2)
 
 
 def kept(kind, path, requests):
-    """Requests one after the other on a kept connection."""
+    """Sequential requests on one connection."""
     return Case(requests, kind, lambda connection, _: expect(path, connection.get(path)))
 
 
 def handshake(_, port):
-    """A connection of its own for each request, and nothing remembered from the one before."""
+    """A new connection with a full handshake for each request."""
     connection = client.Http1(port, client.context("http/1.1"))
     expect("/data.json", connection.get("/data.json"))
     connection.close()
 
 
 def refused(_, port):
-    """A connection for a name that is not filed."""
+    """A refused connection for an unfiled name."""
     if not client.is_refused(port, UNFILED):
         raise client.Unexpected("a handshake for a name that is not filed")
 
 
 def expect(path, body):
-    """The body is the origin's; a page's has the footer, once."""
+    """Raises unless the body is the origin's, with the footer exactly once in pages."""
     kind, original = BODIES[path]
     if kind.startswith("text/html"):
         begin = original.rindex(b"</body>")

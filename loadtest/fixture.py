@@ -1,6 +1,6 @@
-"""What is served in every measurement: the names, the bodies, a certificate, icpgate's own configuration.
+"""The fixture of every measurement: names, bodies, a certificate and icpgate's configuration.
 
-The bodies are the same bytes on every machine, so that counts and times can be compared.
+The bodies are identical on every machine, so that results can be compared.
 """
 
 import json
@@ -15,7 +15,7 @@ MEGABYTE = 1 << 20
 
 
 def page(size=10 << 10):
-    """An HTML page of exactly `size` bytes, as a shop has them."""
+    """An HTML page of exactly `size` bytes, like a shop's."""
     head = '<!doctype html>\n<html>\n<head><meta charset="utf-8"><title>Shop</title></head>\n<body>\n'
     tail = "\n</body>\n</html>\n"
     rows = (f'<p class="row">Article {row}: <a href="/article/{row}">more of it</a></p>\n' for row in range(size))
@@ -32,7 +32,7 @@ def data(size=1 << 10):
     return json.dumps(document).encode()
 
 
-# What the origin serves at which path: its type and its bytes.
+# What the origin serves: media type and bytes by path.
 BODIES = {
     "/index.html": ("text/html; charset=utf-8", page()),
     "/chunked.html": ("text/html; charset=utf-8", page()),
@@ -42,7 +42,7 @@ BODIES = {
 
 
 def certify(folder, *hosts):
-    """Writes `chain.pem` and `key.pem`, P-256, signed by themselves."""
+    """Writes `chain.pem` and `key.pem`: P-256, self-signed."""
     names = ",".join(f"DNS:{host}" for host in hosts)
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-days", "2", "-subj", f"/CN={hosts[0]}", "-addext", f"subjectAltName={names}"]
@@ -53,7 +53,7 @@ def certify(folder, *hosts):
 
 
 def filings(count=1, note=""):
-    """An allowlist of so many filings, the one of HOST among them."""
+    """An allowlist of `count` filings, including that of HOST."""
     others = (f"  - {{domain: example-{one}.cn, number: 京ICP备2023{one + 100000:06}号-1, status: approved, approved_on: 2026-03-02}}\n"
               for one in range(count - 1))
     own = f"  - {{domain: example.cn, number: {NUMBER}, status: approved, approved_on: 2026-03-02}}\n"
@@ -61,7 +61,7 @@ def filings(count=1, note=""):
 
 
 def configure(folder, port, admin_port, origin_port):
-    """Writes icpgate's two files for the certificate in `folder`; the path of the first."""
+    """Writes icpgate's configuration and allowlist into `folder`; the path of the configuration."""
     (folder / "filings.yaml").write_text(filings())
     config = folder / "icpgate.yaml"
     config.write_text(f"""\
@@ -77,14 +77,14 @@ origins:
   - {{name: app, region: mainland, scheme: http, servers: ["127.0.0.1:{origin_port}"]}}
 access_log: {{directory: access, reserve: 0}}
 admin: {{address: "127.0.0.1:{admin_port}"}}
-# All clients of a measurement have one address.
+# All clients have the same address.
 limits: {{connections_per_client: 65536}}
 """)
     return config
 
 
 def free_ports(count):
-    """So many ports, all at once, so that none is given out twice."""
+    """`count` free ports, bound at the same time so that they differ."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:
@@ -93,7 +93,7 @@ def free_ports(count):
 
 
 def answers(port, running, patience=300):
-    """Waits until something listens on `port`; whether it came to that while `running` says so."""
+    """Waits until something listens on `port`; false if `running()` ends before."""
     deadline = time.monotonic() + patience
     while running() and time.monotonic() < deadline:
         try:

@@ -1,9 +1,9 @@
-"""What makes the load, each a process: wrk, oha and h2load, and clients of our own where none of them will do.
+"""Load generators, each a process: wrk, oha, h2load, and the project's own clients.
 
-A generator is started, runs until it is over, and then says how many answers it had; any that was not right voids
-the run. How many there were in a span of time is not asked of it: the origin counts (`bench`), so that the
-beginning of a tool, its handshakes and its connections, is in no figure. What does not reach the origin is counted
-by who asks.
+A generator runs for a fixed time and then reports its number of answers. Any wrong answer voids
+the run. The requests of an interval are counted by the origin (`bench`), so that the
+start of a tool is in no figure. Requests that do not reach the origin are counted
+by the generator.
 """
 
 import json
@@ -22,11 +22,11 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or HERE.parent / "targe
 
 
 class Failed(Exception):
-    """Answers were wrong, or none came: there is nothing to report of such a run."""
+    """Answers were wrong or missing: the run is void."""
 
 
 class Tool:
-    """A load generator that is a program of its own, on `cores`."""
+    """A load generator as a separate program on `cores`."""
 
     reaches_origin = True
 
@@ -42,11 +42,11 @@ class Tool:
         )
 
     def pipes(self):
-        """Where it reads and writes."""
+        """Its standard streams."""
         return {"stdout": self.out, "stderr": subprocess.STDOUT}
 
     def finish(self):
-        """Waits for its end; what it says of its answers is checked."""
+        """Waits for its end; the checked number of answers."""
         self.child.wait(120)
         self.out.seek(0)
         text = self.out.read()
@@ -62,7 +62,7 @@ class Tool:
 
 
 class Wrk(Tool):
-    """Kept connections of HTTP/1.1, asked as fast as they answer."""
+    """Persistent HTTP/1.1 connections, back to back."""
 
     tool = "wrk"
 
@@ -81,7 +81,7 @@ class Wrk(Tool):
 
 
 class Oha(Tool):
-    """As wrk: another opinion."""
+    """The same load as wrk, as a cross-check."""
 
     tool = "oha"
 
@@ -96,7 +96,7 @@ class Oha(Tool):
     def check(self, text):
         result = json.loads(text)
         codes = result["statusCodeDistribution"]
-        # What is under way when the time is over is no failure.
+        # Requests in flight at the end are no failures.
         errors = {error: count for error, count in result["errorDistribution"].items() if "deadline" not in error}
         if set(codes) != {"200"} or errors:
             raise Failed(f"oha: {codes} {errors}")
@@ -104,7 +104,7 @@ class Oha(Tool):
 
 
 class H2load(Tool):
-    """Kept connections of HTTP/2, several requests under way on each."""
+    """HTTP/2 connections with several concurrent requests each."""
 
     tool = "h2load"
 
@@ -128,7 +128,7 @@ class H2load(Tool):
 
 
 class Clients(Tool):
-    """Clients of our own (`clients/`): eight at once, each doing one thing after the other."""
+    """The project's own clients (`clients/`): eight in parallel, each sequential."""
 
     program = TARGET / "release" / "icpgate-clients"
 
@@ -138,7 +138,7 @@ class Clients(Tool):
 
     @classmethod
     def build(cls):
-        """Builds the program, unless it is there and current."""
+        """Builds the clients if they are missing or outdated."""
         command = ["cargo", "build", "--release", "--locked", "--manifest-path", HERE / "clients" / "Cargo.toml"]
         subprocess.run([*command, "--target-dir", TARGET], check=True)
 
@@ -146,7 +146,7 @@ class Clients(Tool):
         return {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.out}
 
     def done(self):
-        """How often it was done so far: each line that is sent is answered by that."""
+        """The number of requests so far. The program prints it for each line it reads."""
         if self.child and self.child.poll() is None:
             self.child.stdin.write(b"\n")
             self.child.stdin.flush()
@@ -163,7 +163,7 @@ class Clients(Tool):
         self.child.stdout.close()
 
     def _count(self, said):
-        # Nothing is said where the program failed; its status tells.
+        # A failed program prints nothing; its exit status tells.
         self.count = int(said or self.count)
 
     def _written(self, name, content):
@@ -173,7 +173,7 @@ class Clients(Tool):
 
 
 class Handshakes(Clients):
-    """A request on a connection of its own."""
+    """One request per connection."""
 
     def command(self, port, path, seconds):
         body = self._written("expected", fixture.BODIES[path][1])
@@ -181,19 +181,19 @@ class Handshakes(Clients):
 
 
 class FreshHandshakes(Handshakes):
-    """A full handshake for each request, from a client that remembers nothing."""
+    """A full handshake for each request."""
 
     kind = "fresh"
 
 
 class ResumedHandshakes(Handshakes):
-    """A resumed handshake for each request, each with the ticket that came over the connection before."""
+    """A resumed handshake for each request, with the previous connection's ticket."""
 
     kind = "resumed"
 
 
 class RefusedNames(Clients):
-    """A ClientHello with a name that is not filed, as OpenSSL sends it, and whatever comes back."""
+    """An OpenSSL ClientHello with an unfiled name, read to the end of the connection."""
 
     reaches_origin = False
 

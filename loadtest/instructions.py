@@ -1,11 +1,11 @@
-"""Instructions per request of the real program, case by case, beside those that are kept.
+"""Instructions per request of the real program, case by case, compared with the recorded counts.
 
-usage: scripts/instructions [CASE ...]          prints; says so and ends with 1 when one grew by more than 5 %
-       scripts/instructions [CASE ...] --keep   takes what is measured for the ones to keep
-       scripts/instructions [CASE ...] --where  says whose source they are of
+usage: scripts/instructions [CASE ...]          prints the counts; exit code 1 if one grew by more than 5 %
+       scripts/instructions [CASE ...] --keep   records the measured counts
+       scripts/instructions [CASE ...] --where  also lists the source files they are in
 
-A fixed client asks one request after the other; what valgrind counts is what the program does in user space
-for them, without its start. Profiles are left for callgrind_annotate.
+A fixed client sends sequential requests; valgrind counts the program's user-space instructions
+for them, without its start. The profiles stay for callgrind_annotate.
 """
 
 import argparse
@@ -25,25 +25,25 @@ from origin import Origin
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 KEPT = ROOT / "tests" / "instructions.json"
-# By how much a figure may grow, and for how much of it nothing is said. Instructions differ by 0.6 % between runs of
-# one build, and by 3 % on a machine with nine times too much to do. System calls are those that do not wait; where much
-# is read and written, it depends on the moment how much of it is there.
+# The accepted growth. Instructions differ by 0.6 % between runs of
+# one build, and by 3 % at nine times the machine's capacity. System calls exclude waits; with large bodies
+# their number depends on timing.
 TOLERANCE = {"instructions": 0.05, "system_calls": 0.05}
 ROOM = {"instructions": 0, "system_calls": 0.4}
 UNSTEADY = {
     ("large", "system_calls"): 0.3,
     ("handshake", "system_calls"): 0.15,
-    # A hello that is there when its connection is accepted is less work than one that is waited for, and which of the two
-    # it is depends on the moment.
+    # A ClientHello that is present at accept costs less than one that is awaited, and which of the two
+    # happens depends on timing.
     ("refused", "instructions"): 0.2,
     ("refused", "system_calls"): 0.45,
 }
 
 
 def figures(dumps, requests, where):
-    """Per request, what the threads that serve did; and the writer of records, which is not held to anything.
+    """Per request: the counts of the serving threads, and of the record writer, which has no limit.
 
-    The writer works by the clock, and so do threads that only keep time: on a slow machine they have more to do.
+    The writer and timer threads work by the clock: on a slow machine they do more per request.
     """
     writer = [dump for dump in dumps if any("retention::write::spool" in name for name in dump.functions)]
     others = [dump for dump in dumps if dump not in writer]
@@ -60,7 +60,7 @@ def figures(dumps, requests, where):
 
 
 def measure(program, cases, out, where):
-    """Runs `program`, and yields the name and the figures of each case."""
+    """Runs `program`; yields the name and the figures of each case."""
     core, *others = sorted(os.sched_getaffinity(0), reverse=True)
     if others:
         os.sched_setaffinity(0, others)
@@ -77,25 +77,25 @@ def measure(program, cases, out, where):
                 dumps = exchanges.CASES[name].run(port, process)
                 keep_profiles(name, dumps, out)
                 if where:
-                    print(f"{name}: whose source a request's instructions are of")
+                    print(f"{name}: instructions per request by source")
                 yield name, figures(dumps, exchanges.CASES[name].requests, where)
         finally:
             process.stop()
 
 
 def keep_profiles(name, dumps, out):
-    """The profile of the busiest thread, under the case's name; the others with a number."""
+    """Saves the busiest thread's profile under the name of the case, the others with a number."""
     ranked = sorted(dumps, key=lambda dump: dump.instructions, reverse=True)
     for rank, dump in enumerate(ranked):
-        # callgrind_annotate takes a call that is not over, as a thread's first, for work of the caller's own.
+        # callgrind_annotate counts an unfinished call, such as a thread's first, as the caller's own work.
         text = re.sub(r"^calls=0 ", "calls=1 ", dump.path.read_text(errors="replace"), flags=re.MULTILINE)
         (out / (f"{name}.out" if rank == 0 else f"{name}.out.{rank}")).write_text(text)
 
 
 def judge(name, kind, figure, kept):
-    """Prints a figure beside the kept one; whether it may stand."""
+    """Prints a figure beside the recorded one; whether the growth is accepted."""
     if kept is None:
-        print(f"{name:<12}{kind:<14}{figure:>12,}{'':>21}   not kept yet", flush=True)
+        print(f"{name:<12}{kind:<14}{figure:>12,}{'':>21}   not recorded yet", flush=True)
         return False
     tolerance = UNSTEADY.get((name, kind), TOLERANCE[kind])
     grew = figure > kept * (1 + tolerance) and figure > kept + ROOM[kind]
@@ -108,8 +108,8 @@ def judge(name, kind, figure, kept):
 def arguments():
     parser = argparse.ArgumentParser(prog="scripts/instructions", description=__doc__.splitlines()[0])
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(exchanges.CASES))
-    parser.add_argument("--keep", action="store_true", help=f"write what is measured to {KEPT.relative_to(ROOT)}")
-    parser.add_argument("--where", action="store_true", help="say in whose source the instructions are")
+    parser.add_argument("--keep", action="store_true", help=f"write the counts to {KEPT.relative_to(ROOT)}")
+    parser.add_argument("--where", action="store_true", help="also list the source files")
     parser.add_argument("--program", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "target" / "instructions", help="for profiles")
     given = parser.parse_args()
@@ -136,8 +136,8 @@ def main():
         print(f"kept in {KEPT.relative_to(ROOT)}")
     elif not stands:
         sys.exit(
-            "instructions: more work per request than the figures that are kept. A change that is worth it has those of\n"
-            "`scripts/instructions --keep` in its own commit."
+            "instructions: more instructions per request than recorded. If the change is worth it, commit the output of\n"
+            "`scripts/instructions --keep` with it."
         )
 
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""First-byte times over a long way that loses segments: icpgate and nginx in front of one origin, in the same run.
+"""First-byte times over a long lossy path: icpgate and nginx in front of one origin, in the same run.
 
     loadtest/longhaul.py --program target/dist/icpgate [--loss 5] [--one-way 100] [--rate 20] [--seconds 60] [--http2]
 
 Two network namespaces are joined by a pair of interfaces on which nftables drops segments at random, in both
-directions. In the far one a relay of TCP adds the delay in front of the origin (nginx, TLS). In the near one both
-proxies ask that origin over TLS; requests come at random times, as many to each, over a connection of their own in
-clear text. A segment that is lost is sent again by the kernel after some 200 ms: the way that loses is shorter than
-the delay, so that a loss costs less than over a real border. It needs root, ip, nft, nginx and openssl.
+directions. In the far namespace a TCP relay adds the delay in front of the origin (nginx, TLS). In the near one both
+proxies send requests to that origin over TLS. Requests arrive at random times, as many at each proxy, over a new
+clear-text connection each. The kernel retransmits a lost segment after about 200 ms: the lossy path is shorter than
+the delay, so that a loss costs less than over a real border. Needs root, ip, nft, nginx and openssl.
 """
 
 import argparse
@@ -130,7 +130,7 @@ async def client(rate, seconds):
             await asyncio.sleep(random.expovariate(rate))
         return name, [await task for task in asked]
 
-    # Both have what they need before they are timed.
+    # Warm-up of both.
     for port in PEERS.values():
         await asyncio.gather(*(ask(port) for _ in range(8)))
     outcomes = await asyncio.gather(*(generate(name, port) for name, port in PEERS.items()))
@@ -142,7 +142,7 @@ def run(*words, **more):
 
 
 class Namespaces:
-    """Two, joined by a pair of interfaces that loses so many of a hundred segments."""
+    """Two namespaces joined by a pair of interfaces that drops `loss` percent of the segments."""
 
     def __init__(self, loss):
         self.near, self.far = (f"icpgate-{side}-{os.getpid()}" for side in ("near", "far"))
@@ -192,9 +192,9 @@ def shown(name, times):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", default="target/dist/icpgate", help="icpgate")
-    parser.add_argument("--loss", type=int, default=5, help="of a hundred segments, in each direction")
+    parser.add_argument("--loss", type=int, default=5, help="lost segments in percent, in each direction")
     parser.add_argument("--one-way", type=int, default=100, help="milliseconds")
-    parser.add_argument("--rate", type=float, default=20, help="requests a second, to each")
+    parser.add_argument("--rate", type=float, default=20, help="requests per second to each")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--http2", action="store_true", help="the origin speaks HTTP/2 as well")
     parser.add_argument("--origin", default="", help="more keys of icpgate's origin, such as 'retries: {attempts: 2}'")
@@ -239,7 +239,7 @@ def main():
                 program.terminate()
             for program in started:
                 program.wait()
-    print(f"{args.one_way} ms each way, {args.loss} % lost in each direction, {args.rate:g} requests a second to each:")
+    print(f"{args.one_way} ms each way, {args.loss} % lost in each direction, {args.rate:g} requests per second to each:")
     p99 = {name: shown(name, times) for name, times in json.loads(out).items()}
     print(f"p99 of icpgate is {p99['icpgate'] / p99['nginx']:.2f} of nginx's")
 

@@ -1,4 +1,4 @@
-"""What a measurement was made on, and with."""
+"""The machine and the versions of a measurement."""
 
 import datetime
 import os
@@ -9,7 +9,7 @@ import subprocess
 
 
 def described():
-    """The machine, its system, and the commit of this checkout."""
+    """The machine, its system, tool versions and the commit."""
     cpu = re.search(r"^model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     memory = re.search(r"^MemTotal:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text(), re.MULTILINE)
     release = re.search(r'^PRETTY_NAME="?(.*?)"?$', pathlib.Path("/etc/os-release").read_text(), re.MULTILINE)
@@ -29,10 +29,10 @@ def described():
 
 
 def commit():
-    """The commit, with a mark where files differ from it."""
+    """The commit, with `-modified` if files differ from it."""
     try:
         hash = said("git", "rev-parse", "--short=10", "HEAD")
-        # Results of an earlier run are no change of the program.
+        # Results of earlier runs do not count.
         changed = said("git", "status", "--porcelain", "--", ".", ":!loadtest/results")
         return hash + ("-modified" if changed else "")
     except (OSError, subprocess.CalledProcessError):
@@ -40,7 +40,7 @@ def commit():
 
 
 def said(*command):
-    """The first line of what a program prints, whatever it ends with."""
+    """The first line of a program's output, whatever its exit status."""
     process = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     return process.stdout.strip().partition("\n")[0]
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Writes a configuration of very many filings and sites into a folder: icpgate.yaml, filings.yaml, certs/.
+"""Writes a very large configuration into a folder: icpgate.yaml, filings.yaml, certs/.
 
 usage: many.py FOLDER [--filings 100000] [--sites 10000] [--pairs 100] [--listen 127.0.0.1:8443]
                [--admin 127.0.0.1:9180] [--origin 127.0.0.1:8000]
 
-Filing N is of d<N>.cn, site N of www.d<N>.cn and d<N>.cn; the sites share out the certificates between them, as many
-to each. `--pairs` of as many as there are sites gives each its own. All are signed by certs/ca.pem. The keys are
-ECDSA P-256, made by openssl, one process a core: some 10 ms for each pair.
+Filing N is for d<N>.cn, site N for www.d<N>.cn and d<N>.cn. The sites share the certificates evenly;
+with as many `--pairs` as sites, each has its own. All are signed by certs/ca.pem. The keys are
+ECDSA P-256, made by openssl, one process per core: about 10 ms per pair.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def openssl(*words):
 
 
 def authority(folder):
-    """A certificate authority that lives for as long as the folder does."""
+    """Makes a certificate authority, unless the folder has one."""
     if (folder / "ca.pem").exists():
         return
     openssl(
@@ -33,7 +33,7 @@ def authority(folder):
 
 
 def pair(folder, number, names):
-    """One certificate for `names`, and its key; one that is there is kept."""
+    """Makes a certificate for `names` and its key, unless they exist."""
     if (folder / f"{number}.pem").exists():
         return
     alternatives = "subjectAltName=" + ",".join(f"DNS:{name}" for name in names)
@@ -47,7 +47,7 @@ def pair(folder, number, names):
 
 
 def filing(number):
-    """Most are plain; some name their hosts, their deadlines or their public security filing."""
+    """A filing; some have hosts, deadlines or a public security filing."""
     province = PROVINCES[number % len(PROVINCES)]
     lines = [
         f"  - domain: d{number}.cn",

@@ -1,7 +1,7 @@
-"""A load at a fixed rate that does not wait for answers: the time of each is counted from when it was due.
+"""An open-loop load: a fixed rate, and times measured from when each request was due.
 
-So an answer that holds up others makes them late too, as it would with users. What the generator itself is late
-by is reported with the times, and in them.
+So an answer that delays others counts for them too, as it would with users. Delays of the generator itself
+are included, and reported separately.
 """
 
 import collections
@@ -18,7 +18,7 @@ Times = collections.namedtuple("Times", "took late")
 
 
 class Line:
-    """One kept connection; it has at most one request under way."""
+    """A persistent connection with at most one request in flight."""
 
     def __init__(self, port, path):
         self.stream = client.Http1(port).stream
@@ -31,7 +31,7 @@ class Line:
         self.stream.send(self.request)
 
     def answered(self):
-        """Reads what is there; whether the answer is whole."""
+        """Reads available bytes; whether the answer is complete."""
         try:
             while some := self.stream.recv(1 << 16):
                 self.received += some
@@ -48,7 +48,7 @@ class Line:
 
 
 def run(port, path, rate, seconds, warm_up=0.5, lines=64, each_second=None):
-    """Asks `rate` times a second; the times in milliseconds of what was due after the warm-up."""
+    """Sends `rate` requests per second; the times in milliseconds of those due after the warm-up."""
     free = [Line(port, path) for _ in range(lines)]
     busy, times, waiting = {}, Times([], []), collections.deque()
     gc.disable()
@@ -88,6 +88,6 @@ def run(port, path, rate, seconds, warm_up=0.5, lines=64, each_second=None):
 
 
 def percentile(times, share):
-    """The time within which `share` of them came."""
+    """The quantile `share` of `times`."""
     ranked = sorted(times)
     return ranked[min(len(ranked) - 1, math.ceil(share * len(ranked)) - 1)]

@@ -1,6 +1,6 @@
-"""An origin that answers from memory, each answer in one write: nothing of its own varies.
+"""An origin that answers from memory, each answer in one write, without variation.
 
-Far too slow for a load test, where nginx is the origin; right where instructions are counted.
+For counting instructions. It is too slow for the load test, where nginx is the origin.
 """
 
 import socket
@@ -11,7 +11,7 @@ from fixture import BODIES
 
 
 def answer(path, kind, body):
-    """The whole answer, as nginx would give it; or in chunks, as programs do."""
+    """The whole answer, as from nginx, or in chunks, as from applications."""
     head = f"HTTP/1.1 200 OK\r\nServer: origin\r\nContent-Type: {kind}\r\nConnection: keep-alive\r\n"
     if path == "/chunked.html":
         parts = [body[begin : begin + 4096] for begin in range(0, len(body), 4096)] + [b""]
@@ -25,7 +25,7 @@ ANSWERS = {path.encode(): answer(path, *content) for path, content in BODIES.ite
 
 
 class Exchanges(socketserver.BaseRequestHandler):
-    """The exchanges of one connection."""
+    """Serves one connection."""
 
     def handle(self):
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -39,7 +39,7 @@ class Exchanges(socketserver.BaseRequestHandler):
 
 
 class Origin(socketserver.ThreadingTCPServer):
-    """Listens on a free port, in threads of this process."""
+    """Listens on a free port, with threads of this process."""
 
     daemon_threads = True
 

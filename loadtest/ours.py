@@ -1,4 +1,4 @@
-"""The cases that are about icpgate alone: reloads, records, workers, very many names."""
+"""Cases for icpgate alone: reloads, records, workers, very many names."""
 
 import http.client
 import json
@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 class Reload(Case):
-    """The same load on an allowlist of 10,000 filings; with and without a new one every second."""
+    """Tail latency with an allowlist of 10,000 filings, with and without a reload every second."""
 
     name, title = "reload", "a new allowlist of 10,000 filings each second, under 2,000 requests/s"
     shown = ("added_p99_ms", "ms added to p99")
@@ -32,7 +32,7 @@ class Reload(Case):
     def measure(self, bench, subject):
         with bench.serving(subject) as process:
             peer, seconds = bench.subjects[subject], bench.options.seconds + 1
-            # Written beforehand: while the load runs, each is but renamed.
+            # Written in advance: during the load each is only renamed.
             new = [self.write(process.place, note) for note in range(int(seconds) + 2)]
             replace = lambda: new.pop().rename(process.place / "filings.yaml")
             replace()
@@ -60,12 +60,12 @@ class Reload(Case):
         deadline = time.monotonic() + 20
         while reloads(peer) < count:
             if time.monotonic() > deadline:
-                raise checks.Unfair("the allowlist is not taken")
+                raise checks.Unfair("the allowlist is not applied")
             time.sleep(0.05)
 
 
 def admin(peer, path):
-    """What icpgate says of itself."""
+    """Status and text of an admin page."""
     connection = http.client.HTTPConnection("127.0.0.1", peer.admin_port, timeout=10)
     connection.request("GET", path)
     answer = connection.getresponse()
@@ -75,13 +75,13 @@ def admin(peer, path):
 
 
 def reloads(peer):
-    """How many reloads were applied."""
+    """The number of applied reloads."""
     line = next(line for line in admin(peer, "/metrics")[1].splitlines() if line.startswith('icpgate_reloads_total{result="applied"'))
     return int(float(line.split()[-1]))
 
 
 class Workers(Case):
-    """Two workers on both cores, beside generator and origin; the same as one worker, measured the same way."""
+    """Two workers on both cores, which generator and origin share, against one worker."""
 
     name, title = "workers", "1 KB JSON: two workers against one, cores shared with the generator"
     more = (("per_second", "requests/s"),)
@@ -101,7 +101,7 @@ class Workers(Case):
 
 
 class Records(Case):
-    """One program, built with the feature `unrecorded`, as it is and told to keep none."""
+    """A build with the feature `unrecorded`, with and without records."""
 
     name, title = "records", "1 KB JSON: with records against without, four times a round"
     more = (("per_second", "requests/s"),)
@@ -115,7 +115,7 @@ class Records(Case):
 
 
 class Many(Case):
-    """100,000 filings and 10,000 sites with certificates: until it serves the last of them, and what it holds then."""
+    """Start time and memory with 100,000 filings and 10,000 sites with certificates."""
 
     name, title = "many", "start with 100,000 filings and 10,000 sites, all cores"
     shown = ("start_s", "s until ready")
@@ -147,7 +147,7 @@ class Many(Case):
 
     @staticmethod
     def written(pairs, port, admin_port, origin_port, cores):
-        """The folder with the configuration. Its certificates take a minute to make, and stay for the next time."""
+        """Writes the configuration; its folder. The certificates take a minute to make, and are kept."""
         place = ROOT / "target" / "loadtest" / f"many-{pairs}"
         script = [sys.executable, ROOT / "loadtest" / "many.py", place, "--pairs", str(pairs)]
         script += ["--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin_port}", "--origin", f"127.0.0.1:{origin_port}"]
@@ -165,7 +165,7 @@ def is_ready(admin_port):
 
 
 class Decide(Case):
-    """One answer of the gate among 100,000 filings, as criterion measures it."""
+    """One decision of the gate among 100,000 filings, by criterion."""
 
     name, title = "decide", "the gate's answer among 100,000 filings (criterion)"
     shown = ("ns", "ns")

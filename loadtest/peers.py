@@ -1,7 +1,7 @@
-"""The servers that are compared. Each does the whole job that it can, and says what it cannot.
+"""The compared servers. Each does as much of the job as it can, and declares what it does.
 
-A peer is a class with a `name`, what it `does`, and a `command` that writes its files first. Another one is added
-by writing such a class and putting it into PEERS; what it promises is checked before anything is timed.
+A peer is a class with a `name`, a set `does`, and a `command` that also writes its files. To add a peer, write
+such a class and add it to PEERS; `checks` verifies what it declares before measuring.
 """
 
 import json
@@ -18,18 +18,18 @@ FOOTER = (
     '<div align="center"><a href="https://beian.miit.gov.cn/" target="_blank" rel="noopener noreferrer nofollow">'
     f"{NUMBER}</a></div></body>"
 )
-# Connections that wait for nothing, all from one address, are one of the measurements.
+# The measurement of idle connections opens this many from one address.
 CONNECTIONS = min(8000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 2 - 500)
 KEPT_UPSTREAM = 256
 
 
 def program(name):
-    """Where a daemon is; Debian keeps them outside of a user's PATH."""
+    """The path of a daemon; Debian installs them outside a user's PATH."""
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
 
 
 class Icpgate:
-    """The program as it is shipped: footer and records on."""
+    """The release program, with footer and records."""
 
     name = "icpgate"
     does = {"footer", "http2"}
@@ -52,7 +52,7 @@ class Icpgate:
 
 
 class Nginx:
-    """Debian's, one process: refusal of unknown names, sub_filter, a line of JSON for each request, buffered."""
+    """Debian's nginx, one process: refuses unknown names, sub_filter, a buffered JSON log."""
 
     name = "nginx"
     does = {"footer", "http2"}
@@ -70,7 +70,7 @@ class Nginx:
 
 
 class Haproxy:
-    """Debian's, one thread: strict SNI, a line of JSON for each request. It has no means to put a footer in."""
+    """Debian's HAProxy, one thread: strict SNI, a JSON log. It cannot add a footer."""
 
     name = "haproxy"
     does = {"http2"}
@@ -91,7 +91,7 @@ class Haproxy:
 
 
 def has_record(text):
-    """Whether a line of JSON about a request is there, or comes within two seconds."""
+    """Whether a JSON line for a request appears within two seconds."""
     deadline = time.monotonic() + 2
     while time.monotonic() < deadline:
         lines = (line for line in text().splitlines() if line.startswith("{"))
@@ -114,7 +114,7 @@ events {{ worker_connections {CONNECTIONS * 2}; }}
 
 
 def nginx_http(folder):
-    """What nginx has as origin and as peer."""
+    """nginx's configuration as origin and as peer."""
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     places = "\n".join(f"    {kind}_temp_path {folder}/temp-{kind};" for kind in kinds)
     return f"""\
@@ -129,7 +129,7 @@ http {{
 
 
 def nginx_origin(folder, port):
-    """The origin: files from memory, nothing logged, and a page that counts requests."""
+    """The origin: cached files, no log, and a page that counts requests."""
     site = folder / "site"
     site.mkdir(exist_ok=True)
     for path, (_, body) in fixture.BODIES.items():
@@ -150,7 +150,7 @@ def nginx_origin(folder, port):
     return [program("nginx"), "-p", folder, "-c", config]
 
 
-# The fields of icpgate's records that nginx knows.
+# The fields of icpgate's records as nginx variables.
 NGINX_RECORD = {
     "time": "$time_iso8601", "event": "request", "node": "$hostname", "connection_id": "$connection",
     "request_id": "$request_id", "client_ip": "$remote_addr", "client_port": "$remote_port",
@@ -164,12 +164,12 @@ NGINX_RECORD = {
 
 
 def nginx_peer(folder, port, origin_port):
-    """The rest of the peer's configuration, inside of `http`."""
+    """The peer's part of the `http` block."""
     record = "{" + ",".join(f'"{key}":"{value}"' for key, value in NGINX_RECORD.items()) + "}"
     return f"""\
     log_format records escape=json '{record}';
     access_log {folder}/nginx-access.ndjson records buffer=64k flush=1s;
-    # A large body never goes by way of a file.
+    # Large bodies are never buffered in files.
     proxy_max_temp_file_size 0;
     proxy_buffers 32 16k;
     proxy_busy_buffers_size 64k;
@@ -206,7 +206,7 @@ def nginx_peer(folder, port, origin_port):
 """
 
 
-# The same again, as far as HAProxy knows them.
+# The same fields as far as HAProxy has them.
 HAPROXY_RECORD = {
     "time": "%tr", "event": "request", "node": "%H", "request_id": "%ID", "client_ip": "%ci", "client_port": "%cp",
     "local_ip": "%fi", "local_port": "%fp", "protocol": "%HV", "tls_version": "%sslv", "tls_cipher": "%sslc",
@@ -218,7 +218,7 @@ HAPROXY_RECORD = {
 
 
 def haproxy(pair, port, origin_port):
-    """Its configuration."""
+    """HAProxy's configuration."""
     record = "{" + ",".join(f'"{key}":"{value}"' for key, value in HAPROXY_RECORD.items()) + "}"
     record = record.replace('"', '\\"')
     return textwrap.dedent(f"""\

@@ -1,4 +1,4 @@
-"""Processes that run on chosen cores, and end with the measurement."""
+"""Processes on chosen cores, which end with the measurement."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import accounting
 
 
 class Process:
-    """A program that was started; what it says is in `log`."""
+    """A started program; its output is in `log`."""
 
     def __init__(self, name, command, folder, cores):
         self.name = name
@@ -24,26 +24,26 @@ class Process:
 
     @property
     def pids(self):
-        """Its own, and those of what it started."""
+        """The ids of the process and its descendants."""
         return accounting.tree(self.child.pid)
 
     def spread(self, cores):
-        """Lets all its threads run on other cores."""
+        """Moves all threads to `cores`."""
         for pid in self.pids:
             for thread in os.listdir(f"/proc/{pid}/task"):
                 os.sched_setaffinity(int(thread), cores)
 
     def runs(self):
-        """Whether it has not ended."""
+        """Whether it runs."""
         return self.child.poll() is None
 
     def said(self):
-        """What it printed: the beginning, and the end."""
+        """The beginning and the end of its output."""
         text = self.log.read_text(errors="replace")
         return text if len(text) < 4000 else f"{text[:2000]}\n...\n{text[-2000:]}"
 
     def stop(self):
-        """Asks it to end; insists after a while."""
+        """Terminates it; kills it after a while."""
         if self.runs():
             self.child.send_signal(signal.SIGTERM)
             try:

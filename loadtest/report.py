@@ -1,4 +1,4 @@
-"""Sums a run up: medians and spread, ratios round by round, goals and misses; as text and as JSON."""
+"""The report of a run: medians and spread, ratios by round, goals and misses; as Markdown and JSON."""
 
 import json
 import statistics
@@ -7,12 +7,12 @@ from cases import OURS
 
 
 def spread(values):
-    """Median, least and most."""
+    """Median, minimum and maximum."""
     return statistics.median(values), min(values), max(values)
 
 
 def number(value):
-    """Short, with as many digits as mean anything."""
+    """A figure with its significant digits."""
     if value >= 1000:
         return f"{value:,.0f}"
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
@@ -32,17 +32,17 @@ class Results:
         self.skipped = {}
 
     def of(self, name, subject, figure):
-        """One figure in all rounds."""
+        """A figure in all rounds."""
         return [one[subject][figure] for one in self.rounds[name] if subject in one]
 
     def ratios(self, name, figure, against):
-        """That of the case's first subject by another's in the same round."""
+        """Ratios of the first subject's figure to another's, by round."""
         first = self.cases[name].subjects[0]
         pairs = [(one[first], one[against]) for one in self.rounds[name] if first in one and against in one]
         return [ours[figure] / other[figure] for ours, other in pairs]
 
     def verdicts(self):
-        """Each goal: the case, what was wanted, what was seen, and whether that meets it."""
+        """Each goal: the case, the goal, the result, and whether it is met."""
         for name, case in self.cases.items():
             for goal in case.goals:
                 if not self.rounds[name]:
@@ -59,7 +59,7 @@ class Results:
 
 
 def goal_text(case, goal):
-    """What was wanted, in words."""
+    """A goal in words."""
     sign = "≥" if goal.least else "≤"
     if goal.against:
         return f"{sign} {goal.limit:g} of {goal.against.removeprefix('icpgate, ')}'s" if goal.against != OURS else f"{sign} {goal.limit:g} of one's"
@@ -68,7 +68,7 @@ def goal_text(case, goal):
 
 
 def table(heads, rows):
-    """A table that reads well as text too."""
+    """An aligned Markdown table."""
     rows = [heads, *rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in rows]
@@ -88,7 +88,7 @@ def goals(results):
 
 
 def figures(results):
-    """The table of figures, subject by subject."""
+    """The table of figures by subject."""
     rows = []
     for name, case in results.cases.items():
         for figure, unit in [case.shown, *case.more]:
@@ -103,7 +103,7 @@ def figures(results):
 
 
 def document(facts, results):
-    """The whole, as Markdown."""
+    """The whole report as Markdown."""
     lines = [f"# {facts['machine']['date']}, commit {facts['machine']['commit']}", ""]
     lines += [f"- {fact}: {value}" for fact, value in conditions(facts)]
     lines += [f"- **{remark}**" for remark in facts["remarks"]]
@@ -111,7 +111,7 @@ def document(facts, results):
 
 
 def summary(facts, results, place):
-    """The table of goals, and where the rest is."""
+    """The table of goals, with a link to the report."""
     machine = facts["machine"]
     remarks = "".join(f" **{remark[0].upper()}{remark[1:]}.**" for remark in facts["remarks"])
     said = f"Commit {machine['commit']}, {machine['date']}, {machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}"
@@ -119,7 +119,7 @@ def summary(facts, results, place):
 
 
 def conditions(facts):
-    """What a reader has to know to believe a figure, or not."""
+    """The conditions of the measurement."""
     machine = facts["machine"]
     yield "machine", f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB; {machine['system']}, Linux {machine['kernel']}"
     yield "compared", "; ".join(facts["versions"].values())
@@ -136,5 +136,5 @@ def conditions(facts):
 
 
 def raw(facts, results):
-    """Everything, for whoever wants to count again."""
+    """Every figure as JSON."""
     return json.dumps({**facts, "skipped": results.skipped, "cases": results.rounds}, indent=1, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""Measures icpgate beside nginx and HAProxy on this machine, and prints the goals beside what was measured.
+"""Compares icpgate with nginx and HAProxy on this machine, and prints goals and results.
 
 usage: make loadtest   or   loadtest/run.sh [OPTION ...]
 """
@@ -24,9 +24,9 @@ from bench import Bench
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CASES = [*cases.CASES, *ours.CASES]
-# The origin asked directly has to serve so many times what came through any proxy.
+# The origin alone must serve this many times the requests per second of any proxy.
 HEAD_ROOM = 1.5
-# How often a run is tried, and what makes it void.
+# Attempts per run, and the errors that void a run.
 ATTEMPTS = 3
 VOID = (checks.Unfair, generators.Failed, client.Unexpected, OSError, subprocess.SubprocessError)
 
@@ -37,9 +37,9 @@ def options():
     parser.add_argument("--seconds", type=float, help="how long each time (2.8)")
     parser.add_argument("--cases", type=lambda text: text.split(","), help=",".join(case.name for case in CASES))
     parser.add_argument("--peers", type=lambda text: text.split(","), default=list(peers.PEERS), help=",".join(peers.PEERS))
-    parser.add_argument("--program", type=pathlib.Path, required=True, help="the program to measure; default: built as it is shipped")
-    parser.add_argument("--without-records", type=pathlib.Path, help="the same program, built so that it can be told to keep no records")
-    parser.add_argument("--quick", action="store_true", help="about three minutes: 2 rounds of 1 s, fewer cases of the slow kind")
+    parser.add_argument("--program", type=pathlib.Path, required=True, help="the program to measure")
+    parser.add_argument("--without-records", type=pathlib.Path, help="a build with the feature `unrecorded`")
+    parser.add_argument("--quick", action="store_true", help="about three minutes: 2 rounds of 1 s, fewer slow cases")
     parser.add_argument("--no-results", action="store_true", help="print only; write nothing to loadtest/results/")
     parser.add_argument("--publish", action="store_true", help="put the table of goals into docs/benchmarks.md")
     given = parser.parse_args()
@@ -57,7 +57,7 @@ def options():
 
 
 def chosen(given):
-    """The cases to measure; and why some of those that were asked for cannot be."""
+    """The cases to measure, and reasons for those that are skipped."""
     wanted = [case for case in CASES if (not given.cases or case.name in given.cases)]
     results = report.Results(wanted)
     if any(case.tool == generators.Clients.program for case in wanted):
@@ -66,14 +66,14 @@ def chosen(given):
         if case.tool and not shutil.which(case.tool):
             results.skipped[case.name] = f"there is no {case.tool} here"
         if case.name == "records" and not given.without_records:
-            results.skipped[case.name] = "--without-records names no program; loadtest/run.sh builds one when all cases are measured"
+            results.skipped[case.name] = "--without-records is not given; loadtest/run.sh builds that program when all cases are measured"
         if case.name == "decide" and given.quick and not given.cases:
             results.skipped[case.name] = "--quick"
     return results
 
 
 def subjects(given):
-    """All that can be measured, by name."""
+    """All subjects by name."""
     found = {name: peers.PEERS[name]() for name in given.peers}
     found[cases.OURS] = peers.Icpgate(given.program)
     found["icpgate, two workers"] = peers.Icpgate(given.program)
@@ -84,7 +84,7 @@ def subjects(given):
 
 
 def rounds(bench, results, given):
-    """Measures everything in turn."""
+    """Measures all cases, round by round."""
     for turn in range(given.rounds):
         for name, case in results.cases.items():
             if turn >= min(case.rounds or given.rounds, given.rounds):
@@ -95,7 +95,7 @@ def rounds(bench, results, given):
 
 
 def in_turn(bench, results, case, turn):
-    """Measures a case with each of its subjects, each time another of them first; all or none of it counts."""
+    """Measures a case with each of its subjects, in rotating order; counts only if all succeed."""
     present = [subject for subject in case.subjects if subject in bench.subjects]
     measured = {}
     for subject in present[turn % len(present) :] + present[: turn % len(present)]:
@@ -108,7 +108,7 @@ def in_turn(bench, results, case, turn):
 
 
 def attempt(bench, case, subject, results):
-    """The figures of one run. A run that is void is made again; a case that is void time after time is given up."""
+    """The figures of one run. A void run is repeated; after ATTEMPTS void runs the case is skipped."""
     for again in range(ATTEMPTS):
         try:
             return case.measure(bench, subject)
@@ -121,7 +121,7 @@ def attempt(bench, case, subject, results):
 
 
 def origin_head_room(bench, given):
-    """Requests a second of the origin alone, from the server's core, which is idle then."""
+    """Requests per second of the origin alone, driven from the server's core."""
     load = generators.Wrk(bench.folder, {bench.server_core}, scheme="http")
     bench.origin.port = bench.origin_port
     begin = bench.origin_count(), time.monotonic()
@@ -131,7 +131,7 @@ def origin_head_room(bench, given):
 
 
 def facts_of(bench, results, given, load, origin, command):
-    """Everything beside the figures that belongs into the report."""
+    """Conditions and remarks for the report."""
     most = max((value for name, case in results.cases.items() if isinstance(case, cases.Load)
                 for subject in case.subjects for value in results.of(name, subject, "per_second")
                 if name != "refused"), default=0)
@@ -151,12 +151,12 @@ def facts_of(bench, results, given, load, origin, command):
     if most:
         facts["origin"] = {"per_second": origin, "times": origin / most}
         if origin < HEAD_ROOM * most:
-            facts["remarks"].append("the origin has too little head-room: requests per second are its own, not the proxies'")
+            facts["remarks"].append("the origin has too little headroom: requests per second are limited by it, not by the proxies")
     late = results.of("p99", cases.OURS, "late_p99_ms") if "p99" in results.cases else []
     if late and statistics.median(late) > 1:
-        facts["remarks"].append("the generator at a fixed rate was late itself: p99 says nothing")
+        facts["remarks"].append("the generator itself was late: p99 is meaningless")
     if load > 1 or bench.foreign and facts["foreign"]["median"] > 0.03:
-        facts["remarks"].append("the machine was busy with other things: believe ratios rather than figures, and neither too much")
+        facts["remarks"].append("the machine was busy: trust ratios more than figures, and neither too much")
     return facts
 
 
@@ -186,7 +186,7 @@ def main():
 
 
 def publish(facts, results, name):
-    """Puts the table of goals between the marks in docs/benchmarks.md."""
+    """Writes the table of goals between the marks in docs/benchmarks.md."""
     page = ROOT / "docs" / "benchmarks.md"
     begin, end = "<!-- results -->\n", "<!-- /results -->"
     before, _, rest = page.read_text().partition(begin)
@@ -196,7 +196,7 @@ def publish(facts, results, name):
 
 
 if __name__ == "__main__":
-    # Whatever ends this ends what it started.
+    # SIGTERM also ends the started processes.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()

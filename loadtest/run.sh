@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# icpgate beside nginx and HAProxy: installs what is missing, builds the program as it is shipped, measures.
-# Clients of our own are built by run.py, where a case needs them.
+# Compares icpgate with nginx and HAProxy: installs what is missing, builds the release program, measures.
+# run.py builds the load test's own clients when a case needs them.
 #
-#   loadtest/run.sh                         everything: about twelve minutes, and the build
-#   loadtest/run.sh --quick                 a first impression: about three
+#   loadtest/run.sh                         everything: about twelve minutes, plus the build
+#   loadtest/run.sh --quick                 a first impression: about three minutes
 #   loadtest/run.sh --cases json,html --rounds 9 --program PATH
 #   loadtest/run.sh --help                  all options
 set -euo pipefail
@@ -24,7 +24,7 @@ case " $* " in
     *' --program'*) ;;
     *' --quick '* | *' --cases '*) scripts/dist ;;
     *)
-        # The same program, but that it can be told to keep no records; the one that is shipped is built last.
+        # The program that can run without records; the release program is built last.
         mkdir -p "$target/loadtest"
         scripts/dist --features unrecorded
         cp "$target/dist/icpgate" "$target/loadtest/icpgate-unrecorded"

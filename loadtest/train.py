@@ -1,8 +1,8 @@
-"""Requests of the usual kinds, many at once, for a program that notes what it does: `scripts/dist` optimizes by that.
+"""Training requests for profile-guided optimisation: `scripts/dist` runs them against the instrumented build.
 
 usage: loadtest/train.py --program PATH
 
-Every answer is checked. The program writes its notes when it ends, to where LLVM_PROFILE_FILE says.
+Every answer is checked. The program writes its profile at exit, to LLVM_PROFILE_FILE or its built-in path.
 """
 
 import argparse
@@ -18,12 +18,12 @@ import fixture
 from origin import Origin
 
 CLIENTS = 8
-# How often each client asks, by case.
+# Requests per client, by case.
 TIMES = {"json": 1500, "browser": 500, "html": 1500, "chunked": 300, "html_h2": 1500, "large": 30, "handshake": 150, "refused": 400}
 
 
 class Browser(client.Http1):
-    """Asks with as many fields as a browser has."""
+    """Sends a browser's request fields."""
 
     headers = {
         "user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0",
@@ -43,7 +43,7 @@ CASES = {**exchanges.CASES, "browser": exchanges.kept(Browser, "/index.html", 40
 
 
 def ask(port, failures):
-    """Every case, one after the other."""
+    """Runs every case sequentially."""
     try:
         for name, times in TIMES.items():
             case = CASES[name]

@@ -1,6 +1,6 @@
-//! A page's content coding is undone alike however the page was cut, little by little, and nothing makes it panic.
+//! Decoding a content coding gives the same result however the input is cut, in bounded steps, and never panics.
 //!
-//! A block of br that is longer than it says is noticed only where a cut makes the decoder look.
+//! An overlong br block is only noticed if a cut makes the decoder look.
 
 #![no_main]
 
@@ -8,10 +8,10 @@ use bytes::Bytes;
 use icpgate::rewrite::{BadCoding, Coding, Decoder, PIECE};
 use libfuzzer_sys::fuzz_target;
 
-/// As much of a page as is looked at: a short input may unpack to gigabytes.
+/// The checked length of a page: a short input may decode to gigabytes.
 const MOST: usize = 4 << 20;
 
-/// What comes out of input that comes in parts of `length`, if it is a whole page.
+/// The decoded page of input in parts of `length`, if it is complete.
 fn decode(coding: Coding, bytes: &[u8], length: usize) -> Result<Option<Vec<u8>>, BadCoding> {
     let (mut decoder, mut out) = (Decoder::new(coding), Vec::new());
     for part in bytes.chunks(length.max(1)) {

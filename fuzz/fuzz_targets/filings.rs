@@ -1,4 +1,4 @@
-//! No allowlist makes the reader panic, and one without problems has a value.
+//! No allowlist makes the parser panic, and one without problems has a value.
 
 #![no_main]
 

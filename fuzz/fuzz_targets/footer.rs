@@ -1,5 +1,5 @@
-//! A page keeps its bytes, its footer's place does not depend on how it was cut into chunks, and its
-//! tags and text are where lol_html has them.
+//! A page keeps its bytes, the place of the footer does not depend on chunk boundaries, and
+//! tags and text are where lol_html finds them.
 
 #![no_main]
 
@@ -27,7 +27,7 @@ fn inject(page: &[u8], charset: Charset, chunk: usize) -> (Vec<u8>, FooterResult
     (out, result)
 }
 
-/// Either without SVG and MathML, or without `/>`: lol_html takes `<svg/>` for open.
+/// Without SVG and MathML, or without `/>`: lol_html treats `<svg/>` as open.
 fn comparable(page: &[u8], foreign: bool) -> Vec<u8> {
     let mut page = oracle::without_empty_values(page);
     for place in 0..page.len() {

@@ -1,4 +1,4 @@
-//! The end of a head is found alike in growing bytes, and no head makes the parser or the reading of its host panic.
+//! The end of a head does not depend on how its bytes arrive, and no head makes the parser panic.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A ClientHello is judged alike whole and byte by byte.
+//! A ClientHello is parsed alike as a whole and byte by byte.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Messages are read alike however they are cut, and none makes a parser panic.
+//! HTTP/1.1 messages are parsed alike however they are cut, and none makes a parser panic.
 
 #![no_main]
 
@@ -8,7 +8,7 @@ use icpgate::message::fields::EndOfHead;
 use icpgate::message::{BadMessage, Framing, request, response};
 use libfuzzer_sys::fuzz_target;
 
-/// The body and whether it ended, of input that comes in parts of `length`.
+/// The body of input in parts of `length`, and whether it ended.
 fn decode(framing: Framing, bytes: &[u8], length: usize) -> Result<(Vec<u8>, bool), BadMessage> {
     let (mut decoder, mut input, mut body) = (BodyDecoder::new(framing), BytesMut::new(), Vec::new());
     for part in bytes.chunks(length.max(1)) {

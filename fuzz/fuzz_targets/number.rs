@@ -1,4 +1,4 @@
-//! A number's normal form is taken as it stands, also at the start of running text.
+//! The normal form of a number is parsed to itself, also at the start of running text.
 
 #![no_main]
 

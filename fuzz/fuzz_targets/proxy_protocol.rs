@@ -1,5 +1,5 @@
-//! A header of the PROXY protocol is read alike whole and at every beginning, and what follows it is not
-//! looked at.
+//! A PROXY header is parsed alike as a whole and from every prefix, and the bytes after it are not
+//! read.
 
 #![no_main]
 

@@ -25,7 +25,7 @@ use crate::support::pki::Authority;
 const NODE: &str = "bj-edge-1";
 /// The name in the servers' certificates.
 const SERVER_NAME: &str = "log.internal";
-/// What a configuration asks for by default.
+/// The default settings.
 const RETENTION: Duration = Duration::from_secs(190 * 86_400);
 
 /// A record with text that every format has to escape in its own way.
@@ -103,7 +103,7 @@ async fn failure(sink: &mut impl RecordSink) -> SinkFailure {
     sink.send(&messages(0..1)).await.expect_err("it fails")
 }
 
-/// Sends `batch` again until it is acknowledged, as a lane does; how many times it failed.
+/// Sends `batch` until it is acknowledged, as a lane does; the number of failures.
 async fn send_until_acknowledged(sink: &mut impl RecordSink, batch: &[Message]) -> u32 {
     let deadline = tokio::time::Instant::now() + crate::support::PATIENCE;
     let mut failures = 0;

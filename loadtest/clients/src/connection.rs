@@ -1,6 +1,6 @@
-//! A connection of TLS over a blocking socket.
+//! A TLS connection over a blocking socket.
 //!
-//! The server is the first to close its socket, so that no port of these clients is kept from being used again.
+//! The server closes first, so that no client port stays in TIME_WAIT.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, StreamOwned};
 
-/// One over which a handshake is done.
+/// A connection after its handshake.
 pub(crate) struct Connection(StreamOwned<ClientConnection, TcpStream>);
 
 impl Connection {
@@ -37,7 +37,7 @@ impl Connection {
         self.0.write_all(bytes).and_then(|()| self.0.flush()).context("sending the request")
     }
 
-    /// Waits for more of the answer, and puts it behind what is there.
+    /// Waits for more bytes of the answer, and appends them.
     pub(crate) fn receive(&mut self, received: &mut Vec<u8>) -> anyhow::Result<()> {
         let mut some = [0; 16 * 1024];
         let count = self.0.read(&mut some).context("reading the answer")?;
@@ -46,7 +46,7 @@ impl Connection {
         Ok(())
     }
 
-    /// As a polite client does: close_notify, whatever the server still has to say, then FIN.
+    /// Closes in order: close_notify, the rest of what the server sends, then FIN.
     pub(crate) fn close(mut self) -> anyhow::Result<()> {
         self.0.conn.send_close_notify();
         self.0.flush().context("sending close_notify")?;

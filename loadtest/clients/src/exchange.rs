@@ -1,6 +1,6 @@
-//! A request on a connection of its own, after a handshake of the kind that is measured.
+//! One request on a new connection, after a handshake of the measured kind.
 //!
-//! The answer has to be the expected one to the last byte, and the handshake of that kind.
+//! The answer must be the expected bytes, and the handshake of that kind.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,16 +14,16 @@ use crate::Act;
 use crate::connection::Connection;
 use crate::tls::Tls;
 
-/// Which handshakes a client makes.
+/// The kind of handshakes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Handshakes {
-    /// Nothing is remembered.
+    /// A full handshake each time.
     Full,
-    /// Each with the ticket that came over the connection before.
+    /// Each with the previous connection's ticket.
     Resumed,
 }
 
-/// What all clients ask, and what they expect.
+/// The request of all clients, and the expected answer.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     server: SocketAddr,
@@ -56,7 +56,7 @@ impl Exchange {
         })
     }
 
-    /// One that is ready: for resumed handshakes it has a ticket.
+    /// A client that is ready: for resumed handshakes it has a ticket.
     pub(crate) fn client(&self, handshakes: Handshakes) -> anyhow::Result<Act> {
         let config = match handshakes {
             Handshakes::Full => self.tls.forgetful()?,
@@ -89,7 +89,7 @@ struct Client {
 }
 
 impl Client {
-    /// A connection, one request on it, and its end in good order.
+    /// Connects, sends one request, and closes in order.
     fn ask(&self, kind: HandshakeKind) -> anyhow::Result<()> {
         let mut connection = Connection::establish(self.server, &self.config, self.name.clone())?;
         let found = connection.handshake();
@@ -103,7 +103,7 @@ impl Client {
     }
 }
 
-/// Whether all of the answer is there; fails where it is not the expected one.
+/// Whether the answer is complete; fails if it is not the expected one.
 fn is_whole(received: &[u8], body: &[u8]) -> anyhow::Result<bool> {
     let Some(end) = received.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Ok(false);

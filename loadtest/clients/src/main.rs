@@ -1,7 +1,7 @@
-//! Clients of the load test that make a connection for each request, faster than a server on one core answers.
+//! Clients of the load test with one connection per request, faster than a server on one core.
 //!
-//! Each of them does one thing after the other until the time is over. Anything unexpected ends the program with a
-//! message and a status that says so: a count is of what went right alone.
+//! Each client works sequentially until the time is over. Anything unexpected ends the program with a
+//! message and an error status: a count is of correct answers only.
 
 mod connection;
 mod exchange;
@@ -26,13 +26,13 @@ const USAGE: &str = "usage: icpgate-clients fresh|resumed PORT SECONDS HOST PATH
 Asks 127.0.0.1:PORT for so many seconds, then prints how often it was done; how often so far, for each line that comes.
 CHAIN holds the certificate, in PEM, BODY what PATH is answered with, HELLO the bytes of a ClientHello that is refused.";
 
-/// How many are under way at once.
+/// Clients in parallel.
 const CLIENTS: usize = 8;
 
-/// More than what is under way at the end takes on a busy machine.
+/// Longer than the last exchanges take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a client does again and again.
+/// What a client repeats.
 type Act = Box<dyn FnMut() -> anyhow::Result<()> + Send>;
 
 fn main() -> anyhow::Result<()> {
@@ -60,7 +60,7 @@ fn local(port: &str) -> anyhow::Result<SocketAddr> {
     Ok((Ipv4Addr::LOCALHOST, port).into())
 }
 
-/// Runs all clients until the time is over or one of them fails, and prints how often it was done.
+/// Runs all clients until the time is over or one fails, and prints the count.
 fn run(seconds: &str, client: impl Fn() -> anyhow::Result<Act>) -> anyhow::Result<()> {
     let seconds: u64 = seconds.parse().with_context(|| format!("{seconds}: no whole number of seconds"))?;
     let over = Instant::now() + Duration::from_secs(seconds);
@@ -70,7 +70,7 @@ fn run(seconds: &str, client: impl Fn() -> anyhow::Result<Act>) -> anyhow::Resul
         let (mut act, done, ended) = (client()?, Arc::clone(&done), ended.clone());
         thread::spawn(move || ended.send(repeat(&mut act, over, &done)));
     }
-    // With the last client the channel ends.
+    // The channel closes with the last client.
     drop(ended);
     answer_lines(Arc::clone(&done));
     for _ in 0..CLIENTS {
@@ -93,11 +93,11 @@ fn repeat(act: &mut Act, over: Instant, done: &AtomicU64) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Says how often it was done so far, for each line that comes; its thread ends with the program.
+/// Prints the count for each line read from stdin, on a thread that ends with the program.
 fn answer_lines(done: Arc<AtomicU64>) {
     thread::spawn(move || {
         for _ in std::io::stdin().lines() {
-            // Who asked may be gone.
+            // The reader may be gone.
             let _ = say(&done);
         }
     });

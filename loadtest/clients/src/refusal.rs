@@ -1,6 +1,6 @@
-//! A ClientHello with a name that is not filed, and whatever comes back to the end of the connection.
+//! A ClientHello with an unfiled name, read to the end of the connection.
 //!
-//! Of TLS's records, an alert alone says no; a reset does too, and so does silence.
+//! A refusal is an alert, a reset or a silent close.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,7 +14,7 @@ use crate::Act;
 /// The content type of an alert.
 const ALERT: u8 = 21;
 
-/// What all clients send.
+/// The ClientHello of all clients.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     server: SocketAddr,
@@ -48,7 +48,7 @@ fn ask(server: SocketAddr, hello: &[u8]) -> anyhow::Result<()> {
     }
 }
 
-/// Fails unless all of it is whole records that are alerts. They are few bytes, and so come in one piece.
+/// Fails unless the bytes are whole alert records. They are few and arrive in one piece.
 fn only_alerts(mut received: &[u8]) -> anyhow::Result<()> {
     while !received.is_empty() {
         let [ALERT, _, _, high, low, rest @ ..] = received else {

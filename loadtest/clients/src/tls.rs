@@ -1,6 +1,6 @@
-//! TLS as all clients have it: version 1.3, one cipher and one curve.
+//! The TLS configuration of all clients: version 1.3, one cipher and one curve.
 //!
-//! The server proves the one certificate that the test made, which no authority signed; it is known by its bytes.
+//! The server's certificate is self-signed and verified by its bytes.
 
 use std::fmt;
 use std::path::Path;
@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, NamedGroup, PeerIncompatible};
 use rustls::{SignatureScheme, version};
 
-/// Makes the configurations of clients.
+/// Builds client configurations.
 #[derive(Debug)]
 pub(crate) struct Tls {
     provider: Arc<CryptoProvider>,
@@ -37,12 +37,12 @@ impl Tls {
         Ok(Self { provider, certificate })
     }
 
-    /// Of a client that remembers nothing.
+    /// For full handshakes.
     pub(crate) fn forgetful(&self) -> anyhow::Result<ClientConfig> {
         self.config(Resumption::disabled())
     }
 
-    /// Of a client that remembers the last ticket.
+    /// For handshakes resumed with the last ticket.
     pub(crate) fn resuming(&self) -> anyhow::Result<ClientConfig> {
         self.config(Resumption::store(Arc::new(LastTicket::default())))
     }
@@ -60,7 +60,7 @@ impl Tls {
     }
 }
 
-/// Accepts one certificate, and the signatures that its key makes.
+/// Accepts one certificate and signatures of its key.
 #[derive(Debug)]
 struct OneCertificate {
     certificate: CertificateDer<'static>,
@@ -107,7 +107,7 @@ impl ServerCertVerifier for OneCertificate {
     }
 }
 
-/// The last ticket that came, from the one server that there is; it is used once.
+/// The last ticket of the single server; each is used once.
 #[derive(Default)]
 struct LastTicket(Mutex<Option<Tls13ClientSessionValue>>);
 
@@ -126,7 +126,7 @@ impl ClientSessionStore for LastTicket {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    // There is one group, and no TLS 1.2.
+    // There is one key exchange group, and no TLS 1.2.
     fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
 
     fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {

@@ -1,6 +1,6 @@
 // A second reader of a record store, written from docs/retention-format.md alone. It checks every
-// checkpoint with the reference implementation of signed notes and transparent logs, proves each
-// block's place in the newest one, and writes every record as a line of JSON.
+// checkpoint with the reference implementation of signed notes and transparent logs, proves that each
+// block is included in the newest one, and writes every record as a line of JSON.
 //
 // usage: reader DIRECTORY DICTIONARY
 package main
@@ -134,7 +134,7 @@ func (s *store) export(dictionary string, out io.Writer) error {
 	return nil
 }
 
-// The number of a segment's first block.
+// The number of the first block of a segment.
 func first(segment string) string {
 	return segment[len(segment)-len("00000000000000000000.seg"):]
 }

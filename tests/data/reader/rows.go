@@ -1,4 +1,4 @@
-// The rows of blocks, read back into records as docs/retention-format.md, section 2.4, has them.
+// Reads the rows of blocks back into records, by docs/retention-format.md, section 2.4.
 package main
 
 import (
@@ -15,19 +15,19 @@ import (
 	"unicode/utf8"
 )
 
-// What of a block its rows are read with.
+// The parts of a block that its rows refer to.
 type rows struct {
 	firstSeq uint64
 	count    uint32
 	length   uint32
 }
 
-// A record, by the names of its fields.
+// A record as a map of its fields.
 type record map[string]any
 
 var errShort = errors.New("a row ends too early, or holds what it must not")
 
-// What a part of a row is read from. After the first error it gives zeros.
+// A reader of a part of a row. After the first error it returns zeros.
 type wire struct {
 	rest []byte
 	err  error
@@ -98,19 +98,19 @@ func (w *wire) address() netip.AddrPort {
 	return netip.AddrPortFrom(ip, w.short())
 }
 
-// What a connection's rows lean on: what the row before said, or the row itself.
+// The state of a connection: the previous row's values, to which rows refer.
 type connection struct {
 	description, setting, referer []byte
 }
 
-// Decompresses the payloads, one after the other.
+// Decompresses the payloads in order.
 func decompress(payloads []byte, dictionary string) ([]byte, error) {
 	zstd := exec.Command("zstd", "--quiet", "--decompress", "--stdout", "-D", dictionary)
 	zstd.Stdin, zstd.Stderr = bytes.NewReader(payloads), os.Stderr
 	return zstd.Output()
 }
 
-// Every record of a block.
+// All records of a block.
 func (r rows) read(content []byte) ([]record, error) {
 	w := &wire{rest: content}
 	node := w.text()
@@ -296,7 +296,7 @@ func (r record) upstream(o *wire, has func(int) bool, from netip.Addr, status ui
 	}
 }
 
-// Reads texts under those names.
+// Reads texts into these fields.
 func (r record) texts(w *wire, names ...string) {
 	for _, name := range names {
 		r[name] = w.text()
@@ -309,7 +309,7 @@ func (r record) add(more record) {
 	}
 }
 
-// Forgets texts that are empty: they do not apply.
+// Removes empty texts, which mean absent fields.
 func (r record) forgetEmpty() {
 	for name, value := range r {
 		if value == "" {

@@ -1,4 +1,4 @@
-"""gRPC as Google's library speaks it: `server` serves on a port that it prints, `client ADDRESS CA HOST` calls it."""
+"""gRPC with Google's library: `server` prints its port and serves, `client ADDRESS CA HOST` calls it."""
 
 import sys
 import threading
@@ -81,14 +81,14 @@ def client(address, ca, host):
         assert ("x-detail", "trailers only") in [tuple(pair) for pair in error.trailing_metadata()]
 
     remaining = float(one(b"deadline", timeout=10))
-    # It is rounded up on the way.
+    # gRPC rounds the deadline up.
     assert 5 < remaining < 11, remaining
 
     parts = [str(number).encode() * 1000 for number in range(100)]
     assert call("stream_unary", "Collect")(iter(parts), timeout=20) == b"".join(parts)
     assert list(call("unary_stream", "Count")(b"1000", timeout=20)) == [str(n).encode() for n in range(1000)]
 
-    # Each message is sent only once the one before has come back: nothing is held on the way.
+    # Each message is sent only after the previous one has returned: the proxy must not buffer.
     turn = threading.Semaphore(1)
     def ping_pong():
         for number in range(200):

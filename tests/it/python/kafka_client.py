@@ -24,7 +24,7 @@ def topic(broker, name, *words):
 
 
 def read(broker, name, count, *words):
-    """Whatever is there after so many have come, or after nothing has come for three seconds."""
+    """Prints records until `count` have arrived, or none has for three seconds."""
     config = {
         "bootstrap.servers": broker,
         "group.id": f"reader-{time.time_ns()}",
@@ -33,7 +33,7 @@ def read(broker, name, count, *words):
         **settings(words),
     }
     consumer = Consumer(config)
-    # Without a group: the broker of the tests has none.
+    # The broker of the tests has no consumer groups.
     partitions = consumer.list_topics(name, 10).topics[name].partitions
     consumer.assign([TopicPartition(name, partition, OFFSET_BEGINNING) for partition in partitions])
     lines, last, patience = [], time.monotonic(), 10

@@ -47,7 +47,7 @@ class Refused(Exception):
 
 
 class Sasl:
-    """The server's side of the mechanisms, as RFC 4616 and RFC 5802 have it."""
+    """The server side of SASL PLAIN (RFC 4616) and SCRAM (RFC 5802)."""
 
     def __init__(self, mechanism, user, password):
         self.mechanism, self.user, self.password, self.step = mechanism, user, password, 0
@@ -148,7 +148,7 @@ class Gateway:
 
 
 def refusal(body, version, code):
-    """The answer to a Produce request for one partition, as far as version 7."""
+    """The answer to a Produce request for one partition, up to version 7."""
     transaction = struct.unpack(">h", body[:2])[0]
     at = 2 + max(transaction, 0) + 2 + 4 + 4
     length = struct.unpack(">h", body[at:at + 2])[0]

@@ -37,7 +37,7 @@ def state():
 
 
 def take_next():
-    """The answer that is to be given next, if any."""
+    """The next scripted answer, if any."""
     with LOCK:
         now = state()
         if not now.get("next"):
@@ -97,13 +97,13 @@ def put_logs(headers, body):
     lines = []
     for log in group.Logs:
         contents = {content.Key: content.Value for content in log.Contents}
-        # A record that no service takes.
+        # A record that the service refuses.
         if "poison" in contents.get("path", ""):
             raise Failure(400, "PostBodyInvalid", "a log is invalid")
         line = {"topic": group.Topic, "source": group.Source, "time": log.Time, "time_ns": log.Time_ns}
         lines.append(json.dumps({**line, "contents": contents}, ensure_ascii=False) + "\n")
     with LOCK, open(os.path.join(FOLDER, "logs.ndjson"), "a") as file:
-        # On a line of its own, whatever a kill has left of the one before.
+        # On a new line, even if a kill has cut the previous one.
         file.write("\n" + "".join(lines))
 
 
@@ -131,7 +131,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if planned and "half" in planned:
-            # An answer that promises more than it sends.
+            # An answer shorter than its content-length.
             self.wfile.write(b"HTTP/1.1 200 OK\r\nx-log-requestid: 1\r\nContent-Length: 10\r\n\r\nhal")
             self.close_connection = True
             return
@@ -155,7 +155,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def server(port, cert=None, key=None):
     listener = ThreadingHTTPServer(("127.0.0.1", int(port)), Handler)
-    # A client that does not believe the certificate ends the handshake, as the tests want it to.
+    # Clients that refuse the certificate end the handshake; tests expect it.
     listener.handle_error = lambda *_: None
     listener.daemon_threads = True
     if cert:

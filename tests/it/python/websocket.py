@@ -1,4 +1,4 @@
-"""WebSocket as the `websockets` library speaks it: `server` serves on a port that it prints, `client URL ADDRESS CA` talks to it."""
+"""WebSocket with the `websockets` library: `server` prints its port and serves, `client URL ADDRESS CA` talks to it."""
 
 import asyncio
 import ssl

@@ -21,14 +21,14 @@ const REQUESTS: usize = 20_000;
 const KILLS: usize = 5;
 /// Requests from one kill to the next.
 const ROUND: usize = REQUESTS / KILLS;
-/// From the last request to the last record at the sink.
+/// The time from the last request to the last record at the sink.
 const CATCHING_UP: Duration = Duration::from_secs(60);
 
-/// A server that can be killed, and what has arrived there.
+/// A server that can be killed, and the records that have arrived.
 trait Server {
     async fn restart(&mut self);
 
-    /// The JSON of what has arrived, in any order.
+    /// The records that have arrived, as JSON, in any order.
     async fn arrived(&mut self) -> Vec<Map<String, Value>>;
 }
 
@@ -94,7 +94,7 @@ async fn ships_everything(sink: &str, server: &mut impl Server, value: impl Fn(&
     );
 }
 
-/// As JSON has it.
+/// As in JSON.
 fn as_it_is(value: &Value) -> Value {
     value.clone()
 }
@@ -106,7 +106,7 @@ impl Server for Rsyslog {
 
     async fn arrived(&mut self) -> Vec<Map<String, Value>> {
         let lines = self.lines();
-        // A line that a kill has cut was not acknowledged.
+        // A line cut by a kill was not acknowledged.
         lines.iter().filter_map(|line| serde_json::from_str(line.split_once("\"] ")?.1).ok()).collect()
     }
 }
@@ -122,13 +122,13 @@ async fn relp_ships_everything() {
 }
 
 impl Server for Guarded {
-    /// The broker keeps its records in memory; what is killed is the gateway to it.
+    /// The broker keeps records in memory; only the gateway to it is killed.
     async fn restart(&mut self) {
         self.restart(USER).await;
     }
 
     async fn arrived(&mut self) -> Vec<Map<String, Value>> {
-        // More than there can be, so that the reader ends when nothing more comes.
+        // More than there can be: the reader ends when nothing more arrives.
         let read = self.read(2 * REQUESTS, "SCRAM-SHA-512").await;
         let object = |(_, _, value)| match value {
             Value::Object(record) => record,
@@ -167,7 +167,7 @@ impl Server for Service {
     }
 }
 
-/// The text of a value; of a number without zeros at its end.
+/// A value as text; numbers without trailing zeros.
 fn number_or_text(value: &Value) -> Value {
     let text = sls::text(value);
     let number: serde_json::Result<serde_json::Number> = serde_json::from_str(&text);
@@ -185,6 +185,6 @@ async fn sls_ships_everything() {
         path("ca.pem"),
         path("sls.yaml"),
     );
-    // The Log Service holds texts.
+    // The Log Service stores texts.
     ships_everything(&sink, &mut server, number_or_text).await;
 }

@@ -17,10 +17,10 @@ use crate::support::python::{self, PythonServer};
 
 pub(super) const USER: &str = "edge";
 pub(super) const PASSWORD: &str = "pass=word,京";
-/// 190 days, as librdkafka's words have it.
+/// 190 days in milliseconds, as librdkafka shows it.
 const KEPT: &str = "retention.ms=16416000000";
 
-/// A broker that tells its clients to come to `advertised`.
+/// A broker that advertises the address `advertised`.
 struct Broker {
     address: SocketAddr,
     _peer: Peer,
@@ -94,7 +94,7 @@ pub(super) struct Guarded {
 }
 
 impl Guarded {
-    /// With TLS, and a password to be proved unless `user` is empty.
+    /// With TLS, and with SASL unless `user` is empty.
     pub(super) async fn start(user: &str) -> Self {
         let (loopback, certificates) = (Loopback::claim(), Certificates::new());
         // The gateway's port has to be known to the broker before either runs.
@@ -124,7 +124,7 @@ impl Guarded {
         KafkaSettings { tls: Some(self.certificates.tls()), sasl, ..settings(self.address, topic) }
     }
 
-    /// How librdkafka comes in, with the mechanism `name`.
+    /// librdkafka's settings, with the SASL mechanism `name`.
     fn client(&self, name: &str) -> Vec<String> {
         let protocol = if name.is_empty() { "SSL" } else { "SASL_SSL" };
         let mut words = vec![
@@ -139,21 +139,21 @@ impl Guarded {
         words
     }
 
-    /// Makes the topic `access`.
+    /// Creates the topic `access`.
     pub(super) async fn topic(&self, mechanism: &str) {
         let words = self.client(mechanism);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         make_topic(self.address, "access", &words).await;
     }
 
-    /// What is in it.
+    /// The records of the topic.
     pub(super) async fn read(&self, count: usize, mechanism: &str) -> Vec<(u32, String, Value)> {
         let words = self.client(mechanism);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         read(self.address, "access", count, &words).await
     }
 
-    /// The next batches are refused with these codes.
+    /// Refuses the next batches with these error codes.
     fn refuse(&self, codes: &[i16]) {
         let text: Vec<String> = codes.iter().map(i16::to_string).collect();
         fs_err::write(self.certificates.path("codes"), text.join("\n")).expect("written");
@@ -201,7 +201,7 @@ async fn every_mechanism_works_over_tls_as_librdkafka_has_it() {
         assert_eq!(refused.kind, FailureKind::Unauthorized, "{name}: {refused}");
         assert!(!refused.message.contains("s3cret"), "{refused}");
 
-        // The gateway authenticates as brokers do, or librdkafka could not read through it.
+        // librdkafka authenticates at the gateway as at a broker.
         let count = first as usize + 100;
         assert_eq!(guarded.read(count, name).await.len(), count, "{name}");
     }
@@ -227,10 +227,10 @@ async fn only_the_right_certificate_is_believed() {
         let failure = failure(&mut sink(settings)).await;
         assert_eq!(failure.kind, FailureKind::Tls, "{what}: {failure}");
     }
-    // Without TLS where it is spoken.
+    // Clear text to a server with TLS.
     let plain = failure(&mut sink(settings(guarded.address, "access"))).await;
     assert!(matches!(plain.kind, FailureKind::Unreachable | FailureKind::Protocol), "{plain}");
-    // By its address alone.
+    // By IP address.
     let by_address = TlsSettings { server_name: None, trust: Some(path("ca.pem")) };
     sink(wrong(by_address)).send(&messages(0..1)).await.expect("acknowledged");
 }
@@ -255,7 +255,7 @@ async fn codes_say_what_failed_and_nothing_is_lost() {
         assert_eq!(failure.kind, kind, "{code}: {failure}");
         assert!(failure.message.contains("access"), "{failure}");
     }
-    // Replicas are missing for a while, then a leader moves.
+    // Too few replicas for a while, then a new leader.
     guarded.refuse(&[19, 20, 5, 6, 19]);
     assert_eq!(super::send_until_acknowledged(&mut sink, &messages(0..10)).await, 5);
     // A broker without zstd gets the batch uncompressed.

@@ -15,7 +15,7 @@ use crate::support::edge::Loopback;
 use crate::support::peer::Peer;
 use crate::support::{PATIENCE, eventually};
 
-/// rsyslog that has written a message before it acknowledges it: its queue is `direct`.
+/// rsyslog with a `direct` queue: it writes a message before it acknowledges it.
 pub(super) struct Rsyslog {
     pub(super) certificates: Certificates,
     loopback: Loopback,
@@ -47,11 +47,11 @@ input(type="imrelp" address="{ip}" port="2515" maxDataSize="512k" ruleset="recor
         server
     }
 
-    /// Starts it; kills it before, if it runs.
+    /// Starts the server, after killing it if it runs.
     pub(super) async fn restart(&mut self) {
         self.peer = None;
         let path = |name: &str| self.certificates.text(name);
-        // A process that was killed leaves its file behind, which would stop the next.
+        // A killed process leaves its pid file, which would stop the next.
         let _ = fs_err::remove_file(self.certificates.path("pid"));
         let words = ["-n", "-f", &path("rsyslog.conf"), "-i", &path("pid")].map(str::to_owned);
         self.peer = Some(Peer::start("/usr/sbin/rsyslogd", words, self.plain()).await);
@@ -110,7 +110,7 @@ async fn what_a_killed_server_did_not_acknowledge_comes_again() {
     let arrived: BTreeSet<u64> = server
         .lines()
         .iter()
-        // The last line before a kill may be cut: it was not acknowledged.
+        // A kill may cut the last line, which was not acknowledged.
         .filter_map(|line| serde_json::from_str::<Value>(line.split_once("] ")?.1).ok())
         .map(|record| record["seq"].as_u64().expect("a number"))
         .collect();
@@ -130,7 +130,7 @@ async fn only_the_right_certificate_is_believed() {
         assert_eq!(failure.kind, FailureKind::Tls, "{what}: {failure}");
     }
     assert!(server.lines().is_empty());
-    // TLS where none is spoken.
+    // TLS to a server without TLS.
     let failure = failure(&mut sink(server.plain(), Some(certificates.tls()))).await;
     assert!(matches!(failure.kind, FailureKind::Tls | FailureKind::Unreachable), "{failure}");
 }

@@ -21,7 +21,7 @@ use crate::support::python::{self, PythonServer};
 
 const SECRET: &str = "k3y-Secret";
 
-/// The service over TLS, with what the program needs to use it.
+/// The service over TLS, with the client's settings.
 pub(super) struct Service {
     pub(super) certificates: Certificates,
     server: Option<PythonServer>,
@@ -39,7 +39,7 @@ impl Service {
         service
     }
 
-    /// Starts it; kills it before, if it runs.
+    /// Starts the server, after killing it if it runs.
     pub(super) async fn restart(&mut self) {
         if let Some(server) = self.server.take() {
             server.kill().await;
@@ -52,7 +52,7 @@ impl Service {
         self.server = Some(server);
     }
 
-    /// What the server goes by, with `changes` made.
+    /// The server's settings, with `changes`.
     fn state(&self, changes: Value) {
         let mut state = json!({
             "access_key_id": "AKID", "access_key_secret": SECRET, "region": "cn-beijing",
@@ -66,7 +66,7 @@ impl Service {
         fs_err::rename(aside, self.certificates.path("state.json")).expect("renamed");
     }
 
-    /// What the program signs with.
+    /// The client's access key.
     fn keys(&self, secret: &str, token: Option<&str>) {
         let token = token.map(|token| format!("security_token: {token}\n")).unwrap_or_default();
         let keys = format!("access_key_id: AKID\naccess_key_secret: {secret}\n{token}");
@@ -99,7 +99,7 @@ fn sink(settings: SlsSettings) -> SlsSink {
     SlsSink::new(settings, NODE.into(), Clock::system())
 }
 
-/// A value as the Log Service holds it: text.
+/// A value as the Log Service stores it: text.
 pub(super) fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
@@ -185,7 +185,7 @@ async fn keys_of_a_role_are_renewed_before_they_end() {
     sink.send(&messages(2..3)).await.expect("acknowledged with the next keys");
     assert!(origin.seen_count() > asked);
 
-    // The metadata service is down when they are to be renewed again: those in use go on, and then end.
+    // The metadata service is down at the next renewal: the keys stay in use until they expire.
     drop(origin);
     time.store(real + 6000, Ordering::Relaxed);
     service.state(json!({"token": format!("STS.{}", real + 3000), "clock": 6000}));
@@ -218,7 +218,7 @@ async fn each_refusal_has_its_name() {
     service.state(json!({}));
     let mut sink = service.sink();
     sink.send(&messages(0..1)).await.expect("acknowledged");
-    // A key that is changed in its file is read again once the old one is refused.
+    // A changed key file is read again once the old key is refused.
     service.state(json!({"access_key_secret": "rotated"}));
     service.keys("rotated", None);
     assert_eq!(failure(&mut sink).await.kind, FailureKind::Unauthorized);

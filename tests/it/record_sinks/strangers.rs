@@ -1,4 +1,4 @@
-//! Peers that are no sink, or a broken one: each failure has its name, comes in time, and shows no secret.
+//! Peers that are no sink or a broken one: each failure is named, arrives in time and shows no secret.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -22,22 +22,22 @@ use crate::support::PATIENCE;
 
 const PASSWORD: &str = "s3cret-password";
 
-/// What a stranger does with a connection.
+/// What a peer does with a connection.
 #[derive(Clone, Copy, Debug)]
 enum Manner {
     /// Closes it at once.
     Closes,
     /// Reads and says nothing.
     IsSilent,
-    /// Ends its own direction, and reads on.
+    /// Closes its sending side, and reads on.
     HalfCloses,
-    /// Answers whatever comes with these bytes, each time.
+    /// Answers every read with these bytes.
     Says(&'static [u8]),
     /// Answers once, and closes.
     SaysAndCloses(&'static [u8]),
 }
 
-/// A server of that manner, and a notice of the first bytes that it gets.
+/// A server that behaves so, and a notification of its first bytes.
 async fn stranger(manner: Manner) -> (SocketAddr, oneshot::Receiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("it is bound");
@@ -131,7 +131,7 @@ async fn another_protocol_is_told_apart() {
 async fn a_server_that_cannot_take_a_message_is_asked_again() {
     check(Manner::Says(b"1 rsp 20 500 no space is left\n"), [Unavailable, Protocol, Protocol]).await;
     check(Manner::Says(b"0 serverclose 0\n"), [Unreachable, Protocol, Protocol]).await;
-    // It acknowledges what was never sent.
+    // An acknowledgement of something that was never sent.
     check(Manner::Says(b"7 rsp 6 200 OK\n"), [Protocol; 3]).await;
 }
 
@@ -160,7 +160,7 @@ async fn silence_ends_after_a_while() {
         };
         let passing = async {
             hears.await.expect("it was sent something");
-            // From here on nothing comes, and time may pass by itself.
+            // Nothing arrives from here on, and the paused clock may advance.
             tokio::time::pause();
         };
         let began = tokio::time::Instant::now();
