@@ -13,6 +13,6 @@ pub mod request_id;
 pub mod texts;
 pub mod wire;
 
-pub use record::{AccessRecord, Event, Expired, Gap, GapReason};
+pub use record::{AccessRecord, Event, Expired, Gap, GapReason, Reason};
 pub use redact::QueryRedaction;
 pub use request_id::RequestId;

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::edge::Edge;
 use crate::upstream::connect::Upstreams;
+use crate::upstream::loops::LoopId;
 use thread_counters::ThreadCounters;
 
 /// What every exchange needs.
@@ -25,12 +26,13 @@ pub struct Proxy {
     pub(crate) edge: Arc<Edge>,
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) counters: ThreadCounters,
+    pub(crate) loop_id: LoopId,
 }
 
 impl Proxy {
     /// Exchanges that connect through `upstreams`.
     pub fn new(edge: Arc<Edge>, upstreams: Arc<Upstreams>, counters: ThreadCounters) -> Arc<Self> {
-        Arc::new(Self { edge, upstreams, counters })
+        Arc::new(Self { edge, upstreams, counters, loop_id: LoopId::default() })
     }
 }
 

@@ -189,6 +189,10 @@ refusals! {
     TooManyConnections = "too_many_connections",
     /// The PROXY protocol header is missing, malformed or not from a trusted peer.
     ProxyProtocol = "proxy_protocol",
+    /// A permitted host, asked for with less than TLS 1.2.
+    TlsVersion = "tls_version",
+    /// A permitted host whose handshake failed.
+    Handshake = "handshake",
 }
 
 impl From<crate::hostname::InvalidHostname> for Refusal {

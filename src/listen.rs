@@ -128,7 +128,7 @@ impl Port {
         edge.recorder.refused(AccessRecord {
             time: edge.clock.now(),
             event: Event::Refused,
-            reason: Some(refusal),
+            reason: Some(refusal.into()),
             count: 1,
             connection: Arc::new(ConnectionFacts {
                 server_name: named.server_name,

@@ -7,15 +7,17 @@ pub mod body;
 pub mod encode;
 pub mod fields;
 pub mod hop_by_hop;
+mod repair;
 pub mod request;
 pub mod response;
+pub mod trailers;
 pub mod websocket;
 
 use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
-/// The most fields that a request may have.
+/// The most fields that a request may have, over either protocol; each part of a split cookie is one.
 pub const REQUEST_FIELDS: usize = 128;
 /// The most fields that a response may have.
 pub const RESPONSE_FIELDS: usize = 256;
@@ -47,6 +49,11 @@ impl RequestHead {
             Some(authority) => Some(authority),
             None => self.headers.get(HOST).map(HeaderValue::as_bytes),
         }
+    }
+
+    /// Whether it lacks the `host` field, which HTTP/1.1 demands (RFC 9112, 3.2).
+    pub fn lacks_host(&self) -> bool {
+        self.version == Version::HTTP_11 && !self.headers.contains_key(HOST)
     }
 }
 
@@ -84,7 +91,7 @@ pub enum Persistence {
 }
 
 /// Why bytes are no message.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
 pub enum BadMessage {
     /// Start line or fields do not have their form.
     #[error("it is no head of HTTP/1.1")]
@@ -107,4 +114,7 @@ pub enum BadMessage {
     /// Chunks that do not have their form.
     #[error("its chunks have no known form")]
     Chunk,
+    /// 101 for a request that asked for no other protocol.
+    #[error("it switches protocols, which the request did not ask for")]
+    Upgrade,
 }

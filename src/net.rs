@@ -12,3 +12,4 @@ pub mod proxy_protocol;
 pub mod timer;
 pub mod tls_stream;
 pub mod transport;
+pub mod untaken;

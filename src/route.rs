@@ -1,7 +1,8 @@
 //! Routes: which origins serve which requests of a site.
 //!
-//! The first match wins. Paths are compared on segment bounds and as sent: nothing is decoded.
+//! The first match wins. Paths are compared on segment bounds, both sides in one spelling.
 
+mod normal;
 pub mod region;
 mod table;
 
@@ -9,6 +10,7 @@ use http::{HeaderMap, HeaderName, Method};
 
 use crate::origin::{OriginId, Region};
 
+pub use normal::normal;
 pub use region::ClientRegions;
 pub use table::Routes;
 
@@ -48,7 +50,7 @@ impl Residency {
 pub struct Asked<'a> {
     /// The method.
     pub method: &'a Method,
-    /// The path as sent, without the query.
+    /// The path without the query, [`normal`].
     pub path: &'a str,
     /// The fields of the head.
     pub headers: &'a HeaderMap,
@@ -84,10 +86,15 @@ pub enum PathMatch {
 impl PathMatch {
     /// The condition that `path: TEXT` means: `/pay` and `/pay/` are the same, `/` is every path.
     pub fn prefix(text: &str) -> Self {
-        match text.trim_end_matches('/') {
+        match normal(text).trim_end_matches('/') {
             "" => Self::Any,
             prefix => Self::Prefix(prefix.to_owned()),
         }
+    }
+
+    /// The condition that `path_exact: TEXT` means.
+    pub fn exact(text: &str) -> Self {
+        Self::Exact(normal(text).into_owned())
     }
 
     fn matches(&self, path: &str) -> bool {

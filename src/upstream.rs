@@ -6,6 +6,7 @@ pub mod http1;
 pub mod http2;
 mod idle;
 pub mod links;
+pub mod loops;
 pub mod maintenance;
 pub mod measure;
 pub mod metrics;

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use crate::access::request_id::{RequestId, RequestIds};
 use crate::gate::Refusal;
+use crate::message::BadMessage;
 use crate::origin::Region;
 use crate::rewrite::FooterResult;
 
@@ -25,6 +26,42 @@ pub enum Event {
     Refused,
 }
 
+/// Why a connection, a request or a server's answer was refused.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Reason {
+    /// The connection or the request.
+    Refused(Refusal),
+    /// The request came back to the edge that had sent it on.
+    Loop,
+    /// The framing of HTTP/2 refused it before it was a request.
+    Framing,
+    /// The server's answer cannot be passed on.
+    Answer(BadMessage),
+}
+
+impl Reason {
+    /// The word for it in records.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.label(),
+            Self::Loop => "loop",
+            Self::Framing => "http2_framing",
+            Self::Answer(BadMessage::TooManyFields) => "answer_fields",
+            Self::Answer(BadMessage::Length) => "answer_length",
+            Self::Answer(BadMessage::Coding) => "answer_coding",
+            Self::Answer(BadMessage::Chunk) => "answer_chunk",
+            Self::Answer(BadMessage::Upgrade) => "answer_upgrade",
+            Self::Answer(BadMessage::Syntax | BadMessage::Host | BadMessage::Target) => "answer_syntax",
+        }
+    }
+}
+
+impl From<Refusal> for Reason {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
 /// One line of the access log. The store adds `seq`, `node` and the state of the clock.
 #[derive(Clone, Debug)]
 pub struct AccessRecord {
@@ -33,7 +70,7 @@ pub struct AccessRecord {
     /// Request or refused connection.
     pub event: Event,
     /// Why it was refused.
-    pub reason: Option<Refusal>,
+    pub reason: Option<Reason>,
     /// How many events the record stands for: 1, except for refusals in a flood.
     pub count: u64,
     /// The connection.

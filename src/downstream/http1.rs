@@ -213,6 +213,12 @@ impl ClientHttp1 {
         Ok(())
     }
 
+    /// Ends this side of a tunnel, once everything is written; the client may go on.
+    pub(crate) fn poll_end_tunnel(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientFailure>> {
+        self.answer = ResponseFraming::Whole;
+        self.stream.poll_shutdown(cx).map_err(|_| ClientFailure::Gone)
+    }
+
     /// Flushes after other tasks have had their turn. Responses that are ready together then leave back to
     /// back, and the first wakes a client that reads them all: waking a thread on another core is the most
     /// expensive part of a small write.

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::ClientFailure;
 use crate::message::websocket;
-use crate::message::{RequestHead, ResponseHead, fields};
+use crate::message::{REQUEST_FIELDS, RequestHead, ResponseHead, fields};
 use crate::net::outflow::Outflow;
 use crate::net::timer::Timer;
 
@@ -30,9 +30,9 @@ pub(crate) struct ClientHttp2 {
     pub(crate) deadline: Timer,
 }
 
-/// A malformed request: it was answered with 400 or reset.
+/// A malformed request: it was answered with this status or reset.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Rejected;
+pub(crate) struct Rejected(pub(crate) StatusCode);
 
 impl ClientHttp2 {
     /// Accepts a request that names one host and states its length unambiguously (RFC 9113, 8.1.1 and 8.3.1).
@@ -46,9 +46,15 @@ impl ClientHttp2 {
         let is_plain = protocol.is_none() || is_websocket;
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let has_bytes_of_a_target = target.bytes().all(|byte| byte > b' ' && byte != 0x7f);
-        if !has_bytes_of_a_target || fields::content_length(&parts.headers).is_err() {
+        // A scheme of no bytes (RFC 9113, 8.3.1), blanks around a value (8.2.1).
+        let has_no_scheme = parts.uri.scheme_str().is_some_and(str::is_empty);
+        if !has_bytes_of_a_target
+            || has_no_scheme
+            || parts.headers.values().any(|value| is_padded(value.as_bytes()))
+            || fields::content_length(&parts.headers).is_err()
+        {
             respond.send_reset(Reason::PROTOCOL_ERROR);
-            return Err(Rejected);
+            return Err(Rejected(StatusCode::BAD_REQUEST));
         }
         let mut head = RequestHead {
             target: Bytes::copy_from_slice(target.as_bytes()),
@@ -60,12 +66,19 @@ impl ClientHttp2 {
             version: Version::HTTP_2,
             headers: parts.headers,
         };
-        if !is_plain || !has_known_target(&head) || !is_for_one_host(&head) {
+        let status = if head.headers.len() > REQUEST_FIELDS {
+            Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+        } else if !is_plain || !has_known_target(&head) || !is_for_one_host(&head) {
+            Some(StatusCode::BAD_REQUEST)
+        } else {
+            None
+        };
+        if let Some(status) = status {
             let mut answer = Response::new(());
-            *answer.status_mut() = StatusCode::BAD_REQUEST;
+            *answer.status_mut() = status;
             // The client may already have reset the stream.
             let _ = respond.send_response(answer, true);
-            return Err(Rejected);
+            return Err(Rejected(status));
         }
         if is_websocket {
             websocket::from_http2(&mut head);
@@ -188,6 +201,12 @@ impl ClientHttp2 {
             let _ = timeout(limit, rest).await;
         }
     }
+}
+
+/// Whether a value begins or ends with white space.
+fn is_padded(value: &[u8]) -> bool {
+    let is_blank = |byte: Option<&u8>| byte.is_some_and(|byte| b" \t".contains(byte));
+    is_blank(value.first()) || is_blank(value.last())
 }
 
 /// Whether the target is a path: an absolute form would name a second host.

@@ -139,6 +139,14 @@ impl<'s> Downstream<'s> {
         }
     }
 
+    /// Ends this side of a tunnel, once everything is taken; the client may go on.
+    pub(crate) fn poll_end_tunnel(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientFailure>> {
+        match &mut self.session {
+            ClientSession::Http1(session) => session.poll_end_tunnel(cx),
+            ClientSession::Http2(session) => Poll::Ready(session.finish(None)),
+        }
+    }
+
     /// Waits for `poll_taken` within the write limit.
     pub(crate) async fn taken(&mut self) -> Result<(), ClientFailure> {
         let limit = self.write_limit();

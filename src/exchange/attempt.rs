@@ -137,7 +137,8 @@ impl<'a, 'd> Attempt<'a, 'd> {
 
     fn edits(&self, candidate: &Candidate<'a>) -> HeadEdits<'a> {
         let (framing, ask, scheme) = (self.framing, self.ask, self.scheme);
-        HeadEdits { host: &candidate.origin.origin.host, framing, ask, scheme }
+        let loop_id = self.proxy.loop_id.as_str();
+        HeadEdits { host: &candidate.origin.origin.host, framing, ask, scheme, loop_id }
     }
 
     /// Reports the server's result and keeps its connection if it can be reused.

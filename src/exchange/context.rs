@@ -15,12 +15,12 @@ use crate::access::fields::IdText;
 use crate::access::record::{RequestFacts, ServerFacts, UpstreamFacts};
 use crate::access::redact::redact_userinfo;
 use crate::access::texts::RequestTexts;
-use crate::access::{AccessRecord, Event, QueryRedaction, RequestId};
+use crate::access::{AccessRecord, Event, QueryRedaction, Reason, RequestId};
 use crate::clock::Moment;
 use crate::config::Listener;
 use crate::gate::{ListenerId, Permit, Refusal, SiteId};
 use crate::listen::Established;
-use crate::message::RequestHead;
+use crate::message::{BadMessage, RequestHead};
 use crate::net::address::{ClientAddress, LocalAddress};
 use crate::retention::{Slot, is_unrecorded};
 use crate::snapshot::Snapshot;
@@ -50,6 +50,8 @@ pub(crate) struct RequestContext<'x> {
     pub(crate) client: ClientAddress,
     pub(crate) host: Option<Arc<str>>,
     pub(crate) refusal: Option<Refusal>,
+    /// Why the request is not served otherwise.
+    pub(crate) reason: Option<Reason>,
     /// The record's fields about the exchange itself.
     pub(crate) facts: RequestFacts,
     /// Where the request was sent, or should have been sent first.
@@ -105,6 +107,7 @@ impl<'x> RequestContext<'x> {
             client: established.client,
             host: None,
             refusal: None,
+            reason: None,
             facts: RequestFacts::default(),
             upstream: None,
         }
@@ -157,6 +160,36 @@ impl<'x> RequestContext<'x> {
         self.upstream = Some(UpstreamFacts { server: reached, status: None, first_byte: None });
     }
 
+    /// Logs and notes that a server's response cannot be passed on.
+    pub(crate) fn answer_refused(&mut self, bad: BadMessage, server: &ServerFacts, path: &str) {
+        let reason = Reason::Answer(bad);
+        self.reason = Some(reason);
+        tracing::warn!(
+            reason = reason.label(),
+            origin = &*server.origin,
+            server = %server.address,
+            path,
+            request_id = &*self.request_id(),
+            "a server's answer is refused: {bad}"
+        );
+    }
+
+    /// Nothing of the server's response was sent: the record has the edge's own.
+    pub(crate) fn forget_answer(&mut self) {
+        self.facts.footer = None;
+        if let Some(upstream) = &mut self.upstream {
+            (upstream.status, upstream.first_byte) = (None, None);
+        }
+    }
+
+    /// Counts fields of the response that were dropped.
+    pub(crate) fn count_dropped_fields(&self, dropped: u32) {
+        if let Some(upstream) = self.upstream.as_ref().filter(|_| dropped > 0) {
+            let counter = &self.proxy.upstreams.metrics.fields_dropped;
+            counter.with_label_values(&[&*upstream.server.origin]).inc_by(dropped.into());
+        }
+    }
+
     fn count(&self) {
         if let (Some(id), Some(site)) = (self.site, &self.facts.site) {
             // Without a server's response, the bytes are this edge's own and count as no egress.
@@ -179,7 +212,7 @@ impl<'x> RequestContext<'x> {
         let record = AccessRecord {
             time: self.moment.now,
             event: Event::Request,
-            reason: self.refusal,
+            reason: self.refusal.map(Reason::from).or(self.reason),
             count: 1,
             connection: Arc::clone(&self.established.facts),
             generation: self.snapshot.generation,

@@ -12,13 +12,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use tokio::time::Instant;
 
 use super::context::RequestContext;
 use crate::config::Limits;
 use crate::downstream::session::Downstream;
 use crate::gate::{Filing, SiteId};
+use crate::message::ResponseHead;
 use crate::net::http1_stream::Http1Stream;
 use crate::origin::Timeouts;
 use crate::rewrite::{Decoder, FooterPages, Footers, Injector};
@@ -47,11 +48,13 @@ pub(super) enum ExchangeEnd {
     Whole(Option<Box<Http1Stream>>),
     /// The response has started and cannot be completed, or the client is gone.
     Broken,
-    /// The server closed the connection, or sent bytes that are no HTTP.
+    /// The server closed the connection.
     Unanswered {
         /// Whether the server may have received part of the body.
         sent_body: bool,
     },
+    /// The server's response cannot be passed on, and nothing of it was sent.
+    Refused,
     /// The server says that it has not processed the request.
     Unprocessed {
         /// Whether part of the body was sent.
@@ -80,6 +83,10 @@ enum ResponsePhase {
     Decoding(Box<Compressed>),
     /// An upgraded connection: bytes pass in both directions.
     Tunnel,
+    /// The server has ended its side of the tunnel; the client's connection is half-closed next.
+    TunnelEnding,
+    /// The client's connection is half-closed. The client may go on.
+    TunnelEnded,
 }
 
 /// A compressed page. The decoder takes its next step only when the client has taken the output of the last
@@ -98,6 +105,12 @@ struct Pump<'p, 'd> {
     context: &'p mut RequestContext<'d>,
     upload: Upload,
     answer: ResponsePhase,
+    /// A head that is sent with what follows it, so that a response that is malformed from the start gets 502.
+    held: Option<ResponseHead>,
+    /// The names that the head declares hop-by-hop.
+    nominated: Vec<HeaderName>,
+    /// When one side of a tunnel ended.
+    half_closed: Option<Instant>,
     /// When the server had the whole request.
     sent: Instant,
     /// When body bytes last came from the client.
@@ -130,6 +143,9 @@ impl<'p, 'd> Pump<'p, 'd> {
             context,
             upload,
             answer: ResponsePhase::Awaited,
+            held: None,
+            nominated: Vec::new(),
+            half_closed: None,
             sent,
             uploaded: sent,
             answered: sent,

@@ -3,7 +3,7 @@
 //! The edge's own responses have a short body that contains the request id.
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::context::RequestContext;
@@ -14,6 +14,9 @@ use crate::hostname::Hostname;
 use crate::message::hop_by_hop::{is_hop_by_hop, nominated};
 use crate::message::{ResponseHead, fields};
 use crate::upstream::request::X_REQUEST_ID;
+
+/// What 405 names: the methods that are passed on, of those that RFC 9110 and RFC 5789 define.
+const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 pub(crate) fn body(status: StatusCode, request_id: &str) -> String {
     format!("{status}\nrequest id: {request_id}\n")
@@ -75,6 +78,9 @@ async fn send(
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_REQUEST_ID, value(&context.request_id())?);
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(header::ALLOW, HeaderValue::from_static(ALLOWED));
+    }
     if let Some(location) = location {
         headers.insert(header::LOCATION, location);
     }
@@ -89,8 +95,10 @@ async fn send(
 }
 
 /// Removes hop-by-hop fields from a server's head, and states its length once, as a plain number.
-pub(crate) fn strip(headers: &mut HeaderMap) {
-    for name in nominated(headers) {
+/// Returns the names that it declares hop-by-hop.
+pub(crate) fn strip(headers: &mut HeaderMap) -> Vec<HeaderName> {
+    let nominated = nominated(headers);
+    for name in &nominated {
         headers.remove(name);
     }
     // One pass over the fields is cheaper than a lookup per name; usually one of them is present.
@@ -107,4 +115,5 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
             headers.insert(header::CONTENT_LENGTH, length.into());
         }
     }
+    nominated
 }

@@ -8,13 +8,14 @@ use super::attempt::{Attempt, RoutedRequest};
 use super::context::RequestContext;
 use super::pump::FooterContext;
 use super::{Outcome, Proxy, response};
+use crate::access::Reason;
 use crate::config::{Protocol, Redirect};
 use crate::downstream::session::Downstream;
 use crate::edge::updates::SnapshotUpdates;
 use crate::gate::{self, Permit, Refusal};
 use crate::listen::Established;
 use crate::listen::requested_host::{host_as_sent, requested_host};
-use crate::route::Asked;
+use crate::route::{self, Asked};
 use crate::snapshot::Snapshot;
 
 /// Serves one request.
@@ -41,6 +42,10 @@ pub(crate) async fn run(
         let status = if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         down.close_after();
         return answered(response::answer(down, &mut context, status).await);
+    }
+    if down.head.lacks_host() {
+        down.close_after();
+        return answered(response::answer(down, &mut context, StatusCode::BAD_REQUEST).await);
     }
     let permit = match judge(&snapshot, established, down, &mut context) {
         Ok(permit) => permit,
@@ -96,6 +101,11 @@ async fn serve<'d>(
     down: &mut Downstream<'d>,
     context: &mut RequestContext<'d>,
 ) -> Outcome {
+    if down.head.method == Method::TRACE {
+        // It would show fields that the edge adds, and those of other proxies.
+        down.close_after();
+        return answered(response::answer(down, context, StatusCode::METHOD_NOT_ALLOWED).await);
+    }
     if redirects(snapshot, established, context) && context.can_be_recorded() {
         return answered(response::redirect(down, context, permit.host()).await);
     }
@@ -159,11 +169,16 @@ async fn send<'d>(
     if head.method == Method::CONNECT {
         return Err(StatusCode::BAD_REQUEST);
     }
+    if proxy.loop_id.is_in(&head.headers) {
+        context.reason = Some(Reason::Loop);
+        return Err(StatusCode::LOOP_DETECTED);
+    }
     let site = snapshot.site(permit.site()).ok_or(StatusCode::NOT_FOUND)?;
     let target = String::from_utf8_lossy(&head.target);
     let path = target.split('?').next().unwrap_or_default();
     let region = snapshot.regions.as_ref().and_then(|regions| regions.table.region(context.client.ip()));
-    let asked = Asked { method: &head.method, path, headers: &head.headers, region };
+    let normal = route::normal(path);
+    let asked = Asked { method: &head.method, path: &normal, headers: &head.headers, region };
     let route = site.routes.resolve(&asked).ok_or(StatusCode::NOT_FOUND)?;
     let scheme = if established.coverage.is_some() { "https" } else { "http" };
     let page = FooterContext {

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use super::handshake::{self, HelloRefusal, HelloVerdict, PermittedHello, READ_BYTES};
 use super::hello::HelloReader;
 use super::metrics::ListenMetrics;
+use super::refuse::Farewell;
 use super::{Accepted, Connection, Endpoints, NamedHost, Port, clear, client_address, refuse};
 use crate::config::{ClientAddressSource, Limits, Listener, Protocol, RefusalMode};
 use crate::edge::{Edge, Phase};
@@ -175,7 +176,9 @@ impl Acceptor {
         match judge(&mut reader, &bytes[..read]) {
             HelloVerdict::Wanting => Some(Opening::Begun(reader)),
             HelloVerdict::Permitted(greeting) => Some(Opening::Permitted(greeting)),
-            HelloVerdict::Refused(refused) if refused.mode != RefusalMode::Reset => {
+            HelloVerdict::Refused(refused)
+                if refused.farewell != Farewell::Configured(RefusalMode::Reset) =>
+            {
                 Some(Opening::Refused(refused))
             }
             HelloVerdict::Refused(HelloRefusal { refusal, server_name, .. }) => {

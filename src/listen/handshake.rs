@@ -11,7 +11,8 @@ use rustls::{CipherSuite, ProtocolVersion};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout_at;
 
-use super::hello::{HelloProgress, HelloReader};
+use super::hello::{HelloProgress, HelloReader, Offer};
+use super::refuse::Farewell;
 use super::{Accepted, Connection, Established, HttpVersion, NamedHost, refuse};
 use crate::config::{Limits, RefusalMode};
 use crate::edge::Edge;
@@ -49,13 +50,13 @@ pub(super) struct HelloRefusal {
     pub(super) refusal: Refusal,
     /// The requested name, if it was sent.
     pub(super) server_name: Option<Arc<str>>,
-    pub(super) mode: RefusalMode,
+    pub(super) farewell: Farewell,
 }
 
 impl From<Refusal> for HelloRefusal {
     /// For bytes that are no ClientHello: reset in every mode.
     fn from(refusal: Refusal) -> Self {
-        Self { refusal, server_name: None, mode: RefusalMode::Reset }
+        Self { refusal, server_name: None, farewell: Farewell::Configured(RefusalMode::Reset) }
     }
 }
 
@@ -80,12 +81,20 @@ pub(super) fn judge(
         let certificate = snapshot.certificate(permit.site()).ok_or(Refusal::NoCertificate)?;
         Ok((permit, Arc::clone(certificate)))
     });
-    match certified {
-        Ok((permit, certificate)) => {
+    match (certified, hello.offer) {
+        (Ok(_), Offer::Old { minor }) => HelloVerdict::Refused(HelloRefusal {
+            refusal: Refusal::TlsVersion,
+            server_name: hello.shown,
+            farewell: Farewell::OldVersion { minor },
+        }),
+        (Ok((permit, certificate)), Offer::Modern) => {
             let records = std::mem::take(reader).into_records(bytes).into_owned();
             HelloVerdict::Permitted(PermittedHello { permit, certificate, records })
         }
-        Err(refusal) => HelloVerdict::Refused(HelloRefusal { refusal, server_name: hello.shown, mode }),
+        (Err(refusal), _) => {
+            let farewell = Farewell::Configured(mode);
+            HelloVerdict::Refused(HelloRefusal { refusal, server_name: hello.shown, farewell })
+        }
     }
 }
 
@@ -136,19 +145,23 @@ pub(super) async fn handshake(
     let PermittedHello { permit, certificate, records } = greeting;
     let Some(start) = accept(&records) else {
         let server_name = Some(permit.host().shared());
-        let refused = HelloRefusal { refusal: Refusal::BadHello, server_name, mode: RefusalMode::Reset };
+        let refused = HelloRefusal { server_name, ..Refusal::BadHello.into() };
         return refuse(accepted, refused).await;
     };
     drop(records);
     let facts = accepted.facts();
     let Accepted { edge, socket, endpoints, port, admitted, .. } = accepted;
     let handshake = ServerStream::accept(start, Arc::clone(&certificate.server), socket);
-    // The name was permitted: later failures concern TLS alone, and are not recorded as refusals.
-    let stream = tokio::time::timeout(limits.handshake_timeout, handshake).await.ok()?.ok()?;
-    let session = stream.session();
-    if session.server_name() != Some(permit.host().as_str()) {
+    // The name was permitted: TLS itself tells the client what fails from here on.
+    let outcome = tokio::time::timeout(limits.handshake_timeout, handshake).await;
+    let is_for_permit =
+        |stream: &ServerStream| stream.session().server_name() == Some(permit.host().as_str());
+    let Some(stream) = outcome.ok().and_then(Result::ok).filter(is_for_permit) else {
+        let named = NamedHost { server_name: Some(permit.host().shared()), host: None };
+        port.refused(&edge, Refusal::Handshake, endpoints, named);
         return None;
-    }
+    };
+    let session = stream.session();
     let protocol =
         if session.alpn_protocol() == Some(b"h2") { HttpVersion::Http2 } else { HttpVersion::Http1 };
     let facts = crate::access::record::ConnectionFacts {
@@ -208,8 +221,8 @@ fn cipher_name(suite: CipherSuite) -> Option<&'static str> {
 
 /// Records a refusal and closes the connection.
 pub(super) async fn refuse(accepted: Accepted, refused: HelloRefusal) -> Option<Connection> {
-    let HelloRefusal { refusal, server_name, mode } = refused;
+    let HelloRefusal { refusal, server_name, farewell } = refused;
     accepted.record_refusal(refusal, NamedHost { server_name, host: None });
-    refuse::refuse(accepted.socket, mode).await;
+    refuse::refuse(accepted.socket, farewell).await;
     None
 }

@@ -18,6 +18,9 @@ const MESSAGE_HEADER_BYTES: usize = 4;
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 const SERVER_NAME: u16 = 0;
+const SUPPORTED_VERSIONS: u16 = 43;
+const TLS_1_2: u16 = 0x0303;
+const TLS_1_3: u16 = 0x0304;
 const ENCRYPTED_SERVER_NAME: u16 = 0xffce;
 const HOST_NAME: u8 = 0;
 /// Bytes of an invalid name that a record keeps.
@@ -30,6 +33,20 @@ pub struct Hello {
     pub host: Result<Hostname, Refusal>,
     /// The name as it was sent, if printable.
     pub shown: Option<Arc<str>>,
+    /// The TLS versions that it offers.
+    pub offer: Offer,
+}
+
+/// Whether a client offers a TLS version that this edge speaks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Offer {
+    /// TLS 1.2 or 1.3 is among them.
+    Modern,
+    /// All are older (RFC 8996).
+    Old {
+        /// The minor part of `legacy_version`, at most that of TLS 1.2: what the client understands.
+        minor: u8,
+    },
 }
 
 /// How much of a ClientHello has arrived.
@@ -200,7 +217,8 @@ impl<'b> Input<'b> {
 /// Parses the body of a ClientHello; `None` if it is malformed.
 fn parse(body: &[u8]) -> Option<Hello> {
     let mut fields = Input(body);
-    fields.take(2 + 32)?; // legacy_version, random
+    let legacy_version = fields.u16()?;
+    fields.take(32)?; // random
     if fields.vector8()?.len() > 32 {
         return None; // legacy_session_id
     }
@@ -210,6 +228,7 @@ fn parse(body: &[u8]) -> Option<Hello> {
     }
     let mut names = ServerNames::None;
     let mut encrypted = false;
+    let mut is_modern = legacy_version >= TLS_1_2;
     if !fields.is_empty() {
         let mut extensions = fields.vector16()?;
         if !fields.is_empty() {
@@ -221,6 +240,7 @@ fn parse(body: &[u8]) -> Option<Hello> {
             match kind {
                 SERVER_NAME => names = names.and(server_names(content)?),
                 ENCRYPTED_SERVER_NAME => encrypted = true,
+                SUPPORTED_VERSIONS => is_modern = offers_modern(content)?,
                 _ => {}
             }
         }
@@ -239,7 +259,19 @@ fn parse(body: &[u8]) -> Option<Hello> {
             (host, Some(shown))
         }
     };
-    Some(Hello { host: if encrypted { Err(Refusal::Esni) } else { host }, shown })
+    let [_, minor] = legacy_version.min(TLS_1_2).to_be_bytes();
+    let offer = if is_modern { Offer::Modern } else { Offer::Old { minor } };
+    Some(Hello { host: if encrypted { Err(Refusal::Esni) } else { host }, shown, offer })
+}
+
+/// Whether a supported_versions extension has TLS 1.2 or 1.3; `None` when it is malformed.
+fn offers_modern(mut content: Input<'_>) -> Option<bool> {
+    let versions = content.vector8()?;
+    if !content.is_empty() || versions.is_empty() || versions.len() % 2 != 0 {
+        return None;
+    }
+    let mut versions = versions.chunks_exact(2).map(|version| u16::from_be_bytes([version[0], version[1]]));
+    Some(versions.any(|version| matches!(version, TLS_1_2 | TLS_1_3)))
 }
 
 /// The server names in a ClientHello; the gate can judge exactly one.

@@ -2,6 +2,7 @@
 
 use crate::gate::Refusal;
 use crate::metrics::{Error, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use crate::net::untaken::Refused;
 use crate::snapshot::Snapshot;
 
 /// The families of listeners.
@@ -12,6 +13,7 @@ pub struct ListenMetrics {
     refused: IntCounterVec,
     open: IntGaugeVec,
     empty: IntCounterVec,
+    http2_refused: IntCounterVec,
     /// Pauses of accepting for want of descriptors or memory.
     pub accept_pauses: IntCounter,
 }
@@ -25,6 +27,8 @@ pub struct ListenerCounters {
     pub empty: IntCounter,
     /// In the order of [`Refusal::ALL`].
     refused: Vec<IntCounter>,
+    /// In the order of [`Refused::ALL`].
+    http2_refused: Vec<IntCounter>,
 }
 
 impl ListenMetrics {
@@ -44,6 +48,11 @@ impl ListenMetrics {
                 "Connections that ended before they sent a byte.",
                 listener,
             )?,
+            http2_refused: registry.counters(
+                "icpgate_http2_refused_total",
+                "HTTP/2 streams that were refused before they were requests.",
+                &["listener", "result"],
+            )?,
             accept_pauses: registry.counter(
                 "icpgate_accept_pauses_total",
                 "Times that accepting paused for want of descriptors or memory.",
@@ -62,15 +71,25 @@ impl ListenMetrics {
     /// The counters of the listener of that name.
     pub fn of(&self, listener: &str) -> ListenerCounters {
         let refused = |refusal: &Refusal| self.refused.with_label_values(&[listener, refusal.label()]);
+        let http2_refused =
+            |refused: Refused| self.http2_refused.with_label_values(&[listener, refused.label()]);
         ListenerCounters {
             open: self.open.with_label_values(&[listener]),
             empty: self.empty.with_label_values(&[listener]),
             refused: Refusal::ALL.iter().map(refused).collect(),
+            http2_refused: Refused::ALL.map(http2_refused).into(),
         }
     }
 }
 
 impl ListenerCounters {
+    /// Counts an HTTP/2 stream that was no request.
+    pub fn http2_refused(&self, refused: Refused) {
+        if let Some(counter) = self.http2_refused.get(refused as usize) {
+            counter.inc();
+        }
+    }
+
     /// Counts a refused connection or request.
     pub fn refused(&self, refusal: Refusal) {
         if let Some(counter) = self.refused.get(refusal as usize) {

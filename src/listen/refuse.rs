@@ -13,17 +13,32 @@ use crate::config::RefusalMode;
 
 /// A fatal `unrecognized_name` alert in its own record (RFC 8446, 5.1 and 6).
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+/// The description of the alert `protocol_version`.
+const PROTOCOL_VERSION: u8 = 70;
 /// How long to wait for the client's FIN.
 const LINGER: Duration = Duration::from_secs(1);
 /// Bytes read meanwhile: a client may still be sending a body when it gets its response.
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
-/// Closes a refused connection as `mode` says.
-pub async fn refuse(socket: TcpStream, mode: RefusalMode) {
-    match mode {
-        RefusalMode::Reset => reset(&socket),
-        RefusalMode::Alert => finish(socket, &UNRECOGNIZED_NAME).await,
-        RefusalMode::Silent => finish(socket, &[]).await,
+/// How a refused TLS connection is closed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Farewell {
+    /// As the listener's `refusal` says.
+    Configured(RefusalMode),
+    /// With the alert `protocol_version`, in a record of the client's own version: old clients take no other.
+    OldVersion {
+        /// The minor version of the record, 1 for TLS 1.0.
+        minor: u8,
+    },
+}
+
+/// Closes a refused connection.
+pub async fn refuse(socket: TcpStream, farewell: Farewell) {
+    match farewell {
+        Farewell::Configured(RefusalMode::Reset) => reset(&socket),
+        Farewell::Configured(RefusalMode::Alert) => finish(socket, &UNRECOGNIZED_NAME).await,
+        Farewell::Configured(RefusalMode::Silent) => finish(socket, &[]).await,
+        Farewell::OldVersion { minor } => finish(socket, &[21, 3, minor, 0, 2, 2, PROTOCOL_VERSION]).await,
     }
 }
 

@@ -1,12 +1,14 @@
 //! A body as it comes: by length, in chunks, or until the connection ends.
 //!
 //! What is decoded does not depend on how the bytes were cut. Chunks have just the form of RFC 9112,
-//! 7.1: no bare line feed, no white space, no size that is not plain.
+//! 7.1: no bare line feed, no size that is not plain. Servers may put blanks behind a size, and their trailers are
+//! repaired as their heads are.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 
 use super::fields::{self, EndOfHead};
+use super::repair::{self, Repaired};
 use super::{BadMessage, Framing};
 
 /// The longest line that says the size of a chunk, its extensions included, in bytes.
@@ -22,6 +24,16 @@ const TRAILER_FIELDS: usize = 64;
 #[derive(Clone, Debug)]
 pub struct BodyDecoder {
     state: State,
+    sender: Sender,
+    /// Fields of trailers that were dropped.
+    dropped: u32,
+}
+
+/// Who sends a body: requests are read more strictly, since something may hide in them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Sender {
+    Client,
+    Server,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +66,12 @@ pub enum Piece {
 }
 
 impl BodyDecoder {
-    /// For a body that is framed so.
+    /// For the body of an answer.
+    pub fn of_answer(framing: Framing) -> Self {
+        Self { sender: Sender::Server, ..Self::new(framing) }
+    }
+
+    /// For the body of a request.
     pub fn new(framing: Framing) -> Self {
         let state = match framing {
             Framing::None | Framing::Length(0) => State::Done,
@@ -62,7 +79,7 @@ impl BodyDecoder {
             Framing::Chunked => State::Size,
             Framing::UntilClose => State::UntilClose,
         };
-        Self { state }
+        Self { state, sender: Sender::Client, dropped: 0 }
     }
 
     /// Whether all of it has come.
@@ -73,6 +90,11 @@ impl BodyDecoder {
     /// Whether the end of the input is the end of the body.
     pub fn ends_with_input(&self) -> bool {
         matches!(self.state, State::Done | State::UntilClose)
+    }
+
+    /// How many fields of trailers were dropped.
+    pub fn dropped(&self) -> u32 {
+        self.dropped
     }
 
     /// How many bytes are left, where that is known.
@@ -110,7 +132,7 @@ impl BodyDecoder {
                     b"" | b"\r" => return Ok(Piece::Wanting),
                     _ => return Err(BadMessage::Chunk),
                 },
-                State::Size => match size(input)? {
+                State::Size => match size(input, self.sender)? {
                     None => return Ok(Piece::Wanting),
                     Some(0) => self.state = State::Trailers(EndOfHead::after_a_line()),
                     Some(size) => self.state = State::Chunk(size),
@@ -124,7 +146,8 @@ impl BodyDecoder {
                     if length > TRAILER_BYTES {
                         return Err(BadMessage::Chunk);
                     }
-                    let trailers = trailers(&input.split_to(length).freeze())?;
+                    let (trailers, dropped) = trailers(&input.split_to(length).freeze(), self.sender)?;
+                    self.dropped = dropped;
                     self.state = State::Done;
                     return Ok(Piece::End(trailers));
                 }
@@ -139,7 +162,7 @@ fn data(input: &mut BytesMut, at_most: u64) -> Option<Bytes> {
 }
 
 /// Takes the line with a size off the input, once it is whole.
-fn size(input: &mut BytesMut) -> Result<Option<u64>, BadMessage> {
+fn size(input: &mut BytesMut, sender: Sender) -> Result<Option<u64>, BadMessage> {
     let seen = &input[..input.len().min(SIZE_LINE)];
     let Some(end) = memchr::memchr(b'\n', seen) else {
         let hopeless = seen.len() == SIZE_LINE || !is_begun_well(seen);
@@ -148,6 +171,10 @@ fn size(input: &mut BytesMut) -> Result<Option<u64>, BadMessage> {
     let line = seen[..end].strip_suffix(b"\r").ok_or(BadMessage::Chunk)?;
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (digits, extensions) = line.split_at(digits);
+    let extensions = match sender {
+        Sender::Client => extensions,
+        Sender::Server => extensions.trim_ascii_start(),
+    };
     let is_extension = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
     let plain = (1..=SIZE_DIGITS).contains(&digits.len())
         && (extensions.is_empty() || extensions[0] == b';')
@@ -172,40 +199,31 @@ fn hex(digit: u8) -> u8 {
     }
 }
 
-/// Fields behind the last chunk; those that would speak of framing or routing are none of a trailer's
-/// (RFC 9110, 6.5.1).
-fn trailers(bytes: &Bytes) -> Result<Option<HeaderMap>, BadMessage> {
+/// The fields behind the last chunk, and how many were dropped.
+fn trailers(bytes: &Bytes, sender: Sender) -> Result<(Option<HeaderMap>, u32), BadMessage> {
+    if let Some(trailers) = plain_trailers(bytes) {
+        return Ok((trailers?, 0));
+    }
+    match sender {
+        Sender::Client => Err(BadMessage::Chunk),
+        Sender::Server => {
+            let Repaired { bytes, dropped } = repair::trailers(bytes)?;
+            Ok((plain_trailers(&bytes).ok_or(BadMessage::Chunk)??, dropped))
+        }
+    }
+}
+
+/// The fields of trailers that keep to the grammar; `None` for others.
+fn plain_trailers(bytes: &Bytes) -> Option<Result<Option<HeaderMap>, BadMessage>> {
     let mut room = [httparse::EMPTY_HEADER; TRAILER_FIELDS];
     let parsed = match httparse::parse_headers(bytes, &mut room) {
         Ok(httparse::Status::Complete((_, parsed))) => parsed,
-        Ok(httparse::Status::Partial) | Err(_) => return Err(BadMessage::Chunk),
+        Err(httparse::Error::TooManyHeaders) => return Some(Err(BadMessage::Chunk)),
+        Ok(httparse::Status::Partial) | Err(_) => return None,
     };
-    if parsed.is_empty() {
-        return Ok(None);
-    }
-    let mut headers = fields::collect(parsed, bytes)?;
-    for name in FORBIDDEN_IN_TRAILERS {
-        headers.remove(name);
-    }
-    Ok((!headers.is_empty()).then_some(headers))
+    let headers = fields::collect(parsed, bytes).map_err(|_| BadMessage::Chunk);
+    Some(headers.map(|headers| (!headers.is_empty()).then_some(headers)))
 }
-
-const FORBIDDEN_IN_TRAILERS: [&str; 14] = [
-    "transfer-encoding",
-    "content-length",
-    "content-encoding",
-    "content-type",
-    "content-range",
-    "host",
-    "connection",
-    "keep-alive",
-    "te",
-    "trailer",
-    "upgrade",
-    "authorization",
-    "cookie",
-    "set-cookie",
-];
 
 #[cfg(test)]
 mod tests {
@@ -268,10 +286,27 @@ mod tests {
     }
 
     #[test]
-    fn trailers_say_nothing_of_framing_or_routing() {
-        let bytes = b"0\r\nX-Sum: 1\r\nContent-Length: 5\r\nHost: a.cn\r\n\r\n";
-        let trailers = decode(Framing::Chunked, &[bytes]).expect("a body").trailers.expect("trailers");
-        assert_eq!((trailers.len(), trailers["x-sum"].as_bytes()), (1, &b"1"[..]));
+    fn servers_may_pad_sizes_and_send_trailers_that_are_none() {
+        let bytes = b"5  \r\nhello\r\n1 ;a\r\n!\r\n0\t\r\nX : 1\r\n<br>\r\nY: 2\r\n\r\nrest";
+        for split in 0..=bytes.len() {
+            let (mut decoder, mut input) = (BodyDecoder::of_answer(Framing::Chunked), BytesMut::new());
+            let (mut body, mut trailers) = (Vec::new(), None);
+            for part in [&bytes[..split], &bytes[split..]] {
+                input.extend_from_slice(part);
+                while !decoder.is_done() {
+                    match decoder.next(&mut input).expect("a body") {
+                        Piece::Data(bytes) => body.extend_from_slice(&bytes),
+                        Piece::Wanting => break,
+                        Piece::End(fields) => trailers = fields,
+                    }
+                }
+            }
+            let trailers = trailers.expect("trailers");
+            assert_eq!((&body[..], &input[..], decoder.dropped()), (&b"hello!"[..], &b"rest"[..], 1));
+            assert_eq!((trailers["x"].as_bytes(), trailers["y"].as_bytes()), (&b"1"[..], &b"2"[..]));
+        }
+        let mut framed = BytesMut::from(&b"0\r\nContent-Length\0: 5\r\n\r\n"[..]);
+        assert!(BodyDecoder::of_answer(Framing::Chunked).next(&mut framed).is_err());
     }
 
     #[test]

@@ -12,6 +12,9 @@ use http::{Method, Version};
 use super::fields::{self, content_length, has_token};
 use super::{BadMessage, Framing, Persistence, REQUEST_FIELDS, RequestHead};
 
+/// Stands for a byte of a target that is not ASCII, while the head is parsed.
+const MASK: u8 = b'x';
+
 /// A request's head, and what it says of its body and of the connection.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -40,6 +43,28 @@ impl From<BadMessage> for NoRequest {
 
 /// Reads a head that is whole in `bytes`, its empty line included.
 pub fn parse(bytes: &Bytes) -> Result<Request, NoRequest> {
+    match masked_target(bytes) {
+        None => parse_as(bytes, bytes),
+        Some(masked) => parse_as(&Bytes::from(masked), bytes),
+    }
+}
+
+/// The head with a letter for each byte of the target that is not ASCII; `None` where the target is UTF-8. The parser
+/// takes UTF-8 alone, and old pages send GBK.
+pub fn masked_target(bytes: &[u8]) -> Option<Vec<u8>> {
+    let begin = bytes.iter().position(|byte| !b"\r\n".contains(byte))?;
+    let end = begin + memchr::memchr(b'\n', &bytes[begin..])?;
+    if bytes[begin..end].is_ascii() || std::str::from_utf8(&bytes[begin..end]).is_ok() {
+        return None;
+    }
+    let mut masked = bytes.to_vec();
+    let target = masked[begin..end].iter_mut().skip_while(|byte| **byte != b' ').skip(1);
+    target.take_while(|byte| **byte != b' ').filter(|byte| !byte.is_ascii()).for_each(|byte| *byte = MASK);
+    Some(masked)
+}
+
+/// Reads a head from `bytes`, which differ from what was `sent` in the target alone.
+fn parse_as(bytes: &Bytes, sent: &Bytes) -> Result<Request, NoRequest> {
     let mut room = [const { MaybeUninit::uninit() }; REQUEST_FIELDS];
     let mut parsed = httparse::Request::new(&mut []);
     match parsed.parse_with_uninit_headers(bytes, &mut room) {
@@ -58,10 +83,15 @@ pub fn parse(bytes: &Bytes) -> Result<Request, NoRequest> {
         Ok((authority, target)) => (authority, target, Ok(())),
         Err(bad) => (None, Target::Sent(target), Err(bad)),
     };
-    let authority = authority.map(|authority| bytes.slice_ref(authority.as_bytes()));
+    let as_sent = |part: &str| {
+        let begin = part.as_ptr() as usize - bytes.as_ptr() as usize;
+        sent.slice(begin..begin + part.len())
+    };
+    let authority = authority.map(as_sent);
     let target = match target {
-        Target::Sent(target) => bytes.slice_ref(target.as_bytes()),
-        Target::Made(target) => Bytes::from(target),
+        Target::Sent(target) => as_sent(target),
+        Target::Query(query) => Bytes::from([&b"/"[..], &as_sent(query)].concat()),
+        Target::Root => Bytes::from_static(b"/"),
     };
     let head = RequestHead { method, target, authority, version, headers };
     let framing = form
@@ -80,12 +110,18 @@ pub fn parse(bytes: &Bytes) -> Result<Request, NoRequest> {
 #[derive(Debug, Eq, PartialEq)]
 enum Target<'t> {
     Sent(&'t str),
-    Made(String),
+    /// A query without a path, which is `/` then.
+    Query(&'t str),
+    Root,
 }
 
 /// Authority and path of a target (RFC 9112, 3.2). `CONNECT` has an authority and no path: nothing here
 /// makes a tunnel, and whoever answers says so.
 fn split_target<'t>(method: &Method, target: &'t str) -> Result<(Option<&'t str>, Target<'t>), BadMessage> {
+    // A fragment is never sent (RFC 9110, 7.1).
+    if target.contains('#') {
+        return Err(BadMessage::Target);
+    }
     if target.starts_with('/') {
         return Ok((None, Target::Sent(target)));
     }
@@ -93,7 +129,7 @@ fn split_target<'t>(method: &Method, target: &'t str) -> Result<(Option<&'t str>
         return Ok((None, Target::Sent(target)));
     }
     if *method == Method::CONNECT {
-        return Ok((Some(target), Target::Made("/".to_owned())));
+        return Ok((Some(target), Target::Root));
     }
     let (scheme, rest) = target.split_once("://").ok_or(BadMessage::Target)?;
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
@@ -106,8 +142,8 @@ fn split_target<'t>(method: &Method, target: &'t str) -> Result<(Option<&'t str>
     }
     let target = match path.as_bytes().first() {
         Some(b'/') => Target::Sent(path),
-        Some(_) => Target::Made(format!("/{path}")),
-        None => Target::Made("/".to_owned()),
+        Some(_) => Target::Query(path),
+        None => Target::Root,
     };
     Ok((Some(authority), target))
 }
@@ -155,7 +191,10 @@ fn framing(headers: &HeaderMap, version: Version) -> Result<Framing, BadMessage>
 mod tests {
     use super::*;
 
+    /// Of a head that names the host `a.cn`, unless it names one itself.
     fn of(text: &str) -> Result<Request, BadMessage> {
+        let with_host = text.replacen(" HTTP/1.1\r\n", " HTTP/1.1\r\nHost: a.cn\r\n", 1);
+        let text = if text.contains("Host:") { text } else { &with_host };
         parse(&Bytes::copy_from_slice(text.as_bytes())).map_err(|no_request| no_request.reason)
     }
 
@@ -168,11 +207,13 @@ mod tests {
             ("HTTP://a.cn:80/x?y", Some("a.cn:80"), "/x?y"),
             ("https://a.cn?y", Some("a.cn"), "/?y"),
         ] {
-            let head = of(&format!("GET {sent} HTTP/1.1\r\n\r\n")).expect(sent).head;
+            let host = authority.unwrap_or("a.cn");
+            let head = of(&format!("GET {sent} HTTP/1.1\r\nHost: {host}\r\n\r\n")).expect(sent).head;
             assert_eq!(head.authority.as_deref(), authority.map(str::as_bytes), "{sent}");
             assert_eq!(head.target, target, "{sent}");
         }
-        for bad in ["a.cn:443", "foo", "?q", "*", "ftp://a.cn/", "http://", "http://b.cn@a.cn/"] {
+        for bad in ["a.cn:443", "foo", "?q", "*", "ftp://a.cn/", "http://", "http://b.cn@a.cn/", "/a#b", "#"]
+        {
             assert_eq!(
                 of(&format!("GET {bad} HTTP/1.1\r\n\r\n")).map(|_| ()),
                 Err(BadMessage::Target),
@@ -180,6 +221,23 @@ mod tests {
             );
         }
         assert_eq!(of("OPTIONS * HTTP/1.1\r\n\r\n").expect("a head").head.target, "*");
+    }
+
+    #[test]
+    fn targets_of_any_charset_pass_as_they_were_sent() {
+        let gbk = b"\xd6\xd0\xb9\xfa";
+        let targets: [(&[u8], &[u8]); 4] =
+            [(b"/", b""), (b"/\"<>`?q=", b""), (b"http://a.cn/", b""), (b"http://a.cn?q=", b"/?q=")];
+        for (begin, expected) in targets {
+            let head = [b"GET ", begin, gbk, b" HTTP/1.1\r\nHost: a.cn\r\nX: \xd6\r\n\r\n"].concat();
+            let head = parse(&Bytes::from(head)).expect("a request").head;
+            let path = begin.strip_prefix(b"http://a.cn").unwrap_or(begin);
+            let expected = if expected.is_empty() { path } else { expected };
+            assert_eq!(head.target, [expected, gbk].concat());
+            assert_eq!(head.headers["x"].as_bytes(), b"\xd6");
+        }
+        let bad = [b"GET http://", &gbk[..], b"/ HTTP/1.1\r\nHost: xxxx\r\n\r\n"].concat();
+        assert!(parse(&Bytes::from(bad)).is_err());
     }
 
     #[test]

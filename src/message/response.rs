@@ -1,7 +1,7 @@
 //! The head of a response in HTTP/1.x, read whole and strictly.
 //!
 //! A response whose end could be found in two places is refused: the rest of it would be taken for the
-//! answer to another request.
+//! answer to another request. What else breaks the grammar is repaired or dropped.
 
 use std::mem::MaybeUninit;
 
@@ -10,6 +10,7 @@ use http::header::{self, HeaderMap};
 use http::{Method, StatusCode, Version};
 
 use super::fields::{self, content_length};
+use super::repair::{self, Repaired};
 use super::{BadMessage, Framing, Persistence, RESPONSE_FIELDS, ResponseHead};
 
 /// A response's head, and what it says of the connection.
@@ -19,10 +20,23 @@ pub struct Response {
     pub head: ResponseHead,
     /// What the server wants of the connection.
     pub persistence: Persistence,
+    /// How many fields were dropped since they are none.
+    pub dropped: u32,
 }
 
 /// Reads a head that is whole in `bytes`, its empty line included.
 pub fn parse(bytes: &Bytes) -> Result<Response, BadMessage> {
+    match plain(bytes) {
+        Err(BadMessage::Syntax) => {
+            let Repaired { bytes, dropped } = repair::head(bytes)?;
+            Ok(Response { dropped, ..plain(&bytes)? })
+        }
+        outcome => outcome,
+    }
+}
+
+/// Reads a head that keeps to the grammar.
+fn plain(bytes: &Bytes) -> Result<Response, BadMessage> {
     let mut room = [const { MaybeUninit::uninit() }; RESPONSE_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
@@ -37,7 +51,7 @@ pub fn parse(bytes: &Bytes) -> Result<Response, BadMessage> {
     let version = if version == 1 { Version::HTTP_11 } else { Version::HTTP_10 };
     let headers = fields::collect(parsed.headers, bytes)?;
     let persistence = fields::persistence(&headers, version);
-    Ok(Response { head: ResponseHead { status, version, headers }, persistence })
+    Ok(Response { head: ResponseHead { status, version, headers }, persistence, dropped: 0 })
 }
 
 /// How the body of a final response to a `method` request ends (RFC 9112, 6.3).

@@ -7,31 +7,41 @@
 const PREFACE_BYTES: usize = 24;
 const FRAME_HEADER_BYTES: usize = 9;
 const DATA: u8 = 0x0;
-const HEADERS: u8 = 0x1;
+pub(super) const HEADERS: u8 = 0x1;
+pub(super) const RST_STREAM: u8 = 0x3;
 const CONTINUATION: u8 = 0x9;
 const END_HEADERS: u8 = 0x4;
 
-/// Follows a client's frames, however its bytes are split.
+/// The parts of a frame header that are used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct FrameHeader {
+    pub(super) kind: u8,
+    pub(super) flags: u8,
+    pub(super) stream: u32,
+}
+
+/// Finds frame headers, however the bytes are split.
 #[derive(Debug)]
-pub struct HeaderBlocks {
+pub(super) struct FrameHeaders {
     /// Bytes to skip: the preface or a payload.
     passing: usize,
     header: [u8; FRAME_HEADER_BYTES],
     header_bytes: usize,
-    kind: u8,
-    /// A HEADERS frame has arrived without END_HEADERS.
-    block_open: bool,
 }
 
-impl Default for HeaderBlocks {
-    fn default() -> Self {
-        Self { passing: PREFACE_BYTES, header: [0; 9], header_bytes: 0, kind: DATA, block_open: false }
+impl FrameHeaders {
+    /// For what a client sends.
+    pub(super) fn of_client() -> Self {
+        Self { passing: PREFACE_BYTES, ..Self::of_server() }
     }
-}
 
-impl HeaderBlocks {
-    /// Takes the client's next bytes.
-    pub fn observe(&mut self, mut bytes: &[u8]) {
+    /// For what a server sends.
+    pub(super) fn of_server() -> Self {
+        Self { passing: 0, header: [0; FRAME_HEADER_BYTES], header_bytes: 0 }
+    }
+
+    /// Takes the next bytes and calls `each` with every complete header.
+    pub(super) fn observe(&mut self, mut bytes: &[u8], mut each: impl FnMut(FrameHeader)) {
         while !bytes.is_empty() {
             if self.passing > 0 {
                 let passed = self.passing.min(bytes.len());
@@ -44,20 +54,47 @@ impl HeaderBlocks {
             self.header_bytes += taken;
             bytes = &bytes[taken..];
             if self.header_bytes == FRAME_HEADER_BYTES {
-                let [high, middle, low, kind, flags, ..] = self.header;
+                let [high, middle, low, kind, flags, stream @ ..] = self.header;
                 self.passing = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-                self.kind = kind;
                 self.header_bytes = 0;
-                if matches!(kind, HEADERS | CONTINUATION) {
-                    self.block_open = flags & END_HEADERS == 0;
-                }
+                // The first bit is reserved (RFC 9113, 4.1).
+                each(FrameHeader { kind, flags, stream: u32::from_be_bytes(stream) & 0x7fff_ffff });
             }
         }
+    }
+}
+
+/// Follows the header blocks of a client.
+#[derive(Debug)]
+pub struct HeaderBlocks {
+    frames: FrameHeaders,
+    kind: u8,
+    /// A HEADERS frame has come, and its END_HEADERS has not.
+    block_open: bool,
+}
+
+impl Default for HeaderBlocks {
+    fn default() -> Self {
+        Self { frames: FrameHeaders::of_client(), kind: DATA, block_open: false }
+    }
+}
+
+impl HeaderBlocks {
+    /// Takes the next bytes of the client.
+    pub fn observe(&mut self, bytes: &[u8]) {
+        let Self { frames, kind, block_open } = self;
+        frames.observe(bytes, |header| {
+            *kind = header.kind;
+            if matches!(header.kind, HEADERS | CONTINUATION) {
+                *block_open = header.flags & END_HEADERS == 0;
+            }
+        });
     }
 
     /// Whether a frame or header block is unfinished.
     pub fn is_open(&self) -> bool {
-        self.block_open || self.header_bytes > 0 || (self.passing > 0 && self.kind != DATA)
+        let frames = &self.frames;
+        self.block_open || frames.header_bytes > 0 || (frames.passing > 0 && self.kind != DATA)
     }
 }
 

@@ -151,6 +151,12 @@ impl Http1Stream {
         Poll::Ready(Ok(()))
     }
 
+    /// Writes out everything, and ends this side of the connection. The other side may go on.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(cx))?;
+        Pin::new(&mut self.transport).poll_shutdown(cx)
+    }
+
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.is_written_out() {
             let Self { transport, output, large, tail, unflushed, .. } = self;

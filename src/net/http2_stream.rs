@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 
 use super::frames::HeaderBlocks;
 use super::transport::Transport;
+use super::untaken::Untaken;
 
 /// A [`Transport`] with read-ahead input.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub struct Http2Stream {
     transport: Transport,
     ahead: BytesMut,
     header_blocks: Option<TimedBlocks>,
+    untaken: Option<Untaken>,
     /// Bytes were written since the last flush.
     written: bool,
 }
@@ -51,7 +53,7 @@ impl TimedBlocks {
 impl Http2Stream {
     /// A stream on which `ahead` has already been read.
     pub fn new(transport: Transport, ahead: BytesMut) -> Self {
-        Self { transport, ahead, header_blocks: None, written: false }
+        Self { transport, ahead, header_blocks: None, untaken: None, written: false }
     }
 
     /// The transport and the read-ahead input.
@@ -64,6 +66,11 @@ impl Http2Stream {
         if let Transport::Server(tls) = &mut self.transport {
             tls.gather(bytes);
         }
+    }
+
+    /// Follows which streams become requests.
+    pub fn follow_streams(&mut self) -> Untaken {
+        self.untaken.get_or_insert_default().clone()
     }
 
     /// Limits the time from a header block's first byte to its last.
@@ -87,6 +94,9 @@ impl AsyncRead for Http2Stream {
             buffer.put_slice(&this.ahead.split_to(taken));
             Poll::Ready(Ok(()))
         };
+        if let Some(untaken) = &this.untaken {
+            untaken.came(&buffer.filled()[before..]);
+        }
         if let Some(timed) = &mut this.header_blocks {
             timed.observe(&buffer.filled()[before..]);
             if outcome.is_pending() && timed.is_late(cx) {
@@ -100,7 +110,11 @@ impl AsyncRead for Http2Stream {
 impl AsyncWrite for Http2Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.written = true;
-        Pin::new(&mut self.transport).poll_write(cx, bytes)
+        let outcome = Pin::new(&mut self.transport).poll_write(cx, bytes);
+        if let (Some(untaken), Poll::Ready(Ok(written))) = (&self.untaken, &outcome) {
+            untaken.went(&bytes[..*written]);
+        }
+        outcome
     }
 
     fn poll_write_vectored(
@@ -109,7 +123,16 @@ impl AsyncWrite for Http2Stream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.written = true;
-        Pin::new(&mut self.transport).poll_write_vectored(cx, slices)
+        let outcome = Pin::new(&mut self.transport).poll_write_vectored(cx, slices);
+        if let (Some(untaken), Poll::Ready(Ok(written))) = (&self.untaken, &outcome) {
+            let mut left = *written;
+            for slice in slices {
+                let of_slice = left.min(slice.len());
+                untaken.went(&slice[..of_slice]);
+                left -= of_slice;
+            }
+        }
+        outcome
     }
 
     fn is_write_vectored(&self) -> bool {

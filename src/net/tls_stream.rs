@@ -37,7 +37,10 @@ impl ServerStream {
             Err((error, mut alert)) => {
                 let tell = |cx: &mut Context<'_>| {
                     let told = alert.write_all(&mut Blocking { socket: &mut socket, cx });
-                    Poll::Ready(told)
+                    match told {
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => Poll::Pending,
+                        told => Poll::Ready(told),
+                    }
                 };
                 // The connection is closed either way.
                 let _ = std::future::poll_fn(tell).await;

@@ -54,7 +54,7 @@ pub(crate) fn record(event: Event, client: &str) -> AccessRecord {
 }
 
 pub(crate) fn refusal(client: &str, reason: Refusal) -> AccessRecord {
-    AccessRecord { reason: Some(reason), ..record(Event::Refused, client) }
+    AccessRecord { reason: Some(reason.into()), ..record(Event::Refused, client) }
 }
 
 pub(crate) fn request() -> AccessRecord {

@@ -3,7 +3,9 @@
 //! The connection ends when it has been idle for too long, when its host is revoked, and when the program
 //! stops.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +15,7 @@ use http::{StatusCode, Version};
 use tokio::time::{Instant, timeout};
 
 use super::timeouts::{CLOSING, FIRST_REQUEST};
+use crate::access::Reason;
 use crate::config::Limits;
 use crate::downstream::http2::{ClientHttp2, Rejected};
 use crate::downstream::session::Downstream;
@@ -24,6 +27,7 @@ use crate::listen::{Connection, Established};
 use crate::message::RequestHead;
 use crate::net::http2_stream::Http2Stream;
 use crate::net::timer::Timer;
+use crate::net::untaken::Refused;
 
 const STREAMS: u32 = 100;
 /// Malformed requests before the connection is closed.
@@ -56,9 +60,10 @@ impl ConnectionStage {
 }
 
 pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
-    let Connection { edge, established, stream, admitted, .. } = connection;
+    let Connection { edge, established, mut stream, admitted, .. } = connection;
     let limits = edge.snapshots.load().config.limits;
     let mut updates = SnapshotUpdates::of(&edge);
+    let untaken = stream.follow_streams();
     let handshake = handshake(stream, &limits);
     let Ok(Ok(mut http2)) = timeout(limits.request_head_timeout, handshake).await else { return };
     // All streams run in the connection's own task, so that what they send in one turn leaves in one write.
@@ -68,6 +73,9 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
     let mut stage = ConnectionStage::New;
     let mut idle_since = Instant::now();
     loop {
+        for refused in untaken.refused() {
+            record_refused(&proxy, &established, refused);
+        }
         tokio::select! {
             biased;
             Some(()) = streams.next() => {
@@ -75,8 +83,23 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
                     idle_since = Instant::now();
                 }
             }
-            accepted = http2.accept() => {
-                let Some(Ok((request, respond))) = accepted else { break };
+            accepted = poll_fn(|cx| match http2.poll_accept(cx) {
+                Poll::Pending if untaken.has_refused() => Poll::Ready(None),
+                accepted => accepted.map(Some),
+            }) => {
+                let (request, respond) = match accepted {
+                    // The next turn records what was refused.
+                    None => continue,
+                    Some(Some(Ok(accepted))) => accepted,
+                    Some(Some(Err(error))) => {
+                        if error.is_library() {
+                            untaken.end();
+                        }
+                        break;
+                    }
+                    Some(None) => break,
+                };
+                untaken.taken(respond.stream_id().as_u32());
                 match ClientHttp2::accept(request, respond) {
                     Ok((head, session)) => {
                         if stage == ConnectionStage::New {
@@ -88,8 +111,10 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
                             stage = ConnectionStage::Closing;
                         }
                     }
-                    Err(Rejected) => {
-                        record_rejected(&proxy, &established);
+                    Err(Rejected(status)) => {
+                        let is_large = status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+                        let refused = if is_large { Refused::TooLarge } else { Refused::Reset };
+                        record_refused(&proxy, &established, refused);
                         rejected += 1;
                         if rejected > REJECTED_STREAMS {
                             break;
@@ -115,6 +140,9 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
             }
         }
     }
+    for refused in untaken.refused() {
+        record_refused(&proxy, &established, refused);
+    }
     drop(admitted);
 }
 
@@ -131,11 +159,17 @@ fn handshake(mut stream: Box<Http2Stream>, limits: &Limits) -> Handshake<Box<Htt
         .handshake(stream)
 }
 
-/// Records a stream that was answered with 400 or reset.
-fn record_rejected(proxy: &Proxy, established: &Established) {
+/// Counts and records a stream that was no request.
+fn record_refused(proxy: &Proxy, established: &Established, refused: Refused) {
+    established.port.counters.http2_refused(refused);
     let snapshot = proxy.edge.snapshots.load_full();
     let mut context = RequestContext::of_nothing(proxy, established, &snapshot, Version::HTTP_2);
-    context.facts.status = Some(StatusCode::BAD_REQUEST.as_u16());
+    context.reason = Some(Reason::Framing);
+    let status = match refused {
+        Refused::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Refused::Reset | Refused::Connection => StatusCode::BAD_REQUEST,
+    };
+    context.facts.status = Some(status.as_u16());
 }
 
 async fn exchange(

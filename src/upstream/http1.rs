@@ -32,15 +32,23 @@ pub(crate) struct ServerHttp1 {
     ends_chunk: bool,
     answer: ReadState,
     persistence: Persistence,
+    /// Whether the request asks for another protocol.
+    asks_for_tunnel: bool,
+    /// Fields of the answer that were dropped, and not counted yet.
+    dropped: u32,
     read: usize,
 }
 
 /// How the request body is sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum BodyEncoding {
-    /// By its length, or raw in a tunnel.
+    /// By its length.
     Plain,
     Chunked,
+    /// Raw, until the client ends its side.
+    Tunnel,
+    /// The client has ended its side of the tunnel; the connection is half-closed next.
+    Ending,
     Whole,
 }
 
@@ -64,12 +72,15 @@ impl ServerHttp1 {
             ends_chunk: false,
             answer: ReadState::Head { end: EndOfHead::default(), interim: 0 },
             persistence: Persistence::Kept,
+            asks_for_tunnel: false,
+            dropped: 0,
             read: READ,
         }
     }
 
     pub(crate) fn send_head(&mut self, request: &UpstreamRequest<'_>) {
         self.method.clone_from(request.method());
+        self.asks_for_tunnel = request.framing() == request::BodyFraming::Tunnel;
         self.upload = match request.framing() {
             request::BodyFraming::None | request::BodyFraming::Tunnel => BodyEncoding::Whole,
             request::BodyFraming::Length(_) => BodyEncoding::Plain,
@@ -116,13 +127,18 @@ impl ServerHttp1 {
         if self.upload == BodyEncoding::Chunked {
             encode::last_chunk(trailers, self.stream.output());
         }
-        self.upload = BodyEncoding::Whole;
+        let is_tunnel = self.upload == BodyEncoding::Tunnel;
+        self.upload = if is_tunnel { BodyEncoding::Ending } else { BodyEncoding::Whole };
     }
 
     pub(crate) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamFailure>> {
         ready!(self.stream.poll_write(cx, &mut self.waiting))?;
         if std::mem::take(&mut self.ends_chunk) {
             self.stream.output().put_slice(encode::CHUNK_END);
+        }
+        if self.upload == BodyEncoding::Ending {
+            ready!(self.stream.poll_shutdown(cx))?;
+            self.upload = BodyEncoding::Whole;
         }
         self.stream.poll_flush(cx).map_err(UpstreamFailure::from)
     }
@@ -141,7 +157,10 @@ impl ServerHttp1 {
                 },
                 ReadState::Body(body) => match body.next(&mut self.stream.input)? {
                     Piece::Data(bytes) => return Poll::Ready(Ok(ResponsePart::Body(bytes))),
-                    Piece::End(trailers) => return Poll::Ready(Ok(ResponsePart::End(trailers))),
+                    Piece::End(trailers) => {
+                        self.dropped += body.dropped();
+                        return Poll::Ready(Ok(ResponsePart::End(trailers)));
+                    }
                     Piece::Wanting => {}
                 },
             }
@@ -151,6 +170,11 @@ impl ServerHttp1 {
                 _ => {}
             }
         }
+    }
+
+    /// How many fields of the response were dropped since the last call.
+    pub(crate) fn take_dropped(&mut self) -> u32 {
+        std::mem::take(&mut self.dropped)
     }
 
     /// Reads less at a time: the client does not keep up.
@@ -170,7 +194,11 @@ impl ServerHttp1 {
 
     fn take_head(&mut self, length: usize) -> Result<ResponsePart, UpstreamFailure> {
         let bytes = self.stream.input.split_to(length).freeze();
-        let response::Response { head, persistence } = response::parse(&bytes)?;
+        let response::Response { head, persistence, dropped } = response::parse(&bytes)?;
+        self.dropped += dropped;
+        if head.status == StatusCode::SWITCHING_PROTOCOLS && !self.asks_for_tunnel {
+            return Err(BadMessage::Upgrade.into());
+        }
         if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
             if let ReadState::Head { end, interim } = &mut self.answer {
                 *end = EndOfHead::default();
@@ -184,7 +212,7 @@ impl ServerHttp1 {
         let framing = response::framing(&head, &self.method)?;
         // A body framed by the end of the connection leaves nothing to reuse.
         self.persistence = if framing == Framing::UntilClose { Persistence::Closed } else { persistence };
-        let body = BodyDecoder::new(framing);
+        let body = BodyDecoder::of_answer(framing);
         let end = body.is_done();
         self.answer = ReadState::Body(body);
         Ok(ResponsePart::Head { head, end })
@@ -192,7 +220,7 @@ impl ServerHttp1 {
 
     pub(crate) fn tunnel(&mut self) {
         self.answer = ReadState::Body(BodyDecoder::new(Framing::UntilClose));
-        self.upload = BodyEncoding::Plain;
+        self.upload = BodyEncoding::Tunnel;
         self.persistence = Persistence::Closed;
     }
 

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
 use http::uri::Scheme;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::request::{BodyFraming, UpstreamRequest};
 use super::{ResponsePart, UpstreamFailure};
@@ -39,6 +39,8 @@ pub(crate) struct ServerHttp2 {
     answer: ResponseState,
     /// The key of a WebSocket handshake, which HTTP/1.1 has and HTTP/2 has not.
     tunnel: Option<Option<HeaderValue>>,
+    /// The server has taken the handshake.
+    upgraded: bool,
 }
 
 #[derive(Debug)]
@@ -60,7 +62,15 @@ impl StreamSlot {
 
 impl ServerHttp2 {
     pub(crate) fn new(slot: StreamSlot, scheme: Scheme, wait: Duration) -> Self {
-        Self { slot, scheme, wait, upload: None, answer: ResponseState::Unasked, tunnel: None }
+        Self {
+            slot,
+            scheme,
+            wait,
+            upload: None,
+            answer: ResponseState::Unasked,
+            tunnel: None,
+            upgraded: false,
+        }
     }
 
     pub(crate) async fn send_head(&mut self, request: &UpstreamRequest<'_>) -> Result<(), UpstreamFailure> {
@@ -89,6 +99,11 @@ impl ServerHttp2 {
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponsePart, UpstreamFailure>> {
         let outcome = ready!(self.poll_part(cx));
         match &outcome {
+            Ok(ResponsePart::Head { head, .. })
+                if head.status == StatusCode::SWITCHING_PROTOCOLS && !self.upgraded =>
+            {
+                return Poll::Ready(Err(BadMessage::Upgrade.into()));
+            }
             Ok(_) => self.slot.connection.has_news(),
             Err(error) if error.is_go_away() || error.is_io() => self.slot.connection.close(),
             Err(_) => {}
@@ -111,6 +126,7 @@ impl ServerHttp2 {
                     let mut head = head_of(head);
                     if let Some(key) = self.tunnel.take().filter(|_| head.status.is_success()) {
                         websocket::accepted(&mut head, key.as_ref());
+                        self.upgraded = true;
                     }
                     return Poll::Ready(Ok(ResponsePart::Head { head, end }));
                 }
@@ -163,6 +179,9 @@ fn head_of(head: http::response::Parts) -> ResponseHead {
 
 /// What an error means for a request whose response has not started.
 fn failure(error: h2::Error) -> UpstreamFailure {
+    if error.is_library() && error.is_reset() {
+        return UpstreamFailure::Bad(BadMessage::Syntax);
+    }
     let refused = error.reason() == Some(Reason::REFUSED_STREAM);
     match error.is_remote() && (error.is_go_away() || (error.is_reset() && refused)) {
         // GOAWAY fails only the streams that the server will not process (RFC 9113, 6.8).

@@ -23,6 +23,8 @@ pub struct UpstreamMetrics {
     pub link_switches: IntCounterVec,
     /// By origin: requests that found every server with `max_in_flight` requests.
     pub overflow: IntCounterVec,
+    /// By origin: malformed fields of responses.
+    pub fields_dropped: IntCounterVec,
 }
 
 impl UpstreamMetrics {
@@ -72,6 +74,11 @@ impl UpstreamMetrics {
                 "Requests that got 503 because every server had max_in_flight requests.",
                 &["origin"],
             )?,
+            fields_dropped: registry.counters(
+                "icpgate_upstream_fields_dropped_total",
+                "Malformed fields of responses, which were dropped.",
+                &["origin"],
+            )?,
         })
     }
 
@@ -89,6 +96,7 @@ impl UpstreamMetrics {
             }
             self.retries.with_label_values(&[origin]);
             self.overflow.with_label_values(&[origin]);
+            self.fields_dropped.with_label_values(&[origin]);
             for winner in ["first", "second", "nobody"] {
                 self.hedges.with_label_values(&[origin, winner]);
             }

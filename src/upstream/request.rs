@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use http::header::{self, HeaderName};
 use http::{HeaderValue, Method};
 
+use super::loops::CDN_LOOP;
 use crate::access::fields::IdText;
 use crate::message::fields::{content_length, has_token};
 use crate::message::hop_by_hop::{is_hop_by_hop, nominated};
@@ -79,6 +80,8 @@ pub(crate) struct HeadEdits<'c> {
     /// What the footer requires of the response.
     pub(crate) ask: Ask,
     pub(crate) scheme: &'static str,
+    /// What this edge adds to `cdn-loop`.
+    pub(crate) loop_id: &'c str,
 }
 
 /// The client's request with the edits for a server.
@@ -114,7 +117,7 @@ impl UpstreamRequest<'_> {
     }
 
     pub(crate) fn expected_fields(&self) -> usize {
-        self.head.headers.len() + 6
+        self.head.headers.len() + 7
     }
 
     /// Calls `emit` for every field but those of the framing.
@@ -138,6 +141,7 @@ impl UpstreamRequest<'_> {
         self.cookies(&mut emit);
         emit(&X_REQUEST_ID, self.request_id.as_bytes());
         self.forwarded_for(&mut emit);
+        self.cdn_loop(&mut emit);
         if !self.proxy_is_trusted || !headers.contains_key(X_FORWARDED_PROTO) {
             emit(&X_FORWARDED_PROTO, self.edits.scheme.as_bytes());
         }
@@ -162,6 +166,7 @@ impl UpstreamRequest<'_> {
             || (self.edits.ask == Ask::Whole && (*name == header::RANGE || *name == header::IF_RANGE))
             || *name == X_FORWARDED_FOR
             || *name == X_REQUEST_ID
+            || *name == CDN_LOOP
             || (!self.proxy_is_trusted && (*name == X_FORWARDED_PROTO || *name == X_FORWARDED_HOST))
     }
 
@@ -177,6 +182,18 @@ impl UpstreamRequest<'_> {
             }
         }
         emit(&X_FORWARDED_FOR, text.as_bytes());
+    }
+
+    /// Appends this edge's id (RFC 8586).
+    fn cdn_loop(&self, emit: &mut impl FnMut(&HeaderName, &[u8])) {
+        let id = self.edits.loop_id.as_bytes();
+        let headers = &self.head.headers;
+        if !headers.contains_key(CDN_LOOP) {
+            return emit(&CDN_LOOP, id);
+        }
+        let sent = headers.get_all(CDN_LOOP).iter().map(HeaderValue::as_bytes);
+        let all: Vec<&[u8]> = sent.chain([id]).collect();
+        emit(&CDN_LOOP, &all.join(&b", "[..]));
     }
 
     /// HTTP/2 may split cookies over several fields, HTTP/1 has one (RFC 9113, 8.2.3).

@@ -72,6 +72,15 @@ impl ServerSession {
         poll_fn(|cx| self.poll_read(cx)).await
     }
 
+    /// How many fields of the response were dropped since the last call.
+    pub(crate) fn take_dropped(&mut self) -> u32 {
+        match self {
+            Self::Http1(session) => session.take_dropped(),
+            // The h2 crate refuses them.
+            Self::Http2(_) => 0,
+        }
+    }
+
     /// Reads less ahead: the client does not keep up.
     pub(crate) fn read_less(&mut self) {
         match self {

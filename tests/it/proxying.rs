@@ -1,11 +1,13 @@
 //! Requests go to an origin over HTTP/1.1, and answers come back over whatever the client speaks.
 
+mod answers;
 mod bodies;
 mod duplex;
 mod framing;
 mod headers;
 mod integrity;
 mod refusals;
+mod requests;
 mod routes;
 mod upgrade;
 mod upstream_tls;

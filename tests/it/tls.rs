@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, SupportedProtocolVersion};
 
-use crate::support::edge::{APPROVED, Edge, Folder, HOSTS, run};
+use crate::support::edge::{APPROVED, Edge, Folder, HOSTS, Run, run};
 use crate::support::faketime::Wall;
 use crate::support::hello::client_hello;
 use crate::support::pki::{Authority, KeyKind, Pair, Validity, provider};
@@ -134,11 +134,50 @@ async fn openssl_verifies_the_chain_and_negotiates() {
             assert!(openssl.stdout.contains(expected), "{expected}: {openssl:?}");
         }
     }
-    // TLS 1.1 is not supported.
-    let old =
-        ["s_client", "-connect", &address, "-servername", HOST, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0"];
-    let openssl = run("openssl", old).await;
-    assert!(openssl.code == 1 && openssl.stdout.contains("Cipher is (NONE)"), "{openssl:?}");
+}
+
+/// The output of openssl connecting for a host.
+async fn s_client(edge: &Edge, name: &str, words: &[&str]) -> Run {
+    let address = edge.https().to_string();
+    let all =
+        ["s_client", "-connect", &address, "-servername", name].into_iter().chain(words.iter().copied());
+    run("openssl", all).await
+}
+
+fn refusals(reason: &str) -> String {
+    format!("icpgate_connections_refused_total{{listener=\"https\",reason=\"{reason}\"}}")
+}
+
+#[tokio::test]
+async fn openssl_is_told_that_its_version_is_too_old() {
+    let edge = Edge::builder().start().await;
+    for version in ["-tls1", "-tls1_1"] {
+        let openssl = s_client(&edge, HOST, &[version, "-cipher", "ALL:@SECLEVEL=0"]).await;
+        assert!(openssl.code == 1 && openssl.stderr.contains("alert protocol version"), "{openssl:?}");
+        // Any other name is refused as it always is.
+        let openssl = s_client(&edge, "www.example.net", &[version, "-cipher", "ALL:@SECLEVEL=0"]).await;
+        assert!(openssl.code == 1 && openssl.stdout.contains("read 0 bytes"), "{openssl:?}");
+    }
+    let records = edge.records_where(2, |record| record["reason"] == "tls_version").await;
+    assert!(records.iter().all(|one| one["server_name"] == HOST && one["event"] == "refused"), "{records:?}");
+    edge.metric_becomes(&refusals("tls_version"), 2.0).await;
+    edge.metric_becomes(&refusals("not_filed"), 2.0).await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_fails_leaves_a_record() {
+    let edge = Edge::builder().limit("handshake_timeout", "500ms").start().await;
+    // No cipher in common: RSA key exchange.
+    let openssl = s_client(&edge, HOST, &["-tls1_2", "-cipher", "AES128-SHA:AES256-SHA256"]).await;
+    assert!(openssl.code == 1 && openssl.stderr.contains("handshake failure"), "{openssl:?}");
+    // The client does not trust the certificate.
+    let openssl = s_client(&edge, HOST, &["-tls1_2", "-verify_return_error"]).await;
+    assert!(openssl.code == 1, "{openssl:?}");
+    // The client says nothing after its hello.
+    probe(edge.https(), &client_hello(HOST)).await;
+    let records = edge.records_where(3, |record| record["reason"] == "handshake").await;
+    assert!(records.iter().all(|one| one["server_name"] == HOST && one["event"] == "refused"), "{records:?}");
+    edge.metric_becomes(&refusals("handshake"), 3.0).await;
 }
 
 #[tokio::test]

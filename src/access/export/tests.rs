@@ -106,7 +106,7 @@ fn a_request_has_every_field_in_its_place() {
 fn a_refused_connection_has_only_what_is_known_of_it() {
     let mut record = request();
     record.event = Event::Refused;
-    record.reason = Some(Refusal::NotFiled);
+    record.reason = Some(Refusal::NotFiled.into());
     record.request_id = None;
     record.host = Some("".into());
     record.protocol = None;

@@ -72,7 +72,7 @@ fn records() -> impl Strategy<Value = AccessRecord> {
         |((refused, count, generation, other_client, host), request_id, request, upstream)| AccessRecord {
             time: jiff::Timestamp::UNIX_EPOCH,
             event: if refused { Event::Refused } else { Event::Request },
-            reason: refused.then_some(Refusal::NotFiled),
+            reason: refused.then_some(Refusal::NotFiled.into()),
             count,
             connection: Arc::new(connection()),
             generation,
@@ -112,7 +112,7 @@ proptest! {
         let client = read.client.expect("one");
         prop_assert_eq!((client.connection, client.peer, client.client), (7, record.connection.peer, record.client));
         prop_assert_eq!((read.refused, read.count), (record.event == Event::Refused, (record.count != 1).then_some(record.count)));
-        prop_assert_eq!((read.reason, read.host), (record.reason.map_or("", Refusal::label), record.host.as_deref().unwrap_or("")));
+        prop_assert_eq!((read.reason, read.host), (record.reason.map_or("", crate::access::Reason::label), record.host.as_deref().unwrap_or("")));
         prop_assert_eq!((read.generation, read.listener, read.tls_version), (record.generation, "https", "TLSv1.3"));
         prop_assert_eq!((read.server_name, read.protocol), ("www.example.cn", "h2"));
         let bits = record.connection.ids.bits();

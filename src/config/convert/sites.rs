@@ -306,7 +306,7 @@ fn matcher(value: &Value<'_>, context: &mut Context<'_>) -> Option<Matcher> {
             if fields.get("path").is_some() {
                 exact.fatal("path and path_exact exclude each other", "keep one of them".to_owned());
             }
-            path(exact).map(PathMatch::Exact)
+            path(exact).map(|path| PathMatch::exact(&path))
         }
     };
     let methods = or(fields.get("method"), Vec::new(), |list| list.distinct(method));

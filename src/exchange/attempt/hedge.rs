@@ -137,7 +137,8 @@ impl<'a> Attempt<'a, '_> {
                         race.unprocessed = true;
                         true
                     }
-                    (_, first) => {
+                    (failed, first) => {
+                        self.note_refused(&failed, first.as_ref());
                         race.first_failed = first.map(|first| first.over.came_from);
                         true
                     }
@@ -145,7 +146,8 @@ impl<'a> Attempt<'a, '_> {
                 part = Runner::read(&mut race.second) => match (part, race.second.take()) {
                     (Ok(part), Some(second)) => return RaceResult::Second(second, part),
                     (Err(UpstreamFailure::Unprocessed), _) => true,
-                    (_, second) => {
+                    (failed, second) => {
+                        self.note_refused(&failed, second.as_ref());
                         if let Some(rival) = &race.rival {
                             self.broke_off(rival, second.map(|second| second.over.came_from));
                         }
@@ -232,6 +234,13 @@ impl<'a> Attempt<'a, '_> {
             (RaceResult::Second(..), None) => self.broke_off(candidate, race.first_failed),
             (RaceResult::Nobody(ExchangeEnd::Late), _) => self.candidates.blame(rival, Fault::NoAnswer),
             (RaceResult::First(..) | RaceResult::Nobody(_), _) => {}
+        }
+    }
+
+    /// Logs a response that cannot be passed on, whoever wins.
+    fn note_refused(&mut self, part: &Result<ResponsePart, UpstreamFailure>, runner: Option<&Runner>) {
+        if let (Err(UpstreamFailure::Bad(bad)), Some(runner)) = (part, runner) {
+            self.context.answer_refused(*bad, &runner.over.reached, self.path);
         }
     }
 

@@ -120,6 +120,11 @@ impl<'a> Attempt<'a, '_> {
                         Ok(AttemptResult::BrokeOff)
                     };
                 }
+                // The server has processed the request, and another one would answer the same.
+                ExchangeEnd::Refused => {
+                    self.candidates.blame(candidate, Fault::NoAnswer);
+                    return Err(StatusCode::BAD_GATEWAY);
+                }
                 // Neither the request nor, as far as is known, the server is at fault.
                 ExchangeEnd::Unprocessed { sent_body: false } if refused < REFUSALS => refused += 1,
                 ExchangeEnd::Unprocessed { sent_body: false } => return Ok(AttemptResult::NotConnected),

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use super::{Compressed, ExchangeEnd, Pump, ResponsePhase, Upload};
 use crate::downstream::ClientFailure;
 use crate::exchange::response;
+use crate::message::trailers::passable;
 use crate::message::{RequestHead, ResponseHead};
 use crate::rewrite::{self, Decoder, FooterResult, Injector, Rewrite, SkipReason};
 use crate::upstream::ResponsePart;
-use crate::upstream::request::BodyFraming;
 
 impl Pump<'_, '_> {
     /// Forwards a part of the response. `true` once the exchange is over.
@@ -26,8 +26,13 @@ impl Pump<'_, '_> {
                 self.pass(bytes)?;
                 Ok(false)
             }
+            ResponsePart::End(_) if matches!(self.answer, ResponsePhase::Tunnel) => {
+                self.half_closed.get_or_insert_with(Instant::now);
+                self.answer = ResponsePhase::TunnelEnding;
+                Ok(false)
+            }
             ResponsePart::End(trailers) => {
-                self.trailers = trailers;
+                self.trailers = trailers.and_then(|trailers| passable(trailers, &self.nominated));
                 Ok(true)
             }
         }
@@ -49,20 +54,21 @@ impl Pump<'_, '_> {
         }
         self.context.facts.status = Some(status.as_u16());
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            if self.exchange.framing != BodyFraming::Tunnel {
-                // A 101 that nobody asked for: what follows is no HTTP.
-                return Err(ClientFailure::Gone);
-            }
             self.up.tunnel();
             self.answer = ResponsePhase::Tunnel;
+            self.upload = Upload::Open;
+            self.uploaded = self.answered;
             head.headers.remove(header::CONTENT_LENGTH);
             head.headers.remove(header::TRANSFER_ENCODING);
             self.down.write_head(head, false)?;
-            return Ok(false);
+            // The client may have ended its side with its request.
+            return Ok(self.ends(false));
         }
+        // A response that was refused before, of a hedged request, does not matter any more.
+        self.context.reason = None;
         // This edge frames the body itself, whatever the server speaks.
         head.version = Version::HTTP_11;
-        response::strip(&mut head.headers);
+        self.nominated = response::strip(&mut head.headers);
         if status == StatusCode::NO_CONTENT {
             head.headers.remove(header::CONTENT_LENGTH);
         }
@@ -80,8 +86,20 @@ impl Pump<'_, '_> {
         if end && nothing_follows && !bodiless {
             head.headers.insert(header::CONTENT_LENGTH, 0.into());
         }
-        self.down.write_head(head, nothing_follows)?;
-        Ok(end || bodiless)
+        if end || bodiless {
+            self.down.write_head(head, nothing_follows)?;
+            return Ok(true);
+        }
+        self.held = Some(head);
+        Ok(false)
+    }
+
+    /// Sends a head that was held until something is known of what follows it.
+    pub(super) fn release_head(&mut self) -> Result<(), ClientFailure> {
+        match self.held.take() {
+            Some(head) => self.down.write_head(head, false),
+            None => Ok(()),
+        }
     }
 
     /// Decides what happens to the body and edits the head to match.
@@ -125,10 +143,8 @@ impl Pump<'_, '_> {
             }
             ResponsePhase::Decoding(page) => page.decoder.feed(bytes),
             // The usual case: nothing is done to the body.
-            ResponsePhase::Awaited | ResponsePhase::Passing | ResponsePhase::Tunnel if !bytes.is_empty() => {
-                return self.put(bytes, Instant::now());
-            }
-            ResponsePhase::Awaited | ResponsePhase::Passing | ResponsePhase::Tunnel => {}
+            _ if !bytes.is_empty() => return self.put(bytes, Instant::now()),
+            _ => {}
         }
         self.leave()
     }
@@ -193,7 +209,7 @@ impl Pump<'_, '_> {
         let injector = match std::mem::replace(&mut self.answer, ResponsePhase::Passing) {
             ResponsePhase::Injecting(injector) => Some(*injector),
             ResponsePhase::Decoding(page) => Some(page.injector),
-            ResponsePhase::Awaited | ResponsePhase::Passing | ResponsePhase::Tunnel => None,
+            _ => None,
         };
         if let Some(injector) = injector {
             self.context.facts.footer = Some(injector.finish(&mut |part| self.leaving.push_back(part)));

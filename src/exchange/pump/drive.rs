@@ -1,8 +1,10 @@
 //! Drives a pump: the order in which it polls both sides, and what a timeout means.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use http::Version;
 use tokio::time::Instant;
 
 use super::{ExchangeEnd, ExchangeSettings, Pump, ResponsePhase, Upload};
@@ -30,7 +32,8 @@ pub(in crate::exchange) async fn run<'d>(
     if sent.is_err() || (!has_body && up.sent().await.is_err()) {
         return ExchangeEnd::Unanswered { sent_body: false };
     }
-    if has_body && expects_continue(&down.head.headers) {
+    // HTTP/1.0 knows no informational responses (RFC 9110, 10.1.1).
+    if has_body && down.head.version > Version::HTTP_10 && expects_continue(&down.head.headers) {
         // The server may answer from the head alone.
         if up.sent().await.is_err() {
             return ExchangeEnd::Unanswered { sent_body: false };
@@ -56,6 +59,7 @@ pub(in crate::exchange) async fn resume<'d>(
     context: &mut RequestContext<'d>,
 ) -> ExchangeEnd {
     let mut pump = Pump::new(exchange, up, sent, down, context);
+    pump.count_dropped();
     let outcome = match pump.on_answer(first) {
         Ok(false) => pump.go_on().await,
         Ok(true) => Ok(()),
@@ -100,11 +104,24 @@ impl Pump<'_, '_> {
         } else if self.has_to_decode() {
             let outcome = ready!(self.poll_decode(cx));
             return stepped(outcome);
-        } else if let Poll::Ready(part) = self.up.poll_read(cx) {
-            return match part {
-                Ok(part) => stepped(self.on_answer(part)),
-                Err(failure) => Poll::Ready(Err(self.no_answer(&failure))),
-            };
+        } else if matches!(self.answer, ResponsePhase::TunnelEnding) {
+            if let Poll::Ready(ended) = self.down.poll_end_tunnel(cx) {
+                self.answer = ResponsePhase::TunnelEnded;
+                return stepped(ended.map(|()| self.is_tunnel_over()));
+            }
+        } else if !matches!(self.answer, ResponsePhase::TunnelEnded) {
+            match self.up.poll_read(cx) {
+                Poll::Ready(Ok(part)) => {
+                    self.count_dropped();
+                    return stepped(self.release_head().and_then(|()| self.on_answer(part)));
+                }
+                Poll::Ready(Err(failure)) => return Poll::Ready(Err(self.no_answer(&failure))),
+                Poll::Pending => {
+                    if let Err(failure) = self.release_head() {
+                        return stepped(Err(failure));
+                    }
+                }
+            }
         }
         // The server has nothing more for now: buffered output is flushed on the way.
         if let Poll::Ready(body) = self.down.poll_body(cx, self.wanted()) {
@@ -124,14 +141,24 @@ impl Pump<'_, '_> {
     fn wanted(&self) -> Wanted {
         if self.up_since.is_some() {
             Wanted::Nothing
-        } else if self.upload == Upload::Open || matches!(self.answer, ResponsePhase::Tunnel) {
+        } else if self.upload == Upload::Open {
             Wanted::Body
         } else {
             Wanted::Presence
         }
     }
 
-    fn no_answer(&self, failure: &UpstreamFailure) -> ExchangeEnd {
+    fn no_answer(&mut self, failure: &UpstreamFailure) -> ExchangeEnd {
+        if let UpstreamFailure::Bad(bad) = failure {
+            if let Some(server) = self.context.upstream.as_ref().map(|upstream| Arc::clone(&upstream.server))
+            {
+                self.context.answer_refused(*bad, &server, self.exchange.path);
+            }
+            if self.held.is_some() || matches!(self.answer, ResponsePhase::Awaited) {
+                self.context.forget_answer();
+                return ExchangeEnd::Refused;
+            }
+        }
         if !matches!(self.answer, ResponsePhase::Awaited) {
             return ExchangeEnd::Broken;
         }
@@ -140,6 +167,16 @@ impl Pump<'_, '_> {
             return ExchangeEnd::Unprocessed { sent_body: self.sent_body };
         }
         ExchangeEnd::Unanswered { sent_body: self.sent_body }
+    }
+
+    fn count_dropped(&mut self) {
+        self.context.count_dropped_fields(self.up.take_dropped());
+    }
+
+    /// Whether both sides of a tunnel have ended.
+    pub(super) fn is_tunnel_over(&self) -> bool {
+        matches!(self.answer, ResponsePhase::TunnelEnded)
+            && matches!(self.upload, Upload::Done | Upload::Refused)
     }
 
     /// The deadline of whichever side is waited for.
@@ -161,7 +198,7 @@ impl Pump<'_, '_> {
             (ResponsePhase::Passing | ResponsePhase::Injecting(_) | ResponsePhase::Decoding(_), _) => {
                 self.answered.max(self.uploaded) + timeouts.idle
             }
-            (ResponsePhase::Tunnel, _) => self.answered.max(self.uploaded) + limits.idle_timeout,
+            _ => self.half_closed.unwrap_or(self.answered.max(self.uploaded)) + limits.idle_timeout,
         }
     }
 
@@ -174,16 +211,14 @@ impl Pump<'_, '_> {
         if self.up_since.is_some() {
             return Ok(self.refused());
         }
+        if self.half_closed.is_some() {
+            // One side of the tunnel has ended, the other does not end by itself.
+            return Ok(true);
+        }
         Err(match (&self.answer, self.upload) {
             (ResponsePhase::Awaited, Upload::Open) => ExchangeEnd::BodyLate,
             (ResponsePhase::Awaited, Upload::Ending | Upload::Done | Upload::Refused) => ExchangeEnd::Late,
-            (
-                ResponsePhase::Passing
-                | ResponsePhase::Injecting(_)
-                | ResponsePhase::Decoding(_)
-                | ResponsePhase::Tunnel,
-                _,
-            ) => ExchangeEnd::Broken,
+            _ => ExchangeEnd::Broken,
         })
     }
 }

@@ -6,12 +6,15 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{Pump, ResponsePhase, Upload};
+use crate::message::hop_by_hop::nominated;
+use crate::message::trailers::passable;
 use crate::upstream::UpstreamFailure;
 
 impl Pump<'_, '_> {
     /// Forwards bytes of the body, or its end. `true` once the exchange is over.
     pub(super) fn on_body(&mut self, body: Option<Bytes>) -> bool {
         self.uploaded = Instant::now();
+        let body_ended = body.is_none();
         match body {
             // HTTP/2 allows empty DATA frames; an empty chunk would end the body.
             Some(bytes) if !bytes.is_empty() => {
@@ -21,8 +24,7 @@ impl Pump<'_, '_> {
                 self.up_since = Some(self.uploaded);
                 false
             }
-            None if matches!(self.answer, ResponsePhase::Tunnel) => true,
-            Some(_) | None => self.ends(),
+            Some(_) | None => self.ends(body_ended),
         }
     }
 
@@ -35,16 +37,23 @@ impl Pump<'_, '_> {
         if self.upload == Upload::Ending {
             self.upload = Upload::Done;
             self.sent = Instant::now();
+            return self.is_tunnel_over();
         }
-        self.ends()
+        self.ends(false)
     }
 
-    /// Ends the body once the client has sent everything, which is usually known with its last bytes.
-    fn ends(&mut self) -> bool {
-        if self.upload != Upload::Open || !self.down.is_body_done() {
+    /// Ends the body if the client `has_ended` it, or is known to have sent everything, as usually with its last
+    /// bytes.
+    pub(super) fn ends(&mut self, has_ended: bool) -> bool {
+        if self.upload != Upload::Open || !(has_ended || self.down.is_body_done()) {
             return false;
         }
-        if self.up.put_end(self.down.take_trailers()).is_err() {
+        if self.is_tunnel() {
+            self.half_closed.get_or_insert_with(Instant::now);
+        }
+        let trailers = self.down.take_trailers();
+        let trailers = trailers.and_then(|sent| passable(sent, &nominated(&self.down.head.headers)));
+        if self.up.put_end(trailers).is_err() {
             return self.refused();
         }
         self.upload = Upload::Ending;
@@ -57,6 +66,16 @@ impl Pump<'_, '_> {
         self.up_since = None;
         self.upload = Upload::Refused;
         self.sent = Instant::now();
-        matches!(self.answer, ResponsePhase::Tunnel)
+        if self.is_tunnel() {
+            self.half_closed.get_or_insert_with(Instant::now);
+        }
+        self.is_tunnel_over()
+    }
+
+    fn is_tunnel(&self) -> bool {
+        matches!(
+            self.answer,
+            ResponsePhase::Tunnel | ResponsePhase::TunnelEnding | ResponsePhase::TunnelEnded
+        )
     }
 }

@@ -149,7 +149,7 @@ fn a_message_cut_short_inside_is_bad() {
         short[1..4].copy_from_slice(&length[1..]);
         let progress = read(&records(&short, RECORD_BYTES));
         // A hello may end before its extensions (RFC 8446, 4.1.2): then it names nobody.
-        let extensionless = Hello { host: Err(Refusal::NoServerName), shown: None };
+        let extensionless = Hello { host: Err(Refusal::NoServerName), shown: None, offer: Offer::Modern };
         assert!(
             progress == HelloProgress::Refused(Refusal::BadHello)
                 || progress == HelloProgress::Whole(extensionless),

@@ -7,10 +7,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::access::AccessRecord;
 use crate::access::packed::Clients;
 use crate::access::texts::NAME_BYTES;
-use crate::gate::Refusal;
+use crate::access::{AccessRecord, Reason};
 
 /// Refusals of one kind per second that have a record each; the others share one.
 pub(super) const ALIKE: u32 = 100;
@@ -23,7 +22,7 @@ const KINDS: usize = 4096;
 #[derive(Eq, Hash, PartialEq)]
 struct Kind {
     listener: Arc<str>,
-    reason: Option<Refusal>,
+    reason: Option<Reason>,
     /// `None`: all clients beyond [`KINDS`].
     client: Option<IpAddr>,
 }
@@ -102,6 +101,7 @@ fn shorten(name: &mut Option<Arc<str>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::Refusal;
     use crate::retention::tests::refusal;
 
     fn counted<'r>(records: impl IntoIterator<Item = &'r AccessRecord>) -> u64 {

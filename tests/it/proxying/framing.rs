@@ -201,7 +201,7 @@ async fn unusual_but_valid_messages_are_served() {
 }
 
 /// A literal header field without Huffman coding and indexing.
-fn literal(name: &str, value: &str) -> Vec<u8> {
+pub(super) fn literal(name: &str, value: &str) -> Vec<u8> {
     let sized = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     [&[0][..], &sized(name), &sized(value)].concat()
 }

@@ -40,7 +40,7 @@ async fn the_first_route_that_matches_decides() {
         ("PUT", HOST, "/pay", "", "b"),
         ("GET", HOST, "/payments", "", "404"),
         ("GET", HOST, "/PAY", "", "404"),
-        ("GET", HOST, "/x/../pay", "", "404"),
+        ("GET", HOST, "/x/../pay", "", "a"),
         ("GET", HOST, "/exact", "", "c"),
         ("GET", HOST, "/exact?x", "", "c"),
         ("GET", HOST, "/exact/", "", "404"),

@@ -1,15 +1,19 @@
 //! WebSocket: a tunnel of bytes after 101, until either side closes.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use h2::server::Builder;
 use http::StatusCode;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::HOST;
-use crate::support::client::{Http2, Target, head_of, next_data};
+use crate::support::client::{End, Http2, Target, head_of, next_data};
 use crate::support::edge::Edge;
 use crate::support::http2_origin::{Exchange, Http2Origin, send_all};
 use crate::support::origin::{Origin, Step, head, ok, raw};
 use crate::support::python::{PythonServer, client};
+use crate::support::time::within;
 
 const HANDSHAKE: &str = "GET /chat?room=1 HTTP/1.1\r\nHost: www.example.cn\r\nConnection: keep-alive, Upgrade\r\n\
                          Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -85,8 +89,7 @@ async fn an_unrequested_101_is_refused() {
     client
         .send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"))
         .await;
-    let outcome = client.try_answer("GET").await;
-    assert!(outcome.as_ref().map_or(true, |answer| answer.status >= 500), "{outcome:?}");
+    assert_eq!(client.answer("GET").await.status, 502);
     let sent = origin.only();
     assert_eq!((sent.head.get("upgrade"), sent.head.get("connection")), (None, None));
     assert_eq!(Target::https(&edge).get(HOST, "/fine").await.text(), "fine");
@@ -155,6 +158,104 @@ async fn a_websocket_reaches_a_server_that_speaks_only_http2() {
     client.send("frames").await;
     assert_eq!(client.read(6).await, b"frames");
     assert_eq!(origin.requests(), 2);
+}
+
+/// An origin that says goodbye once the client has ended its side.
+async fn polite() -> Origin {
+    Origin::start(|_| {
+        let goodbye = Step::Drip(b"goodbye".to_vec(), Duration::from_millis(30));
+        vec![head("101 Switching Protocols", &ACCEPTED), Step::AwaitEnd, goodbye, Step::Close]
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_client_that_ends_its_side_still_gets_what_the_server_has_to_say() {
+    let origin = polite().await;
+    let edge = Edge::builder().origin(origin.address).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    client.send(HANDSHAKE).await;
+    client.head().await;
+    client.send("close").await;
+    client.wire.stream.shutdown().await.expect("ended");
+    let (bytes, end) = client.end().await;
+    assert_eq!((&bytes[..], end), (&b"goodbye"[..], End::Closed));
+
+    // END_STREAM from the client: browsers put it on the frame that closes a WebSocket.
+    let mut client = Target::https(&edge).http2(HOST).await;
+    let (response, mut upload) = client.websocket(HOST, "/chat").await;
+    let (_, mut data) = head_of(response).await.expect("an answer");
+    upload.send_data("close".into(), true).expect("sent");
+    let mut came = Vec::new();
+    while let Some(bytes) = next_data(&mut data).await {
+        came.extend_from_slice(&bytes.expect("no reset"));
+    }
+    assert_eq!(came, b"goodbye");
+    let records = edge.records_where(2, |record| record["status"] == 101).await;
+    for record in records {
+        assert_eq!((&record["bytes_in"], &record["bytes_out"]), (&5.into(), &7.into()), "{record}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_ends_its_side_still_gets_what_the_client_has_to_say() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let edge = Edge::builder().origin(listener.local_addr().expect("an address")).start().await;
+    let serve = async || {
+        let (mut socket, _) = listener.accept().await.expect("a connection");
+        let mut all = Vec::new();
+        while !all.ends_with(b"\r\n\r\n") {
+            assert!(socket.read_buf(&mut all).await.expect("a head") > 0);
+        }
+        let answer = format!("HTTP/1.1 101 Switching Protocols\r\n{}\r\n\r\nbye", ACCEPTED.join("\r\n"));
+        socket.write_all(answer.as_bytes()).await.expect("sent");
+        socket.shutdown().await.expect("ended");
+        let mut rest = Vec::new();
+        socket.read_to_end(&mut rest).await.expect("the rest");
+        rest
+    };
+    let mut client = Target::https(&edge).http1(HOST).await;
+    client.send(HANDSHAKE).await;
+    let over_http1 = async {
+        client.head().await;
+        assert_eq!(client.end().await, (b"bye".to_vec(), End::Closed));
+        client.send("late").await;
+        client.wire.stream.shutdown().await.expect("ended");
+    };
+    let (rest, ()) = within("both ends", async { tokio::join!(serve(), over_http1) }).await;
+    assert_eq!(rest, b"late");
+
+    let mut client = Target::https(&edge).http2(HOST).await;
+    let over_http2 = async {
+        let (response, mut upload) = client.websocket(HOST, "/chat").await;
+        let (_, mut data) = head_of(response).await.expect("an answer");
+        let mut came = Vec::new();
+        while let Some(bytes) = next_data(&mut data).await {
+            came.extend_from_slice(&bytes.expect("no reset"));
+        }
+        assert_eq!(came, b"bye");
+        upload.send_data("late".into(), true).expect("sent");
+    };
+    let (rest, ()) = within("both ends", async { tokio::join!(serve(), over_http2) }).await;
+    assert_eq!(rest, b"late");
+}
+
+#[tokio::test]
+async fn the_second_side_of_a_tunnel_has_a_deadline() {
+    let origin = Origin::start(|_| {
+        // It talks on for ever.
+        let chatter = Step::Drip(vec![b'x'; 100_000], Duration::from_millis(10));
+        vec![head("101 Switching Protocols", &ACCEPTED), Step::AwaitEnd, chatter]
+    })
+    .await;
+    let edge = Edge::builder().origin(origin.address).limit("idle_timeout", "1s").start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    client.send(HANDSHAKE).await;
+    client.head().await;
+    client.wire.stream.shutdown().await.expect("ended");
+    assert_eq!(client.end().await.1, End::Closed);
+    let record = edge.records_where(1, |record| record["status"] == 101).await.remove(0);
+    assert!(record["duration_ms"].as_f64() >= Some(1000.0), "{record}");
 }
 
 #[tokio::test]

@@ -90,6 +90,7 @@ async fn converse(
                     let bytes = wire.ahead.split();
                     wire.stream.write_all(&bytes).await?;
                 },
+                Step::AwaitEnd => while wire.read().await? {},
                 Step::Close => return wire.stream.shutdown().await,
                 Step::Reset => return reset.set_linger(Some(Duration::ZERO)),
             }

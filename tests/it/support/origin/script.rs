@@ -22,6 +22,8 @@ pub(crate) enum Step {
     ReadBody,
     /// Echoes bytes until the edge closes.
     Echo,
+    /// Reads on until the other side ends.
+    AwaitEnd,
     /// Closes the connection.
     Close,
     /// Resets the connection.
