@@ -29,7 +29,6 @@ use crate::upstream::connect::Upstreams;
 
 /// Connections at a time: pages have few readers, and each is answered at once.
 const CONNECTIONS: usize = 64;
-/// The longest wait for a request head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest life of a connection, so that a stalled reader frees its place.
 const LIFETIME: Duration = Duration::from_secs(60);

@@ -134,33 +134,33 @@ pub struct ServerState {
 const PROBE_EVERY: usize = 20;
 
 impl OriginState {
-    /// The server at `place` began its answer after `time`.
-    pub fn answered(&self, place: usize, time: Duration, now: Duration) {
-        if let Some(server) = self.servers.get(place) {
+    /// The server at `index` began its answer after `time`.
+    pub fn answered(&self, index: usize, time: Duration, now: Duration) {
+        if let Some(server) = self.servers.get(index) {
             server.load.answered(time, now);
         }
-        self.links.answered(place, time, now);
+        self.links.answered(index, time, now);
     }
 
-    /// The server at `place` had not answered after `time`, when its answer was given up.
-    pub fn abandoned(&self, place: usize, time: Duration, now: Duration) {
-        if let Some(server) = self.servers.get(place) {
+    /// The server at `index` had not answered after `time`, when its answer was given up.
+    pub fn abandoned(&self, index: usize, time: Duration, now: Duration) {
+        if let Some(server) = self.servers.get(index) {
             server.load.answered(time, now);
         }
-        self.links.abandoned(place, time, now);
+        self.links.abandoned(index, time, now);
     }
 
     /// The index of the server to try next; `None` if every server is `tried`, ejected or full.
     pub fn pick(&self, tried: impl Fn(usize) -> bool, now: Duration) -> Option<usize> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let look = turn.is_multiple_of(PROBE_EVERY);
-        let known = |place: usize| {
-            let (server, state) = (self.origin.servers.get(place)?, self.servers.get(place)?);
+        let known = |index: usize| {
+            let (server, state) = (self.origin.servers.get(index)?, self.servers.get(index)?);
             let known = || {
-                let tier = self.links.tier(server, place, look);
+                let tier = self.links.tier(server, index, look);
                 Known { server, health: &state.health, load: &state.load, tier }
             };
-            (!tried(place)).then(known)
+            (!tried(index)).then(known)
         };
         let max_in_flight = self.origin.max_in_flight;
         balance::pick(

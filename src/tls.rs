@@ -14,7 +14,6 @@ pub use certificates::{Certificate, Tickets};
 /// The largest PEM file: room for hundreds of certificates.
 const PEM_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Reads a PEM file of at most [`PEM_BYTES`].
 fn read_pem(path: &Path) -> std::io::Result<Vec<u8>> {
     crate::regular_file::read(path, PEM_BYTES)
 }

@@ -45,7 +45,7 @@ pub(super) fn status(edge: &Edge, listeners: &ListenersStatus, sinks: &SinkBoard
     let log = &snapshot.config.access_log;
     let retention_days = log.retention.as_secs() / 86_400;
     let days_held = stats.days_held(log.reserve, at.now);
-    let listener = |(place, status)| listener(&snapshot, ListenerId(place), status, at);
+    let listener = |(index, status)| listener(&snapshot, ListenerId(index), status, at);
     json!({
         "node": &*snapshot.config.node,
         "time": shanghai_time(at.now),
@@ -134,9 +134,9 @@ fn sites(snapshot: &Snapshot) -> Vec<Value> {
 }
 
 fn certificates(snapshot: &Snapshot, at: Moment) -> Vec<Value> {
-    let certificate = |(place, site): (usize, &crate::config::Site)| {
+    let certificate = |(index, site): (usize, &crate::config::Site)| {
         let files = site.certificate.as_ref()?;
-        let certificate = snapshot.certificate(SiteId(place));
+        let certificate = snapshot.certificate(SiteId(index));
         let coverage = certificate.map(|certificate| &certificate.coverage);
         Some(json!({
             "site": &*site.name,
@@ -152,8 +152,8 @@ fn certificates(snapshot: &Snapshot, at: Moment) -> Vec<Value> {
 
 fn origin(state: &OriginState, now: Duration) -> Value {
     let servers = state.origin.servers.iter().zip(&state.servers).enumerate();
-    let servers = servers.map(|(place, (server, known))| {
-        self::server(server, known, state.links.first_bytes(place).and_then(|times| times.mean(now)), now)
+    let servers = servers.map(|(index, (server, known))| {
+        self::server(server, known, state.links.first_bytes(index).and_then(|times| times.mean(now)), now)
     });
     json!({
         "name": &*state.origin.name,
@@ -196,7 +196,6 @@ fn server(server: &Server, known: &ServerState, first_byte: Option<Duration>, no
     })
 }
 
-/// The status as an HTML page.
 pub(super) fn page(status: &Value) -> String {
     let escaped = format!("{status:#}").replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     format!(

@@ -23,7 +23,6 @@ pub(super) struct Binding {
     changed: watch::Receiver<u64>,
     sinks: SinkBoard,
     sinks_changed: watch::Receiver<u64>,
-    /// When the clock was checked last.
     checked: Moment,
 }
 
@@ -39,7 +38,6 @@ impl Binding {
         Self { set, edge, status, changed, sinks, sinks_changed, checked }
     }
 
-    /// Follows changes until the program ends.
     pub(super) async fn run(&mut self) {
         loop {
             let now = self.edge.clock.now();
@@ -84,7 +82,6 @@ impl Binding {
         }
     }
 
-    /// Closes every port.
     pub(super) async fn close(&mut self) {
         self.set.close().await;
     }

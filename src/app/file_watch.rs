@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::watch;
 
-/// Watches the directories of files.
 pub(super) struct Watch {
     watcher: Option<RecommendedWatcher>,
     directories: BTreeSet<PathBuf>,
@@ -17,7 +16,6 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Starts to watch `files`.
     pub(super) fn new<'f>(files: impl Iterator<Item = &'f Path>) -> Self {
         let (sender, events) = watch::channel(());
         let on_event = move |event: notify::Result<Event>| {

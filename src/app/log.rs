@@ -18,7 +18,6 @@ pub(super) struct LogControl {
     handle: reload::Handle<Written, Registry>,
 }
 
-/// Starts the log.
 pub(super) fn start(log: Log) -> anyhow::Result<LogControl> {
     let (layer, handle) = reload::Layer::new(layer(log));
     tracing_subscriber::registry().with(layer).try_init().context("the log cannot be started")?;
@@ -26,7 +25,6 @@ pub(super) fn start(log: Log) -> anyhow::Result<LogControl> {
 }
 
 impl LogControl {
-    /// Applies other settings.
     pub(super) fn set(&self, log: Log) {
         if let Err(error) = self.handle.reload(layer(log)) {
             tracing::warn!(%error, "the log settings cannot be changed; the previous ones stay in use");

@@ -53,11 +53,9 @@ pub(super) struct Reload {
     broken_since: Option<Instant>,
     /// Previous snapshots, kept until their last reader drops them, so that this thread frees them.
     retired: Vec<Arc<Snapshot>>,
-    /// Stops the thread.
     end: CancellationToken,
 }
 
-/// The result of a build.
 enum Outcome {
     Applied(Box<Snapshot>),
     Rejected(Allowlist),

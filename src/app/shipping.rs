@@ -18,7 +18,6 @@ const LAST_RECORDS: Duration = Duration::from_secs(3);
 /// How often the store learns which segments it may free early.
 const FREE_EVERY: Duration = Duration::from_secs(5);
 
-/// The running shipper.
 #[derive(Debug)]
 pub(super) struct Shipping {
     board: SinkBoard,
@@ -54,7 +53,6 @@ impl Shipping {
         Self { board, end, task }
     }
 
-    /// The state of the sinks.
     pub(super) fn board(&self) -> SinkBoard {
         self.board.clone()
     }

@@ -28,7 +28,6 @@ impl Signals {
 }
 
 impl Stop {
-    /// Waits for the next one.
     pub(super) async fn next(&mut self) {
         loop {
             tokio::select! {

@@ -1,6 +1,5 @@
 //! The answer of a command, which decides the exit code.
 
-/// The answer of a command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Answer {
     /// Exit code 0.

@@ -27,9 +27,10 @@ pub(super) struct At {
 fn time_or_day(text: &str) -> Result<Timestamp, String> {
     let day =
         || text.parse::<Date>().ok().filter(|_| text.len() == "2026-12-01".len()).and_then(start_of_day);
-    text.parse().ok().or_else(day).ok_or_else(|| {
-        "write a time such as 2026-12-01T00:00:00+08:00, or a day such as 2026-12-01".to_owned()
-    })
+    text.parse()
+        .ok()
+        .or_else(day)
+        .ok_or_else(|| "a time is written as 2026-12-01T00:00:00+08:00, or as a day, 2026-12-01".to_owned())
 }
 
 impl At {

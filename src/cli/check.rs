@@ -34,7 +34,6 @@ fn positive(text: &str) -> Result<f64, String> {
     rate.ok_or_else(|| format!("{text:?} is not a number of requests a second; write one such as 100"))
 }
 
-/// The result.
 #[derive(Serialize)]
 struct Checked {
     #[serde(flatten)]

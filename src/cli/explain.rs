@@ -95,7 +95,7 @@ fn print_json(explained: &Explained, out: &mut dyn Write) -> anyhow::Result<()> 
 
 fn unknown_listener(snapshot: &Snapshot, name: &str) -> String {
     let known: Vec<&str> = snapshot.config.listeners.iter().map(|listener| &*listener.name).collect();
-    format!("there is no listener {name:?}; the listeners are: {}", known.join(", "))
+    format!("there is no listener {name:?}; there are: {}", known.join(", "))
 }
 
 fn answer(snapshot: &Snapshot, listener: ListenerId, host: &str, at: Timestamp) -> ListenerAnswer {

@@ -28,7 +28,6 @@ pub(super) fn run(file: PathBuf) -> anyhow::Result<Answer> {
     }
 }
 
-/// The multi-threaded runtime.
 pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot be started")
 }

@@ -164,7 +164,7 @@ fn admin(value: &Value<'_>, default: SocketAddr) -> Option<SocketAddr> {
     let address = listeners::socket_address(value)?;
     if !is_internal(address.ip()) {
         value.warn(
-            format_args!("the admin pages are open to anyone who can reach {address}"),
+            format_args!("the admin pages are open to whoever reaches {address}"),
             "give a loopback or private address, such as 127.0.0.1:9180".to_owned(),
         );
     }

@@ -112,7 +112,7 @@ impl NodeSeed<'_> {
     }
 }
 
-const MULTIPLIED: &str = "its aliases expand beyond measure";
+const MULTIPLIED: &str = "its aliases multiply it beyond measure";
 
 impl<'de> DeserializeSeed<'de> for NodeSeed<'_> {
     type Value = Node<'de>;

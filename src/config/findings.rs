@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use super::node::Malformed;
 use super::problem::{Loaded, Problem, Severity};
 
-/// The problems of one file.
 #[derive(Debug)]
 pub(super) struct Findings {
     file: PathBuf,
@@ -45,7 +44,6 @@ impl Findings {
         self.fatal.get() == 0
     }
 
-    /// Adds a problem of the file as a whole.
     pub(super) fn malformed<T>(self, error: &Malformed, hint: Option<String>) -> Loaded<T> {
         self.add(Severity::Fatal, Place::File, error, hint);
         self.loaded(None)

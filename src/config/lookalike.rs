@@ -1,6 +1,5 @@
 //! Finds characters that an input method or an editor puts in place of YAML's own, such as `：` for `: `.
 
-/// One such character.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Lookalike {
     /// The line, counted from 1.

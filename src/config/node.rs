@@ -5,7 +5,6 @@ use std::fmt;
 
 use super::lookalike::Lookalike;
 
-/// A YAML value.
 #[derive(Debug)]
 pub(super) enum Node<'i> {
     Null,

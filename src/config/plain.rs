@@ -10,7 +10,6 @@ use super::node::{Node, Number};
 
 /// The deepest nesting of blocks and brackets.
 const MAX_DEPTH: usize = 16;
-/// The longest key.
 const MAX_KEY: usize = 64;
 
 /// Parses a document; `None` if any of it is outside the subset.

@@ -17,7 +17,6 @@ use super::schema::Section;
 use super::suggest::did_you_mean;
 use super::units;
 
-/// A node with its place in the file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Value<'v> {
     node: &'v Node<'v>,
@@ -77,17 +76,14 @@ impl<'v> Value<'v> {
         Some(Value { node, place: Place::Key(&self.place, key), findings: self.findings })
     }
 
-    /// Whether this is a mapping.
     pub(super) fn is_map(&self) -> bool {
         matches!(self.node, Node::Map(_))
     }
 
-    /// Whether this is a list.
     pub(super) fn is_list(&self) -> bool {
         matches!(self.node, Node::List(_))
     }
 
-    /// A string that is not empty.
     pub(super) fn text(&self) -> Option<&'v str> {
         self.text_for("text", None)
     }
@@ -124,7 +120,6 @@ impl<'v> Value<'v> {
         }
     }
 
-    /// One of a few words.
     pub(super) fn word<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
         let known = || words.iter().map(|(word, _)| *word);
         let Node::Text(text) = self.node else {
@@ -146,7 +141,6 @@ impl<'v> Value<'v> {
         }
     }
 
-    /// A whole percentage.
     pub(super) fn percent(&self) -> Option<u32> {
         self.parsed("a percentage", "20%", |text| match text.strip_suffix('%').map(str::parse) {
             Some(Ok(percent @ 0..=100)) if !text.starts_with('+') => Ok(percent),
@@ -155,7 +149,6 @@ impl<'v> Value<'v> {
         })
     }
 
-    /// `true` or `false`.
     pub(super) fn boolean(&self) -> Option<bool> {
         match self.node {
             Node::Bool(value) => Some(*value),
@@ -173,7 +166,6 @@ impl<'v> Value<'v> {
         Some(duration)
     }
 
-    /// A duration.
     pub(super) fn duration_or_zero(&self) -> Option<Duration> {
         self.parsed("a duration", "250ms, 5s, 10m, 24h or 190d", units::duration)
     }
@@ -212,7 +204,6 @@ impl<'v> Value<'v> {
         })
     }
 
-    /// The items of a list that is not empty.
     pub(super) fn items<'s>(&'s self) -> Option<Vec<Value<'s>>> {
         let items = self.items_or_none()?;
         if items.is_empty() {
@@ -222,7 +213,6 @@ impl<'v> Value<'v> {
         Some(items)
     }
 
-    /// The items of a list.
     pub(super) fn items_or_none<'s>(&'s self) -> Option<Vec<Value<'s>>> {
         let Node::List(list) = self.node else {
             return self.expected("a list", Some("write [one, another]"));
@@ -272,7 +262,6 @@ impl<'v> Value<'v> {
         Some(Fields { map: *self, entries, section })
     }
 
-    /// The entries of a mapping with free keys.
     pub(super) fn entries<'s>(&'s self) -> Option<Vec<(&'s str, Value<'s>)>> {
         let Node::Map(map) = self.node else { return self.expected("a mapping of keys and values", None) };
         let entry = |(key, node): &'s (Cow<'_, str>, Node<'_>)| {
@@ -283,7 +272,6 @@ impl<'v> Value<'v> {
     }
 }
 
-/// The entries of a mapping, by key.
 #[derive(Debug)]
 pub(super) struct Fields<'f> {
     map: Value<'f>,
@@ -292,18 +280,15 @@ pub(super) struct Fields<'f> {
 }
 
 impl<'f> Fields<'f> {
-    /// The mapping itself.
     pub(super) fn map(&self) -> &Value<'f> {
         &self.map
     }
 
-    /// The value of an optional key.
     pub(super) fn get(&self, key: &str) -> Option<&Value<'f>> {
         debug_assert!(self.section.keys.contains(&key), "{key} is a key of {}", self.section.name);
         self.entries.iter().find(|(known, _)| *known == key).map(|(_, value)| value)
     }
 
-    /// The value of a required key.
     pub(super) fn required(&self, key: &'static str) -> Option<&Value<'f>> {
         let found = self.get(key);
         if found.is_none() {
@@ -312,7 +297,6 @@ impl<'f> Fields<'f> {
         found
     }
 
-    /// Reports that a key is missing.
     pub(super) fn missing(&self, key: &str, why: impl Display, hint: Option<String>) {
         let place = Place::Key(&self.map.place, key);
         self.map.findings.add(Severity::Fatal, place, format_args!("{key} is missing: {why}"), hint);

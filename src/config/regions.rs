@@ -105,7 +105,6 @@ impl Entry {
     }
 }
 
-/// The networks of the mainland.
 fn of_database(bytes: &[u8]) -> Result<Vec<IpNet>, MaxMindDbError> {
     let reader = Reader::from_source(bytes)?;
     // Networks share their records.

@@ -1,7 +1,6 @@
 //! Every key of the two files. Any other key is refused as unknown. `docs/configuration.md` lists the same keys,
 //! section by section; a test compares the two.
 
-/// A mapping of the files.
 #[derive(Debug)]
 pub(super) struct Section {
     /// Its heading in the reference.

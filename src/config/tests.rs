@@ -313,7 +313,7 @@ fn the_rest() {
     }
     for address in ["0.0.0.0:9180", "\"[::]:9180\"", "203.0.113.1:9180"] {
         let text = format!("admin: {{address: {address}}}\nfilings:");
-        warning("filings:", &text, "admin.address", "open to anyone who can reach");
+        warning("filings:", &text, "admin.address", "open to whoever reaches");
     }
     warning(
         "filings:",

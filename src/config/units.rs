@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-/// Why a text is not a duration or size.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum InvalidUnit {
     #[error("it does not begin with a whole number")]
@@ -57,7 +56,6 @@ fn split(text: &str) -> Result<(u64, &str), InvalidUnit> {
     }
 }
 
-/// Shows a duration as an operator would write it.
 pub(super) fn show_duration(duration: Duration) -> String {
     let total = duration.as_millis();
     [(u128::from(DAY_MS), "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")]
@@ -66,7 +64,6 @@ pub(super) fn show_duration(duration: Duration) -> String {
         .map_or_else(|| format!("{total}ms"), |(length, unit)| format!("{}{unit}", total / length))
 }
 
-/// Shows a size as an operator would write it.
 pub(super) fn show_size(bytes: u64) -> String {
     [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")]
         .into_iter()

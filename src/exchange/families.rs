@@ -11,7 +11,6 @@ use crate::snapshot::Snapshot;
 const BOUNDS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
-/// Every class of status.
 const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
 
 /// The class of a status; `none` for an exchange without an answer.
@@ -37,11 +36,9 @@ pub(super) struct Tally<'c> {
     pub(super) footer: Option<FooterResult>,
     /// From the request head to the end of the exchange.
     pub(super) duration: Duration,
-    /// The name of the site.
     pub(super) site: &'c str,
 }
 
-/// The families of exchanges.
 #[derive(Clone, Debug)]
 pub(super) struct Families {
     /// By site and class of status.
@@ -113,7 +110,6 @@ impl Families {
         SiteTable { generation: snapshot.generation, sites }
     }
 
-    /// The counters of the site of that name.
     pub(super) fn site(&self, site: &str) -> SiteCounters<IntCounter> {
         SiteCounters {
             requests: STATUS_CLASSES.map(|class| self.requests.with_label_values(&[site, class])),
@@ -131,17 +127,17 @@ impl<C> SiteCounters<C> {
 
 impl SiteCounters<u64> {
     pub(super) fn add(&mut self, tally: Tally<'_>) {
-        if let Some(place) = STATUS_CLASSES.iter().position(|class| *class == tally.class) {
-            self.requests[place] += 1;
+        if let Some(index) = STATUS_CLASSES.iter().position(|class| *class == tally.class) {
+            self.requests[index] += 1;
         }
         if let Some((region, bytes)) = tally.egress
-            && let Some(place) = Region::ALL.iter().position(|known| *known == region)
+            && let Some(index) = Region::ALL.iter().position(|known| *known == region)
         {
-            self.egress[place] += bytes;
+            self.egress[index] += bytes;
         }
         let label = tally.footer.map(FooterResult::label);
-        if let Some(place) = FooterResult::ALL_LABELS.iter().position(|known| Some(*known) == label) {
-            self.footer[place] += 1;
+        if let Some(index) = FooterResult::ALL_LABELS.iter().position(|known| Some(*known) == label) {
+            self.footer[index] += 1;
         }
     }
 

@@ -45,7 +45,6 @@ impl Family {
         Desc::new(self.name.to_owned(), self.help.to_owned(), labels, Default::default())
     }
 
-    /// The word for its kind in the text format.
     pub(super) fn kind_word(&self) -> &'static str {
         match self.kind {
             Kind::Counter => "counter",

@@ -162,45 +162,45 @@ impl Links {
         self.all.iter()
     }
 
-    /// The link that leads to the server at `place`.
-    pub fn to(&self, place: usize) -> Option<&OriginLink> {
-        self.all.get(self.servers.get(place)?.link)
+    /// The link that leads to the server at `index`.
+    pub fn to(&self, index: usize) -> Option<&OriginLink> {
+        self.all.get(self.servers.get(index)?.link)
     }
 
-    /// First-byte times of the server at `place`.
-    pub fn first_bytes(&self, place: usize) -> Option<&FirstBytes> {
-        self.servers.get(place).map(|server| &*server.first_bytes)
+    /// First-byte times of the server at `index`.
+    pub fn first_bytes(&self, index: usize) -> Option<&FirstBytes> {
+        self.servers.get(index).map(|server| &*server.first_bytes)
     }
 
-    /// The server at `place` began its answer after `time`.
-    pub fn answered(&self, place: usize, time: Duration, now: Duration) {
-        if let Some(first_bytes) = self.first_bytes(place) {
+    /// The server at `index` began its answer after `time`.
+    pub fn answered(&self, index: usize, time: Duration, now: Duration) {
+        if let Some(first_bytes) = self.first_bytes(index) {
             first_bytes.answered(time, now);
         }
     }
 
-    /// The server at `place` had not answered after `time`, when its answer was given up.
-    pub fn abandoned(&self, place: usize, time: Duration, now: Duration) {
-        if let Some(first_bytes) = self.first_bytes(place) {
+    /// The server at `index` had not answered after `time`, when its answer was given up.
+    pub fn abandoned(&self, index: usize, time: Duration, now: Duration) {
+        if let Some(first_bytes) = self.first_bytes(index) {
             first_bytes.abandoned(time, now);
         }
     }
 
-    /// The server at `place` did not answer, or could not be connected to.
-    pub fn failed(&self, place: usize, now: Duration) {
-        if let Some(first_bytes) = self.first_bytes(place) {
+    /// The server at `index` did not answer, or could not be connected to.
+    pub fn failed(&self, index: usize, now: Duration) {
+        if let Some(first_bytes) = self.first_bytes(index) {
             first_bytes.failed(now);
         }
     }
 
-    /// Whether the server at `place` is on a metered link that is not in use.
-    pub fn is_spared(&self, place: usize) -> bool {
-        self.any_metered && self.to(place).is_some_and(|link| link.metered.is_some() && !link.is_in_use())
+    /// Whether the server at `index` is on a metered link that is not in use.
+    pub fn is_spared(&self, index: usize) -> bool {
+        self.any_metered && self.to(index).is_some_and(|link| link.metered.is_some() && !link.is_in_use())
     }
 
-    /// The tier of the server at `place`. A request that is to `look` prefers the links that are not
+    /// The tier of the server at `index`. A request that is to `look` prefers the links that are not
     /// metered even while a metered one is in use, so that their state stays known.
-    pub fn tier(&self, server: &Server, place: usize, look: bool) -> Tier {
+    pub fn tier(&self, server: &Server, index: usize, look: bool) -> Tier {
         if server.backup {
             return 2;
         }
@@ -208,7 +208,7 @@ impl Links {
             return 0;
         }
         let in_use = !look && self.all.iter().any(OriginLink::is_in_use);
-        let preferred = match self.to(place) {
+        let preferred = match self.to(index) {
             Some(link) if link.metered.is_some() => in_use && link.is_in_use(),
             Some(_) | None => !in_use,
         };
@@ -278,8 +278,8 @@ mod tests {
     #[test]
     fn what_a_link_has_counted_outlives_its_servers() {
         let before = Links::new(&origin(&[("a", "public"), ("b", "public"), ("c", "cn2")]), None);
-        for place in [0, 1, 1, 2] {
-            before.answered(place, MS, MS);
+        for index in [0, 1, 1, 2] {
+            before.answered(index, MS, MS);
         }
         assert_eq!(counts(&before), [(3, 3), (1, 1)]);
         let moved = Links::new(&origin(&[("a", "public"), ("c", "public"), ("b", "cn2")]), Some(&before));

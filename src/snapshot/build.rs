@@ -153,7 +153,6 @@ fn problems_of_allowlist(file: &Path, at: Timestamp) -> Vec<Problem> {
     }
 }
 
-/// The problem of an origin's `trust`.
 fn bad_trust(config: &Path, place: usize, message: String) -> Problem {
     Problem {
         severity: Severity::Fatal,
@@ -183,7 +182,6 @@ fn regions(
     Some(Regions { table: Arc::new(loaded.value?), stamp })
 }
 
-/// The certificates in use, by site name.
 fn certificates_by_site(snapshot: &Snapshot) -> HashMap<&str, &Arc<Certificate>> {
     let sites = snapshot.config.sites.iter().zip(&snapshot.certificates);
     sites.filter_map(|(site, certificate)| Some((&*site.name, certificate.as_ref()?))).collect()

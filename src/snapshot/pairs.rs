@@ -19,11 +19,9 @@ use crate::tls::{Certificate, Tickets};
 /// Fewer pairs are read by one thread: starting others takes longer.
 const FEW: usize = 32;
 
-/// Pairs by their files.
 #[derive(Debug, Default)]
 pub(super) struct Pairs(HashMap<CertificateFiles, Pair>);
 
-/// The result of reading a pair.
 #[derive(Clone, Debug)]
 pub(super) struct Pair {
     /// The pair, or why it cannot be used.
@@ -34,11 +32,9 @@ pub(super) struct Pair {
     stamps: [Option<Stamp>; 2],
 }
 
-/// Where a pair is configured.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PairPlace<'p> {
     pub(super) config: &'p Path,
-    /// The index of the site.
     pub(super) site: usize,
     pub(super) files: &'p CertificateFiles,
 }
@@ -141,7 +137,6 @@ impl Pairs {
         pairs
     }
 
-    /// The result for a pair.
     pub(super) fn get(&self, files: &CertificateFiles) -> Option<&Pair> {
         self.0.get(files)
     }

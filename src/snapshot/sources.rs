@@ -9,7 +9,6 @@ use crate::config::problem::Problem;
 use crate::config::{Config, Loaded};
 use crate::gate::Filings;
 
-/// The parsed files of a snapshot.
 #[derive(Debug)]
 pub(super) struct Sources {
     pub(super) config: Read<Arc<Config>>,
@@ -17,13 +16,11 @@ pub(super) struct Sources {
     pub(super) pairs: Pairs,
 }
 
-/// One parsed file.
 #[derive(Clone, Debug)]
 pub(super) struct Read<T> {
     file: PathBuf,
     /// The stamp, taken before the file was read.
     stamp: Option<Stamp>,
-    /// `None` if a problem is fatal.
     pub(super) value: Option<T>,
     pub(super) problems: Vec<Problem>,
 }

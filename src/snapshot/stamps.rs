@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Stamps(BTreeMap<PathBuf, Option<Stamp>>);
 
-/// The stamp of one file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Stamp {
     device: u64,
@@ -34,7 +33,6 @@ impl Stamps {
         self.stamp(file);
     }
 
-    /// Stamps a file, and returns the stamp.
     pub(super) fn stamp(&mut self, file: &Path) -> Option<Stamp> {
         if let Some(known) = self.0.get(file) {
             return *known;

@@ -55,7 +55,6 @@ pub(super) fn chain(bytes: &[u8], file: &Path) -> Result<Vec<CertificateDer<'sta
     }
 }
 
-/// The private key of a key file.
 pub(super) fn key(bytes: &[u8], file: &Path) -> Result<PrivateKeyDer<'static>, Fault> {
     let blocks = blocks(bytes, file, &Kind::Key)?;
     let name = file.display();
@@ -109,7 +108,6 @@ enum Kind {
     Key,
 }
 
-/// The first line of a block.
 struct Block {
     label: String,
     /// Counted from 1.

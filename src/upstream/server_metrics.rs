@@ -22,7 +22,7 @@ const READY: Family = Family::gauge(
 );
 const LINK_IN_USE: Family = Family::gauge(
     "icpgate_link_in_use",
-    "1 while a metered link is used in place of the others.",
+    "1 while a metered link is used in index of the others.",
     &["link", "origin"],
 );
 const FIRST_BYTE: Family = Family::histogram(
@@ -68,13 +68,13 @@ fn read(samples: &mut Samples, snapshot: &Snapshot, upstreams: &Upstreams) {
             }
             histogram(samples, &FIRST_BYTE, &labels, link.histogram());
         }
-        for (place, server) in state.servers.iter().enumerate() {
+        for (index, server) in state.servers.iter().enumerate() {
             let labels = [origin, &*server.label];
             samples.value(&UP, &labels, (!server.health.is_ejected()).into());
             if state.origin.pool.preconnect > 0 {
                 samples.value(&READY, &labels, upstreams.ready(server) as f64);
             }
-            read_server(samples, state, place, server, upstreams.now());
+            read_server(samples, state, index, server, upstreams.now());
         }
     }
 }
@@ -82,16 +82,16 @@ fn read(samples: &mut Samples, snapshot: &Snapshot, upstreams: &Upstreams) {
 fn read_server(
     samples: &mut Samples,
     state: &OriginState,
-    place: usize,
+    index: usize,
     server: &ServerState,
     now: Duration,
 ) {
-    let link = state.links.to(place).map_or("", |link| &*link.name);
+    let link = state.links.to(index).map_or("", |link| &*link.name);
     let [origin, server_label, link] = [&*state.origin.name, &*server.label, link];
     for (part, times) in [
         ("connect", server.connect_time.histogram()),
         ("tls", server.tls_time.histogram()),
-        ("first_byte", state.links.first_bytes(place).map(FirstBytes::histogram).unwrap_or_default()),
+        ("first_byte", state.links.first_bytes(index).map(FirstBytes::histogram).unwrap_or_default()),
     ] {
         histogram(samples, &SERVER_TIME, &[origin, server_label, link, part], times);
     }

@@ -12,7 +12,6 @@ use super::plan::{Action, HeaderChanges, Pair, PathMatch, Plan, Protocol, Route,
 use backend::Backends;
 use sections::{Line, Section};
 
-/// Imports the configuration at `path`.
 pub(super) fn import(path: &Path) -> anyhow::Result<Plan> {
     let sections = sections::read(path)?;
     let mut plan = Plan::default();

@@ -11,7 +11,6 @@ use crate::origin::{ProxyProtocol, Scheme};
 use crate::snapshot::OriginState;
 use crate::upstream::measure::{Question, Round};
 
-/// The result of all rounds.
 #[derive(Debug, Serialize)]
 pub(super) struct Probed {
     pub(super) count: u32,
@@ -33,7 +32,6 @@ pub(super) struct ProbedServer {
     tls: Option<Times>,
     first_byte: Option<Times>,
     failed: usize,
-    /// Failures, with their counts.
     failures: BTreeMap<String, usize>,
     curl: String,
 }

@@ -11,7 +11,6 @@ use crate::origin::metered::{Hours, Metered};
 /// The default of `failures`, in percent.
 const DEFAULT_FAILURES: u32 = 5;
 
-/// Each link by its name.
 pub(super) fn links(value: &Value<'_>) -> Option<Vec<(Arc<str>, Metered)>> {
     let mut links: Vec<(Arc<str>, Metered)> = Vec::new();
     let mut sound = true;

@@ -80,7 +80,6 @@ fn health_check(value: &Value<'_>) -> Option<HealthCheck> {
     Some(HealthCheck { path: path?, from: from? })
 }
 
-/// The path of a request, as clients send it.
 pub(super) fn path(value: &Value<'_>) -> Option<String> {
     value.parsed("a path", "/pay; anything but visible ASCII is written as %E6, as clients send it", |text| {
         if !text.starts_with('/') {
@@ -102,7 +101,6 @@ fn distinct_or_none<T: Clone + Eq + std::hash::Hash>(
     if list.items_or_none()?.is_empty() { Some(Vec::new()) } else { list.distinct(read) }
 }
 
-/// An address to bind.
 pub(super) fn socket_address(value: &Value<'_>) -> Option<SocketAddr> {
     let address: SocketAddr =
         value.parsed("an address with a port", "0.0.0.0:443 or \"[::]:443\"", str::parse)?;

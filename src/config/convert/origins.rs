@@ -98,7 +98,6 @@ fn timeouts(value: &Value<'_>) -> Option<Timeouts> {
 
 /// The default of `max_in_flight`.
 const DEFAULT_MAX_IN_FLIGHT: u32 = 4096;
-/// The largest weight.
 const MAX_WEIGHT: u64 = 1000;
 
 fn servers(list: &Value<'_>) -> Option<Vec<Server>> {

@@ -71,7 +71,6 @@ pub(super) fn retries(value: &Value<'_>) -> Option<Retries> {
     Some(Retries { attempts: attempts?, budget: budget?, per_try: per_try? })
 }
 
-/// `p95` or a duration.
 pub(super) fn hedge_after(value: &Value<'_>) -> Option<HedgeAfter> {
     value.parsed("`p95` or a duration", "p95 or 300ms", |text| match text {
         "p95" => Ok(HedgeAfter::P95),

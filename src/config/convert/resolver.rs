@@ -9,7 +9,6 @@ use crate::origin::{Origin, ServerHost};
 /// Name servers beyond the first few are hardly ever asked.
 const MAX_NAME_SERVERS: usize = 8;
 
-/// The name servers of `resolver`.
 pub(super) fn name_servers(value: &Value<'_>) -> Option<Vec<SocketAddr>> {
     let fields = value.fields(schema::RESOLVER)?;
     let servers = fields.required("servers")?;

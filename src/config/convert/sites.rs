@@ -137,7 +137,6 @@ fn host(value: &Value<'_>) -> Option<HostPattern> {
     Some(pattern)
 }
 
-/// A host name or wildcard.
 pub(in crate::config) fn host_pattern(value: &Value<'_>) -> Option<HostPattern> {
     value.parsed("a host name", "www.example.cn or \"*.static.example.cn\"", |text| {
         let pattern = HostPattern::parse(text)?;

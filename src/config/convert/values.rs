@@ -58,7 +58,6 @@ pub(super) fn or<'v, T>(
     value.map_or(Some(default), read)
 }
 
-/// An IP address.
 pub(in crate::config) fn ip_address(value: &Value<'_>) -> Option<IpAddr> {
     value.parsed("an IP address", "203.0.113.10", str::parse)
 }
