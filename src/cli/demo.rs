@@ -140,12 +140,13 @@ fn write_certificates(folder: &Path) -> anyhow::Result<()> {
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     authority.distinguished_name.push(rcgen::DnType::CommonName, "icpgate demo authority");
     let authority_key = KeyPair::generate()?;
-    fs_err::write(folder.join("ca.pem"), authority.self_signed(&authority_key)?.pem())?;
+    let authority_pem = authority.self_signed(&authority_key)?.pem();
+    fs_err::write(folder.join("ca.pem"), &authority_pem)?;
     let issuer = Issuer::new(authority, authority_key);
     let key = KeyPair::generate()?;
     let certificate =
         CertificateParams::new(vec![FILED.to_owned(), UNFILED.to_owned()])?.signed_by(&key, &issuer)?;
-    fs_err::write(folder.join("demo.pem"), certificate.pem())?;
+    fs_err::write(folder.join("demo.pem"), certificate.pem() + &authority_pem)?;
     write_private(&folder.join("demo.key"), &key.serialize_pem())
 }
 
