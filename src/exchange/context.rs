@@ -174,6 +174,13 @@ impl<'x> RequestContext<'x> {
         );
     }
 
+    /// The same, of the server that the request was sent to.
+    pub(crate) fn answer_of_server_refused(&mut self, bad: BadMessage, path: &str) {
+        if let Some(server) = self.upstream.as_ref().map(|upstream| Arc::clone(&upstream.server)) {
+            self.answer_refused(bad, &server, path);
+        }
+    }
+
     /// Nothing of the server's response was sent: the record has the edge's own.
     pub(crate) fn forget_answer(&mut self) {
         self.facts.footer = None;

@@ -19,7 +19,7 @@ use super::context::RequestContext;
 use crate::config::Limits;
 use crate::downstream::session::Downstream;
 use crate::gate::{Filing, SiteId};
-use crate::message::ResponseHead;
+use crate::message::{BadMessage, ResponseHead};
 use crate::net::http1_stream::Http1Stream;
 use crate::origin::Timeouts;
 use crate::rewrite::{Decoder, FooterPages, Footers, Injector};
@@ -54,7 +54,11 @@ pub(super) enum ExchangeEnd {
         sent_body: bool,
     },
     /// The server's response cannot be passed on, and nothing of it was sent.
-    Refused,
+    Refused {
+        bad: BadMessage,
+        /// Whether part of the body was sent.
+        sent_body: bool,
+    },
     /// The server says that it has not processed the request.
     Unprocessed {
         /// Whether part of the body was sent.

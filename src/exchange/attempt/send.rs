@@ -120,8 +120,12 @@ impl<'a> Attempt<'a, '_> {
                         Ok(AttemptResult::BrokeOff)
                     };
                 }
+                // What an earlier response left on an idle connection looks like a malformed one.
+                ExchangeEnd::Refused { sent_body: false, .. }
+                    if came_from == ConnectionOrigin::Reused && self.idempotent => {}
                 // The server has processed the request, and another one would answer the same.
-                ExchangeEnd::Refused => {
+                ExchangeEnd::Refused { bad, .. } => {
+                    self.context.answer_of_server_refused(bad, self.path);
                     self.candidates.blame(candidate, Fault::NoAnswer);
                     return Err(StatusCode::BAD_GATEWAY);
                 }

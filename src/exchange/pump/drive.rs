@@ -1,7 +1,6 @@
 //! Drives a pump: the order in which it polls both sides, and what a timeout means.
 
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::Version;
@@ -150,14 +149,11 @@ impl Pump<'_, '_> {
 
     fn no_answer(&mut self, failure: &UpstreamFailure) -> ExchangeEnd {
         if let UpstreamFailure::Bad(bad) = failure {
-            if let Some(server) = self.context.upstream.as_ref().map(|upstream| Arc::clone(&upstream.server))
-            {
-                self.context.answer_refused(*bad, &server, self.exchange.path);
-            }
             if self.held.is_some() || matches!(self.answer, ResponsePhase::Awaited) {
                 self.context.forget_answer();
-                return ExchangeEnd::Refused;
+                return ExchangeEnd::Refused { bad: *bad, sent_body: self.sent_body };
             }
+            self.context.answer_of_server_refused(*bad, self.exchange.path);
         }
         if !matches!(self.answer, ResponsePhase::Awaited) {
             return ExchangeEnd::Broken;
