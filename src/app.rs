@@ -191,7 +191,7 @@ fn raise_descriptor_limit() {
 }
 
 /// Builds a snapshot from the configuration at `file`, without running anything.
-pub fn examine(file: &Path, at: jiff::Timestamp) -> Result<snapshot::Built, Failure> {
+pub fn examine(file: &Path, at: jiff::Timestamp) -> Result<snapshot::BuildResult, Failure> {
     let tickets = Tickets::new().map_err(anyhow::Error::from)?;
     Ok(snapshot::build(file, None, &tickets, at)?)
 }

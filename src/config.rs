@@ -40,7 +40,7 @@ use crate::route::Routes;
 pub use file::Unreadable;
 pub use load::{load, parse};
 pub use named_files::NamedFiles;
-pub use problem::Loaded;
+pub use problem::LoadResult;
 pub(crate) use schema::has_key;
 
 /// The configuration.

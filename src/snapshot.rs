@@ -38,7 +38,7 @@ use crate::tls::roots::Fingerprint;
 
 use sources::Sources;
 
-pub use build::{Built, build};
+pub use build::{BuildResult, build};
 pub use stamps::Stamps;
 
 /// Everything that serving depends on.

@@ -11,11 +11,11 @@ use tracing_subscriber::{Registry, fmt, reload};
 use crate::config::problem::{Problem, Severity};
 use crate::config::{Log, LogFormat};
 
-type Written = Box<dyn Layer<Registry> + Send + Sync>;
+type LogLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// Changes the log's format and level while the program runs.
 pub(super) struct LogControl {
-    handle: reload::Handle<Written, Registry>,
+    handle: reload::Handle<LogLayer, Registry>,
 }
 
 pub(super) fn start(log: Log) -> anyhow::Result<LogControl> {
@@ -33,7 +33,7 @@ impl LogControl {
 }
 
 /// The level is a layer of its own: a filter attached to the format layer could not be replaced at run time.
-fn layer(log: Log) -> Written {
+fn layer(log: Log) -> LogLayer {
     let level = LevelFilter::from_level(log.level);
     match log.format {
         LogFormat::Text => {

@@ -21,7 +21,7 @@ use crate::background::{self, Priority};
 use crate::config::Unreadable;
 use crate::config::problem::{Problem, Severity};
 use crate::edge::Edge;
-use crate::snapshot::{self, Built, Snapshot, Stamps};
+use crate::snapshot::{self, BuildResult, Snapshot, Stamps};
 use crate::tls::Tickets;
 
 /// A reload waits until the files have not been written to for this long.
@@ -155,7 +155,7 @@ impl Reload {
     }
 
     /// Builds a snapshot from the files, and watches the files that were read.
-    fn build(&mut self) -> Option<Result<Built, Unreadable>> {
+    fn build(&mut self) -> Option<Result<BuildResult, Unreadable>> {
         let Self { file, edge, tickets, watch, read, .. } = self;
         let (previous, at) = (edge.snapshots.load_full(), edge.clock.now());
         let (built, stamps) = run_apart(edge, "reading the files", || {
@@ -181,7 +181,7 @@ impl Reload {
         }
     }
 
-    fn apply(&mut self, built: Option<Result<Built, Unreadable>>) {
+    fn apply(&mut self, built: Option<Result<BuildResult, Unreadable>>) {
         let Some(built) = built.filter(|_| !self.end.is_cancelled()) else { return };
         let outcome = self.judge(built);
         let result = match &outcome {
@@ -216,7 +216,7 @@ impl Reload {
         }
     }
 
-    fn judge(&mut self, built: Result<Built, Unreadable>) -> Outcome {
+    fn judge(&mut self, built: Result<BuildResult, Unreadable>) -> Outcome {
         let current = self.edge.snapshots.load_full();
         let is_allowlist = |file: &std::path::Path| file == current.config.filings;
         let built = match built {

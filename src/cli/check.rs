@@ -35,18 +35,18 @@ fn positive(text: &str) -> Result<f64, String> {
 }
 
 #[derive(Serialize)]
-struct Checked {
+struct CheckReport {
     #[serde(flatten)]
     report: Report,
-    listeners: Vec<CheckedListener>,
+    listeners: Vec<ListenerReport>,
     refused: Vec<RefusedHost>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    capacity: Option<CheckedCapacity>,
+    capacity: Option<CapacityReport>,
 }
 
 /// For how long the disk holds access records.
 #[derive(Serialize)]
-struct CheckedCapacity {
+struct CapacityReport {
     rate: f64,
     days: f64,
     bytes_per_record: f64,
@@ -56,7 +56,7 @@ struct CheckedCapacity {
 }
 
 #[derive(Serialize)]
-struct CheckedListener {
+struct ListenerReport {
     name: String,
     addresses: Vec<String>,
     would_bind: bool,
@@ -81,7 +81,7 @@ pub(super) fn check(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<Ans
         (Some(rate), Some(snapshot)) => Some(capacity(&snapshot.config.access_log, rate)?),
         _ => None,
     };
-    let checked = Checked { report: built.problems.iter().collect(), listeners, refused, capacity };
+    let checked = CheckReport { report: built.problems.iter().collect(), listeners, refused, capacity };
     if args.json {
         serde_json::to_writer_pretty(&mut *out, &checked)?;
         writeln!(out)?;
@@ -91,7 +91,7 @@ pub(super) fn check(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<Ans
     Ok(if checked.report.problems.is_empty() { Answer::Yes } else { Answer::No })
 }
 
-fn state(snapshot: &Snapshot, at: Moment) -> (Vec<CheckedListener>, Vec<RefusedHost>) {
+fn state(snapshot: &Snapshot, at: Moment) -> (Vec<ListenerReport>, Vec<RefusedHost>) {
     let mut listeners = Vec::new();
     let mut refused = Vec::new();
     for (place, listener) in snapshot.config.listeners.iter().enumerate() {
@@ -107,7 +107,7 @@ fn state(snapshot: &Snapshot, at: Moment) -> (Vec<CheckedListener>, Vec<RefusedH
                 }),
             }
         }
-        listeners.push(CheckedListener {
+        listeners.push(ListenerReport {
             name: listener.name.to_string(),
             addresses: listener.addresses.iter().map(ToString::to_string).collect(),
             would_bind: gate::bind(&snapshot.gate, id, at).is_ok(),
@@ -117,16 +117,16 @@ fn state(snapshot: &Snapshot, at: Moment) -> (Vec<CheckedListener>, Vec<RefusedH
     (listeners, refused)
 }
 
-fn capacity(log: &AccessLog, rate: f64) -> anyhow::Result<CheckedCapacity> {
+fn capacity(log: &AccessLog, rate: f64) -> anyhow::Result<CapacityReport> {
     let place = || format!("access_log.directory {}", log.directory.display());
     let Capacity { rate, days, bytes_per_record, measured } =
         Capacity::at_rate(log, rate).with_context(place)?;
     let retention_days = log.retention.as_secs() / 86_400;
     let sufficient = days >= retention_days as f64;
-    Ok(CheckedCapacity { rate, days, bytes_per_record, measured, retention_days, sufficient })
+    Ok(CapacityReport { rate, days, bytes_per_record, measured, retention_days, sufficient })
 }
 
-fn print(checked: &Checked, out: &mut dyn Write) -> std::io::Result<()> {
+fn print(checked: &CheckReport, out: &mut dyn Write) -> std::io::Result<()> {
     write!(out, "{}", checked.report)?;
     for listener in &checked.listeners {
         let verb = if listener.would_bind { "binds" } else { "stays closed on" };
@@ -139,7 +139,7 @@ fn print(checked: &Checked, out: &mut dyn Write) -> std::io::Result<()> {
         }
     }
     if let Some(capacity) = &checked.capacity {
-        let CheckedCapacity { rate, days, bytes_per_record, retention_days, .. } = capacity;
+        let CapacityReport { rate, days, bytes_per_record, retention_days, .. } = capacity;
         let source = if capacity.measured { "as in the store" } else { "estimated" };
         let verdict = if capacity.sufficient { "enough" } else { "too few" };
         writeln!(

@@ -33,7 +33,7 @@ pub(super) struct ExplainArgs {
 }
 
 #[derive(Serialize)]
-struct Explained {
+struct Explanation {
     host: String,
     at: String,
     answers: Vec<ListenerAnswer>,
@@ -64,7 +64,7 @@ pub(super) fn explain(
         write!(notes, "{report}")?;
         if args.json {
             let (host, at) = (args.host.clone(), shanghai_time(at));
-            print_json(&Explained { host, at, answers: Vec::new(), report: Some(report) }, out)?;
+            print_json(&Explanation { host, at, answers: Vec::new(), report: Some(report) }, out)?;
         }
         return Ok(Answer::No);
     };
@@ -75,21 +75,21 @@ pub(super) fn explain(
     let answers: Vec<ListenerAnswer> =
         listeners.into_iter().map(|listener| answer(&snapshot, listener, &args.host, at)).collect();
     let permitted = answers.iter().all(|answer| answer.permitted);
-    let explained = Explained { host: args.host.clone(), at: shanghai_time(at), answers, report: None };
+    let explanation = Explanation { host: args.host.clone(), at: shanghai_time(at), answers, report: None };
     if args.json {
-        print_json(&explained, out)?;
+        print_json(&explanation, out)?;
     } else {
-        for answer in &explained.answers {
+        for answer in &explanation.answers {
             let verdict =
                 answer.reason.map_or_else(|| "permitted".to_owned(), |reason| format!("refused: {reason}"));
-            writeln!(out, "{} on {}: {verdict} — {}", explained.host, answer.listener, answer.because)?;
+            writeln!(out, "{} on {}: {verdict} — {}", explanation.host, answer.listener, answer.because)?;
         }
     }
     Ok(if permitted { Answer::Yes } else { Answer::No })
 }
 
-fn print_json(explained: &Explained, out: &mut dyn Write) -> anyhow::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, explained)?;
+fn print_json(explanation: &Explanation, out: &mut dyn Write) -> anyhow::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, explanation)?;
     Ok(writeln!(out)?)
 }
 

@@ -22,7 +22,7 @@ use crate::origin::OriginId;
 use crate::snapshot::Snapshot;
 use crate::upstream::measure::{self, Round};
 use crate::upstream::metrics::UpstreamMetrics;
-use report::{Probed, ProbedServer};
+use report::{ProbeReport, ServerReport};
 
 /// Servers measured at the same time.
 const SIDE_BY_SIDE: usize = 16;
@@ -52,17 +52,17 @@ pub(super) fn probe(args: &ProbeArgs, out: &mut dyn Write, notes: &mut dyn Write
     };
     let servers = super::run::runtime()?.block_on(ask_all(Arc::new(snapshot), args.count))?;
     let failed = servers.iter().any(|server| server.failed() > 0);
-    let probed = Probed { count: args.count, servers };
+    let report = ProbeReport { count: args.count, servers };
     if args.json {
-        serde_json::to_writer_pretty(&mut *out, &probed)?;
+        serde_json::to_writer_pretty(&mut *out, &report)?;
         writeln!(out)?;
     } else {
-        report::print(&probed, out)?;
+        report::print(&report, out)?;
     }
     Ok(if failed { Answer::No } else { Answer::Yes })
 }
 
-async fn ask_all(snapshot: Arc<Snapshot>, count: u32) -> anyhow::Result<Vec<ProbedServer>> {
+async fn ask_all(snapshot: Arc<Snapshot>, count: u32) -> anyhow::Result<Vec<ServerReport>> {
     let mut servers = Vec::new();
     for (id, state) in snapshot.origins.iter().enumerate() {
         servers.extend((0..state.servers.len()).map(|place| (OriginId(id), place)));
@@ -95,7 +95,7 @@ async fn ask_all(snapshot: Arc<Snapshot>, count: u32) -> anyhow::Result<Vec<Prob
     let all = servers.into_iter().zip(rounds);
     Ok(all
         .filter_map(|(server, rounds)| {
-            known(server).map(|(state, place)| ProbedServer::new(state, place, &rounds))
+            known(server).map(|(state, place)| ServerReport::new(state, place, &rounds))
         })
         .collect())
 }

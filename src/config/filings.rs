@@ -15,7 +15,7 @@ use super::file::{self, Unreadable};
 use super::findings::{Findings, quote};
 use super::node::Malformed;
 use super::reader::{Fields, Value};
-use super::{Loaded, schema};
+use super::{LoadResult, schema};
 use crate::clock::{day_of, end_of_day, start_of_day};
 use crate::gate::filing::FiledHosts;
 use crate::gate::number::NumberKind;
@@ -25,14 +25,14 @@ use crate::hostname::{HostPattern, Hostname};
 
 /// Reads the allowlist `path`, and checks numbers and deadlines as of `at`. An invalid file is reported as
 /// problems; an unreadable one is the error.
-pub fn load(path: &Path, at: Timestamp) -> Result<Loaded<Filings>, Unreadable> {
+pub fn load(path: &Path, at: Timestamp) -> Result<LoadResult<Filings>, Unreadable> {
     Ok(parse(path, &file::read(path, MAX_BYTES)?, at))
 }
 
 const MAX_BYTES: u64 = 32 << 20;
 
 /// Converts the bytes of the allowlist `path`.
-pub fn parse(path: &Path, bytes: &[u8], at: Timestamp) -> Loaded<Filings> {
+pub fn parse(path: &Path, bytes: &[u8], at: Timestamp) -> LoadResult<Filings> {
     let findings = Findings::new(path);
     match file::parse(bytes, MAX_BYTES) {
         Ok(node) => {

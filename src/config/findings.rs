@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
 use super::node::Malformed;
-use super::problem::{Loaded, Problem, Severity};
+use super::problem::{LoadResult, Problem, Severity};
 
 #[derive(Debug)]
 pub(super) struct Findings {
@@ -44,13 +44,13 @@ impl Findings {
         self.fatal.get() == 0
     }
 
-    pub(super) fn malformed<T>(self, error: &Malformed, hint: Option<String>) -> Loaded<T> {
+    pub(super) fn malformed<T>(self, error: &Malformed, hint: Option<String>) -> LoadResult<T> {
         self.add(Severity::Fatal, Place::File, error, hint);
         self.loaded(None)
     }
 
     /// The result: `value`, unless a fatal problem was found.
-    pub(super) fn loaded<T>(self, value: Option<T>) -> Loaded<T> {
+    pub(super) fn loaded<T>(self, value: Option<T>) -> LoadResult<T> {
         let value = value.filter(|_| self.fatal.get() == 0);
         let mut problems = self.kept.into_inner();
         for (severity, count) in [(Severity::Fatal, &self.fatal), (Severity::Warning, &self.warnings)] {
@@ -60,7 +60,7 @@ impl Findings {
                 problems.push(Problem { severity, file, place, message, hint: None });
             }
         }
-        Loaded { value, problems }
+        LoadResult { value, problems }
     }
 }
 

@@ -33,7 +33,7 @@ pub enum Severity {
 
 /// The result of reading a file.
 #[derive(Clone, Debug)]
-pub struct Loaded<T> {
+pub struct LoadResult<T> {
     /// The value; `None` if a problem is fatal.
     pub value: Option<T>,
     /// Problems and warnings, in the order of the conversion.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::findings::{Findings, Place, quote};
 use super::problem::Severity;
-use super::{Loaded, file};
+use super::{LoadResult, file};
 use crate::route::ClientRegions;
 
 /// Country databases have about 10 MB, city databases several times that.
@@ -21,7 +21,7 @@ const MAX_BYTES: u64 = 256 << 20;
 const MAINLAND: &str = "CN";
 
 /// Reads the file: a database if its name ends in `.mmdb`, else one network per line.
-pub fn load(path: &Path) -> Loaded<ClientRegions> {
+pub fn load(path: &Path) -> LoadResult<ClientRegions> {
     let findings = Findings::new(path);
     let fatal = |message: String, hint: Option<&str>| {
         findings.add(Severity::Fatal, Place::File, message, hint.map(str::to_owned));

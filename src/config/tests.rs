@@ -91,7 +91,7 @@ limits:
   filings_stale_after: 0s
 "#;
 
-fn load_text(text: &str) -> Loaded<Config> {
+fn load_text(text: &str) -> LoadResult<Config> {
     parse(Path::new("/etc/icpgate/icpgate.yaml"), text.as_bytes())
 }
 

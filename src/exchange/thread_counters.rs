@@ -87,7 +87,7 @@ impl ThreadCounters {
     fn add_to_thread(&self, generation: u64, site: SiteId, tally: Tally<'_>) -> Option<()> {
         let mut cell = self.0.threads.get_or_default().lock();
         if cell.as_ref().is_none_or(|counts| counts.table.generation != generation) {
-            // Loaded under the lock: once `replace` has flushed a thread, it never uses the table before.
+            // LoadResult under the lock: once `replace` has flushed a thread, it never uses the table before.
             let table = self.0.table.load();
             if table.generation != generation {
                 return None;

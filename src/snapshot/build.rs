@@ -15,7 +15,7 @@ use super::{OriginState, OriginTls, Regions, ServerState, Snapshot, Stamps, kern
 use crate::access::QueryRedaction;
 use crate::clock::Moment;
 use crate::config::problem::{Problem, Severity};
-use crate::config::{self, Config, Loaded, NamedFiles, Protocol, Site, Unreadable};
+use crate::config::{self, Config, LoadResult, NamedFiles, Protocol, Site, Unreadable};
 use crate::gate::{CertificateNeed, Filings, Gate, ListenerGate, ListenerId, SiteId};
 use crate::hostname::Hostname;
 use crate::origin::{Links, Origin, Scheme};
@@ -25,7 +25,7 @@ use crate::tls::{Certificate, Tickets};
 
 /// The result of a build.
 #[derive(Debug)]
-pub struct Built {
+pub struct BuildResult {
     /// `None` if a problem is fatal.
     pub snapshot: Option<Snapshot>,
     /// Every problem, in the order of the files.
@@ -43,23 +43,23 @@ pub fn build(
     previous: Option<&Snapshot>,
     tickets: &Tickets,
     at: Timestamp,
-) -> Result<Built, Unreadable> {
+) -> Result<BuildResult, Unreadable> {
     let mut files = Stamps::default();
     let known = previous.map(|previous| &*previous.sources);
     let read_config = Read::again(file, known.map(|known| &known.config), &mut files, || {
-        let Loaded { value, problems } = config::load(file)?;
-        Ok::<_, Unreadable>(Loaded { value: value.map(Arc::new), problems })
+        let LoadResult { value, problems } = config::load(file)?;
+        Ok::<_, Unreadable>(LoadResult { value: value.map(Arc::new), problems })
     })?;
     let mut problems = read_config.problems.clone();
     let Some(config) = read_config.value.clone() else {
         problems.extend(problems_of_named_files(file, tickets, at, &mut files));
-        return Ok(Built { snapshot: None, problems, files });
+        return Ok(BuildResult { snapshot: None, problems, files });
     };
     let read_filings = Read::again(&config.filings, known.map(|known| &known.filings), &mut files, || {
-        let Loaded { value, problems } = config::filings::load(&config.filings, at)?;
+        let LoadResult { value, problems } = config::filings::load(&config.filings, at)?;
         let before = known.and_then(|known| known.filings.value.as_ref());
         let value = value.map(|filings| before.into_iter().fold(filings, Filings::sharing));
-        Ok::<_, Unreadable>(Loaded { value, problems })
+        Ok::<_, Unreadable>(LoadResult { value, problems })
     })?;
     problems.extend(read_filings.problems.iter().cloned());
 
@@ -106,7 +106,7 @@ pub fn build(
             dates,
         }
     });
-    Ok(Built { snapshot, problems, files })
+    Ok(BuildResult { snapshot, problems, files })
 }
 
 /// The problems of the files that a broken configuration names, so that all are reported at once.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::pairs::Pairs;
 use super::stamps::{Stamp, Stamps};
 use crate::config::problem::Problem;
-use crate::config::{Config, Loaded};
+use crate::config::{Config, LoadResult};
 use crate::gate::Filings;
 
 #[derive(Debug)]
@@ -31,14 +31,14 @@ impl<T: Clone> Read<T> {
         file: &Path,
         known: Option<&Self>,
         stamps: &mut Stamps,
-        load: impl FnOnce() -> Result<Loaded<T>, E>,
+        load: impl FnOnce() -> Result<LoadResult<T>, E>,
     ) -> Result<Self, E> {
         let stamp = stamps.stamp(file);
         let is_same = |known: &&Self| known.file == file && known.stamp == stamp && stamp.is_some();
         match known.filter(is_same) {
             Some(known) => Ok(known.clone()),
             None => {
-                let Loaded { value, problems } = load()?;
+                let LoadResult { value, problems } = load()?;
                 Ok(Self { file: file.to_owned(), stamp, value, problems })
             }
         }

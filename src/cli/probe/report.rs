@@ -12,14 +12,14 @@ use crate::snapshot::OriginState;
 use crate::upstream::measure::{Question, Round};
 
 #[derive(Debug, Serialize)]
-pub(super) struct Probed {
+pub(super) struct ProbeReport {
     pub(super) count: u32,
-    pub(super) servers: Vec<ProbedServer>,
+    pub(super) servers: Vec<ServerReport>,
 }
 
 /// One server; times are in milliseconds.
 #[derive(Debug, Serialize)]
-pub(super) struct ProbedServer {
+pub(super) struct ServerReport {
     origin: String,
     region: &'static str,
     server: String,
@@ -58,7 +58,7 @@ impl Times {
     }
 }
 
-impl ProbedServer {
+impl ServerReport {
     pub(super) fn new(state: &OriginState, place: usize, rounds: &[Result<Round, String>]) -> Self {
         let server = state.origin.servers.get(place);
         let good = || rounds.iter().flatten();
@@ -131,36 +131,36 @@ fn quoted(text: &str) -> String {
 const HEADINGS: [&str; 9] =
     ["origin", "region", "server", "link", "DNS", "connect", "TLS", "first byte", "failed"];
 
-pub(super) fn print(probed: &Probed, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn print(report: &ProbeReport, out: &mut dyn Write) -> io::Result<()> {
     let mut rows = vec![HEADINGS.map(str::to_owned)];
-    rows.extend(probed.servers.iter().map(|server| row(server, probed.count)));
+    rows.extend(report.servers.iter().map(|server| row(server, report.count)));
     let widths: Vec<usize> = (0..HEADINGS.len())
         .map(|column| rows.iter().map(|row| row.get(column).map_or(0, |cell| cell.chars().count())).max())
         .map(Option::unwrap_or_default)
         .collect();
-    writeln!(out, "milliseconds: min / median / 95 of 100, over {} rounds", probed.count)?;
+    writeln!(out, "milliseconds: min / median / 95 of 100, over {} rounds", report.count)?;
     for row in &rows {
         let cells: Vec<String> =
             row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         writeln!(out, "{}", cells.join("  ").trim_end())?;
     }
-    for server in &probed.servers {
+    for server in &report.servers {
         for (failure, count) in &server.failures {
             writeln!(
                 out,
                 "{} {}: {count} of {} failed: {failure}",
-                server.origin, server.server, probed.count
+                server.origin, server.server, report.count
             )?;
         }
     }
     writeln!(out, "\nto compare (curl counts every time from the start):")?;
-    for server in &probed.servers {
+    for server in &report.servers {
         writeln!(out, "{}", server.curl)?;
     }
     Ok(())
 }
 
-fn row(server: &ProbedServer, count: u32) -> [String; 9] {
+fn row(server: &ServerReport, count: u32) -> [String; 9] {
     let times = |times: Option<Times>| {
         times.map_or_else(
             || "-".to_owned(),

@@ -30,7 +30,7 @@ fn time(text: &str) -> Timestamp {
     text.parse().expect("a time")
 }
 
-fn parse_text(text: &str) -> Loaded<Filings> {
+fn parse_text(text: &str) -> LoadResult<Filings> {
     parse(Path::new("filings.yaml"), text.as_bytes(), time("2026-11-23T00:00:00+08:00"))
 }
 

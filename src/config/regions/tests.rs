@@ -2,7 +2,7 @@ use super::*;
 use crate::config::problem::Problem;
 use crate::origin::Region;
 
-fn list(bytes: impl AsRef<[u8]>) -> Loaded<ClientRegions> {
+fn list(bytes: impl AsRef<[u8]>) -> LoadResult<ClientRegions> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("cn.txt");
     fs_err::write(&path, bytes).expect("written");
@@ -36,7 +36,7 @@ fn a_list_has_a_network_a_line() {
 
 #[test]
 fn odd_lines_are_named_and_wrong_ones_are_fatal() {
-    let shown = |loaded: &Loaded<ClientRegions>| -> Vec<(Severity, String, String)> {
+    let shown = |loaded: &LoadResult<ClientRegions>| -> Vec<(Severity, String, String)> {
         let of = |problem: &Problem| (problem.severity, problem.place.clone(), problem.message.clone());
         loaded.problems.iter().map(of).collect()
     };
