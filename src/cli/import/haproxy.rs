@@ -8,7 +8,7 @@ mod sections;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::plan::{Action, HeaderChanges, Pair, PathMatch, Plan, Protocol, Route, Site};
+use super::plan::{Action, HeaderChanges, Pair, PathMatch, Place, Plan, Protocol, Route, Site};
 use backend::Backends;
 use sections::{Line, Section};
 
@@ -60,103 +60,115 @@ struct Rule {
     methods: Vec<String>,
 }
 
+/// What the lines of a frontend come to.
+#[derive(Debug, Default)]
+struct Frontend {
+    /// In order, with the place each came from.
+    rules: Vec<(Rule, Action, Place)>,
+    request_headers: HeaderChanges,
+    response_headers: HeaderChanges,
+}
+
 fn import_frontend(plan: &mut Plan, backends: &mut Backends, section: &Section) {
-    let mut conditions = BTreeMap::new();
     let redirects = section.lines.iter().any(is_redirect_to_tls);
     let (listeners, certificate) = binds(plan, section, redirects);
-    let mut rules: Vec<(Rule, Action, &Line)> = Vec::new();
-    let mut response_headers = HeaderChanges::default();
-    let mut request_headers = HeaderChanges::default();
+    let frontend = frontend(plan, backends, section);
+    let mut hosts: Vec<Vec<String>> = Vec::new();
+    for (rule, _, _) in &frontend.rules {
+        if !rule.hosts.is_empty() && !hosts.contains(&rule.hosts) {
+            hosts.push(rule.hosts.clone());
+        }
+    }
+    if hosts.is_empty() && !frontend.rules.is_empty() {
+        let reason = "no rule names a host; put the filed hosts in place of example.cn";
+        plan.note(&section.place, &section.kind, reason);
+        hosts.push(vec!["example.cn".to_owned()]);
+    }
+    for hosts in hosts {
+        let routes = frontend.routes(&hosts);
+        let (listeners, certificate) = (listeners.clone(), certificate.clone());
+        let place = section.place.clone();
+        plan.sites.push(Site { hosts, listeners, certificate, routes, place, ..Site::default() });
+    }
+}
+
+/// Reads the rules of a `frontend` or `listen` section.
+fn frontend(plan: &mut Plan, backends: &mut Backends, section: &Section) -> Frontend {
+    let mut conditions = BTreeMap::new();
+    let mut frontend = Frontend::default();
     for line in &section.lines {
+        let lead = |backends: &mut Backends, name: &str, rule| {
+            let origin = backends.origin(name)?;
+            Some((rule, Action::Origins(vec![origin]), line.place.clone()))
+        };
         match line.words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["bind", ..] | ["mode", "http"] => {}
             ["acl", name, rest @ ..] => match condition(rest) {
-                Some(condition) => {
-                    conditions.entry((*name).to_owned()).or_insert_with(Vec::new).push(condition)
-                }
+                Some(known) => conditions.entry((*name).to_owned()).or_insert_with(Vec::new).push(known),
                 None => note(plan, line),
             },
             _ if is_redirect_to_tls(line) => {}
             ["use_backend", name, "if", tests @ ..] => match rule(tests, &conditions) {
-                Some(rule) => rules
-                    .extend(backends.origin(name).map(|origin| (rule, Action::Origins(vec![origin]), line))),
-                None => plan.note(
-                    &line.place,
-                    &line.text(),
-                    "routes match hosts, path prefixes, exact paths and methods",
-                ),
+                Some(rule) => frontend.rules.extend(lead(backends, name, rule)),
+                None => {
+                    let reason = "routes match hosts, path prefixes, exact paths and methods";
+                    plan.note(&line.place, &line.text(), reason);
+                }
             },
-            ["default_backend", name] => {
-                rules.extend(
-                    backends
-                        .origin(name)
-                        .map(|origin| (Rule::default(), Action::Origins(vec![origin]), line)),
-                );
-            }
+            ["default_backend", name] => frontend.rules.extend(lead(backends, name, Rule::default())),
             ["http-response", "set-header", name, value] => {
-                set(plan, &mut response_headers, line, name, value)
+                set(plan, &mut frontend.response_headers, line, name, value);
             }
-            ["http-response", "del-header", name] => response_headers.remove.push(name.to_ascii_lowercase()),
-            ["http-request", "set-header", name, value] => set(plan, &mut request_headers, line, name, value),
-            ["http-request", "del-header", name] => request_headers.remove.push(name.to_ascii_lowercase()),
+            ["http-request", "set-header", name, value] => {
+                set(plan, &mut frontend.request_headers, line, name, value);
+            }
+            ["http-response", "del-header", name] => {
+                frontend.response_headers.remove.push(name.to_ascii_lowercase());
+            }
+            ["http-request", "del-header", name] => {
+                frontend.request_headers.remove.push(name.to_ascii_lowercase());
+            }
             // A `listen` section is a backend too, which took these.
             _ if section.kind == "listen" => {}
             _ => note(plan, line),
         }
     }
-    if section.kind == "listen" {
-        rules.extend(
-            backends
-                .origin(&section.name)
-                .map(|origin| (Rule::default(), Action::Origins(vec![origin]), &section.lines[0])),
-        );
+    if section.kind == "listen"
+        && let Some(origin) = backends.origin(&section.name)
+    {
+        frontend.rules.push((Rule::default(), Action::Origins(vec![origin]), section.place.clone()));
     }
-    let mut hosts: Vec<Vec<String>> = Vec::new();
-    for (rule, _, _) in &rules {
-        if !rule.hosts.is_empty() && !hosts.contains(&rule.hosts) {
-            hosts.push(rule.hosts.clone());
-        }
-    }
-    if hosts.is_empty() && !rules.is_empty() {
-        plan.note(
-            &section.place,
-            &section.kind,
-            "no rule names a host; put the filed hosts in place of example.cn",
-        );
-        hosts.push(vec!["example.cn".to_owned()]);
-    }
-    for hosts in hosts {
-        let of_hosts = rules.iter().filter(|(rule, _, _)| rule.hosts.is_empty() || rule.hosts == hosts);
-        let mut routes = Vec::new();
-        for (rule, action, line) in of_hosts {
-            let whole = [PathMatch::Prefix("/".to_owned())];
+    frontend
+}
+
+impl Frontend {
+    /// The routes of a site with these hosts: its own rules, and those that name no host.
+    fn routes(&self, hosts: &[String]) -> Vec<Route> {
+        let whole = [PathMatch::Prefix("/".to_owned())];
+        let mut routes: Vec<Route> = Vec::new();
+        for (rule, action, place) in &self.rules {
+            if !rule.hosts.is_empty() && rule.hosts != hosts {
+                continue;
+            }
             let paths = if rule.paths.is_empty() { &whole[..] } else { &rule.paths };
             for path in paths {
-                let is_known =
-                    routes.iter().any(|known: &Route| known.path == *path && known.methods == rule.methods);
-                if !is_known {
-                    routes.push(Route {
-                        path: path.clone(),
-                        methods: rule.methods.clone(),
-                        action: action.clone(),
-                        rewrite: None,
-                        request_headers: request_headers.clone(),
-                        response_headers: response_headers.clone(),
-                        cache: None,
-                        place: line.place.clone(),
-                    });
+                // The first rule for a path wins, as in HAProxy.
+                if routes.iter().any(|known| known.path == *path && known.methods == rule.methods) {
+                    continue;
                 }
+                routes.push(Route {
+                    path: path.clone(),
+                    methods: rule.methods.clone(),
+                    action: action.clone(),
+                    rewrite: None,
+                    request_headers: self.request_headers.clone(),
+                    response_headers: self.response_headers.clone(),
+                    cache: None,
+                    place: place.clone(),
+                });
             }
         }
-        let (listeners, certificate) = (listeners.clone(), certificate.clone());
-        plan.sites.push(Site {
-            hosts,
-            listeners,
-            certificate,
-            routes,
-            place: section.place.clone(),
-            ..Site::default()
-        });
+        routes
     }
 }
 
