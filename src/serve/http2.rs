@@ -27,7 +27,7 @@ use crate::listen::{Connection, Established};
 use crate::message::RequestHead;
 use crate::net::http2_stream::Http2Stream;
 use crate::net::timer::Timer;
-use crate::net::untaken::Refused;
+use crate::net::untaken::{Refused, Untaken};
 
 const STREAMS: u32 = 100;
 /// Malformed requests before the connection is closed.
@@ -73,9 +73,7 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
     let mut stage = ConnectionStage::New;
     let mut idle_since = Instant::now();
     loop {
-        for refused in untaken.refused() {
-            record_refused(&proxy, &established, refused);
-        }
+        record_untaken(&proxy, &established, &untaken);
         tokio::select! {
             biased;
             Some(()) = streams.next() => {
@@ -112,9 +110,7 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
                         }
                     }
                     Err(Rejected(status)) => {
-                        let is_large = status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-                        let refused = if is_large { Refused::TooLarge } else { Refused::Reset };
-                        record_refused(&proxy, &established, refused);
+                        record_refused(&proxy, &established, refused_with(status));
                         rejected += 1;
                         if rejected > REJECTED_STREAMS {
                             break;
@@ -140,9 +136,7 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
             }
         }
     }
-    for refused in untaken.refused() {
-        record_refused(&proxy, &established, refused);
-    }
+    record_untaken(&proxy, &established, &untaken);
     drop(admitted);
 }
 
@@ -157,6 +151,20 @@ fn handshake(mut stream: Box<Http2Stream>, limits: &Limits) -> Handshake<Box<Htt
         .max_send_buffer_size(SEND_BUFFER)
         .enable_connect_protocol()
         .handshake(stream)
+}
+
+/// Records the streams that the h2 crate refused since the last time.
+fn record_untaken(proxy: &Proxy, established: &Established, untaken: &Untaken) {
+    for refused in untaken.refused() {
+        record_refused(proxy, established, refused);
+    }
+}
+
+fn refused_with(status: StatusCode) -> Refused {
+    match status {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Refused::TooLarge,
+        _ => Refused::Reset,
+    }
 }
 
 /// Counts and records a stream that was no request.
