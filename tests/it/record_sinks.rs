@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::pki::Authority;
+use crate::support::time::pause;
 
 /// The node of the sinks here.
 const NODE: &str = "bj-edge-1";
@@ -117,7 +118,7 @@ async fn send_until_acknowledged(sink: &mut impl RecordSink, batch: &[Message]) 
         assert!(passing.contains(&failure.kind), "{failure}");
         assert!(tokio::time::Instant::now() < deadline, "{failure}");
         failures += 1;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        pause(Duration::from_millis(20)).await;
     }
     failures
 }

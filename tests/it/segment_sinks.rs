@@ -20,6 +20,7 @@ use icpgate::ship::status::SinkBoard;
 use tempfile::TempDir;
 
 use crate::support::edge::{Run, icpgate};
+use crate::support::time::pause;
 
 /// Records that most tests ship.
 const RECORDS: u64 = 100_000;
@@ -84,7 +85,7 @@ impl Spool {
         let (recorder, connection, clock) = (store.recorder(), connection(), Clock::system());
         for number in 0..count {
             while recorder.stats().slots_in_use() as u64 >= AT_ONCE {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                pause(Duration::from_millis(5)).await;
             }
             let path = format!("/{number}/京\"\\");
             let sent = RequestTexts {

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::client::Target;
-use crate::support::edge::{Edge, HOSTS, Run, icpgate, run};
+use crate::support::edge::{Edge, HOSTS, Run, icpgate, run, run_within};
 use crate::support::hello::client_hello;
 use crate::support::machine::{Need, require};
 use crate::support::origin::{Origin, answer, html};
@@ -158,7 +158,8 @@ async fn an_independent_reader_in_go_reads_and_verifies_every_record() {
         [format!("GOCACHE={cache}"), "GO111MODULE=off".to_owned(), "GOPATH=/usr/share/gocode".to_owned()];
     let files = ["main.go", "rows.go"].map(|file| format!("{SOURCE}/{file}"));
     let command = ["go", "build", "-o", &binary].map(str::to_owned).into_iter().chain(files);
-    let built = run("env", environment.into_iter().chain(command)).await;
+    // A compiler on a busy machine.
+    let built = run_within(PATIENCE * 15, "env", environment.into_iter().chain(command)).await;
     assert_eq!(built.code, 0, "{built:?}");
     let directory = edge.path("access").display().to_string();
     let read = run(&binary, [&*directory, DICTIONARY]).await;

@@ -229,10 +229,10 @@ fn two_filings_of_a_domain_speak_of_different_hosts() {
     valid(&filings([", hosts: [\"*.a.example.cn\"]", ", hosts: [a.example.cn, b.c.example.cn]"]));
 }
 
-#[test]
-fn ten_thousand_filings_load_fast() {
+/// The best of three times that it takes to load so many filings.
+fn loading(count: usize) -> Duration {
     let mut text = "filings:\n".to_owned();
-    for index in 0..10_000 {
+    for index in 0..count {
         write!(
             text,
             "  - domain: example{index}.cn\n    number: 京ICP备2024{:06}号-1\n    status: approved\n    \
@@ -241,12 +241,19 @@ fn ten_thousand_filings_load_fast() {
         )
         .expect("a text takes it");
     }
-    let started = Instant::now();
-    let filings = valid(&text);
-    let took = started.elapsed();
-    assert_eq!(filings.len(), 10_000);
-    assert!(took < Duration::from_secs(2), "10,000 filings, {} bytes: {took:?}", text.len());
-    println!("10,000 filings, {} bytes: {took:?}", text.len());
+    let load = |_| {
+        let started = Instant::now();
+        assert_eq!(valid(&text).len(), count);
+        started.elapsed()
+    };
+    (0..3).map(load).min().expect("three times")
+}
+
+#[test]
+fn loading_time_grows_in_proportion_to_the_filings() {
+    let (few, many) = (loading(1_000), loading(10_000));
+    // Ten times as many: ten times as long, where a quadratic step would take a hundred times as long.
+    assert!(many < few * 30, "1,000 filings: {few:?}, 10,000 filings: {many:?}");
 }
 
 #[test]

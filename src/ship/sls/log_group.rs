@@ -1,8 +1,10 @@
 //! A LogGroup of the Log Service, encoded as protobuf by hand: three small messages, whose `.proto` is in Alibaba's SDKs.
 //!
-//!     LogGroup { repeated Log logs = 1; string topic = 3; string source = 4; }
-//!     Log      { uint32 time = 1; repeated Content contents = 2; fixed32 time_ns = 4; }
-//!     Content  { string key = 1; string value = 2; }
+//! ```text
+//! LogGroup { repeated Log logs = 1; string topic = 3; string source = 4; }
+//! Log      { uint32 time = 1; repeated Content contents = 2; fixed32 time_ns = 4; }
+//! Content  { string key = 1; string value = 2; }
+//! ```
 //!
 //! Every field of a record becomes a key with the text that JSON shows, so that the service can index each.
 

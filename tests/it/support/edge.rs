@@ -19,7 +19,7 @@ use super::probe::is_refused;
 use super::{PATIENCE, eventually};
 
 pub(crate) use builder::Builder;
-pub(crate) use command::{Run, icpgate, run};
+pub(crate) use command::{Run, icpgate, run, run_within};
 pub(crate) use folder::{Folder, Loopback};
 pub(crate) use metrics::Metrics;
 

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -30,11 +31,20 @@ pub(crate) async fn icpgate<W: AsRef<OsStr>>(words: impl IntoIterator<Item = W>)
 
 /// Runs a program to its end.
 pub(crate) async fn run<W: AsRef<OsStr>>(program: &str, words: impl IntoIterator<Item = W>) -> Run {
+    run_within(PATIENCE, program, words).await
+}
+
+/// Runs a program that takes long, such as a compiler, to its end.
+pub(crate) async fn run_within<W: AsRef<OsStr>>(
+    limit: Duration,
+    program: &str,
+    words: impl IntoIterator<Item = W>,
+) -> Run {
     let mut command = tokio::process::Command::new(program);
     command.args(words).stdin(Stdio::null()).kill_on_drop(true);
-    let Output { status, stdout, stderr } = tokio::time::timeout(PATIENCE, command.output())
+    let Output { status, stdout, stderr } = tokio::time::timeout(limit, command.output())
         .await
-        .unwrap_or_else(|_| panic!("{program} does not end"))
+        .unwrap_or_else(|_| panic!("{program} does not end within {limit:?}"))
         .unwrap_or_else(|error| panic!("{program} cannot be run: {error}"));
     Run {
         code: status.code().unwrap_or(-1),
