@@ -1,7 +1,7 @@
 //! What is due for a filing, until when, and what happens if it is missed.
 //!
-//! The terms are those of icp-facts: an SMS verification takes 24 hours, a public security filing 30 days from
-//! going live. A term of days ends with its last day in Shanghai.
+//! The ministry's SMS verification must be answered within 24 hours. The public security filing is due within 30 days of
+//! going live (计算机信息网络国际联网安全保护管理办法, article 12). A term of days ends with its last day in Shanghai.
 
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
