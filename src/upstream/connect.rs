@@ -1,6 +1,6 @@
 //! Connections to servers, each made under one deadline.
 //!
-//! An idle connection belongs to one [`ServerState`] and is never used for another, so that it was always
+//! An idle connection belongs to one [`ServerState`](crate::snapshot::ServerState) and is never used for another, so that it was always
 //! made under the configured verification. A connection with a PROXY header is reused for the same client
 //! only.
 
