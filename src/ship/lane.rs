@@ -125,6 +125,8 @@ impl Lane {
         let mut measure_due = Instant::now();
         let mut anchored: Option<Vec<u8>> = None;
         loop {
+            // Read before the step: a store that is closed during it may have sealed more than the step saw.
+            let is_closed = *self.ending.borrow_and_update();
             self.progress.mark_unchanged();
             if Instant::now() >= promise_due {
                 promise_due = self.check_promise(work).await;
@@ -146,7 +148,7 @@ impl Lane {
                 Err(failure) => {
                     let pause = pace.pause_after(&failure);
                     self.failed(&failure, pause);
-                    if *self.ending.borrow() {
+                    if is_closed {
                         return;
                     }
                     tokio::select! {
@@ -160,7 +162,7 @@ impl Lane {
             self.succeeded();
             self.keep_cursor();
             if step == Step::Idle {
-                if *self.ending.borrow() {
+                if is_closed {
                     return;
                 }
                 let wake = promise_due.min(anchor_due).min(Instant::now() + MEASURE_EVERY);
