@@ -7,7 +7,7 @@ use std::fmt;
 
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 use bytes::{Buf, Bytes, BytesMut};
-use flate2::{Decompress, FlushDecompress, Status};
+use zlib_rs::{Inflate, InflateFlush, Status};
 use zstd::stream::raw::{DParameter, Decoder as Zstd, Operation};
 
 #[cfg(test)]
@@ -18,13 +18,19 @@ pub const PIECE: usize = 16 << 10;
 /// A buffer with less room is replaced; at most this much of it is wasted.
 const LEAST_ROOM: usize = PIECE / 4;
 /// The largest window of gzip and deflate, 32 KiB, as a power of two.
-const GZIP_WINDOW: u8 = 15;
+const DEFLATE_WINDOW: u8 = 15;
+/// Added to the window, this makes zlib read gzip's header and check its sums, and take no other header.
+const GZIP_FRAME: u8 = 16;
 /// The largest window of zstd, 8 MiB, as a power of two (RFC 9659).
 const ZSTD_WINDOW: u32 = 23;
 /// The first bytes of a gzip member.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// The length of zlib's header.
 const ZLIB_HEADER: usize = 2;
+/// The first bytes of a zstd frame (RFC 8878, 3.1.1).
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Those of a frame to skip (RFC 8878, 3.1.2). The low half of the first byte is free.
+const ZSTD_SKIPPED: [u8; 4] = [0x50, 0x2a, 0x4d, 0x18];
 
 /// A content coding that can be decoded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -75,20 +81,18 @@ pub struct Decoder {
 enum State {
     /// Before the first byte.
     Start,
-    /// In a stream, or behind a frame of zstd (`ended`), which another may follow.
-    Inside {
-        codec: Codec,
-        ended: bool,
-    },
+    Inside(Codec),
+    /// Behind a frame of zstd. The codec goes on with the next one.
+    BetweenFrames(Codec),
     /// Behind a member of gzip.
-    Between,
+    BetweenMembers,
     /// Behind the end. Further input is ignored, as browsers do.
     End,
     Bad,
 }
 
 enum Codec {
-    Inflate(Decompress),
+    Inflate(Inflate),
     Brotli(Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>),
     Zstd(Zstd<'static>),
 }
@@ -119,7 +123,7 @@ impl Decoder {
         if self.input.is_empty() {
             self.input = bytes;
         } else {
-            // The input so far is mostly one byte, too short to tell what begins.
+            // The input so far is a few bytes, too short to tell what begins.
             self.input = [&*self.input, &*bytes].concat().into();
         }
     }
@@ -127,8 +131,10 @@ impl Decoder {
     /// Whether there is no output before more input.
     pub fn is_hungry(&self) -> bool {
         match self.state {
-            State::Start | State::Between => self.input.len() < self.beginning(),
-            State::Inside { .. } => self.input.is_empty() && !self.has_more,
+            State::Start | State::BetweenMembers | State::BetweenFrames(_) => {
+                self.input.len() < self.beginning()
+            }
+            State::Inside(_) => self.input.is_empty() && !self.has_more,
             State::End => self.input.is_empty(),
             State::Bad => false,
         }
@@ -139,26 +145,30 @@ impl Decoder {
         if self.is_hungry() {
             return Ok(Bytes::new());
         }
-        if matches!(self.state, State::Start | State::Between) {
-            self.state = self.begin();
-        }
-        match &mut self.state {
-            State::Inside { .. } => Ok(self.decode()),
-            State::Bad => Err(BadCoding),
-            State::Start | State::Between | State::End => {
+        self.state = match std::mem::replace(&mut self.state, State::Bad) {
+            State::Start => self.begin(),
+            State::BetweenMembers if !self.input.starts_with(&GZIP_MAGIC) => State::End,
+            State::BetweenMembers => self.begin(),
+            State::BetweenFrames(codec) if is_zstd(&self.input) => State::Inside(codec),
+            State::BetweenFrames(_) => State::Bad,
+            state @ (State::Inside(_) | State::End | State::Bad) => state,
+        };
+        match &self.state {
+            State::Inside(_) => Ok(self.decode()),
+            State::End => {
                 self.input.clear();
                 Ok(Bytes::new())
             }
+            _ => Err(BadCoding),
         }
     }
 
     /// Whether the page is complete: nothing is missing, and all of it has been yielded. A page of no bytes is complete.
     pub fn is_whole(&self) -> bool {
         match self.state {
-            State::Start => self.input.is_empty(),
-            State::Inside { ended, .. } => ended && self.is_hungry(),
-            State::Between | State::End => true,
-            State::Bad => false,
+            State::Start | State::BetweenFrames(_) => self.input.is_empty(),
+            State::BetweenMembers | State::End => true,
+            State::Inside(_) | State::Bad => false,
         }
     }
 
@@ -167,34 +177,32 @@ impl Decoder {
         match self.coding {
             Coding::Gzip => GZIP_MAGIC.len(),
             Coding::Deflate => ZLIB_HEADER,
-            Coding::Brotli | Coding::Zstd => 1,
+            Coding::Brotli => 1,
+            Coding::Zstd => ZSTD_MAGIC.len(),
         }
     }
 
     /// The state after the first bytes of a stream, which have come.
     fn begin(&self) -> State {
         let codec = match self.coding {
-            Coding::Gzip if matches!(self.state, State::Between) && !self.input.starts_with(&GZIP_MAGIC) => {
-                return State::End;
-            }
-            Coding::Gzip => Codec::Inflate(Decompress::new_gzip(GZIP_WINDOW)),
-            Coding::Deflate => Codec::Inflate(Decompress::new(is_zlib(&self.input))),
+            Coding::Gzip => Codec::Inflate(Inflate::new(true, GZIP_FRAME + DEFLATE_WINDOW)),
+            Coding::Deflate => Codec::Inflate(Inflate::new(is_zlib(&self.input), DEFLATE_WINDOW)),
             Coding::Brotli => {
                 let alloc = StandardAlloc::default;
                 // Strict: without the extension for windows of up to 1 GiB.
                 Codec::Brotli(Box::new(BrotliState::new_strict(alloc(), alloc(), alloc())))
             }
             Coding::Zstd => match zstd() {
-                Ok(zstd) => Codec::Zstd(zstd),
-                Err(_) => return State::Bad,
+                Ok(zstd) if is_zstd(&self.input) => Codec::Zstd(zstd),
+                Ok(_) | Err(_) => return State::Bad,
             },
         };
-        State::Inside { codec, ended: false }
+        State::Inside(codec)
     }
 
     /// Calls the codec once, and returns its output.
     fn decode(&mut self) -> Bytes {
-        let State::Inside { codec, ended } = &mut self.state else { return Bytes::new() };
+        let State::Inside(codec) = &mut self.state else { return Bytes::new() };
         if self.room.len() < LEAST_ROOM {
             self.room = BytesMut::zeroed(PIECE);
         }
@@ -206,13 +214,13 @@ impl Decoder {
         match (then, self.coding) {
             (Then::Fails, _) => self.state = State::Bad,
             (Then::GoesOn, _) if is_stuck => self.state = State::Bad,
-            (Then::GoesOn, _) => *ended &= read == 0,
-            (Then::Ends, Coding::Gzip) => self.state = State::Between,
+            (Then::GoesOn, _) => {}
+            (Then::Ends, Coding::Gzip) => self.state = State::BetweenMembers,
             (Then::Ends, Coding::Deflate | Coding::Brotli) => self.state = State::End,
             (Then::Ends, Coding::Zstd) => {
-                // The codec starts the next frame by itself.
-                *ended = true;
-                self.has_more = false;
+                if let State::Inside(codec) = std::mem::replace(&mut self.state, State::Bad) {
+                    self.state = State::BetweenFrames(codec);
+                }
             }
         }
         self.input.advance(read);
@@ -233,6 +241,17 @@ fn is_zlib(stream: &[u8]) -> bool {
         if method & 0x0f == 8 && method >> 4 <= 7 && u16::from_be_bytes([*method, *flags]).is_multiple_of(31))
 }
 
+/// Whether a frame of today's zstd begins here. The library also knows the formats from before version 1.0, each with a
+/// decoder of its own, when another crate of the program switches them on.
+fn is_zstd(stream: &[u8]) -> bool {
+    match stream.first_chunk::<4>() {
+        Some([first, rest @ ..]) => {
+            stream.starts_with(&ZSTD_MAGIC) || (first & 0xf0 == ZSTD_SKIPPED[0] && *rest == ZSTD_SKIPPED[1..])
+        }
+        None => false,
+    }
+}
+
 fn zstd() -> std::io::Result<Zstd<'static>> {
     let mut zstd = Zstd::new()?;
     zstd.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW))?;
@@ -245,7 +264,7 @@ impl Codec {
         match self {
             Self::Inflate(inflate) => {
                 let (read, written) = (inflate.total_in(), inflate.total_out());
-                let then = match inflate.decompress(input, output, FlushDecompress::None) {
+                let then = match inflate.decompress(input, output, InflateFlush::NoFlush) {
                     Ok(Status::Ok | Status::BufError) => Then::GoesOn,
                     Ok(Status::StreamEnd) => Then::Ends,
                     Err(_) => Then::Fails,

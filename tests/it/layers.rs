@@ -36,7 +36,7 @@ const PURE: [&str; 8] = ["gate", "origin", "route", "rewrite", "access", "messag
 const DOORS: [(&[&str], &[&str]); 13] = [
     (&["serde_yaml::"], &["config/file.rs"]),
     (&["maxminddb::"], &["config/regions.rs"]),
-    (&["flate2::", "brotli_decompressor::"], &["rewrite/decode.rs"]),
+    (&["zlib_rs::", "brotli_decompressor::"], &["rewrite/decode.rs"]),
     // The snapshot holds TLS configurations; it does no handshake.
     (
         &["rustls::"],

@@ -208,8 +208,22 @@ fn what_is_not_in_its_coding_is_told() {
     }
     let with_dictionary = [0x78, 0xbb, 0, 0, 0, 1];
     assert_eq!(decode(Coding::Deflate, [&with_dictionary[..]]).1, None);
-    let before_its_first_version = [0x27, 0xb5, 0x2f, 0xfd, 0, 0, 0];
-    assert_eq!(decode(Coding::Zstd, [&before_its_first_version[..]]).1, None);
+}
+
+/// The formats before zstd 1.0 have decoders of their own, which another crate may switch on.
+#[test]
+fn only_frames_of_todays_zstd_reach_its_decoder() {
+    let before_its_first_version = (0x22..=0x27).map(|first| [first, 0xb5, 0x2f, 0xfd]);
+    for magic in before_its_first_version.chain([[0x1e, 0xb5, 0x2f, 0xfd]]) {
+        assert!(!is_zstd(&magic), "{magic:x?}");
+        assert_eq!(decode(Coding::Zstd, [&magic[..]]), (Vec::new(), None), "{magic:x?}");
+        let behind_a_frame = [&*zstd(b"page", 20), &magic].concat();
+        assert_eq!(decode(Coding::Zstd, [&*behind_a_frame]), (b"page".to_vec(), None), "{magic:x?}");
+    }
+    for first in 0x50..=0x5f {
+        assert!(is_zstd(&[first, 0x2a, 0x4d, 0x18]), "{first:x}");
+    }
+    assert!(is_zstd(&zstd(b"", 20)) && !is_zstd(&[0x28, 0xb5, 0x2f]));
 }
 
 #[test]
