@@ -1,4 +1,4 @@
-"""Checks every configuration in config/, in the manifests and in the rendered Helm chart with `icpgate check`.
+"""Checks every configuration in config/ and packaging/, in the manifests and in the rendered Helm chart with `icpgate check`.
 
 Works on copies in a temporary folder, with certificates made for the occasion: the examples name
 certificate files, and none belong into a repository.
@@ -35,6 +35,7 @@ def manifests():
 def copied(folder):
     """Copies every example into `folder`; every icpgate.yaml among them."""
     shutil.copytree("config", folder / "config")
+    shutil.copytree("packaging", folder / "packaging", ignore=shutil.ignore_patterns("debian"))
     for source, text in manifests():
         for document in filter(None, yaml.safe_load_all(text)):
             if document["kind"] == "ConfigMap" and "icpgate.yaml" in document["data"]:
