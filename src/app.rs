@@ -11,8 +11,8 @@ mod reload;
 mod shipping;
 mod signals;
 mod systemd;
+mod watchdog;
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,8 +30,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin;
 use crate::clock::Clock;
-use crate::config::Unreadable;
 use crate::config::problem::Problem;
+use crate::config::{self, Unreadable};
 use crate::edge::admission::Admission;
 use crate::edge::{Edge, Phase};
 use crate::exchange::Proxy;
@@ -76,14 +76,15 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     let tickets = Tickets::new().map_err(anyhow::Error::from)?;
     let built = snapshot::build(&file, None, &tickets, clock.now())?;
     let Some(first) = built.snapshot else { return Err(Failure::Problems(built.problems)) };
-    let log = log::start(first.config.log)?;
+    let (log, _last_lines) = log::start(first.config.log)?;
     log::problems(&built.problems);
     raise_descriptor_limit();
 
     let metrics = Metrics::register(&first).map_err(anyhow::Error::from)?;
     let store = Store::open(&first.config.access_log, Arc::clone(&first.config.node), clock.clone())
         .map_err(anyhow::Error::from)?;
-    let admin_socket = bind_admin(first.config.admin).await?;
+    let admin_hosts = first.config.admin.hosts.clone();
+    let admin_socket = bind_admin(&first.config.admin).await?;
 
     let upstreams = Arc::new(Upstreams::new(&first.config, metrics.upstream.clone()));
     let edge = Arc::new(Edge {
@@ -108,6 +109,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     let listeners_status = watch::Sender::new(ListenersStatus::default());
     let shipping = Shipping::start(store.feed(), Arc::clone(&edge));
     metrics.register_on_scrape(&edge, &upstreams, shipping.board()).map_err(anyhow::Error::from)?;
+    log.register(&metrics.registry).map_err(anyhow::Error::from)?;
     let pages = admin::Pages {
         edge: Arc::clone(&edge),
         upstreams: Arc::clone(&upstreams),
@@ -115,7 +117,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
         listeners_status: listeners_status.subscribe(),
         sinks: shipping.board(),
     };
-    let admin = tokio::spawn(admin::serve(admin_socket, pages));
+    let admin = tokio::spawn(admin::serve(admin_socket, pages, admin_hosts));
 
     let reload = Reload::new(file, Arc::clone(&edge), metrics, tickets, log, built.files);
     let reloading = reload.start(signals.hangup).context("the thread for reloading cannot be started")?;
@@ -126,9 +128,10 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     let set = ListenerSet::new(acceptor, loops);
     let mut binding = Binding::new(set, Arc::clone(&edge), listeners_status, shipping.board());
     binding.reconcile().await;
+    watchdog::start().context("the thread of the watchdog cannot be started")?;
     systemd::notify(&[NotifyState::Ready]);
     let config = Arc::clone(&edge.snapshots.load().config);
-    tracing::info!(node = %config.node, admin = %config.admin, "serving");
+    tracing::info!(node = %config.node, admin = %config.admin.address, "serving");
 
     tokio::select! {
         () = binding.run() => {}
@@ -150,7 +153,8 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
+async fn bind_admin(admin: &config::Admin) -> anyhow::Result<TcpListener> {
+    let address = admin.address;
     let bound = TcpListener::bind(address).await;
     bound.with_context(|| format!("admin: {address} cannot be bound; another program may be using it"))
 }

@@ -32,7 +32,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::gate::ListenerId;
-use crate::hostname::HostPattern;
+use crate::hostname::{HostPattern, Hostname};
 use crate::origin::Origin;
 use crate::rewrite::FooterPages;
 use crate::route::Routes;
@@ -68,8 +68,8 @@ pub struct Config {
     pub sinks: Vec<Arc<sinks::Sink>>,
     /// Whether segments may be freed early that a sink keeps immutable for the whole retention.
     pub free_shipped: bool,
-    /// The address of the admin pages.
-    pub admin: SocketAddr,
+    /// The admin pages.
+    pub admin: Admin,
     /// The program's own log.
     pub log: Log,
     /// Limits on bytes, times and counts.
@@ -208,6 +208,15 @@ pub enum WhenFull {
     Refuse,
     /// Serves on, and counts the lost records.
     Drop,
+}
+
+/// The admin pages.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Admin {
+    /// Their address.
+    pub address: SocketAddr,
+    /// Names that they may be asked by, besides loopback names and addresses.
+    pub hosts: Vec<Hostname>,
 }
 
 /// The program's own log, on stderr.

@@ -283,6 +283,6 @@ fn keep_what_needs_a_restart(current: &Snapshot, next: &mut Snapshot) {
         let wanted = Arc::make_mut(&mut next.config);
         wanted.node = Arc::clone(&now.node);
         wanted.access_log.directory.clone_from(&now.access_log.directory);
-        wanted.admin = now.admin;
+        wanted.admin.clone_from(&now.admin);
     }
 }

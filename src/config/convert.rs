@@ -21,7 +21,8 @@ use std::time::Duration;
 
 use super::reader::Value;
 use super::schema;
-use super::{AccessLog, Config, Limits, Log, LogFormat, WhenFull, units};
+use super::{AccessLog, Admin, Config, Limits, Log, LogFormat, WhenFull, units};
+use crate::hostname::Hostname;
 use crate::route::region::is_internal;
 use listeners::AddressClaims;
 pub(super) use sites::{filed_name, host_pattern};
@@ -44,13 +45,13 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
         let fields = section.fields(schema::ACCESS_LOG)?;
         or(fields.get("free_shipped"), false, |value| sinks::free_shipped(value, sinks.as_deref()))
     });
-    let admin = section(fields.get("admin"), SocketAddr::from(([127, 0, 0, 1], 9180)), admin);
+    let admin = section(fields.get("admin"), default_admin(), admin);
     let log = section(fields.get("log"), DEFAULT_LOG, log);
     let limits = section(fields.get("limits"), Limits::default(), limits);
 
     let claims = RefCell::new(AddressClaims::default());
-    if let Some(admin) = admin {
-        claims.borrow_mut().claim(admin, "admin");
+    if let Some(admin) = &admin {
+        claims.borrow_mut().claim(admin.address, "admin");
     }
     let listener_items = fields.required("listeners").and_then(Value::items).unwrap_or_default();
     let listener_names = Names::of(&listener_items, "listener");
@@ -158,9 +159,23 @@ fn access_log(value: &Value<'_>, folder: &Path, default: AccessLog) -> Option<Ac
     })
 }
 
-fn admin(value: &Value<'_>, default: SocketAddr) -> Option<SocketAddr> {
+fn default_admin() -> Admin {
+    Admin { address: SocketAddr::from(([127, 0, 0, 1], 9180)), hosts: Vec::new() }
+}
+
+fn admin(value: &Value<'_>, default: Admin) -> Option<Admin> {
     let fields = value.fields(schema::ADMIN)?;
-    let Some(value) = fields.get("address") else { return Some(default) };
+    let address = or(fields.get("address"), default.address, admin_address);
+    let hosts = or(fields.get("hosts"), default.hosts, |list| {
+        if list.items_or_none()?.is_empty() {
+            return Some(Vec::new());
+        }
+        list.distinct(|name| name.parsed("a host name", "edge.internal", Hostname::from_unicode))
+    });
+    Some(Admin { address: address?, hosts: hosts? })
+}
+
+fn admin_address(value: &Value<'_>) -> Option<SocketAddr> {
     let address = listeners::socket_address(value)?;
     if !is_internal(address.ip()) {
         value.warn(

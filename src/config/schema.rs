@@ -67,7 +67,7 @@ sections! {
     SINK_TLS = "access_log.sinks[].tls": ["server_name", "trust"];
     SINK_SASL = "access_log.sinks[].sasl": ["mechanism", "username", "password_file"];
     CREDENTIALS_FILE = "credentials file": ["access_key_id", "access_key_secret", "security_token"];
-    ADMIN = "admin": ["address"];
+    ADMIN = "admin": ["address", "hosts"];
     LOG = "log": ["format", "level"];
     LIMITS = "limits": [
         "connections", "connections_per_client", "client_hello_timeout", "handshake_timeout",

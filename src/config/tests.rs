@@ -106,7 +106,10 @@ fn valid(text: &str) -> Config {
 #[test]
 fn the_example_is_taken_as_it_stands() {
     let config = valid(EXAMPLE);
-    assert_eq!((&*config.node, config.admin), ("bj-edge-1", "127.0.0.1:9181".parse().expect("valid")));
+    assert_eq!(
+        (&*config.node, config.admin.address),
+        ("bj-edge-1", "127.0.0.1:9181".parse().expect("valid"))
+    );
     assert_eq!(config.filings, Path::new("/etc/icpgate/filings.yaml"));
     let [https, http] = config.listeners.as_slice() else { panic!("two listeners") };
     assert_eq!(https.protocol, Protocol::Https { refusal: RefusalMode::Alert });
@@ -151,7 +154,7 @@ origins:
 fn what_is_left_out_has_its_default() {
     let config = valid(LEAST);
     assert!(!config.node.is_empty());
-    assert_eq!(config.admin, "127.0.0.1:9180".parse().expect("valid"));
+    assert_eq!(config.admin.address, "127.0.0.1:9180".parse().expect("valid"));
     assert_eq!(config.limits, Limits::default());
     assert_eq!(config.access_log.directory, Path::new("/var/lib/icpgate/access"));
     assert_eq!(config.access_log.retention, Duration::from_secs(190 * 86_400));

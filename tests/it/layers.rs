@@ -67,7 +67,7 @@ const DOORS: [(&[&str], &[&str]); 13] = [
         ],
     ),
     (&["hickory_resolver::"], &["upstream/names/lookup.rs"]),
-    (&["axum::"], &["admin.rs", "cli/demo.rs"]),
+    (&["axum::"], &["admin.rs", "admin/hosts.rs", "cli/demo.rs"]),
     (&["prometheus::"], &["metrics.rs", "metrics/"]),
     (&["notify::"], &["app/file_watch.rs"]),
     (&["tokio::signal"], &["app/"]),

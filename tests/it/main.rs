@@ -29,6 +29,7 @@ mod layers;
 mod limits;
 mod long_haul;
 mod names;
+mod own_log;
 mod probe;
 mod proxy_protocol;
 mod proxying;

@@ -51,11 +51,11 @@ pub(in crate::cli) fn sinks(args: &SinksArgs, out: &mut dyn Write) -> anyhow::Re
 
 /// The sinks, as the program at the configured admin address reports them.
 async fn ask_program(config: &Config) -> anyhow::Result<Vec<Value>> {
-    let mut ip = config.admin.ip();
+    let mut ip = config.admin.address.ip();
     if ip.is_unspecified() {
         ip = if ip.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
     }
-    let address = ServerAddress { host: SinkHost::Address(ip), port: config.admin.port() };
+    let address = ServerAddress { host: SinkHost::Address(ip), port: config.admin.address.port() };
     let endpoint = Endpoint { is_tls: false, address };
     let request = http::Request::get("/status.json").header(http::header::HOST, endpoint.authority());
     let answer = HttpClient::new(&endpoint, None)?.send(request.body(Payload::empty())?).await?;

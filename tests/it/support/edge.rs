@@ -122,8 +122,13 @@ impl Edge {
 
     /// Status and body of an admin page; `None` while the admin port is closed.
     pub(crate) async fn get(&self, path: &str) -> Option<(u16, String)> {
+        self.get_as(&self.admin().to_string(), path).await
+    }
+
+    /// The same, asked by another host.
+    pub(crate) async fn get_as(&self, host: &str, path: &str) -> Option<(u16, String)> {
         let mut socket = TcpStream::connect(self.admin()).await.ok()?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
         socket.write_all(request.as_bytes()).await.ok()?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer).await.ok()?;
