@@ -1,18 +1,17 @@
-//! The program's own log: no stranger writes it, and a blocked stderr stops nothing.
+//! The program's own log, which no stranger writes, and its watchdog.
 
-use std::os::fd::AsFd as _;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::net::UnixDatagram;
 
 use crate::support::client::{PREFACE, Target, frame};
-use crate::support::edge::{Edge, run};
+use crate::support::edge::Edge;
 use crate::support::machine::{Need, require};
 use crate::support::origin::{Origin, head};
 use crate::support::probe::connect;
 use crate::support::time::{holds, within};
 use crate::support::{HOST, PATIENCE, eventually};
-use std::time::Duration;
 
 const DROPPED: &str = "icpgate_log_lines_dropped_total";
 
@@ -52,38 +51,6 @@ async fn lines_that_repeat_are_left_out_and_counted() {
     edge.logged("lines left out: src/exchange/context.rs").await;
     let written = edge.log().matches("a server's answer is refused").count();
     assert!((50..asked).contains(&written), "{written} of {asked}");
-}
-
-#[tokio::test]
-async fn a_blocked_stderr_stops_neither_requests_nor_probes_nor_the_end() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let pipe = folder.path().join("stderr");
-    let made = run("mkfifo", [&pipe]).await;
-    assert_eq!(made.code, 0, "{made:?}");
-    // Open for reading too, so that opening it for writing does not wait; nobody reads.
-    let unread = fs_err::OpenOptions::new().read(true).write(true).open(&pipe).expect("opened");
-    let origin = Origin::text("hello").await;
-    let redirect = format!("exec \"$@\" 2>{}", pipe.display());
-    let mut edge = Edge::builder()
-        .origin(origin.address)
-        .wrapper(&["sh", "-c", &redirect, "sh"])
-        .more("log: {level: trace}\n")
-        .start()
-        .await;
-    // A pipe holds 64 KiB (pipe(7)).
-    eventually("the pipe is full", PATIENCE, async || {
-        Target::https(&edge).get(HOST, "/").await;
-        let waiting = rustix::io::ioctl_fionread(unread.file().as_fd()).expect("a size");
-        (waiting > 60_000).then_some(())
-    })
-    .await;
-    for _ in 0..200 {
-        assert_eq!(Target::https(&edge).get(HOST, "/").await.text(), "hello");
-        assert_eq!(within("an answer", edge.get("/livez")).await.expect("open").0, 200);
-    }
-    assert!(edge.metric(DROPPED).await > 0.0);
-    edge.signal(Signal::TERM);
-    assert_eq!(edge.wait_exit().await, 0);
 }
 
 #[tokio::test]
