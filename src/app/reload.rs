@@ -120,7 +120,7 @@ impl Reload {
                     self.apply(built);
                     systemd::notify(&[NotifyState::Ready]);
                 }
-                () = self.watch.event() => self.reload_when_changed().await,
+                () = self.watch.event() => self.on_file_event().await,
                 () = tokio::time::sleep(pause) => self.reload_when_changed().await,
                 () = sleep_until(stale.unwrap_or_else(Instant::now)), if stale.is_some() => self.close_everything(),
             }
@@ -133,6 +133,13 @@ impl Reload {
 
     fn has_changed(&self) -> bool {
         !run_apart(&self.edge, "checking files", || self.read.still_hold()).unwrap_or(true)
+    }
+
+    /// The event may be of a folder that was replaced, so the folders are watched anew before the files are checked.
+    async fn on_file_event(&mut self) {
+        let Self { edge, watch, read, .. } = self;
+        run_apart(edge, "watching files", || watch.follow(read.files()));
+        self.reload_when_changed().await;
     }
 
     async fn reload_when_changed(&mut self) {

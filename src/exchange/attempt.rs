@@ -19,6 +19,7 @@ use super::pump::{self, ExchangeEnd, FooterContext};
 use crate::access::record::{ServerFacts, UNKNOWN_ADDRESS};
 use crate::config::Limits;
 use crate::downstream::session::Downstream;
+use crate::message::ResponseHead;
 use crate::origin::{Origin, ProxyProtocol, Timeouts};
 use crate::rewrite::{self, Ask};
 use crate::route::{Residency, Route};
@@ -51,6 +52,8 @@ pub(super) struct Attempt<'a, 'd> {
     framing: BodyFraming,
     /// What the footer requires of the response.
     ask: Ask,
+    /// The 416 that a server sent before the whole was asked for.
+    out_of_range: Option<Arc<ResponseHead>>,
     /// Whether the method is idempotent (RFC 9110, 9.2.2).
     idempotent: bool,
     /// How many times it was sent without an answer.
@@ -107,6 +110,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
             scheme,
             limits: &snapshot.config.limits,
             residency: route.residency,
+            out_of_range: None,
             framing,
             failed_attempts: 0,
             down,
@@ -132,6 +136,8 @@ impl<'a, 'd> Attempt<'a, 'd> {
             timeouts: Timeouts { first_byte: self.first_byte(candidate), ..timeouts },
             limits: self.limits,
             framing: self.framing,
+            ask: self.ask,
+            out_of_range: self.out_of_range.clone(),
         }
     }
 
@@ -151,7 +157,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
         if let ExchangeEnd::Whole(_) | ExchangeEnd::Broken = ended {
             self.observe(candidate);
         }
-        if let ExchangeEnd::Whole(stream) = &mut ended
+        if let ExchangeEnd::Whole(stream) | ExchangeEnd::WholeWanted { kept: stream, .. } = &mut ended
             && let Some((stream, reuse)) = stream.take().zip(used.reuse)
         {
             let Reuse { protocol, proxy_header } = reuse;

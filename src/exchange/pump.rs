@@ -22,7 +22,7 @@ use crate::gate::{Filing, SiteId};
 use crate::message::{BadMessage, ResponseHead};
 use crate::net::http1_stream::Http1Stream;
 use crate::origin::Timeouts;
-use crate::rewrite::{Decoder, FooterPages, Footers, Injector};
+use crate::rewrite::{Ask, Decoder, FooterPages, Footers, Injector};
 use crate::upstream::request::BodyFraming;
 use crate::upstream::session::ServerSession;
 
@@ -32,6 +32,10 @@ pub(super) struct ExchangeSettings<'e> {
     pub(super) timeouts: Timeouts,
     pub(super) limits: &'e Limits,
     pub(super) framing: BodyFraming,
+    /// What the footer requires of the response.
+    pub(super) ask: Ask,
+    /// The 416 that the server sent before the whole was asked for.
+    pub(super) out_of_range: Option<Arc<ResponseHead>>,
 }
 
 /// Which pages get which footer.
@@ -46,6 +50,13 @@ pub(super) struct FooterContext<'e> {
 pub(super) enum ExchangeEnd {
     /// The response is complete; the connection to the server if it can be reused.
     Whole(Option<Box<Http1Stream>>),
+    /// The response is about a part of a page that gets the footer, or 416 for what may be such a page. Nothing of it
+    /// was sent; the whole has to be asked for.
+    WholeWanted {
+        /// The connection to the server, if it can be reused.
+        kept: Option<Box<Http1Stream>>,
+        out_of_range: Option<Arc<ResponseHead>>,
+    },
     /// The response has started and cannot be completed, or the client is gone.
     Broken,
     /// The server closed the connection.
@@ -81,6 +92,8 @@ enum Upload {
 
 enum ResponsePhase {
     Awaited,
+    /// It is dropped, and the whole is asked for: [`ExchangeEnd::WholeWanted`].
+    Dropped(Option<Arc<ResponseHead>>),
     Passing,
     Injecting(Box<Injector>),
     /// The body is decoded first, then the footer is injected.

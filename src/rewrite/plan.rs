@@ -7,7 +7,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
 use super::destination::Destination;
-use super::fields::{accepts, tokens, without_parameters};
+use super::fields::{tokens, without_parameters};
 use super::{Charset, Coding, FooterPages, SkipReason};
 
 #[cfg(test)]
@@ -20,8 +20,7 @@ pub enum Ask {
     AsSent,
     /// With `accept-encoding: identity`, since the answer may be a page.
     Identity,
-    /// The same without `range` and `if-range`: a part of a page cannot be rewritten, and its offsets are not those of
-    /// the page with its footer.
+    /// The same without `range` and `if-range`, after an answer that was [`Rewrite::Partial`] or [`Rewrite::OutOfRange`].
     Whole,
 }
 
@@ -36,24 +35,29 @@ pub enum Rewrite {
     HeadOnly,
     /// It passes unchanged, for this reason. Counted.
     Skipped(SkipReason),
+    /// A part of a page that would get the footer. It cannot be rewritten, and its offsets are not those of the page
+    /// with its footer. Ask for the [`Ask::Whole`] page; otherwise it passes unchanged, as [`SkipReason::Partial`].
+    Partial,
+    /// 416 for what may be a page: the range may lie within the page with its footer. Ask for the [`Ask::Whole`] answer:
+    /// if it is a page, that is the answer, else the 416. Not counted.
+    OutOfRange,
     /// It is not a page that was chosen for the footer, and passes unchanged. Not counted.
     NotApplicable,
 }
 
-/// How a request for `path` (without its query) goes to the origin.
-///
-/// A request that may be answered with a page asks for the whole page, uncompressed. A range is kept where a player
-/// may be seeking in a video: the client does not name `text/html`, and the path does not look like a page's.
-pub fn ask(pages: FooterPages, method: &Method, path: &str, headers: &HeaderMap) -> Ask {
-    if !is_chosen(pages, path) || !may_be_html(method, path, headers) {
-        Ask::AsSent
-    } else if headers.contains_key(header::RANGE)
-        && !(accepts(headers, "text/html") || has_form_of_page(path))
-    {
-        Ask::Identity
-    } else {
-        Ask::Whole
+impl Rewrite {
+    /// Whether the answer describes a page with a footer: with its body, or its head alone.
+    pub fn is_of_page(self) -> bool {
+        matches!(self, Self::Inject(_) | Self::Decode(..) | Self::HeadOnly)
     }
+}
+
+/// How a request for `path` (without its query) first goes to the origin.
+///
+/// A request that may be answered with a page asks for it uncompressed. A range is kept: only the answer tells whether
+/// it is a part of a page, or of a file.
+pub fn ask(pages: FooterPages, method: &Method, path: &str, headers: &HeaderMap) -> Ask {
+    if is_chosen(pages, path) && may_be_html(method, path, headers) { Ask::Identity } else { Ask::AsSent }
 }
 
 /// What is done with the answer to a request for `path` (without its query) with the fields `asked`.
@@ -76,6 +80,9 @@ pub fn plan(
         // A 304 is about the page sent before, with its weak tag. It rarely has a type.
         (StatusCode::NOT_MODIFIED, None) if !has_form_of_asset(path) => return Rewrite::HeadOnly,
         (StatusCode::NOT_MODIFIED, Some(MediaType::Html(_))) => return Rewrite::HeadOnly,
+        (StatusCode::RANGE_NOT_SATISFIABLE, _) if may_be_html(method, path, asked) => {
+            return Rewrite::OutOfRange;
+        }
         (StatusCode::OK | StatusCode::PARTIAL_CONTENT, Some(MediaType::Html(charset))) => charset,
         _ => return Rewrite::NotApplicable,
     };
@@ -84,8 +91,6 @@ pub fn plan(
         SkipReason::Subresource
     } else if Destination::of(asked) == Destination::Frame {
         SkipReason::Frame
-    } else if status == StatusCode::PARTIAL_CONTENT || headers.contains_key(header::CONTENT_RANGE) {
-        SkipReason::Partial
     } else if let Err(reason) = coding {
         reason
     } else if tokens(headers, header::CACHE_CONTROL).any(|token| token.eq_ignore_ascii_case("no-transform")) {
@@ -94,6 +99,8 @@ pub fn plan(
         SkipReason::Attachment
     } else if matches!(charset, Charset::Declared(encoding) if !encoding.is_ascii_compatible()) {
         SkipReason::Charset
+    } else if status == StatusCode::PARTIAL_CONTENT || headers.contains_key(header::CONTENT_RANGE) {
+        return Rewrite::Partial;
     } else if method == Method::HEAD {
         return Rewrite::HeadOnly;
     } else {
@@ -228,19 +235,9 @@ fn extension(path: &str) -> Option<&str> {
     last.rsplit_once('.').map(|(_, extension)| extension)
 }
 
-fn has_form_of_page(path: &str) -> bool {
-    path.ends_with('/') || extension(path).is_some_and(|e| is_one_of(e, &PAGES))
-}
-
 fn has_form_of_asset(path: &str) -> bool {
-    extension(path).is_some_and(|e| is_one_of(e, &ASSETS))
+    extension(path).is_some_and(|extension| ASSETS.iter().any(|known| extension.eq_ignore_ascii_case(known)))
 }
-
-fn is_one_of(extension: &str, known: &[&str]) -> bool {
-    known.iter().any(|known| extension.eq_ignore_ascii_case(known))
-}
-
-const PAGES: [&str; 7] = ["html", "htm", "shtml", "php", "jsp", "asp", "aspx"];
 
 /// Extensions that servers answer with a page only in an error. Such a page is rewritten all the same.
 const ASSETS: [&str; 40] = [

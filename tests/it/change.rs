@@ -1,5 +1,6 @@
 //! What a changed file does to open connections: only what it must, and at once.
 
+mod folders;
 mod reload;
 mod revocation;
 

@@ -9,6 +9,7 @@ use crate::exchange::Outcome;
 use crate::exchange::candidates::Candidate;
 use crate::exchange::pump::{ExchangeEnd, drive};
 use crate::origin::health::Fault;
+use crate::rewrite::Ask;
 use crate::route::Residency;
 use crate::upstream::reach::{Channel, ConnectTarget, Purpose};
 use crate::upstream::request::BodyFraming;
@@ -107,6 +108,11 @@ impl<'a> Attempt<'a, '_> {
             match self.exchange(candidate, channel).await {
                 ExchangeEnd::Whole(_) => return Ok(AttemptResult::Over(Outcome::KeepAlive)),
                 ExchangeEnd::Broken => return Ok(AttemptResult::Over(Outcome::Abort)),
+                // At most once: the next request has no range.
+                ExchangeEnd::WholeWanted { out_of_range, .. } => {
+                    (self.ask, self.out_of_range) = (Ask::Whole, out_of_range);
+                    reuse_idle = true;
+                }
                 // A server may close an idle connection at any time: the request is not at fault.
                 ExchangeEnd::Unanswered { sent_body: false }
                     if came_from == ConnectionOrigin::Reused && self.idempotent => {}

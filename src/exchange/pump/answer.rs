@@ -1,9 +1,10 @@
 //! The response on its way to the client: the head is cleaned, the footer injected.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{StatusCode, Version, header};
+use http::{Method, StatusCode, Version, header};
 use tokio::time::Instant;
 
 use super::{Compressed, ExchangeEnd, Pump, ResponsePhase, Upload};
@@ -11,8 +12,9 @@ use crate::downstream::ClientFailure;
 use crate::exchange::response;
 use crate::message::trailers::passable;
 use crate::message::{RequestHead, ResponseHead};
-use crate::rewrite::{self, Decoder, FooterResult, Injector, Rewrite, SkipReason};
+use crate::rewrite::{self, Ask, Decoder, FooterResult, Injector, Rewrite, SkipReason};
 use crate::upstream::ResponsePart;
+use crate::upstream::request::BodyFraming;
 
 impl Pump<'_, '_> {
     /// Forwards a part of the response. `true` once the exchange is over.
@@ -72,14 +74,27 @@ impl Pump<'_, '_> {
         if status == StatusCode::NO_CONTENT {
             head.headers.remove(header::CONTENT_LENGTH);
         }
-        let is_head = self.down.head.method == http::Method::HEAD;
-        let bodiless = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        self.answer = self.plan(&mut head);
-        if bodiless {
-            self.answer = ResponsePhase::Passing;
-        }
         if self.context.is_draining() {
             self.down.close_after();
+        }
+        let is_head = self.down.head.method == Method::HEAD;
+        let bodiless = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let plan = self.plan(&head);
+        if self.may_ask_for_whole()
+            && let Rewrite::Partial | Rewrite::OutOfRange = plan
+        {
+            let out_of_range = (plan == Rewrite::OutOfRange).then(|| Arc::new(head));
+            self.answer = ResponsePhase::Dropped(out_of_range);
+            return Ok(true);
+        }
+        if let Some(out_of_range) = self.exchange.out_of_range.take()
+            && !plan.is_of_page()
+        {
+            return self.on_out_of_range(&out_of_range);
+        }
+        self.answer = self.phase(plan, &mut head);
+        if bodiless {
+            self.answer = ResponsePhase::Passing;
         }
         // An empty page may still get a footer.
         let nothing_follows = bodiless || (end && matches!(self.answer, ResponsePhase::Passing));
@@ -102,11 +117,37 @@ impl Pump<'_, '_> {
         }
     }
 
-    /// Decides what happens to the body and edits the head to match.
-    fn plan(&mut self, head: &mut ResponseHead) -> ResponsePhase {
+    /// What the footer requires of this response.
+    fn plan(&self, head: &ResponseHead) -> Rewrite {
         let RequestHead { method, headers: asked, .. } = self.down.head;
         let page = &self.exchange.site;
-        let plan = rewrite::plan(page.pages, method, self.exchange.path, asked, head.status, &head.headers);
+        rewrite::plan(page.pages, method, self.exchange.path, asked, head.status, &head.headers)
+    }
+
+    /// Whether there is a footer, and the client's range can be left out in another request: it has not been, and there
+    /// is no body.
+    fn may_ask_for_whole(&self) -> bool {
+        let page = &self.exchange.site;
+        self.exchange.ask != Ask::Whole
+            && self.exchange.framing == BodyFraming::None
+            && self.down.head.headers.contains_key(header::RANGE)
+            && page.footers.of(page.site, page.filing).is_some()
+    }
+
+    /// The whole turned out not to be a page: the server's 416 was right. Its body is gone.
+    fn on_out_of_range(&mut self, refused: &ResponseHead) -> Result<bool, ClientFailure> {
+        let mut head = ResponseHead::clone(refused);
+        head.headers.remove(header::CONTENT_TYPE);
+        head.headers.remove(header::CONTENT_ENCODING);
+        head.headers.insert(header::CONTENT_LENGTH, 0.into());
+        self.context.facts.status = Some(head.status.as_u16());
+        self.answer = ResponsePhase::Passing;
+        self.down.write_head(head, true)?;
+        Ok(true)
+    }
+
+    /// What happens to the body by this plan. Edits the head to match.
+    fn phase(&mut self, plan: Rewrite, head: &mut ResponseHead) -> ResponsePhase {
         let (coding, charset) = match plan {
             Rewrite::Inject(charset) => (None, charset),
             Rewrite::Decode(coding, charset) => (Some(coding), charset),
@@ -121,8 +162,15 @@ impl Pump<'_, '_> {
                 self.context.facts.footer = Some(FooterResult::Skipped(reason));
                 return ResponsePhase::Passing;
             }
-            Rewrite::NotApplicable => return ResponsePhase::Passing,
+            Rewrite::Partial => {
+                if self.down.head.method == Method::GET {
+                    self.context.facts.footer = Some(FooterResult::Skipped(SkipReason::Partial));
+                }
+                return ResponsePhase::Passing;
+            }
+            Rewrite::OutOfRange | Rewrite::NotApplicable => return ResponsePhase::Passing,
         };
+        let page = &self.exchange.site;
         // An approved filing has a number; without one there is nothing to link to.
         let Some(footer) = page.footers.of(page.site, page.filing) else { return ResponsePhase::Passing };
         rewrite::apply_to_head(&mut head.headers);
@@ -186,6 +234,10 @@ impl Pump<'_, '_> {
 
     /// Completes the response, and returns the server's connection if it can be reused.
     pub(super) async fn whole(mut self) -> ExchangeEnd {
+        if let ResponsePhase::Dropped(out_of_range) = self.answer {
+            self.context.forget_answer();
+            return ExchangeEnd::WholeWanted { kept: self.up.into_kept(), out_of_range };
+        }
         if let ResponsePhase::Decoding(page) = &self.answer
             && !page.decoder.is_whole()
         {

@@ -9,7 +9,7 @@ fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
 }
 
 #[test]
-fn what_may_be_a_page_is_asked_for_whole_and_plain() {
+fn what_may_be_a_page_is_asked_for_plain_and_with_its_range() {
     #[track_caller]
     fn check(path: &str, fields: &[(&'static str, &'static str)], expected: Ask) {
         assert_eq!(
@@ -18,13 +18,13 @@ fn what_may_be_a_page_is_asked_for_whole_and_plain() {
             "{path} {fields:?}"
         );
     }
-    check("/", &[], Ask::Whole);
-    check("/news", &[("accept", "text/html,application/xhtml+xml;q=0.9")], Ask::Whole);
-    check("/news", &[("accept", "*/*;q=0.8")], Ask::Whole);
-    check("/news", &[("accept", "text/html, */*"), ("sec-fetch-dest", "empty")], Ask::Whole);
+    check("/", &[], Ask::Identity);
+    check("/news", &[("accept", "text/html,application/xhtml+xml;q=0.9")], Ask::Identity);
+    check("/news", &[("accept", "*/*;q=0.8")], Ask::Identity);
+    check("/news", &[("accept", "text/html, */*"), ("sec-fetch-dest", "empty")], Ask::Identity);
     check("/news", &[("accept", "text/html"), ("sec-fetch-dest", "iframe")], Ask::AsSent);
-    check("/news", &[("accept", "application/json, TEXT/*;q=0.1")], Ask::Whole);
-    check("/v1.2/list", &[], Ask::Whole);
+    check("/news", &[("accept", "application/json, TEXT/*;q=0.1")], Ask::Identity);
+    check("/v1.2/list", &[], Ask::Identity);
 
     check("/app.js", &[("accept", "*/*")], Ask::AsSent);
     check("/A.PNG", &[], Ask::AsSent);
@@ -33,19 +33,17 @@ fn what_may_be_a_page_is_asked_for_whole_and_plain() {
     check("/news", &[("accept", "*/*"), ("sec-fetch-dest", "script")], Ask::AsSent);
     check("/news", &[("accept", "*/*"), ("sec-fetch-dest", "empty")], Ask::AsSent);
 
-    check("/", &[("range", "bytes=0-9")], Ask::Whole);
-    check("/a.html", &[("range", "bytes=0-9"), ("accept", "*/*")], Ask::Whole);
-    check("/stream", &[("range", "bytes=0-9"), ("accept", "text/html")], Ask::Whole);
-    check("/stream", &[("range", "bytes=0-9"), ("accept", "*/*")], Ask::Identity);
+    check("/a.html", &[("range", "bytes=0-9"), ("accept", "*/*")], Ask::Identity);
+    check("/stream", &[("range", "bytes=0-9"), ("accept", "text/html")], Ask::Identity);
     check("/film.mp4", &[("range", "bytes=0-9")], Ask::AsSent);
 }
 
 #[test]
 fn other_methods_and_pages_are_asked_for_as_sent() {
     let none = HeaderMap::new();
-    assert_eq!(ask(FooterPages::All, &Method::HEAD, "/", &none), Ask::Whole);
+    assert_eq!(ask(FooterPages::All, &Method::HEAD, "/", &none), Ask::Identity);
     assert_eq!(ask(FooterPages::All, &Method::POST, "/", &none), Ask::AsSent);
-    assert_eq!(ask(FooterPages::Home, &Method::GET, "/", &none), Ask::Whole);
+    assert_eq!(ask(FooterPages::Home, &Method::GET, "/", &none), Ask::Identity);
     assert_eq!(ask(FooterPages::Home, &Method::GET, "/news", &none), Ask::AsSent);
     assert_eq!(ask(FooterPages::Off, &Method::GET, "/", &none), Ask::AsSent);
 }
@@ -85,6 +83,7 @@ fn a_page_that_cannot_be_changed_is_skipped_with_its_reason() {
         let head = plan(FooterPages::All, &Method::HEAD, "/", &asked, StatusCode::OK, &headers(&fields));
         let uncounted = match expected {
             Rewrite::Inject(_) | Rewrite::Decode(..) => Rewrite::HeadOnly,
+            Rewrite::Partial => Rewrite::Partial,
             _ => Rewrite::NotApplicable,
         };
         assert_eq!(head, uncounted, "HEAD, {name}: {value}");
@@ -103,11 +102,36 @@ fn a_page_that_cannot_be_changed_is_skipped_with_its_reason() {
         check("content-encoding", coding, Rewrite::Skipped(SkipReason::Encoded));
     }
     check("content-encoding", "Identity", inject);
-    check("content-range", "bytes 0-9/20", Rewrite::Skipped(SkipReason::Partial));
+    check("content-range", "bytes 0-9/20", Rewrite::Partial);
     check("cache-control", "public, No-Transform", Rewrite::Skipped(SkipReason::NoTransform));
     check("cache-control", "no-cache", inject);
     check("content-disposition", "Attachment; filename=a.html", Rewrite::Skipped(SkipReason::Attachment));
     check("content-disposition", "inline", inject);
+}
+
+#[test]
+fn the_whole_is_asked_for_only_where_it_would_get_the_footer() {
+    let html = ("content-type", "text/html");
+    assert_eq!(planned(206, &[html]), Rewrite::Partial);
+    assert_eq!(planned(206, &[html, ("content-encoding", "gzip")]), Rewrite::Partial);
+    for (field, reason) in [
+        (("content-disposition", "attachment"), SkipReason::Attachment),
+        (("cache-control", "no-transform"), SkipReason::NoTransform),
+        (("content-encoding", "gzip, br"), SkipReason::Encoded),
+    ] {
+        assert_eq!(planned(206, &[html, field]), Rewrite::Skipped(reason), "{field:?}");
+    }
+    for other in ["application/octet-stream", "multipart/byteranges; boundary=b"] {
+        assert_eq!(planned(206, &[("content-type", other)]), Rewrite::NotApplicable, "{other}");
+    }
+    assert_eq!(planned(416, &[html]), Rewrite::OutOfRange);
+    assert_eq!(planned(416, &[]), Rewrite::OutOfRange);
+    let file = |asked: &[_], path| {
+        let status = StatusCode::RANGE_NOT_SATISFIABLE;
+        plan(FooterPages::All, &Method::GET, path, &headers(asked), status, &headers(&[html]))
+    };
+    assert_eq!(file(&[], "/film.mp4"), Rewrite::NotApplicable);
+    assert_eq!(file(&[("sec-fetch-dest", "video")], "/film"), Rewrite::NotApplicable);
 }
 
 #[test]
@@ -149,7 +173,6 @@ fn a_cache_is_told_what_an_answer_depends_on_once() {
 #[test]
 fn what_is_no_page_is_not_applicable() {
     let html = [("content-type", "text/html")];
-    assert_eq!(planned(206, &html), Rewrite::Skipped(SkipReason::Partial));
     for status in [201, 204, 301, 403, 404, 500] {
         assert_eq!(planned(status, &html), Rewrite::NotApplicable, "{status}");
     }
