@@ -10,6 +10,7 @@ mod families;
 mod grpc;
 pub mod pump;
 pub mod response;
+mod routed;
 pub mod run;
 pub mod thread_counters;
 

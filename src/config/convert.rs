@@ -3,12 +3,16 @@
 //! References between sections are resolved by position in the file, so that a section with a problem causes no
 //! further problems where others refer to it.
 
+mod context;
+mod edits;
 mod links;
 mod listeners;
 mod origins;
 mod pool;
+mod redirects;
 mod resilience;
 mod resolver;
+mod routes;
 mod sinks;
 mod sites;
 mod values;
@@ -64,7 +68,7 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
         links::assign(fields.get("links"), links, &mut origins);
     }
     let site_items = fields.required("sites").and_then(Value::items_or_none).unwrap_or_default();
-    let mut context = sites::Context::new(folder, &listener_names, &listeners, &origin_names, &origins);
+    let mut context = context::Context::new(folder, &listener_names, &listeners, &origin_names, &origins);
     context.knows_clients = fields.get("client_regions").is_some();
     let sites: Vec<_> = site_items.iter().map(|item| sites::site(item, &mut context)).collect();
     if root.is_sound() {

@@ -37,8 +37,14 @@ sections! {
     SITE = "sites[]": ["name", "hosts", "listeners", "certificate", "footer", "routes"];
     CERTIFICATE = "sites[].certificate": ["chain", "key"];
     FOOTER = "sites[].footer": ["pages"];
-    ROUTE = "sites[].routes[]": ["match", "origins", "residency"];
-    MATCH = "sites[].routes[].match": ["path", "path_exact", "method", "header", "clients"];
+    ROUTE = "sites[].routes[]": [
+        "match", "origins", "residency", "redirect", "respond", "path", "request_headers", "response_headers",
+    ];
+    MATCH = "sites[].routes[].match": ["path", "path_exact", "method", "header", "clients", "from"];
+    REDIRECT = "sites[].routes[].redirect": ["to", "status"];
+    RESPOND = "sites[].routes[].respond": ["status", "body"];
+    ROUTE_PATH = "sites[].routes[].path": ["strip", "prepend"];
+    ROUTE_FIELDS = "sites[].routes[].request_headers": ["set", "remove"];
     ORIGIN = "origins[]": [
         "name", "region", "scheme", "server_name", "trust", "servers", "health", "timeouts", "retries",
         "hedge_after", "max_in_flight", "host", "proxy_protocol", "pool", "congestion",

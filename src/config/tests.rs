@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::problem::Severity;
 use super::*;
 use crate::origin::{Scheme, ServerHost, UpstreamHost};
-use crate::route::PathMatch;
+use crate::route::{Action, PathMatch};
 
 /// The contract's example, without the keys that are not built.
 const EXAMPLE: &str = r#"
@@ -124,7 +124,8 @@ fn the_example_is_taken_as_it_stands() {
     assert_eq!(certificate.key, Path::new("/etc/keys/example.cn.key"));
     assert_eq!(shop.routes[1].matcher.path, PathMatch::Exact("/pay/".to_owned()));
     assert_eq!(shop.routes[1].matcher.headers[0].0, "x-tier");
-    assert_eq!(shop.routes[2].origins.iter().map(|origin| origin.0).collect::<Vec<_>>(), [0, 2]);
+    let Action::Forward(forward) = &shop.routes[2].action else { panic!("it has origins") };
+    assert_eq!(forward.origins.iter().map(|origin| origin.0).collect::<Vec<_>>(), [0, 2]);
     assert_eq!(&*idn.name, "xn--fsqu00a.xn--fiqs8s");
     assert_eq!(idn.listeners, [ListenerId(0), ListenerId(1)]);
     let [mainland, _, hongkong] = config.origins.as_slice() else { panic!("three origins") };

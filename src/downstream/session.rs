@@ -13,11 +13,14 @@ use super::{ClientFailure, Wanted, http1, http2};
 use crate::message::fields::has_token;
 use crate::message::{RequestHead, ResponseHead};
 use crate::net::timer::Timer;
+use crate::route::ReadyEdits;
 
 /// A request and the way back for its response.
 pub(crate) struct Downstream<'s> {
     pub(crate) head: &'s RequestHead,
     pub(crate) session: ClientSession<'s>,
+    /// The route's edits of the response's fields.
+    edits: Option<Box<ReadyEdits>>,
 }
 
 /// Reads the rest of a request and writes its response.
@@ -28,11 +31,11 @@ pub(crate) enum ClientSession<'s> {
 
 impl<'s> Downstream<'s> {
     pub(crate) fn http1(head: &'s RequestHead, session: &'s mut http1::ClientHttp1) -> Self {
-        Self { head, session: ClientSession::Http1(session) }
+        Self { head, session: ClientSession::Http1(session), edits: None }
     }
 
     pub(crate) fn http2(head: &'s RequestHead, session: &'s mut http2::ClientHttp2) -> Self {
-        Self { head, session: ClientSession::Http2(session) }
+        Self { head, session: ClientSession::Http2(session), edits: None }
     }
 
     /// The timer of the connection (HTTP/1) or stream (HTTP/2).
@@ -114,8 +117,24 @@ impl<'s> Downstream<'s> {
         }
     }
 
+    /// Edits the fields of the final response as it leaves, whoever made it.
+    pub(crate) fn edit_response(&mut self, edits: ReadyEdits) {
+        self.edits = Some(Box::new(edits));
+    }
+
+    /// Sends the response as it is, without edits.
+    pub(crate) fn keep_response(&mut self) {
+        self.edits = None;
+    }
+
     /// Sends a response head; `end` if no body follows.
-    pub(crate) fn write_head(&mut self, head: ResponseHead, end: bool) -> Result<(), ClientFailure> {
+    pub(crate) fn write_head(&mut self, mut head: ResponseHead, end: bool) -> Result<(), ClientFailure> {
+        if self.edits.is_some()
+            && !head.status.is_informational()
+            && let Some(edits) = self.edits.take()
+        {
+            edits.apply(&mut head.headers);
+        }
         match &mut self.session {
             ClientSession::Http1(session) => session.write_head(&head, end),
             ClientSession::Http2(session) => session.write_head(head, end)?,

@@ -16,13 +16,14 @@ use super::Proxy;
 use super::candidates::{Candidate, Candidates};
 use super::context::RequestContext;
 use super::pump::{self, ExchangeEnd, FooterContext};
+use super::routed::ForwardEdits;
 use crate::access::record::{ServerFacts, UNKNOWN_ADDRESS};
 use crate::config::Limits;
 use crate::downstream::session::Downstream;
 use crate::message::ResponseHead;
 use crate::origin::{Origin, ProxyProtocol, Timeouts};
 use crate::rewrite::{self, Ask};
-use crate::route::{Residency, Route};
+use crate::route::{Forward, Residency};
 use crate::snapshot::{OriginState, Snapshot};
 use crate::upstream::reach::Channel;
 use crate::upstream::request::{BodyFraming, HeadEdits};
@@ -31,7 +32,8 @@ use crate::upstream::{ConnectionOrigin, NegotiatedProtocol, ProxyHeader, Upstrea
 
 pub(super) struct RoutedRequest<'a> {
     pub(super) snapshot: &'a Snapshot,
-    pub(super) route: &'a Route,
+    pub(super) forward: &'a Forward,
+    pub(super) edits: &'a ForwardEdits<'a>,
     pub(super) page: FooterContext<'a>,
     /// Without the query.
     pub(super) path: &'a str,
@@ -45,6 +47,7 @@ pub(super) struct Attempt<'a, 'd> {
     context: &'a mut RequestContext<'d>,
     candidates: Candidates<'a>,
     page: FooterContext<'a>,
+    route: &'a ForwardEdits<'a>,
     path: &'a str,
     scheme: &'static str,
     limits: &'a Limits,
@@ -96,20 +99,21 @@ impl<'a, 'd> Attempt<'a, 'd> {
         down: &'a mut Downstream<'d>,
         context: &'a mut RequestContext<'d>,
     ) -> Self {
-        let RoutedRequest { snapshot, route, page, path, scheme } = routed;
+        let RoutedRequest { snapshot, forward, edits, page, path, scheme } = routed;
         let done = down.is_body_done();
         let head = down.head;
         let framing = BodyFraming::of(head, done);
         Self {
             proxy,
-            candidates: Candidates::new(proxy, snapshot, route),
+            candidates: Candidates::new(proxy, snapshot, forward),
             ask: rewrite::ask(page.pages, &head.method, path, &head.headers),
             idempotent: is_idempotent(&head.method),
             page,
+            route: edits,
             path,
             scheme,
             limits: &snapshot.config.limits,
-            residency: route.residency,
+            residency: forward.residency,
             out_of_range: None,
             framing,
             failed_attempts: 0,
@@ -133,6 +137,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
         pump::ExchangeSettings {
             site: self.page,
             path: self.path,
+            rewrite: self.route.path,
             timeouts: Timeouts { first_byte: self.first_byte(candidate), ..timeouts },
             limits: self.limits,
             framing: self.framing,
@@ -144,7 +149,8 @@ impl<'a, 'd> Attempt<'a, 'd> {
     fn edits(&self, candidate: &Candidate<'a>) -> HeadEdits<'a> {
         let (framing, ask, scheme) = (self.framing, self.ask, self.scheme);
         let loop_id = self.proxy.loop_id.as_str();
-        HeadEdits { host: &candidate.origin.origin.host, framing, ask, scheme, loop_id }
+        let (target, fields) = (self.route.target.as_deref(), self.route.fields.as_ref());
+        HeadEdits { host: &candidate.origin.origin.host, framing, ask, scheme, loop_id, target, fields }
     }
 
     /// Reports the server's result and keeps its connection if it can be reused.

@@ -10,7 +10,7 @@ use super::Proxy;
 use crate::origin::OriginId;
 use crate::origin::health::Fault;
 use crate::origin::load::InFlight;
-use crate::route::Route;
+use crate::route::Forward;
 use crate::snapshot::{OriginState, ServerState, Snapshot};
 
 pub(super) struct Candidate<'s> {
@@ -35,7 +35,7 @@ impl Candidate<'_> {
 pub(super) struct Candidates<'s> {
     proxy: &'s Proxy,
     snapshot: &'s Snapshot,
-    route: &'s Route,
+    forward: &'s Forward,
     tried: Tried,
     found: bool,
 }
@@ -58,8 +58,8 @@ impl Tried {
 }
 
 impl<'s> Candidates<'s> {
-    pub(super) fn new(proxy: &'s Proxy, snapshot: &'s Snapshot, route: &'s Route) -> Self {
-        Self { proxy, snapshot, route, tried: Tried::default(), found: false }
+    pub(super) fn new(proxy: &'s Proxy, snapshot: &'s Snapshot, forward: &'s Forward) -> Self {
+        Self { proxy, snapshot, forward, tried: Tried::default(), found: false }
     }
 
     pub(super) fn found(&self) -> bool {
@@ -71,7 +71,7 @@ impl<'s> Candidates<'s> {
         let is_full = |origin: &OriginState| {
             origin.servers.iter().any(|server| !server.load.has_room(origin.origin.max_in_flight))
         };
-        allowed(self.snapshot, self.route).map(|(_, origin)| origin).find(|origin| is_full(origin))
+        allowed(self.snapshot, self.forward).map(|(_, origin)| origin).find(|origin| is_full(origin))
     }
 
     /// The next server: from the first origin that has an available one, else the ejected server whose pause
@@ -84,7 +84,7 @@ impl<'s> Candidates<'s> {
     }
 
     fn healthy(&mut self, now: Duration) -> Option<Candidate<'s>> {
-        for (id, origin) in allowed(self.snapshot, self.route) {
+        for (id, origin) in allowed(self.snapshot, self.forward) {
             while let Some(index) = origin.pick(|index| self.tried.contains(id, index), now) {
                 let candidate = self.take(id, origin, index, now);
                 if let Some(candidate) = candidate.filter(|one| one.server.health.claim(now)) {
@@ -96,7 +96,7 @@ impl<'s> Candidates<'s> {
     }
 
     fn last_resort(&mut self, now: Duration) -> Option<Candidate<'s>> {
-        let paused = allowed(self.snapshot, self.route)
+        let paused = allowed(self.snapshot, self.forward)
             .flat_map(|(id, origin)| {
                 origin.servers.iter().enumerate().map(move |(index, _)| (id, origin, index))
             })
@@ -155,7 +155,7 @@ impl<'s> Candidates<'s> {
         if fault == Fault::NoAnswer {
             candidate.origin.links.failed(candidate.index, now);
         }
-        let others = allowed(self.snapshot, self.route)
+        let others = allowed(self.snapshot, self.forward)
             .flat_map(|(_, origin)| &origin.servers)
             .any(|other| !Arc::ptr_eq(other, candidate.server) && other.health.may_be_tried(now));
         if candidate.server.health.fault(fault, candidate.since, now, others) {
@@ -185,8 +185,8 @@ impl<'s> Candidates<'s> {
 /// The origins of a route whose region its residency rule allows.
 fn allowed<'s>(
     snapshot: &'s Snapshot,
-    route: &'s Route,
+    forward: &'s Forward,
 ) -> impl Iterator<Item = (OriginId, &'s Arc<OriginState>)> {
-    let origins = route.origins.iter().filter_map(|id| Some((*id, snapshot.origin(*id)?)));
-    origins.filter(|(_, origin)| route.residency.allows(origin.origin.region))
+    let origins = forward.origins.iter().filter_map(|id| Some((*id, snapshot.origin(*id)?)));
+    origins.filter(|(_, origin)| forward.residency.allows(origin.origin.region))
 }

@@ -23,12 +23,15 @@ use crate::message::{BadMessage, ResponseHead};
 use crate::net::http1_stream::Http1Stream;
 use crate::origin::Timeouts;
 use crate::rewrite::{Ask, Decoder, FooterPages, Footers, Injector};
+use crate::route::PathRewrite;
 use crate::upstream::request::BodyFraming;
 use crate::upstream::session::ServerSession;
 
 pub(super) struct ExchangeSettings<'e> {
     pub(super) site: FooterContext<'e>,
     pub(super) path: &'e str,
+    /// The route's change of the path, which paths in the answer follow back.
+    pub(super) rewrite: Option<&'e PathRewrite>,
     pub(super) timeouts: Timeouts,
     pub(super) limits: &'e Limits,
     pub(super) framing: BodyFraming,

@@ -3,7 +3,7 @@
 //! The edge's own responses have a short body that contains the request id.
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, Entry, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::context::RequestContext;
@@ -12,7 +12,8 @@ use crate::downstream::ClientFailure;
 use crate::downstream::session::{ClientSession, Downstream};
 use crate::hostname::Hostname;
 use crate::message::hop_by_hop::{is_hop_by_hop, nominated};
-use crate::message::{ResponseHead, fields};
+use crate::message::{RequestHead, ResponseHead, fields};
+use crate::route::{FixedAnswer, PathRewrite};
 use crate::upstream::request::X_REQUEST_ID;
 
 /// What 405 names: the methods that are passed on, of those that RFC 9110 and RFC 5789 define.
@@ -28,6 +29,8 @@ pub(crate) async fn answer(
     context: &mut RequestContext<'_>,
     status: StatusCode,
 ) -> Result<(), ClientFailure> {
+    // The edits of a route are for answers, not for failures of this edge.
+    down.keep_response();
     match grpc::answer(down.head, status, &context.request_id()) {
         Some(head) => send_head(down, context, status, head),
         None => send(down, context, status, None).await,
@@ -51,7 +54,7 @@ fn send_head(
 }
 
 /// Redirects to the same URL over TLS.
-pub(crate) async fn redirect(
+pub(crate) async fn redirect_to_tls(
     down: &mut Downstream<'_>,
     context: &mut RequestContext<'_>,
     host: &Hostname,
@@ -64,6 +67,30 @@ pub(crate) async fn redirect(
     send(down, context, StatusCode::PERMANENT_REDIRECT, Some(location)).await
 }
 
+/// Redirects as a route says.
+pub(crate) async fn redirect(
+    down: &mut Downstream<'_>,
+    context: &mut RequestContext<'_>,
+    status: StatusCode,
+    location: &str,
+) -> Result<(), ClientFailure> {
+    let location = HeaderValue::from_str(location).map_err(|_| ClientFailure::Gone)?;
+    let headers = HeaderMap::from_iter([(header::LOCATION, location)]);
+    let text = format!("{status}\n");
+    send_text(down, context, ResponseHead { status, version: Version::HTTP_11, headers }, text.into()).await
+}
+
+/// Answers as a route says.
+pub(crate) async fn fixed(
+    down: &mut Downstream<'_>,
+    context: &mut RequestContext<'_>,
+    answer: &FixedAnswer,
+) -> Result<(), ClientFailure> {
+    let FixedAnswer { status, body } = answer;
+    let head = ResponseHead { status: *status, version: Version::HTTP_11, headers: HeaderMap::new() };
+    send_text(down, context, head, body.clone()).await
+}
+
 async fn send(
     down: &mut Downstream<'_>,
     context: &mut RequestContext<'_>,
@@ -71,27 +98,67 @@ async fn send(
     location: Option<HeaderValue>,
 ) -> Result<(), ClientFailure> {
     let body = body(status, &context.request_id());
-    let is_head = down.head.method == Method::HEAD;
-    let value = |text: &str| HeaderValue::from_str(text).map_err(|_| ClientFailure::Gone);
     let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_REQUEST_ID, value(&context.request_id())?);
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(header::ALLOW, HeaderValue::from_static(ALLOWED));
     }
     if let Some(location) = location {
         headers.insert(header::LOCATION, location);
     }
-    down.write_head(ResponseHead { status, version: Version::HTTP_11, headers }, is_head)?;
+    let head = ResponseHead { status, version: Version::HTTP_11, headers };
+    send_text(down, context, head, body.into()).await
+}
+
+/// Sends a response of this edge with a plain text, which may be empty.
+async fn send_text(
+    down: &mut Downstream<'_>,
+    context: &mut RequestContext<'_>,
+    mut head: ResponseHead,
+    body: Bytes,
+) -> Result<(), ClientFailure> {
+    let status = head.status;
+    let id = HeaderValue::from_str(&context.request_id()).map_err(|_| ClientFailure::Gone)?;
+    head.headers.insert(X_REQUEST_ID, id);
+    if !body.is_empty() {
+        head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    }
+    // Neither has a body, nor the length of one (RFC 9110, 8.6).
+    if !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
+    let ends = down.head.method == Method::HEAD || body.is_empty();
+    down.write_head(head, ends)?;
     context.facts.status = Some(status.as_u16());
-    if !is_head {
+    if !ends {
         context.facts.bytes_out = body.len() as u64;
-        down.put_body(Bytes::from(body))?;
+        down.put_body(body)?;
         down.taken().await?;
     }
     down.finish(None)
+}
+
+/// Changes paths in a server's head to those that clients know.
+pub(crate) fn lead_back(headers: &mut HeaderMap, rewrite: &PathRewrite, asked: &RequestHead) {
+    let authority = asked.authority().unwrap_or_default();
+    let host = authority.split(|byte| *byte == b':').next().unwrap_or_default();
+    let host = std::str::from_utf8(host).unwrap_or_default();
+    let change = |value: &mut HeaderValue, change: &dyn Fn(&str) -> Option<String>| {
+        let changed = std::str::from_utf8(value.as_bytes()).ok().and_then(change);
+        if let Some(changed) = changed.and_then(|text| HeaderValue::try_from(text).ok()) {
+            *value = changed;
+        }
+    };
+    if let Entry::Occupied(mut locations) = headers.entry(header::LOCATION) {
+        for location in locations.iter_mut() {
+            change(location, &|text| rewrite.location_back(text, host));
+        }
+    }
+    if let Entry::Occupied(mut cookies) = headers.entry(header::SET_COOKIE) {
+        for cookie in cookies.iter_mut() {
+            change(cookie, &|text| rewrite.cookie_back(text));
+        }
+    }
 }
 
 /// Removes hop-by-hop fields from a server's head, and states its length once, as a plain number.

@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 use super::attempt::{Attempt, RoutedRequest};
 use super::context::RequestContext;
 use super::pump::FooterContext;
+use super::routed::Step;
 use super::{Outcome, Proxy, response};
 use crate::access::Reason;
 use crate::config::{Protocol, Redirect};
@@ -30,7 +31,8 @@ pub(crate) async fn run(
     let edge = &proxy.edge;
     let snapshot = edge.snapshots.load_full();
     // Shortens the lifetime of the borrows to that of the snapshot, which the context borrows too.
-    let down = &mut Downstream { ..down };
+    let mut down: Downstream<'_> = down;
+    let down = &mut down;
     let mut context = RequestContext::begin(proxy, established, &snapshot, down.head);
     down.set_write_timeout(snapshot.config.limits.body_idle_timeout);
     if edge.is_draining() {
@@ -107,7 +109,7 @@ async fn serve<'d>(
         return answered(response::answer(down, context, StatusCode::METHOD_NOT_ALLOWED).await);
     }
     if redirects(snapshot, established, context) && context.can_be_recorded() {
-        return answered(response::redirect(down, context, permit.host()).await);
+        return answered(response::redirect_to_tls(down, context, permit.host()).await);
     }
     let status = match send(proxy, snapshot, permit, established, down, context).await {
         Ok(outcome) => return outcome,
@@ -178,15 +180,23 @@ async fn send<'d>(
     let path = target.split('?').next().unwrap_or_default();
     let region = snapshot.regions.as_ref().and_then(|regions| regions.table.region(context.client.ip()));
     let normal = route::normal(path);
-    let asked = Asked { method: &head.method, path: &normal, headers: &head.headers, region };
+    let client = context.client.ip();
+    let asked = Asked { method: &head.method, path: &normal, headers: &head.headers, region, client };
     let route = site.routes.resolve(&asked).ok_or(StatusCode::NOT_FOUND)?;
     let scheme = if established.coverage.is_some() { "https" } else { "http" };
+    let (forward, edits) = match Step::of(route, permit.host().as_str(), scheme, down, context) {
+        Step::Forward(forward, edits) => (forward, edits),
+        Step::Redirect(status, location) => {
+            return Ok(answered(response::redirect(down, context, status, &location).await));
+        }
+        Step::Respond(fixed) => return Ok(answered(response::fixed(down, context, fixed).await)),
+    };
     let page = FooterContext {
         pages: site.footer,
         footers: &snapshot.footers,
         site: permit.site(),
         filing: permit.filing(),
     };
-    let routed = RoutedRequest { snapshot, route, page, path, scheme };
+    let routed = RoutedRequest { snapshot, forward, edits: &edits, page, path, scheme };
     Attempt::new(proxy, routed, down, context).run().await
 }

@@ -36,6 +36,25 @@ pub fn normal(path: &str) -> Cow<'_, str> {
     Cow::Owned(normal)
 }
 
+/// Whether the dot segments of a path lead above its beginning.
+pub(super) fn climbs(path: &[u8]) -> bool {
+    if !path.contains(&b'.') && !path.contains(&b'%') {
+        return false;
+    }
+    let mut depth = 0_usize;
+    for segment in decoded(path).split(|byte| *byte == b'/') {
+        match segment {
+            b"" | b"." => {}
+            b".." => match depth.checked_sub(1) {
+                Some(above) => depth = above,
+                None => return true,
+            },
+            _ => depth += 1,
+        }
+    }
+    false
+}
+
 /// Decodes percent-encoding once; what only looks like it stays.
 fn decoded(path: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(path.len());
@@ -60,6 +79,22 @@ fn decoded(path: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_climbs_is_noticed() {
+        for (path, expected) in [
+            ("/..", true),
+            ("/a/../..", true),
+            ("/%2e%2E/a", true),
+            ("/a%2f../..%2Fb", true),
+            ("/a/..", false),
+            ("/./a//..", false),
+            ("/...", false),
+            ("", false),
+        ] {
+            assert_eq!(climbs(path.as_bytes()), expected, "{path}");
+        }
+    }
 
     #[test]
     fn every_spelling_of_a_path_is_one() {

@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
     use crate::origin::Region;
-    use crate::route::{Matcher, Residency};
+    use crate::route::{Action, Forward, Matcher};
 
     fn path() -> impl Strategy<Value = PathMatch> {
         let text = prop::sample::select(vec!["/a", "/a/b", "/ab", "/b", "/a/b/c", "/a/", "/例"]);
@@ -93,9 +93,9 @@ mod tests {
         let methods = prop::sample::select(vec![vec![], vec![Method::GET], vec![Method::POST]]);
         let clients = prop::sample::select(vec![None, Some(Region::Mainland), Some(Region::Offshore)]);
         (path(), methods, clients).prop_map(|(path, methods, clients)| Route {
-            matcher: Matcher { path, methods, clients, headers: Vec::new() },
-            origins: Vec::new(),
-            residency: Residency::Any,
+            matcher: Matcher { path, methods, clients, ..Matcher::default() },
+            action: Action::Forward(Forward::default()),
+            response_fields: None,
         })
     }
 
@@ -107,7 +107,8 @@ mod tests {
             region in prop::sample::select(vec![None, Some(Region::Mainland), Some(Region::Offshore)]),
         ) {
             let headers = HeaderMap::new();
-            let asked = Asked { method: &Method::GET, path, headers: &headers, region };
+            let client = [192, 0, 2, 1].into();
+            let asked = Asked { method: &Method::GET, path, headers: &headers, region, client };
             let expected = all.iter().find(|route| route.matcher.matches(&asked)).cloned();
             prop_assert_eq!(Routes::from(all).resolve(&asked).cloned(), expected);
         }

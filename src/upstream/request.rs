@@ -15,6 +15,7 @@ use crate::message::hop_by_hop::{is_hop_by_hop, nominated};
 use crate::message::{RequestHead, websocket};
 use crate::origin::UpstreamHost;
 use crate::rewrite::Ask;
+use crate::route::ReadyEdits;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -82,6 +83,10 @@ pub(crate) struct HeadEdits<'c> {
     pub(crate) scheme: &'static str,
     /// What this edge adds to `cdn-loop`.
     pub(crate) loop_id: &'c str,
+    /// The target in place of the client's.
+    pub(crate) target: Option<&'c [u8]>,
+    /// The route's edits of fields.
+    pub(crate) fields: Option<&'c ReadyEdits>,
 }
 
 /// The client's request with the edits for a server.
@@ -100,7 +105,7 @@ impl UpstreamRequest<'_> {
     }
 
     pub(crate) fn target(&self) -> &[u8] {
-        &self.head.target
+        self.edits.target.unwrap_or(&self.head.target)
     }
 
     pub(crate) fn framing(&self) -> BodyFraming {
@@ -134,11 +139,17 @@ impl UpstreamRequest<'_> {
                 && !is_hop_by_hop(name)
                 && !is_taken_for_ours(name)
                 && !nominated.contains(name)
+                && !self.is_edited(name)
             {
                 emit(name, value.as_bytes());
             }
         }
-        self.cookies(&mut emit);
+        if !self.is_edited(&header::COOKIE) {
+            self.cookies(&mut emit);
+        }
+        for (name, value) in self.edits.fields.into_iter().flat_map(ReadyEdits::set) {
+            emit(name, value.as_bytes());
+        }
         emit(&X_REQUEST_ID, self.request_id.as_bytes());
         self.forwarded_for(&mut emit);
         self.cdn_loop(&mut emit);
@@ -154,6 +165,11 @@ impl UpstreamRequest<'_> {
         if self.edits.ask != Ask::AsSent {
             emit(&header::ACCEPT_ENCODING, b"identity");
         }
+    }
+
+    /// Whether the route sets or removes the field.
+    fn is_edited(&self, name: &HeaderName) -> bool {
+        self.edits.fields.is_some_and(|edits| edits.replaces(name))
     }
 
     /// Whether this edge sets or drops the field itself.

@@ -1,5 +1,6 @@
 //! Requests go to an origin over HTTP/1.1, and answers come back over whatever the client speaks.
 
+mod answering;
 mod answers;
 mod bodies;
 mod duplex;
@@ -8,6 +9,7 @@ mod headers;
 mod integrity;
 mod refusals;
 mod requests;
+mod rewriting;
 mod routes;
 mod upgrade;
 mod upstream_tls;

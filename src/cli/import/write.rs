@@ -108,7 +108,8 @@ fn write_route(text: &mut String, route: &Route) {
             line!(text, "        redirect: {{to: {}, status: {status}}}", quoted(to));
         }
         Action::Respond { status, body } => {
-            line!(text, "        respond: {{status: {status}, body: {}}}", quoted(body));
+            let body = if body.is_empty() { String::new() } else { format!(", body: {}", quoted(body)) };
+            line!(text, "        respond: {{status: {status}{body}}}");
         }
     }
     if let Some(PathRewrite { strip, prepend }) = &route.rewrite {

@@ -1,82 +1,19 @@
 //! `sites`. Each host belongs to at most one site on a listener.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::path::Path;
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, Method};
-
-use super::listeners::path;
-use super::{Names, Value, or};
+use super::context::Context;
+use super::redirects::SiteShape;
+use super::routes::routes;
+use super::{Value, or};
 use crate::config::findings::quote;
 use crate::config::reader::Fields;
 use crate::config::{CertificateFiles, Listener, Protocol, Redirect, Site, schema};
 use crate::gate::ListenerId;
 use crate::hostname::{HostPattern, Hostname, InvalidHostname};
-use crate::origin::{Origin, OriginId, Region};
 use crate::rewrite::FooterPages;
-use crate::route::{Matcher, PathMatch, Residency, Route, Routes};
-
-/// What sites refer to, and what earlier sites have claimed.
-pub(super) struct Context<'c> {
-    folder: &'c Path,
-    listener_names: &'c Names<'c>,
-    listeners: &'c [Option<Listener>],
-    origin_names: &'c Names<'c>,
-    names: HashMap<Arc<str>, ()>,
-    hosts: HashMap<(ListenerId, HostPattern), Arc<str>>,
-    used_listeners: Vec<bool>,
-    used_origins: Vec<bool>,
-    /// The regions of the origins; `None` for an origin with a problem.
-    origin_regions: Vec<Option<Region>>,
-    /// Whether `client_regions` is configured.
-    pub(super) knows_clients: bool,
-    asks_for_clients: bool,
-}
-
-impl<'c> Context<'c> {
-    pub(super) fn new(
-        folder: &'c Path,
-        listener_names: &'c Names<'c>,
-        listeners: &'c [Option<Listener>],
-        origin_names: &'c Names<'c>,
-        origins: &[Option<Origin>],
-    ) -> Self {
-        Self {
-            folder,
-            listener_names,
-            listeners,
-            origin_names,
-            names: HashMap::new(),
-            hosts: HashMap::new(),
-            used_listeners: vec![false; listener_names.count],
-            used_origins: vec![false; origin_names.count],
-            origin_regions: origins.iter().map(|origin| Some(origin.as_ref()?.region)).collect(),
-            knows_clients: false,
-            asks_for_clients: false,
-        }
-    }
-
-    /// Warns of listeners, origins and client regions that no site refers to.
-    pub(super) fn warn_of_unused(
-        &self,
-        listeners: &[Value<'_>],
-        origins: &[Value<'_>],
-        regions: Option<&Value<'_>>,
-    ) {
-        let unused = |items: &[Value<'_>], used: &[bool], message: &str| {
-            for (item, _) in items.iter().zip(used).filter(|(_, used)| !**used) {
-                item.warn(message, None);
-            }
-        };
-        unused(listeners, &self.used_listeners, "no site is on this listener: it is never bound");
-        unused(origins, &self.used_origins, "no route leads to this origin");
-        if let Some(regions) = regions.filter(|_| !self.asks_for_clients) {
-            regions.warn("no route asks where clients are", "match: {clients: mainland}".to_owned());
-        }
-    }
-}
+use crate::route::Routes;
 
 pub(super) fn site(item: &Value<'_>, context: &mut Context<'_>) -> Option<Site> {
     let fields = item.fields(schema::SITE)?;
@@ -98,7 +35,8 @@ pub(super) fn site(item: &Value<'_>, context: &mut Context<'_>) -> Option<Site> 
     }
     let certificate = certificate(&fields, listeners.as_deref(), context);
     let footer = or(fields.get("footer"), FooterPages::default(), footer);
-    let routes = or(fields.get("routes"), Vec::new(), |list| routes(list, context)).map(Routes::from);
+    let shape = SiteShape { hosts: hosts.as_deref(), listeners: listeners.as_deref() };
+    let routes = or(fields.get("routes"), Vec::new(), |list| routes(list, shape, context)).map(Routes::from);
     if routes.as_ref().is_some_and(|routes| routes.is_empty()) {
         item.warn("it has no routes: every request gets 404", None);
     }
@@ -219,138 +157,6 @@ fn footer(value: &Value<'_>) -> Option<FooterPages> {
     let fields = value.fields(schema::FOOTER)?;
     let words = [("all", FooterPages::All), ("home", FooterPages::Home), ("off", FooterPages::Off)];
     or(fields.get("pages"), FooterPages::default(), |value| value.word(&words))
-}
-
-/// Routes are tried one by one, so their number is limited.
-const MAX_ROUTES: usize = 4096;
-
-fn routes(list: &Value<'_>, context: &mut Context<'_>) -> Option<Vec<Route>> {
-    let items = list.items_or_none()?;
-    if items.len() > MAX_ROUTES {
-        list.fatal(format_args!("there are {} routes, more than {MAX_ROUTES}", items.len()), None);
-        return None;
-    }
-    let routes: Vec<_> = items.iter().map(|item| route(item, context)).collect();
-    for (index, route) in routes.iter().enumerate() {
-        let Some(route) = route else { continue };
-        let before = routes.iter().take(index);
-        let covers = |one: &Option<Route>| one.as_ref().is_some_and(|one| one.matcher.covers(&route.matcher));
-        let taken_by = match before.clone().position(covers) {
-            Some(one) => format!("routes[{one}] takes"),
-            None if route.matcher.is_covered_by(before.flatten().map(|one| &one.matcher)) => {
-                "those before it take".to_owned()
-            }
-            None => continue,
-        };
-        if let Some(item) = items.get(index) {
-            item.warn(format_args!("it is never reached: {taken_by} all of it"), "put it first".to_owned());
-        }
-    }
-    routes.into_iter().collect()
-}
-
-fn route(item: &Value<'_>, context: &mut Context<'_>) -> Option<Route> {
-    let fields = item.fields(schema::ROUTE)?;
-    let matcher = or(fields.get("match"), Matcher::default(), |value| matcher(value, context));
-    let residency = or(fields.get("residency"), Residency::Any, residency);
-    let origins = fields
-        .required("origins")
-        .and_then(|list| list.distinct(|name| context.origin_names.resolve(name, "origin").map(OriginId)));
-    for origin in origins.iter().flatten() {
-        if let Some(used) = context.used_origins.get_mut(origin.0) {
-            *used = true;
-        }
-    }
-    if let (Some(residency), Some(origins), Some(list)) = (residency, &origins, fields.get("origins")) {
-        refuse_other_shore(list, residency, origins, context);
-    }
-    Some(Route { matcher: matcher?, origins: origins?, residency: residency? })
-}
-
-fn residency(value: &Value<'_>) -> Option<Residency> {
-    let [mainland, offshore] = Region::ALL.map(|region| (region.label(), Residency::Within(region)));
-    value.word(&[("any", Residency::Any), mainland, offshore])
-}
-
-/// Reports every origin that the route's residency excludes.
-fn refuse_other_shore(list: &Value<'_>, residency: Residency, origins: &[OriginId], context: &Context<'_>) {
-    let items = list.items_or_none().unwrap_or_default();
-    for (item, origin) in items.iter().zip(origins) {
-        if let Some(Some(region)) = context.origin_regions.get(origin.0)
-            && !residency.allows(*region)
-        {
-            item.fatal(
-                format_args!(
-                    "{} is {}, and the route must not leave its residency",
-                    shown(item),
-                    region.label()
-                ),
-                "name origins of one region only, or remove residency".to_owned(),
-            );
-        }
-    }
-}
-
-fn shown(item: &Value<'_>) -> String {
-    item.plain_text().map(quote).unwrap_or_default()
-}
-
-fn matcher(value: &Value<'_>, context: &mut Context<'_>) -> Option<Matcher> {
-    let fields = value.fields(schema::MATCH)?;
-    let prefix =
-        or(fields.get("path"), PathMatch::Any, |value| path(value).map(|path| PathMatch::prefix(&path)));
-    let path = match fields.get("path_exact") {
-        None => prefix,
-        Some(exact) => {
-            if fields.get("path").is_some() {
-                exact.fatal("path and path_exact exclude each other", "keep one of them".to_owned());
-            }
-            path(exact).map(|path| PathMatch::exact(&path))
-        }
-    };
-    let methods = or(fields.get("method"), Vec::new(), |list| list.distinct(method));
-    let headers = or(fields.get("header"), Vec::new(), headers);
-    let clients = or(fields.get("clients"), None, |value| {
-        context.asks_for_clients = true;
-        if !context.knows_clients {
-            value.fatal(
-                "client_regions is missing: nothing tells where clients are",
-                "client_regions: cn-cidrs.txt on the top level".to_owned(),
-            );
-        }
-        value.word(&Region::ALL.map(|region| (region.label(), Some(region))))
-    });
-    Some(Matcher { path: path?, methods: methods?, headers: headers?, clients: clients? })
-}
-
-fn method(value: &Value<'_>) -> Option<Method> {
-    value.parsed("a method", "GET", |text| match Method::from_bytes(text.as_bytes()) {
-        Ok(_) if text.contains(|c: char| c.is_ascii_lowercase()) => Err("methods are in upper case"),
-        Ok(method) => Ok(method),
-        Err(_) => Err("it is not an HTTP token"),
-    })
-}
-
-fn headers(value: &Value<'_>) -> Option<Vec<(HeaderName, String)>> {
-    let mut headers: Vec<(HeaderName, String)> = Vec::new();
-    for (name, value) in value.entries()? {
-        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
-            value.fatal(format_args!("{} is not a header name", quote(name)), "such as x-tier".to_owned());
-            continue;
-        };
-        if headers.iter().any(|(other, _)| *other == name) {
-            value.fatal(format_args!("the header {name} is there twice"), "remove one of them".to_owned());
-        }
-        if headers.len() >= 64 {
-            value.fatal("there are more than 64 headers", None);
-            break;
-        }
-        let text = value.parsed("a header's value", "gold", |text| {
-            HeaderValue::from_str(text).map(|_| text.trim().to_owned())
-        });
-        headers.extend(text.map(|text| (name, text)));
-    }
-    Some(headers)
 }
 
 /// A host name in the strict form.

@@ -137,3 +137,92 @@ fn sites() {
     check_text(Severity::Fatal, &same_name, "sites[1].name", "another site is named");
     valid(&another(&format!("hosts: [\"*.example.cn\"], {rest}")));
 }
+
+/// The least configuration with these routes instead, as a flow list.
+fn with_routes(routes: &str) -> String {
+    LEAST.replace("routes: [{origins: [app]}]", &format!("routes: {routes}"))
+}
+
+#[test]
+fn routes_do_one_thing() {
+    for (routes, place, message) in [
+        ("[{}]", "origins", "a route needs it"),
+        ("[{origins: [app], respond: {status: 403}}]", "respond", "exclude each other"),
+        ("[{redirect: {to: /x}, respond: {status: 403}}]", "respond", "exclude each other"),
+        ("[{respond: {status: 403}, residency: any}]", "residency", "no effect"),
+        ("[{respond: {status: 403}, path: {strip: /a}}]", "path", "no effect"),
+        ("[{respond: {status: 403}, request_headers: {remove: [a]}}]", "request_headers", "no effect"),
+        ("[{respond: {status: 204, body: x}}]", "respond.body", "no effect"),
+        ("[{respond: {status: 101}}]", "respond.status", "from 200 to 599"),
+        ("[{redirect: {to: /x, status: 200}}]", "redirect.status", "is no redirect"),
+        ("[{redirect: {status: 301}}]", "redirect.to", "is missing"),
+        ("[{redirect: {to: www.example.cn}}]", "redirect.to", "neither an absolute URL nor a path"),
+        ("[{redirect: {to: //a.cn}}]", "redirect.to", "neither an absolute URL nor a path"),
+        ("[{redirect: {to: \"{host}/x\"}}]", "redirect.to", "neither an absolute URL nor a path"),
+        ("[{redirect: {to: \"https://a.cn/{uri}\"}}]", "redirect.to", "unknown placeholder {uri}"),
+        ("[{redirect: {to: \"https://a.cn/{path\"}}]", "redirect.to", "write it twice"),
+        ("[{match: {from: [x]}, respond: {}}]", "match.from[0]", "not a network"),
+    ] {
+        check_text(Severity::Fatal, &with_routes(routes), &format!("sites[0].routes[0].{place}"), message);
+    }
+}
+
+#[test]
+fn edits_that_mean_nothing_are_refused() {
+    for (edits, place, message) in [
+        ("path: {strip: /a, prepend: /a/}", "path", "changes no path"),
+        ("path: {}", "path", "changes no path"),
+        ("match: {path: /b}, path: {strip: /a}", "path.strip", "no effect"),
+        ("match: {path: /ab}, path: {strip: /a}", "path.strip", "no effect"),
+        ("match: {path_exact: /b}, path: {strip: /a}", "path.strip", "no effect"),
+        ("request_headers: {}", "request_headers", "changes nothing"),
+        ("request_headers: {set: {host: a}}", "request_headers.set.host", "cannot edit host"),
+        ("request_headers: {set: {X-Request-Id: a}}", "request_headers.set.X-Request-Id", "ties requests"),
+        ("request_headers: {remove: [connection]}", "request_headers.remove[0]", "cannot edit connection"),
+        ("response_headers: {set: {content-length: \"1\"}}", "response_headers.set.content-length", "frames"),
+        ("response_headers: {set: {a b: x}}", "response_headers.set.a b", "not a field name"),
+        ("response_headers: {set: {a: \"x\\ny\"}}", "response_headers.set.a", "visible ASCII"),
+        ("response_headers: {set: {a: \"{user}\"}}", "response_headers.set.a", "unknown placeholder {user}"),
+        ("response_headers: {set: {a: x}, remove: [A]}", "response_headers", "set and removed"),
+    ] {
+        let routes = format!("[{{origins: [app], {edits}}}]");
+        check_text(Severity::Fatal, &with_routes(&routes), &format!("sites[0].routes[0].{place}"), message);
+    }
+    for edits in [
+        "match: {path: /a/b}, path: {strip: /a}",
+        "match: {path: /a}, path: {strip: /a/b}",
+        "path: {prepend: /v2}",
+        "match: {path_exact: /a}, path: {strip: /a}",
+        "response_headers: {set: {report-to: \"{{\\\"group\\\": 1}}\"}}",
+    ] {
+        valid(&with_routes(&format!("[{{origins: [app], {edits}}}]")));
+    }
+}
+
+#[test]
+fn redirects_that_lead_to_themselves_are_refused() {
+    let place = "sites[0].routes[0]";
+    for (route, leads_to_itself) in [
+        ("redirect: {to: \"https://www.example.cn{path}{query}\"}", true),
+        ("redirect: {to: \"https://WWW.example.cn{path}\"}", true),
+        ("redirect: {to: \"{scheme}://{host}{path}\"}", true),
+        ("redirect: {to: \"/new{path}\"}", true),
+        ("redirect: {to: \"/\"}", true),
+        ("match: {path: /a}, redirect: {to: \"/a/b?x\"}", true),
+        ("match: {path_exact: /a}, redirect: {to: \"{path}?again\"}", true),
+        ("match: {path: /a}, redirect: {to: \"/new{path}\"}", false),
+        ("match: {path_exact: /a}, redirect: {to: \"/a/\"}", false),
+        ("redirect: {to: \"https://other.example.cn{path}\"}", false),
+        ("redirect: {to: \"https://www.{host}{path}\"}", false),
+        ("redirect: {to: \"https://{host}:8443{path}\"}", false),
+        ("redirect: {to: \"http://{host}{path}\"}", false),
+    ] {
+        let text = with_routes(&format!("[{{{route}}}, {{match: {{path: /z}}, origins: [app]}}]"));
+        let found = load_text(&text).problems.iter().any(|problem| {
+            problem.place == place && problem.message.contains("the redirect leads to itself")
+        });
+        assert_eq!(found, leads_to_itself, "{route}");
+    }
+    // A route before it takes the target.
+    valid(&with_routes("[{match: {path: /home}, origins: [app]}, {redirect: {to: /home}}]"));
+}

@@ -71,6 +71,9 @@ impl Pump<'_, '_> {
         // This edge frames the body itself, whatever the server speaks.
         head.version = Version::HTTP_11;
         self.nominated = response::strip(&mut head.headers);
+        if let Some(rewrite) = self.exchange.rewrite {
+            response::lead_back(&mut head.headers, rewrite, self.down.head);
+        }
         if status == StatusCode::NO_CONTENT {
             head.headers.remove(header::CONTENT_LENGTH);
         }

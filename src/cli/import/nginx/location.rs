@@ -3,10 +3,13 @@
 //! nginx takes the exact location, else the longest prefix; icpgate takes the first route that matches. So exact paths come
 //! first, then prefixes, the longest first.
 
+use http::HeaderName;
+
 use super::syntax::Directive;
 use super::upstream::{Target, Timeouts, Upstreams};
 use super::values::{self, note};
 use crate::cli::import::plan::{Action, HeaderChanges, PathMatch, PathRewrite, Place, Plan, Route};
+use crate::route::{Heading, why_fixed};
 
 /// What a block inherits from the one around it.
 #[derive(Clone, Debug, Default)]
@@ -225,8 +228,7 @@ fn request_fields(plan: &mut Plan, scope: &Scope, changes: &mut HeaderChanges) -
             ("x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "x-request-id", _) => {}
             // WebSockets and kept connections need no field.
             ("upgrade" | "connection", _) => {}
-            (_, Some(value)) if value.is_empty() => changes.remove.push(name),
-            (_, Some(value)) => changes.set.push((name, value)),
+            (_, Some(value)) => edit(plan, directive, Heading::Upstream, (name, value), changes),
             (_, None) => {
                 plan.note(&directive.place, &directive.text(), "it uses a variable without a counterpart")
             }
@@ -235,12 +237,32 @@ fn request_fields(plan: &mut Plan, scope: &Scope, changes: &mut HeaderChanges) -
     host
 }
 
+/// Carries a field over, unless icpgate writes it itself. An empty value removes it, as nginx has it.
+fn edit(
+    plan: &mut Plan,
+    directive: &Directive,
+    heading: Heading,
+    (name, value): (String, String),
+    changes: &mut HeaderChanges,
+) {
+    let fixed = HeaderName::from_bytes(name.as_bytes()).map(|name| why_fixed(&name, heading));
+    match fixed {
+        Err(_) => plan.note(&directive.place, &directive.text(), "its name is not one of HTTP"),
+        Ok(Some(why)) => plan.note(&directive.place, &directive.text(), why),
+        Ok(None) if value.is_empty() => changes.remove.push(name),
+        Ok(None) => changes.set.push((name, value)),
+    }
+}
+
 fn response_fields(plan: &mut Plan, scope: &Scope) -> HeaderChanges {
     let mut changes = HeaderChanges::default();
     for directive in &scope.response_fields {
         let value = directive.arguments.get(1).map_or("", String::as_str);
         match values::with_placeholders(value) {
-            Some(value) => changes.set.push((directive.first().to_ascii_lowercase(), value)),
+            Some(value) => {
+                let field = (directive.first().to_ascii_lowercase(), value);
+                edit(plan, directive, Heading::Downstream, field, &mut changes);
+            }
             None => {
                 plan.note(&directive.place, &directive.text(), "it uses a variable without a counterpart")
             }
