@@ -180,7 +180,7 @@ fn edits_that_mean_nothing_are_refused() {
         ("request_headers: {set: {X-Request-Id: a}}", "request_headers.set.X-Request-Id", "ties requests"),
         ("request_headers: {remove: [connection]}", "request_headers.remove[0]", "cannot edit connection"),
         ("response_headers: {set: {content-length: \"1\"}}", "response_headers.set.content-length", "frames"),
-        ("response_headers: {set: {a b: x}}", "response_headers.set.a b", "not a field name"),
+        ("response_headers: {set: {a b: x}}", "response_headers.set.\"a b\"", "not a field name"),
         ("response_headers: {set: {a: \"x\\ny\"}}", "response_headers.set.a", "visible ASCII"),
         ("response_headers: {set: {a: \"{user}\"}}", "response_headers.set.a", "unknown placeholder {user}"),
         ("response_headers: {set: {a: x}, remove: [A]}", "response_headers", "set and removed"),
