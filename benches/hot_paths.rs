@@ -24,7 +24,7 @@ use icpgate::origin::health::ServerHealth;
 use icpgate::origin::load::Load;
 use icpgate::origin::{OriginId, Server, ServerHost};
 use icpgate::rewrite::{Charset, Footer, Injector};
-use icpgate::route::{Asked, ClientRegions, Matcher, PathMatch, Residency, Route, Routes};
+use icpgate::route::{Action, Asked, ClientRegions, Forward, Matcher, PathMatch, Route, Routes};
 use ipnet::IpNet;
 use jiff::Timestamp;
 
@@ -126,8 +126,8 @@ fn route(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("route");
     let below = |prefix: &str| Route {
         matcher: Matcher { path: PathMatch::prefix(prefix), ..Matcher::default() },
-        origins: vec![OriginId(0)],
-        residency: Residency::Any,
+        action: Action::Forward(Forward { origins: vec![OriginId(0)], ..Forward::default() }),
+        response_fields: None,
     };
     let headers = HeaderMap::new();
     for count in [20, 1_000] {
@@ -139,7 +139,8 @@ fn route(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::new(format!("of_{}", count + 1), &path), |bencher| {
                 bencher.iter(|| {
                     let path = black_box(&path);
-                    let asked = Asked { method: &Method::GET, path, headers: &headers, region: None };
+                    let client = [192, 0, 2, 1].into();
+                    let asked = Asked { method: &Method::GET, path, headers: &headers, region: None, client };
                     routes.resolve(&asked).is_some()
                 });
             });
