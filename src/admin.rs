@@ -3,8 +3,16 @@
 //! Read only. Connections are bounded in number and in time. A new connection always gets a place, so that readers
 //! who stall keep no probe out. Pages about the configuration answer only to known hosts, against DNS rebinding.
 
+mod connection;
+mod events;
+mod filing_state;
 mod hosts;
+mod latency;
 mod metrics;
+mod news;
+mod page;
+mod pages;
+mod reports;
 mod sinks;
 mod status;
 mod stream;
@@ -13,57 +21,51 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::middleware;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router, middleware};
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
 
-use crate::edge::Edge;
+use self::connection::AdminConnection;
+use self::events::Subscribers;
+use self::hosts::AdminHosts;
+use self::latency::Latencies;
+use self::news::News;
+use self::page::language::Language;
+use self::stream::AdminStream;
 use crate::hostname::Hostname;
-use crate::listen::set::ListenersStatus;
-use crate::metrics::Registry;
-use crate::ship::status::SinkBoard;
-use crate::upstream::connect::Upstreams;
-use hosts::AdminHosts;
-use stream::AdminStream;
+
+pub use self::pages::Pages;
 
 /// Connections at a time: pages have few readers, and each is answered at once. Beyond it the oldest is closed.
 const CONNECTIONS: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest life of a connection.
-const LIFETIME: Duration = Duration::from_secs(60);
 /// The pause of accepting for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The state that the pages show.
-#[derive(Clone, Debug)]
-pub struct Pages {
-    /// The snapshot, the record store, the clock.
-    pub edge: Arc<Edge>,
-    /// The state of upstream servers.
-    pub upstreams: Arc<Upstreams>,
-    /// Every metric.
-    pub metrics: Registry,
-    /// Which addresses are bound.
-    pub listeners_status: watch::Receiver<ListenersStatus>,
-    /// The state of every sink.
-    pub sinks: SinkBoard,
-}
+/// What the status page may load: its own script and style, and its own data.
+const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+     form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+);
 
 /// Serves the pages for as long as it is polled. `hosts` are names that they may be asked by.
 pub async fn serve(socket: TcpListener, pages: Pages, hosts: Vec<Hostname>) {
+    let (subscribers, latencies) = (Subscribers::default(), Latencies::default());
     let private = Router::new()
         .route("/status.json", get(status_json))
+        .route("/events", get(events))
         .route("/", get(status_page))
+        .route("/page.js", get(|| asset("text/javascript; charset=utf-8", page::SCRIPT)))
+        .route("/page.css", get(|| asset("text/css; charset=utf-8", page::STYLE)))
+        .route("/icon.svg", get(|| asset("image/svg+xml", page::ICON)))
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(middleware::from_fn_with_state(AdminHosts::new(hosts), hosts::check));
     let router = Router::new()
@@ -71,7 +73,18 @@ pub async fn serve(socket: TcpListener, pages: Pages, hosts: Vec<Hostname>) {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_page))
         .merge(private)
-        .with_state(pages);
+        .layer(Extension(subscribers.clone()))
+        .layer(Extension(latencies.clone()))
+        .with_state(pages.clone());
+    let edge = Arc::clone(&pages.edge);
+    tokio::select! {
+        () = accept(socket, router) => {}
+        () = News::new(pages).run(&subscribers) => {}
+        () = latencies.run(&edge) => {}
+    }
+}
+
+async fn accept(socket: TcpListener, router: Router) {
     let mut places = Places::default();
     loop {
         let stream = match socket.accept().await {
@@ -82,16 +95,22 @@ pub async fn serve(socket: TcpListener, pages: Pages, hosts: Vec<Hostname>) {
                 continue;
             }
         };
+        let connection = AdminConnection::default();
+        let (known, router) = (connection.clone(), TowerToHyperService::new(router.clone()));
+        let service = service_fn(move |mut request| {
+            http::Request::extensions_mut(&mut request).insert(known.clone());
+            router.call(request)
+        });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(
-                TokioIo::new(AdminStream::new(stream)),
-                TowerToHyperService::new(router.clone()),
-            );
+            .serve_connection(TokioIo::new(AdminStream::new(stream)), service);
         let task = tokio::spawn(async move {
-            // A failure concerns this reader alone.
-            let _ = timeout(LIFETIME, served).await;
+            tokio::select! {
+                // A failure concerns this reader alone.
+                _ = served => {}
+                () = connection.over() => {}
+            }
         });
         places.take(task.abort_handle());
     }
@@ -133,16 +152,82 @@ async fn metrics_page(State(pages): State<Pages>) -> Response {
     }
 }
 
-fn status_of(pages: &Pages) -> serde_json::Value {
-    status::status(&pages.edge, &pages.listeners_status.borrow(), &pages.sinks, pages.upstreams.now())
-}
-
 async fn status_json(State(pages): State<Pages>) -> Response {
-    let status = status_of(&pages);
-    ([(header::CONTENT_TYPE, "application/json")], format!("{status:#}\n")).into_response()
+    let document = move || {
+        let (edge, uptime) = (&pages.edge, pages.upstreams.now());
+        let mut status = status::status(edge, &pages.listeners_status.borrow(), &pages.sinks, uptime);
+        let (snapshot, now) = (edge.snapshots.load_full(), edge.clock.now());
+        status["due"] = reports::due(&snapshot.gate.filings, now).into();
+        status["refused"] = reports::refused(&snapshot, &pages.listen, now).into();
+        status["reloads"] = reports::reloads(&pages.journal).into();
+        format!("{status:#}\n")
+    };
+    match rendered(document).await {
+        Some(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
+        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
-async fn status_page(State(pages): State<Pages>) -> Response {
-    let status = status_of(&pages);
-    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], status::page(&status)).into_response()
+/// The parameters of the status page.
+#[derive(Debug, serde::Deserialize)]
+struct PageQuery {
+    lang: Option<String>,
+    q: Option<String>,
+}
+
+async fn status_page(
+    State(pages): State<Pages>,
+    Extension(latencies): Extension<Latencies>,
+    Query(query): Query<PageQuery>,
+    headers: HeaderMap,
+) -> Response {
+    let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    let language = Language::choose(query.lang.as_deref(), accepted);
+    let asked =
+        page::Asked { language, is_chosen: query.lang.is_some(), search: query.q.unwrap_or_default() };
+    match rendered(move || page::render(&pages, &latencies, &asked)).await {
+        Some(Ok(text)) => {
+            let mut answer = secured("text/html; charset=utf-8", text);
+            let headers = answer.headers_mut();
+            headers.insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(language.tag()));
+            headers.insert(header::VARY, HeaderValue::from_static("accept-language"));
+            answer
+        }
+        Some(Err(error)) => {
+            tracing::error!(%error, "admin: the status page cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn asset(content_type: &'static str, text: &'static str) -> Response {
+    secured(content_type, text)
+}
+
+/// An answer that a browser runs, frames and keeps only as the page needs it.
+fn secured(content_type: &'static str, text: impl IntoResponse) -> Response {
+    let mut answer = text.into_response();
+    for (name, value) in [
+        (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ] {
+        answer.headers_mut().insert(name, value);
+    }
+    answer
+}
+
+async fn events(
+    Extension(subscribers): Extension<Subscribers>,
+    Extension(connection): Extension<AdminConnection>,
+) -> Response {
+    subscribers.stream(connection)
+}
+
+/// The outcome of work that may take some milliseconds, done on a thread that serves no traffic.
+async fn rendered<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
 }

@@ -33,6 +33,7 @@ use crate::clock::Clock;
 use crate::config::problem::Problem;
 use crate::config::{self, Unreadable};
 use crate::edge::admission::Admission;
+use crate::edge::journal::ReloadJournal;
 use crate::edge::{Edge, Phase};
 use crate::exchange::Proxy;
 use crate::listen::accept::Acceptor;
@@ -110,16 +111,19 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     let shipping = Shipping::start(store.feed(), Arc::clone(&edge));
     metrics.register_on_scrape(&edge, &upstreams, shipping.board()).map_err(anyhow::Error::from)?;
     log.register(&metrics.registry).map_err(anyhow::Error::from)?;
+    let journal = ReloadJournal::default();
     let pages = admin::Pages {
         edge: Arc::clone(&edge),
         upstreams: Arc::clone(&upstreams),
         metrics: metrics.registry.clone(),
         listeners_status: listeners_status.subscribe(),
         sinks: shipping.board(),
+        listen: metrics.listen.clone(),
+        journal: journal.clone(),
     };
     let admin = tokio::spawn(admin::serve(admin_socket, pages, admin_hosts));
 
-    let reload = Reload::new(file, Arc::clone(&edge), metrics, tickets, log, built.files);
+    let reload = Reload::new(file, Arc::clone(&edge), metrics, tickets, log, journal, built.files);
     let reloading = reload.start(signals.hangup).context("the thread for reloading cannot be started")?;
     let mut background = JoinSet::new();
     background.spawn(checks::run(Arc::clone(&edge), Arc::clone(&upstreams)));

@@ -160,7 +160,7 @@ impl HealthCheck {
 }
 
 /// Hosts that share a certificate and routes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Site {
     /// The name in metrics and records.
     pub name: Arc<str>,

@@ -11,6 +11,7 @@ pub mod handshake;
 pub mod hello;
 pub mod metrics;
 pub mod refuse;
+pub mod refused_names;
 pub mod requested_host;
 pub mod set;
 
@@ -124,9 +125,10 @@ pub enum HttpVersion {
 impl Port {
     /// Counts and records a refused connection; `named` is what it asked for.
     pub fn refused(&self, edge: &Edge, refusal: Refusal, endpoints: Endpoints, named: NamedHost) {
-        self.counters.refused(refusal);
+        let now = edge.clock.now();
+        self.counters.refused(refusal, named.server_name.as_ref().or(named.host.as_ref()), now);
         edge.recorder.refused(AccessRecord {
-            time: edge.clock.now(),
+            time: now,
             event: Event::Refused,
             reason: Some(refusal.into()),
             count: 1,

@@ -4,6 +4,7 @@
 //! one keeps seeing the same generation.
 
 mod build;
+pub mod changes;
 mod kernel;
 mod pairs;
 mod sources;

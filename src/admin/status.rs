@@ -1,4 +1,4 @@
-//! The status page: which hosts are open, which are not and why, and what is due when.
+//! `/status.json`: which hosts are open, which are not and why, and what is due when.
 
 use std::time::Duration;
 
@@ -194,13 +194,4 @@ fn server(server: &Server, known: &ServerState, first_byte: Option<Duration>, no
         "round_trip_ms": milliseconds(known.path.round_trip(now)),
         "loss": known.path.loss(now).map(|loss| (loss * 1e4).round() / 1e4),
     })
-}
-
-pub(super) fn page(status: &Value) -> String {
-    let escaped = format!("{status:#}").replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>icpgate</title></head>\
-         <body><h1>icpgate</h1><p><a href=\"/metrics\">metrics</a> · <a href=\"/readyz\">readyz</a> · \
-         <a href=\"/status.json\">status.json</a></p><pre>{escaped}</pre></body></html>\n"
-    )
 }

@@ -21,6 +21,8 @@ use crate::background::{self, Priority};
 use crate::config::Unreadable;
 use crate::config::problem::{Problem, Severity};
 use crate::edge::Edge;
+use crate::edge::journal::{Rejection, ReloadJournal, ReloadOutcome};
+use crate::snapshot::changes::Changes;
 use crate::snapshot::{self, BuildResult, Snapshot, Stamps};
 use crate::tls::Tickets;
 
@@ -44,6 +46,7 @@ pub(super) struct Reload {
     metrics: Metrics,
     tickets: Tickets,
     log: LogControl,
+    journal: ReloadJournal,
     watch: Watch,
     /// The stamps of the files when they were last read.
     read: Stamps,
@@ -58,7 +61,7 @@ pub(super) struct Reload {
 
 enum Outcome {
     Applied(Box<Snapshot>),
-    Rejected(Allowlist),
+    Rejected(Allowlist, Rejection),
 }
 
 /// The state of the allowlist at a rejected reload.
@@ -78,6 +81,7 @@ impl Reload {
         metrics: Metrics,
         tickets: Tickets,
         log: LogControl,
+        journal: ReloadJournal,
         read: Stamps,
     ) -> Self {
         let watch = Watch::new(read.files());
@@ -88,6 +92,7 @@ impl Reload {
             metrics,
             tickets,
             log,
+            journal,
             watch,
             read,
             retry: false,
@@ -193,7 +198,7 @@ impl Reload {
         let outcome = self.judge(built);
         let result = match &outcome {
             Outcome::Applied(_) => "applied",
-            Outcome::Rejected(_) => "rejected",
+            Outcome::Rejected(..) => "rejected",
         };
         self.metrics.reloads.with_label_values(&[result]).inc();
         match outcome {
@@ -207,20 +212,34 @@ impl Reload {
                     filings = snapshot.gate.filings.len(),
                     "reloaded"
                 );
-                self.retired.push(self.edge.snapshots.publish(*snapshot));
+                self.publish(*snapshot, ReloadOutcome::Applied);
             }
-            Outcome::Rejected(allowlist) => {
+            Outcome::Rejected(allowlist, rejection) => {
                 match allowlist {
                     Allowlist::Good => self.broken_since = None,
                     Allowlist::Broken => self.broken_since = self.broken_since.or(Some(Instant::now())),
                     Allowlist::Unknown => {}
                 }
                 tracing::error!("the reload is rejected; the last good snapshot stays in use");
+                let generation = self.edge.snapshots.load().generation;
+                self.journal.write(self.edge.clock.now(), generation, ReloadOutcome::Rejected(rejection));
                 if allowlist == Allowlist::Broken && self.stale_after().is_zero() {
                     self.close_everything();
                 }
             }
         }
+    }
+
+    /// Publishes `next`, and writes down how it differs from the snapshot before: only then, since nothing may delay a
+    /// revocation.
+    fn publish(&mut self, next: Snapshot, outcome: impl FnOnce(Changes) -> ReloadOutcome + Send) {
+        let before = self.edge.snapshots.publish(next);
+        run_apart(&self.edge, "comparing snapshots", || {
+            let after = self.edge.snapshots.load_full();
+            let outcome = outcome(Changes::between(&before, &after));
+            self.journal.write(self.edge.clock.now(), after.generation, outcome);
+        });
+        self.retired.push(before);
     }
 
     fn judge(&mut self, built: Result<BuildResult, Unreadable>) -> Outcome {
@@ -232,7 +251,7 @@ impl Reload {
                 tracing::error!("{unreadable}");
                 let allowlist =
                     if is_allowlist(&unreadable.path) { Allowlist::Broken } else { Allowlist::Unknown };
-                return Outcome::Rejected(allowlist);
+                return Outcome::Rejected(allowlist, Rejection::unreadable(&unreadable));
             }
         };
         log::problems(&built.problems);
@@ -244,7 +263,7 @@ impl Reload {
                 (false, true) => Allowlist::Good,
                 (false, false) => Allowlist::Unknown,
             };
-            return Outcome::Rejected(allowlist);
+            return Outcome::Rejected(allowlist, Rejection::of(&built.problems));
         };
         keep_what_needs_a_restart(&current, &mut snapshot);
         Outcome::Applied(Box::new(snapshot))
@@ -263,7 +282,7 @@ impl Reload {
         );
         let snapshot = current.without_filings();
         self.metrics.prepare(&snapshot);
-        self.retired.push(self.edge.snapshots.publish(snapshot));
+        self.publish(snapshot, |_| ReloadOutcome::Stale);
     }
 }
 

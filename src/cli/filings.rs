@@ -47,12 +47,11 @@ struct DueDeadline {
 
 impl DueDeadline {
     fn new(domain: &str, deadline: Deadline, now: Timestamp) -> Self {
-        let seconds = deadline.at.duration_since(now).as_secs_f64();
         Self {
             domain: domain.to_owned(),
             deadline: deadline.kind.label(),
             at: shanghai_time(deadline.at),
-            hours_left: (seconds / 360.0).floor() / 10.0,
+            hours_left: deadline.hours_left(now),
             consequence: deadline.kind.consequence(),
         }
     }
@@ -87,15 +86,8 @@ pub(super) fn filings(
 
 /// Every deadline of the allowlist, the most urgent first.
 fn deadlines(snapshot: &Snapshot, now: Timestamp) -> Vec<DueDeadline> {
-    let mut deadlines: Vec<(Timestamp, DueDeadline)> = snapshot
-        .gate
-        .filings
-        .iter()
-        .flat_map(|filing| filing.deadlines().map(move |deadline| (filing, deadline)))
-        .map(|(filing, deadline)| (deadline.at, DueDeadline::new(filing.domain.as_str(), deadline, now)))
-        .collect();
-    deadlines.sort_by_key(|(at, _)| *at);
-    deadlines.into_iter().map(|(_, due)| due).collect()
+    let due = snapshot.gate.filings.deadlines().into_iter();
+    due.map(|(filing, deadline)| DueDeadline::new(filing.domain.as_str(), deadline, now)).collect()
 }
 
 fn print(snapshot: &Snapshot, due: &[DueDeadline], out: &mut dyn Write) -> anyhow::Result<()> {

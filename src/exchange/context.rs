@@ -211,7 +211,7 @@ impl<'x> RequestContext<'x> {
             self.proxy.counters.add(self.snapshot.generation, id, tally);
         }
         if let Some(reason) = self.refusal {
-            self.established.port.counters.refused(reason);
+            self.established.port.counters.refused(reason, self.host.as_ref(), self.moment.now);
         }
     }
 

@@ -7,6 +7,7 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 
 use super::filing::{Filing, FilingStatus};
+use super::filings::Filings;
 use crate::clock::end_of_day;
 
 /// From the ministry's text message to its answer.
@@ -59,6 +60,24 @@ pub struct Deadline {
     pub kind: DeadlineKind,
     /// The first instant at which it is missed.
     pub at: Timestamp,
+}
+
+impl Deadline {
+    /// Hours until it is missed, to a tenth; not above zero once it is.
+    pub fn hours_left(&self, now: Timestamp) -> f64 {
+        (self.at.duration_since(now).as_secs_f64() / 360.0).floor() / 10.0
+    }
+}
+
+impl Filings {
+    /// What is due for every filing, the most urgent first.
+    pub fn deadlines(&self) -> Vec<(&Filing, Deadline)> {
+        let of_filing = |filing| Filing::deadlines(filing).map(move |deadline| (filing, deadline));
+        let mut all: Vec<(&Filing, Deadline)> =
+            self.iter().map(std::sync::Arc::as_ref).flat_map(of_filing).collect();
+        all.sort_by_key(|(_, deadline)| deadline.at);
+        all
+    }
 }
 
 impl Filing {

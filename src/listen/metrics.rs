@@ -1,5 +1,11 @@
 //! What listeners count.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+
+use super::refused_names::RefusedNames;
 use crate::gate::Refusal;
 use crate::metrics::{Error, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use crate::net::untaken::Refused;
@@ -14,6 +20,8 @@ pub struct ListenMetrics {
     open: IntGaugeVec,
     empty: IntCounterVec,
     http2_refused: IntCounterVec,
+    /// By listener.
+    refused_names: Arc<Mutex<BTreeMap<Arc<str>, Arc<RefusedNames>>>>,
     /// Pauses of accepting for want of descriptors or memory.
     pub accept_pauses: IntCounter,
 }
@@ -29,6 +37,7 @@ pub struct ListenerCounters {
     refused: Vec<IntCounter>,
     /// In the order of [`Refused::ALL`].
     http2_refused: Vec<IntCounter>,
+    refused_names: Arc<RefusedNames>,
 }
 
 impl ListenMetrics {
@@ -53,6 +62,7 @@ impl ListenMetrics {
                 "HTTP/2 streams that were refused before they were requests.",
                 &["listener", "result"],
             )?,
+            refused_names: Arc::default(),
             accept_pauses: registry.counter(
                 "icpgate_accept_pauses_total",
                 "Times that accepting paused for want of descriptors or memory.",
@@ -78,7 +88,17 @@ impl ListenMetrics {
             empty: self.empty.with_label_values(&[listener]),
             refused: Refusal::ALL.iter().map(refused).collect(),
             http2_refused: Refused::ALL.map(http2_refused).into(),
+            refused_names: self.refused_names(listener),
         }
+    }
+
+    /// The names that the listener refused.
+    pub fn refused_names(&self, listener: &str) -> Arc<RefusedNames> {
+        let mut known = self.refused_names.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(names) = known.get(listener) {
+            return Arc::clone(names);
+        }
+        Arc::clone(known.entry(listener.into()).or_default())
     }
 }
 
@@ -90,8 +110,9 @@ impl ListenerCounters {
         }
     }
 
-    /// Counts a refused connection or request.
-    pub fn refused(&self, refusal: Refusal) {
+    /// Counts a refused connection or request; `name` is the host that it asked for.
+    pub fn refused(&self, refusal: Refusal, name: Option<&Arc<str>>, now: Timestamp) {
+        self.refused_names.count(refusal, name, now);
         if let Some(counter) = self.refused.get(refusal as usize) {
             counter.inc();
         }

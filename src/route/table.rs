@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::{Asked, PathMatch, Route};
 
 /// The routes of a site, in order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Routes {
     all: Vec<Route>,
     /// Those for every path.

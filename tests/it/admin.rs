@@ -1,6 +1,8 @@
 //! Admin pages: liveness, readiness with the reason, status.
 
+mod events;
 mod metrics;
+mod page;
 
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -33,7 +33,7 @@ const LAYERS: [&[&str]; 16] = [
 const PURE: [&str; 8] = ["gate", "origin", "route", "rewrite", "access", "message", "hostname", "clock"];
 
 /// Code and the only places that may contain it.
-const DOORS: [(&[&str], &[&str]); 13] = [
+const DOORS: [(&[&str], &[&str]); 14] = [
     (&["serde_yaml::"], &["config/file.rs"]),
     (&["maxminddb::"], &["config/regions.rs"]),
     (&["zlib_rs::", "brotli_decompressor::"], &["rewrite/decode.rs"]),
@@ -67,7 +67,8 @@ const DOORS: [(&[&str], &[&str]); 13] = [
         ],
     ),
     (&["hickory_resolver::"], &["upstream/names/lookup.rs"]),
-    (&["axum::"], &["admin.rs", "admin/hosts.rs", "cli/demo.rs"]),
+    (&["axum::"], &["admin.rs", "admin/events.rs", "admin/hosts.rs", "cli/demo.rs"]),
+    (&["askama::"], &["admin/page.rs"]),
     (&["prometheus::"], &["metrics.rs", "metrics/"]),
     (&["notify::"], &["app/file_watch.rs"]),
     (&["tokio::signal"], &["app/"]),

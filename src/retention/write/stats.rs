@@ -71,6 +71,12 @@ impl StoreStats {
         Some(room as f64 / bytes as f64 * span as f64 / (24 * HOUR) as f64)
     }
 
+    /// When the oldest record in the store was written, to its segment.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        let oldest = self.oldest.load(Ordering::Relaxed);
+        Timestamp::from_millisecond(oldest).ok().filter(|_| oldest != 0)
+    }
+
     /// The durable watermark: every record with a lower `seq` survives a power failure.
     pub fn synced_before(&self) -> u64 {
         self.progress.borrow().synced_before

@@ -1,0 +1,32 @@
+//! The state that the admin pages show.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::edge::Edge;
+use crate::edge::journal::ReloadJournal;
+use crate::listen::metrics::ListenMetrics;
+use crate::listen::set::ListenersStatus;
+use crate::metrics::Registry;
+use crate::ship::status::SinkBoard;
+use crate::upstream::connect::Upstreams;
+
+/// The state that the pages show.
+#[derive(Clone, Debug)]
+pub struct Pages {
+    /// The snapshot, the record store, the clock.
+    pub edge: Arc<Edge>,
+    /// The state of upstream servers.
+    pub upstreams: Arc<Upstreams>,
+    /// Every metric.
+    pub metrics: Registry,
+    /// Which addresses are bound.
+    pub listeners_status: watch::Receiver<ListenersStatus>,
+    /// The state of every sink.
+    pub sinks: SinkBoard,
+    /// The names that listeners refused.
+    pub listen: ListenMetrics,
+    /// The last reloads.
+    pub journal: ReloadJournal,
+}
