@@ -183,7 +183,9 @@ fn guide(folder: &Path, args: &DemoArgs) -> String {
     let curl = format!("curl -K {folder}/curlrc");
     format!(
         "
-icpgate demo. In a second terminal, try:
+icpgate demo. The status page, for a browser: http://{admin}/
+
+In a second terminal, try:
 
 # A filed host is served over TLS; the filing's link stands before </body>:
 {curl} https://{FILED}:{tls_port}/
@@ -213,7 +215,7 @@ sed -i 's/status: approved/status: suspended/' {folder}/filings.yaml
 sed -i 's/status: suspended/status: approved/' {folder}/filings.yaml
 {curl} https://{FILED}:{tls_port}/
 
-# What is open, what is not and why; in a browser: http://{admin}/
+# What is open, what is closed and why, as JSON; a browser shows the same, and its changes, at http://{admin}/
 {curl} http://{admin}/status.json
 
 # Every request and every refused connection left a record:
