@@ -7,6 +7,7 @@ pub mod body;
 pub mod encode;
 pub mod fields;
 pub mod hop_by_hop;
+pub mod interim;
 mod repair;
 pub mod request;
 pub mod response;
@@ -19,7 +20,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
 /// The most fields that a request may have, over either protocol; each part of a split cookie is one.
 pub const REQUEST_FIELDS: usize = 128;
-/// The most fields that a response may have.
+/// The most fields that a response may have, over either protocol.
 pub const RESPONSE_FIELDS: usize = 256;
 
 /// The head of a request, whatever protocol it came over.

@@ -4,6 +4,7 @@
 //! Nothing here takes decisions.
 
 pub mod address;
+pub(crate) mod frame_budget;
 pub mod frames;
 pub mod http1_stream;
 pub mod http2_stream;

@@ -11,8 +11,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use tokio::time::timeout;
 
 use super::ClientFailure;
-use crate::message::websocket;
-use crate::message::{REQUEST_FIELDS, RequestHead, ResponseHead, fields};
+use crate::message::{REQUEST_FIELDS, RequestHead, ResponseHead, fields, trailers, websocket};
 use crate::net::outflow::Outflow;
 use crate::net::timer::Timer;
 
@@ -115,7 +114,9 @@ impl ClientHttp2 {
             }
             Some(Err(_)) => Err(ClientFailure::Gone),
             None => {
-                self.trailers = ready!(self.body.poll_trailers(cx)).map_err(|_| ClientFailure::Gone)?;
+                let sent = ready!(self.body.poll_trailers(cx)).map_err(|_| ClientFailure::Gone)?;
+                sent.as_ref().map_or(Ok(()), trailers::check).map_err(|_| ClientFailure::Gone)?;
+                self.trailers = sent;
                 self.ended = true;
                 Ok(None)
             }

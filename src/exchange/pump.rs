@@ -12,13 +12,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::context::RequestContext;
 use crate::config::Limits;
 use crate::downstream::session::Downstream;
 use crate::gate::{Filing, SiteId};
+use crate::message::hop_by_hop::Nominated;
 use crate::message::{BadMessage, ResponseHead};
 use crate::net::http1_stream::Http1Stream;
 use crate::origin::Timeouts;
@@ -127,8 +128,8 @@ struct Pump<'p, 'd> {
     answer: ResponsePhase,
     /// A head that is sent with what follows it, so that a response that is malformed from the start gets 502.
     held: Option<ResponseHead>,
-    /// The names that the head declares hop-by-hop.
-    nominated: Vec<HeaderName>,
+    /// What the head declares hop-by-hop.
+    nominated: Nominated,
     /// When one side of a tunnel ended.
     half_closed: Option<Instant>,
     /// When the server had the whole request.
@@ -164,7 +165,7 @@ impl<'p, 'd> Pump<'p, 'd> {
             upload,
             answer: ResponsePhase::Awaited,
             held: None,
-            nominated: Vec::new(),
+            nominated: Nominated::default(),
             half_closed: None,
             sent,
             uploaded: sent,

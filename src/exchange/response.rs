@@ -3,7 +3,7 @@
 //! The edge's own responses have a short body that contains the request id.
 
 use bytes::Bytes;
-use http::header::{self, Entry, HeaderName, HeaderValue};
+use http::header::{self, Entry, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::context::RequestContext;
@@ -11,7 +11,7 @@ use super::grpc;
 use crate::downstream::ClientFailure;
 use crate::downstream::session::{ClientSession, Downstream};
 use crate::hostname::Hostname;
-use crate::message::hop_by_hop::{is_hop_by_hop, nominated};
+use crate::message::hop_by_hop::{Nominated, is_hop_by_hop};
 use crate::message::{RequestHead, ResponseHead, fields};
 use crate::route::{FixedAnswer, PathRewrite};
 use crate::upstream::request::X_REQUEST_ID;
@@ -162,10 +162,10 @@ pub(crate) fn lead_back(headers: &mut HeaderMap, rewrite: &PathRewrite, asked: &
 }
 
 /// Removes hop-by-hop fields from a server's head, and states its length once, as a plain number.
-/// Returns the names that it declares hop-by-hop.
-pub(crate) fn strip(headers: &mut HeaderMap) -> Vec<HeaderName> {
-    let nominated = nominated(headers);
-    for name in &nominated {
+/// Returns the lists by which it declares fields hop-by-hop.
+pub(crate) fn strip(headers: &mut HeaderMap) -> Nominated {
+    let nominated = Nominated::of(headers);
+    for name in nominated.among(headers) {
         headers.remove(name);
     }
     // One pass over the fields is cheaper than a lookup per name; usually one of them is present.

@@ -9,16 +9,13 @@ use http::HeaderMap;
 
 use super::fields::{self, EndOfHead};
 use super::repair::{self, Repaired};
+use super::trailers::{TRAILER_BYTES, TRAILER_FIELDS};
 use super::{BadMessage, Framing};
 
 /// The longest line that says the size of a chunk, its extensions included, in bytes.
 const SIZE_LINE: usize = 256;
 /// The most digits of a size: more would not fit 64 bits.
 const SIZE_DIGITS: usize = 16;
-/// The most bytes of trailers.
-const TRAILER_BYTES: usize = 16 * 1024;
-/// The most fields of trailers.
-const TRAILER_FIELDS: usize = 64;
 
 /// Decodes one body.
 #[derive(Clone, Debug)]

@@ -8,6 +8,9 @@ use memchr::memmem::Finder;
 
 use super::{BadMessage, Persistence};
 
+/// The most options in `connection`: as many as a request may have fields. Browsers send one or two.
+const CONNECTION_OPTIONS: usize = 128;
+
 /// Finds the end of a head in bytes that grow, without looking at any of them twice.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EndOfHead {
@@ -48,8 +51,15 @@ impl EndOfHead {
 /// The fields of a head that stands in `whole`, without copying their values.
 pub(super) fn collect(parsed: &[httparse::Header<'_>], whole: &Bytes) -> Result<HeaderMap, BadMessage> {
     let mut headers = HeaderMap::with_capacity(parsed.len() + 4);
+    let mut options = 0;
     for field in parsed {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| BadMessage::Syntax)?;
+        if name == header::CONNECTION {
+            options += 1 + memchr::memchr_iter(b',', field.value).count();
+            if options > CONNECTION_OPTIONS {
+                return Err(BadMessage::TooManyFields);
+            }
+        }
         let value = HeaderValue::from_maybe_shared(whole.slice_ref(field.value));
         headers.append(name, value.map_err(|_| BadMessage::Syntax)?);
     }
@@ -161,6 +171,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_long_list_of_connection_options_is_refused() {
+        let collected = |options: usize| {
+            let field = ["Connection: x", &",x".repeat(options - 1), "\r\n\r\n"].concat();
+            let bytes = Bytes::from([field.as_str(), ""].concat());
+            let mut room = [httparse::EMPTY_HEADER; 1];
+            let parsed = httparse::parse_headers(&bytes, &mut room).expect("a field").unwrap().1;
+            collect(parsed, &bytes).map(|headers| headers.len())
+        };
+        assert_eq!(collected(CONNECTION_OPTIONS), Ok(1));
+        assert_eq!(collected(CONNECTION_OPTIONS + 1), Err(BadMessage::TooManyFields));
     }
 
     #[test]

@@ -6,10 +6,11 @@
 /// The connection preface, before the first frame (RFC 9113, 3.4).
 const PREFACE_BYTES: usize = 24;
 const FRAME_HEADER_BYTES: usize = 9;
-const DATA: u8 = 0x0;
+pub(super) const DATA: u8 = 0x0;
 pub(super) const HEADERS: u8 = 0x1;
 pub(super) const RST_STREAM: u8 = 0x3;
-const CONTINUATION: u8 = 0x9;
+pub(super) const SETTINGS: u8 = 0x4;
+pub(super) const CONTINUATION: u8 = 0x9;
 const END_HEADERS: u8 = 0x4;
 
 /// The parts of a frame header that are used.
@@ -18,6 +19,8 @@ pub(super) struct FrameHeader {
     pub(super) kind: u8,
     pub(super) flags: u8,
     pub(super) stream: u32,
+    /// Bytes of the payload.
+    pub(super) length: u32,
 }
 
 /// Finds frame headers, however the bytes are split.
@@ -55,10 +58,12 @@ impl FrameHeaders {
             bytes = &bytes[taken..];
             if self.header_bytes == FRAME_HEADER_BYTES {
                 let [high, middle, low, kind, flags, stream @ ..] = self.header;
-                self.passing = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+                let length = u32::from_be_bytes([0, high, middle, low]);
+                self.passing = length as usize;
                 self.header_bytes = 0;
                 // The first bit is reserved (RFC 9113, 4.1).
-                each(FrameHeader { kind, flags, stream: u32::from_be_bytes(stream) & 0x7fff_ffff });
+                let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
+                each(FrameHeader { kind, flags, stream, length });
             }
         }
     }

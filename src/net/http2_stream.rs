@@ -5,7 +5,7 @@
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -25,7 +25,12 @@ pub struct Http2Stream {
     untaken: Option<Untaken>,
     /// Bytes were written since the last flush.
     written: bool,
+    /// Bytes of a flooding client that were thrown away after the end.
+    discarded: usize,
 }
+
+/// What is still read of a flooding client after the end.
+const LINGERING_BYTES: usize = 1024 * 1024;
 
 /// Tracks header blocks, with a deadline for the open one.
 #[derive(Debug)]
@@ -53,7 +58,7 @@ impl TimedBlocks {
 impl Http2Stream {
     /// A stream on which `ahead` has already been read.
     pub fn new(transport: Transport, ahead: BytesMut) -> Self {
-        Self { transport, ahead, header_blocks: None, untaken: None, written: false }
+        Self { transport, ahead, header_blocks: None, untaken: None, written: false, discarded: 0 }
     }
 
     /// The transport and the read-ahead input.
@@ -86,6 +91,10 @@ impl AsyncRead for Http2Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        // The task of the connection goes on when it has taken its requests.
+        if this.untaken.as_ref().is_some_and(|untaken| !untaken.may_read()) {
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let outcome = if this.ahead.is_empty() {
             Pin::new(&mut this.transport).poll_read(cx, buffer)
@@ -94,7 +103,9 @@ impl AsyncRead for Http2Stream {
             buffer.put_slice(&this.ahead.split_to(taken));
             Poll::Ready(Ok(()))
         };
-        if let Some(untaken) = &this.untaken {
+        if let Some(untaken) = &this.untaken
+            && buffer.filled().len() > before
+        {
             untaken.came(&buffer.filled()[before..]);
         }
         if let Some(timed) = &mut this.header_blocks {
@@ -149,7 +160,23 @@ impl AsyncWrite for Http2Stream {
         Pin::new(&mut self.transport).poll_flush(cx)
     }
 
+    /// Reads on for a while after a flood: with unread input, the kernel would reset the connection, and the client
+    /// might miss the last frames.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_shutdown(cx)
+        let this = &mut *self;
+        ready!(Pin::new(&mut this.transport).poll_shutdown(cx))?;
+        if !this.untaken.as_ref().is_some_and(Untaken::is_flooded) {
+            return Poll::Ready(Ok(()));
+        }
+        let mut bytes = [0; 4096];
+        while this.discarded < LINGERING_BYTES {
+            let mut read = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut this.transport).poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                break;
+            }
+            this.discarded += read.filled().len();
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -6,10 +6,15 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::frame_budget::{FrameBudget, Peer};
 use super::frames::{FrameHeader, FrameHeaders, HEADERS, RST_STREAM};
 
 /// The most streams that are followed: more than one read of a connection holds.
 const STREAMS: usize = 4096;
+/// Bytes that are read in one turn of a connection, before others have theirs.
+const TURN_BYTES: usize = 256 * 1024;
+/// Heads that are read in one turn: they are decoded, and held until they are taken.
+const TURN_HEADS: usize = 8;
 
 /// How a request was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,11 +25,13 @@ pub enum Refused {
     TooLarge,
     /// The connection ended with it.
     Connection,
+    /// The client sent too many frames that move no message; its connection was closed.
+    Flood,
 }
 
 impl Refused {
     /// Every way.
-    pub const ALL: [Self; 3] = [Self::Reset, Self::TooLarge, Self::Connection];
+    pub const ALL: [Self; 4] = [Self::Reset, Self::TooLarge, Self::Connection, Self::Flood];
 
     /// The word for it in metrics.
     pub fn label(self) -> &'static str {
@@ -32,6 +39,7 @@ impl Refused {
             Self::Reset => "reset",
             Self::TooLarge => "too_large",
             Self::Connection => "connection",
+            Self::Flood => "flood",
         }
     }
 }
@@ -48,6 +56,30 @@ struct Streams {
     newest: u32,
     untaken: BTreeSet<u32>,
     refused: Vec<Refused>,
+    budget: FrameBudget,
+    turn: Turn,
+}
+
+/// What was read since the requests before were taken.
+#[derive(Debug, Default)]
+struct Turn {
+    bytes: usize,
+    heads: usize,
+    /// More was to be read, and waits for the next turn.
+    over: bool,
+}
+
+/// What a connection has to do when it has no request to take.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Next {
+    /// Wait for the client.
+    Wait,
+    /// Read on after others had their turn.
+    Yield,
+    /// Record what was refused.
+    Record,
+    /// Close: the client floods it.
+    Close,
 }
 
 impl Default for Streams {
@@ -58,6 +90,8 @@ impl Default for Streams {
             newest: 0,
             untaken: BTreeSet::new(),
             refused: Vec::new(),
+            budget: FrameBudget::new(Peer::Client),
+            turn: Turn::default(),
         }
     }
 }
@@ -66,21 +100,26 @@ impl Untaken {
     /// Follows bytes of the client.
     pub(super) fn came(&self, bytes: &[u8]) {
         self.with(|streams| {
-            let Streams { from_client, newest, untaken, .. } = streams;
-            from_client.observe(bytes, |FrameHeader { kind, stream, .. }| match kind {
-                // Later ones of a stream are trailers.
-                HEADERS if stream > *newest => {
-                    *newest = stream;
-                    if untaken.len() >= STREAMS {
-                        untaken.pop_first();
+            let Streams { from_client, newest, untaken, budget, turn, .. } = streams;
+            turn.bytes += bytes.len();
+            from_client.observe(bytes, |frame @ FrameHeader { kind, stream, .. }| {
+                budget.received(frame);
+                match kind {
+                    // Later ones of a stream are trailers.
+                    HEADERS if stream > *newest => {
+                        *newest = stream;
+                        turn.heads += 1;
+                        if untaken.len() >= STREAMS {
+                            untaken.pop_first();
+                        }
+                        untaken.insert(stream);
                     }
-                    untaken.insert(stream);
+                    // The client has taken it back.
+                    RST_STREAM => {
+                        untaken.remove(&stream);
+                    }
+                    _ => {}
                 }
-                // The client has taken it back.
-                RST_STREAM => {
-                    untaken.remove(&stream);
-                }
-                _ => {}
             });
         });
     }
@@ -88,11 +127,14 @@ impl Untaken {
     /// Follows bytes to the client.
     pub(super) fn went(&self, bytes: &[u8]) {
         self.with(|streams| {
-            let Streams { to_client, untaken, refused, .. } = streams;
-            to_client.observe(bytes, |FrameHeader { kind, stream, .. }| match kind {
-                HEADERS if untaken.remove(&stream) => refused.push(Refused::TooLarge),
-                RST_STREAM if untaken.remove(&stream) => refused.push(Refused::Reset),
-                _ => {}
+            let Streams { to_client, untaken, refused, budget, .. } = streams;
+            to_client.observe(bytes, |frame @ FrameHeader { kind, stream, .. }| {
+                budget.sent(frame);
+                match kind {
+                    HEADERS if untaken.remove(&stream) => refused.push(Refused::TooLarge),
+                    RST_STREAM if untaken.remove(&stream) => refused.push(Refused::Reset),
+                    _ => {}
+                }
             });
         });
     }
@@ -102,9 +144,33 @@ impl Untaken {
         self.with(|streams| streams.untaken.remove(&stream));
     }
 
-    /// Whether something was refused since [`Self::refused`] was called.
-    pub fn has_refused(&self) -> bool {
-        self.with(|streams| !streams.refused.is_empty())
+    /// Whether more may be read in this turn. If not, reading goes on after [`Self::next`].
+    pub(super) fn may_read(&self) -> bool {
+        self.with(|Streams { turn, budget, .. }| {
+            turn.over = turn.bytes >= TURN_BYTES || turn.heads >= TURN_HEADS || budget.is_exhausted();
+            !turn.over
+        })
+    }
+
+    /// Whether the client sent more frames than it may.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.with(|streams| streams.budget.is_exhausted())
+    }
+
+    /// What to do next, once all requests were taken. A turn that is over ends here.
+    pub fn next(&self) -> Next {
+        self.with(|streams| {
+            let turn = std::mem::take(&mut streams.turn);
+            if streams.budget.is_exhausted() {
+                Next::Close
+            } else if !streams.refused.is_empty() {
+                Next::Record
+            } else if turn.over {
+                Next::Yield
+            } else {
+                Next::Wait
+            }
+        })
     }
 
     /// What was refused since the last call.

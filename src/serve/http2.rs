@@ -5,13 +5,14 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use h2::server::{Builder, Handshake};
-use http::{StatusCode, Version};
+use h2::RecvStream;
+use h2::server::{Builder, Handshake, SendResponse};
+use http::{Request, StatusCode, Version};
 use tokio::time::{Instant, timeout};
 
 use super::timeouts::{CLOSING, FIRST_REQUEST};
@@ -27,7 +28,7 @@ use crate::listen::{Connection, Established};
 use crate::message::RequestHead;
 use crate::net::http2_stream::Http2Stream;
 use crate::net::timer::Timer;
-use crate::net::untaken::{Refused, Untaken};
+use crate::net::untaken::{Next, Refused, Untaken};
 
 const STREAMS: u32 = 100;
 /// Malformed requests before the connection is closed.
@@ -81,21 +82,23 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
                     idle_since = Instant::now();
                 }
             }
-            accepted = poll_fn(|cx| match http2.poll_accept(cx) {
-                Poll::Pending if untaken.has_refused() => Poll::Ready(None),
-                accepted => accepted.map(Some),
-            }) => {
+            accepted = poll_fn(|cx| poll_accept(&mut http2, &untaken, cx)) => {
                 let (request, respond) = match accepted {
-                    // The next turn records what was refused.
-                    None => continue,
-                    Some(Some(Ok(accepted))) => accepted,
-                    Some(Some(Err(error))) => {
+                    // The next turn records it.
+                    Err(Interruption::Refused) => continue,
+                    Err(Interruption::Flood) => {
+                        record_refused(&proxy, &established, Refused::Flood);
+                        end_flood(&mut http2).await;
+                        break;
+                    }
+                    Ok(Some(Ok(accepted))) => accepted,
+                    Ok(Some(Err(error))) => {
                         if error.is_library() {
                             untaken.end();
                         }
                         break;
                     }
-                    Some(None) => break,
+                    Ok(None) => break,
                 };
                 untaken.taken(respond.stream_id().as_u32());
                 match ClientHttp2::accept(request, respond) {
@@ -140,6 +143,44 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
     drop(admitted);
 }
 
+type Http2 = h2::server::Connection<Box<Http2Stream>, Bytes>;
+
+/// The next request, or the end.
+type Accepted = Option<Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>>;
+
+/// What comes before the next request.
+enum Interruption {
+    /// The h2 crate has refused a request.
+    Refused,
+    /// The client has sent too many frames that move no message.
+    Flood,
+}
+
+fn poll_accept(
+    http2: &mut Http2,
+    untaken: &Untaken,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Accepted, Interruption>> {
+    if let Poll::Ready(accepted) = http2.poll_accept(cx) {
+        return Poll::Ready(Ok(accepted));
+    }
+    match untaken.next() {
+        Next::Wait => Poll::Pending,
+        Next::Yield => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+        Next::Record => Poll::Ready(Err(Interruption::Refused)),
+        Next::Close => Poll::Ready(Err(Interruption::Flood)),
+    }
+}
+
+async fn end_flood(http2: &mut Http2) {
+    http2.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+    // The client may not let it end properly.
+    let _ = timeout(CLOSING, poll_fn(|cx| http2.poll_closed(cx))).await;
+}
+
 fn handshake(mut stream: Box<Http2Stream>, limits: &Limits) -> Handshake<Box<Http2Stream>, Bytes> {
     stream.bound_header_blocks(limits.request_head_timeout);
     stream.gather(GATHERED);
@@ -175,7 +216,7 @@ fn record_refused(proxy: &Proxy, established: &Established, refused: Refused) {
     context.reason = Some(Reason::Framing);
     let status = match refused {
         Refused::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        Refused::Reset | Refused::Connection => StatusCode::BAD_REQUEST,
+        Refused::Reset | Refused::Connection | Refused::Flood => StatusCode::BAD_REQUEST,
     };
     context.facts.status = Some(status.as_u16());
 }

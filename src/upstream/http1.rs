@@ -10,13 +10,12 @@ use super::request::{self, UpstreamRequest};
 use super::{ResponsePart, UpstreamFailure};
 use crate::message::body::{BodyDecoder, Piece};
 use crate::message::fields::EndOfHead;
+use crate::message::interim::InterimHeads;
 use crate::message::{BadMessage, Framing, Persistence, encode, response};
 use crate::net::http1_stream::Http1Stream;
 
 /// The longest response head, in bytes.
 const HEAD_BYTES: usize = 128 * 1024;
-/// The most informational heads before a response.
-const INTERIM_HEADS: u32 = 16;
 /// Bytes of the first read; four times as many after each full read.
 const READ: usize = 16 * 1024;
 /// Bytes of the largest read: what is held for a client that stops reading.
@@ -54,10 +53,10 @@ enum BodyEncoding {
 
 #[derive(Debug)]
 enum ReadState {
-    /// The final head, after this many informational ones.
+    /// The final head, after informational ones.
     Head {
         end: EndOfHead,
-        interim: u32,
+        interim: InterimHeads,
     },
     Body(BodyDecoder),
 }
@@ -70,7 +69,7 @@ impl ServerHttp1 {
             upload: BodyEncoding::Whole,
             waiting: Bytes::new(),
             ends_chunk: false,
-            answer: ReadState::Head { end: EndOfHead::default(), interim: 0 },
+            answer: ReadState::Head { end: EndOfHead::default(), interim: InterimHeads::default() },
             persistence: Persistence::Kept,
             asks_for_tunnel: false,
             dropped: 0,
@@ -202,10 +201,7 @@ impl ServerHttp1 {
         if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
             if let ReadState::Head { end, interim } = &mut self.answer {
                 *end = EndOfHead::default();
-                *interim += 1;
-                if *interim > INTERIM_HEADS {
-                    return Err(BadMessage::Syntax.into());
-                }
+                interim.count(&head)?;
             }
             return Ok(ResponsePart::Head { head, end: false });
         }

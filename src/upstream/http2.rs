@@ -23,8 +23,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::request::{BodyFraming, UpstreamRequest};
 use super::{ResponsePart, UpstreamFailure};
-use crate::message::websocket;
-use crate::message::{BadMessage, ResponseHead};
+use crate::message::interim::InterimHeads;
+use crate::message::{BadMessage, RESPONSE_FIELDS, ResponseHead, trailers, websocket};
 use crate::net::outflow::Outflow;
 pub(crate) use connection::StreamSlot;
 pub(crate) use pool::{Connected, Http2Connections, Room, WaitLimits};
@@ -37,6 +37,7 @@ pub(crate) struct ServerHttp2 {
     wait: Duration,
     upload: Option<Outflow>,
     answer: ResponseState,
+    interim: InterimHeads,
     /// The key of a WebSocket handshake, which HTTP/1.1 has and HTTP/2 has not.
     tunnel: Option<Option<HeaderValue>>,
     /// The server has taken the handshake.
@@ -68,6 +69,7 @@ impl ServerHttp2 {
             wait,
             upload: None,
             answer: ResponseState::Unasked,
+            interim: InterimHeads::default(),
             tunnel: None,
             upgraded: false,
         }
@@ -104,11 +106,28 @@ impl ServerHttp2 {
             {
                 return Poll::Ready(Err(BadMessage::Upgrade.into()));
             }
-            Ok(_) => self.slot.connection.has_news(),
+            Ok(part) => {
+                self.slot.connection.has_news();
+                self.check(part)?;
+            }
             Err(error) if error.is_go_away() || error.is_io() => self.slot.connection.close(),
             Err(_) => {}
         }
         Poll::Ready(outcome.map_err(failure))
+    }
+
+    /// Holds a response to the limits that the parser of HTTP/1.1 has.
+    fn check(&mut self, part: &ResponsePart) -> Result<(), BadMessage> {
+        match part {
+            ResponsePart::Head { head, .. } if head.headers.len() > RESPONSE_FIELDS => {
+                Err(BadMessage::TooManyFields)
+            }
+            ResponsePart::Head { head, .. } if head.status.is_informational() && !self.upgraded => {
+                self.interim.count(head)
+            }
+            ResponsePart::End(Some(sent)) => trailers::check(sent),
+            ResponsePart::Head { .. } | ResponsePart::Body(_) | ResponsePart::End(None) => Ok(()),
+        }
     }
 
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponsePart, h2::Error>> {

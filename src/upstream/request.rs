@@ -11,7 +11,7 @@ use http::{HeaderValue, Method};
 use super::loops::CDN_LOOP;
 use crate::access::fields::IdText;
 use crate::message::fields::{content_length, has_token};
-use crate::message::hop_by_hop::{is_hop_by_hop, nominated};
+use crate::message::hop_by_hop::{Nominated, is_hop_by_hop};
 use crate::message::{RequestHead, websocket};
 use crate::origin::UpstreamHost;
 use crate::rewrite::Ask;
@@ -133,7 +133,7 @@ impl UpstreamRequest<'_> {
             UpstreamHost::Preserve => emit(&header::HOST, sent),
             UpstreamHost::Fixed(host) => emit(&header::HOST, host.as_str().as_bytes()),
         }
-        let nominated = nominated(headers);
+        let nominated = Nominated::of(headers).among(headers);
         for (name, value) in headers {
             if !self.is_ours(name)
                 && !is_hop_by_hop(name)

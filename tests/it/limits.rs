@@ -1,5 +1,7 @@
 //! Limits of connections, time and file descriptors.
 
+mod floods;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};

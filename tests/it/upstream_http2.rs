@@ -2,6 +2,7 @@
 
 mod connections;
 mod exchanges;
+mod floods;
 mod negotiation;
 mod peers;
 

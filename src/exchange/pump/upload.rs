@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{Pump, ResponsePhase, Upload};
-use crate::message::hop_by_hop::nominated;
+use crate::message::hop_by_hop::Nominated;
 use crate::message::trailers::passable;
 use crate::upstream::UpstreamFailure;
 
@@ -52,7 +52,7 @@ impl Pump<'_, '_> {
             self.half_closed.get_or_insert_with(Instant::now);
         }
         let trailers = self.down.take_trailers();
-        let trailers = trailers.and_then(|sent| passable(sent, &nominated(&self.down.head.headers)));
+        let trailers = trailers.and_then(|sent| passable(sent, &Nominated::of(&self.down.head.headers)));
         if self.up.put_end(trailers).is_err() {
             return self.refused();
         }

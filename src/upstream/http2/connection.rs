@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::liveness::{Liveness, Observation, Turn};
 use super::windows::{self, STREAMS};
+use crate::net::frame_budget::PeerFrames;
 
 /// Bytes of a request body buffered per stream for a slow server.
 const SEND_BUFFER: usize = 64 * 1024;
@@ -27,6 +28,8 @@ const SEND_BUFFER: usize = 64 * 1024;
 const HEAD_BYTES: u32 = 128 * 1024;
 /// Stands for a stream limit that the server has not sent yet.
 const UNSETTLED: usize = 0x7ead_beef;
+/// Bytes that are read in one turn of a connection.
+const TURN_BYTES: usize = 256 * 1024;
 /// Time for a connection to close after GOAWAY.
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -96,7 +99,8 @@ impl Http2Connection {
             news: AtomicBool::new(false),
             room,
         });
-        let io = Heard { io, connection: Arc::clone(&connection) };
+        let frames = PeerFrames::of_server();
+        let io = Heard { io, connection: Arc::clone(&connection), frames, turn: 0 };
         let handshake = Builder::new()
             .enable_push(false)
             .initial_window_size(stream_window)
@@ -287,10 +291,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 }
 
-/// Notes that bytes have arrived.
+/// Notes that bytes have arrived, and holds the server to its frames.
 struct Heard<T> {
     io: T,
     connection: Arc<Http2Connection>,
+    frames: PeerFrames,
+    /// Bytes read in this turn.
+    turn: usize,
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Heard<T> {
@@ -299,10 +306,24 @@ impl<T: AsyncRead + Unpin> AsyncRead for Heard<T> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.turn >= TURN_BYTES {
+            // Streams take what has come, and others have their turn.
+            self.turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut self.io).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
+        let read = buffer.filled().len() - before;
+        if read > 0 {
             self.connection.heard.store(true, Ordering::Relaxed);
+            self.turn += read;
+            if !self.frames.received(&buffer.filled()[before..]) {
+                let flood = "the server sends frames without end that move no message";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, flood)));
+            }
+        } else if outcome.is_pending() {
+            self.turn = 0;
         }
         outcome
     }
@@ -310,7 +331,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Heard<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Heard<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let outcome = Pin::new(&mut self.io).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(written)) = outcome {
+            self.frames.sent(&bytes[..written]);
+        }
+        outcome
     }
 
     fn poll_write_vectored(
@@ -318,7 +343,15 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Heard<T> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+        let outcome = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        if let Poll::Ready(Ok(mut left)) = outcome {
+            for slice in slices {
+                let of_slice = left.min(slice.len());
+                self.frames.sent(&slice[..of_slice]);
+                left -= of_slice;
+            }
+        }
+        outcome
     }
 
     fn is_write_vectored(&self) -> bool {
