@@ -69,7 +69,7 @@ async fn frames_in_proportion_to_messages_are_served() {
             let one = frames.next().await.expect("the connection goes on");
             assert_ne!(one.kind, GOAWAY, "request {request}");
             // Both windows for each KiB, as a client does that reads by small pieces.
-            let read = one.payload.len() / 1024;
+            let read = one.payload.len().div_ceil(1024);
             if one.kind == 0 && read > 0 {
                 frames.send(&[update(0), update(stream)].concat().repeat(read)).await.expect("sent");
             }
@@ -92,8 +92,10 @@ async fn a_page_of_100_streams_is_served_over_one_connection() {
     for number in 0..100 {
         asked.push(client.begin(Method::GET, HOST, &format!("/{number}"), &fields, true).await.0);
     }
-    for response in asked {
-        assert_eq!(answer(response).await.expect("an answer").body.len(), 100 * 1024);
+    // All at once: they share the window of the connection.
+    let answers = asked.into_iter().map(|response| tokio::spawn(answer(response)));
+    for answered in answers.collect::<Vec<_>>() {
+        assert_eq!(answered.await.expect("it ends").expect("an answer").body.len(), 100 * 1024);
     }
 }
 
