@@ -34,7 +34,7 @@ use ipnet::IpNet;
 use crate::gate::ListenerId;
 use crate::hostname::{HostPattern, Hostname};
 use crate::origin::Origin;
-use crate::rewrite::FooterPages;
+use crate::rewrite::{CompressMode, CompressSettings, FooterPages};
 use crate::route::Routes;
 
 pub use file::Unreadable;
@@ -62,6 +62,8 @@ pub struct Config {
     pub client_regions: Option<PathBuf>,
     /// Name servers for the names of upstream servers; empty for the system's.
     pub name_servers: Vec<SocketAddr>,
+    /// How responses are compressed, on the sites that compress.
+    pub compress: CompressSettings,
     /// The local store of access records.
     pub access_log: AccessLog,
     /// Sinks to which records are shipped.
@@ -172,6 +174,8 @@ pub struct Site {
     pub certificate: Option<CertificateFiles>,
     /// Which pages get the footer.
     pub footer: FooterPages,
+    /// Which responses are compressed.
+    pub compress: CompressMode,
     /// Tried in order; the first match wins.
     pub routes: Routes,
 }

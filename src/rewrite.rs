@@ -1,25 +1,36 @@
-//! The footer: which pages get it, what it looks like, and how it gets into a body that streams.
+//! What happens to an answer on its way to the client: the footer is put in, and the body compressed.
 //!
-//! [`plan`] judges heads; an [`Injector`] rewrites bodies, behind a [`Decoder`] where they come compressed. All of it is
-//! pure and synchronous. Every byte of a page comes out, in order, whatever the result.
+//! [`plan`] judges heads for the footer, [`Compress`] for compression. A [`Conversion`] decodes a body, gives it the
+//! footer and encodes it, as far as each applies. All of it is pure and synchronous. Every byte of a page comes out, in
+//! order, whatever the result.
 
+mod accept;
 mod charset;
+mod compress;
+mod conversion;
 mod decode;
 mod destination;
+mod encode;
 mod existing_number;
 mod fields;
 mod footer;
+mod head;
 mod inject;
 mod plan;
 mod scan;
 mod sniff;
 mod tags;
 
+pub use accept::{best as best_encoding, for_origin as accepted_from_origin};
 pub use charset::Charset;
+pub use compress::{Choice, Compress, CompressMode, CompressSettings, is_event_stream, unwanted_coding};
+pub use conversion::{Broken, Conversion};
 pub use decode::{BadCoding, Coding, Decoder, PIECE};
+pub use encode::{EncodedBytes, Encoder, EncoderFailed, Encoding};
 pub use footer::{Footer, Footers};
+pub use head::{apply_to_head, vary_by_destination};
 pub use inject::Injector;
-pub use plan::{Ask, Rewrite, apply_to_head, ask, plan, vary};
+pub use plan::{Ask, Rewrite, ask, plan};
 pub use scan::Scanner;
 
 /// Which pages get the footer.

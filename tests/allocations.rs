@@ -1,4 +1,4 @@
-//! Handing over a record allocates nothing.
+//! Handing over a record allocates nothing; an encoder holds no more than its limit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use icpgate::access::texts::RequestTexts;
 use icpgate::clock::Clock;
 use icpgate::config::{AccessLog, WhenFull};
 use icpgate::retention::Store;
+use icpgate::rewrite::{Encoder, Encoding};
 
 const SENT: RequestTexts<'_> = RequestTexts {
     method: b"GET",
@@ -73,4 +74,27 @@ fn handing_a_record_over_allocates_nothing() {
     println!("{} allocations for {RECORDS} records handed over", allocated.count_total);
     assert_eq!(allocated.count_total, 0);
     store.close().expect("closed");
+}
+
+/// What one response holds, in whatever order it is written, flushed and read. zstd's context is the C library's, and
+/// measured beside its code.
+#[test]
+fn an_encoder_holds_at_most_256_kib() {
+    const LIMIT: u64 = 256 << 10;
+    let line = |line: u32| format!("<p>line {line} {:x}</p>\n", line.wrapping_mul(2_654_435_761));
+    let page: Vec<u8> = (0..20_000).map(line).collect::<String>().into_bytes();
+    for encoding in [Encoding::Brotli, Encoding::Gzip] {
+        for part in [100, 16 << 10, page.len()] {
+            let held = allocation_counter::measure(|| {
+                let mut encoder = Encoder::new(encoding).expect("an encoder");
+                for part in page.chunks(part) {
+                    encoder.push(part, &mut drop).expect("encoded");
+                }
+                encoder.flush(&mut drop).expect("flushed");
+                encoder.finish(&mut drop).expect("finished");
+            });
+            println!("{encoding:?} in parts of {part}: {} bytes at most", held.bytes_max);
+            assert!(held.bytes_max <= LIMIT, "{encoding:?} in parts of {part}: {}", held.bytes_max);
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! References between sections are resolved by position in the file, so that a section with a problem causes no
 //! further problems where others refer to it.
 
+mod compress;
 mod context;
 mod edits;
 mod links;
@@ -27,6 +28,7 @@ use super::reader::Value;
 use super::schema;
 use super::{AccessLog, Admin, Config, Limits, Log, LogFormat, WhenFull, units};
 use crate::hostname::Hostname;
+use crate::rewrite::CompressSettings;
 use crate::route::region::is_internal;
 use listeners::AddressClaims;
 pub(super) use sites::{filed_name, host_pattern};
@@ -40,6 +42,7 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
     let filings = fields.required("filings").and_then(|path| path.path(folder));
     let client_regions = or(fields.get("client_regions"), None, |path| path.path(folder).map(Some));
     let name_servers = or(fields.get("resolver"), Vec::new(), resolver::name_servers);
+    let compress = section(fields.get("compress"), CompressSettings::default(), compress::settings);
     let access_log = section(fields.get("access_log"), default_access_log(), |v, d| access_log(v, folder, d));
     let sinks = or(fields.get("access_log"), Vec::new(), |section| {
         let fields = section.fields(schema::ACCESS_LOG)?;
@@ -77,6 +80,9 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
     if let Some(resolver) = fields.get("resolver") {
         resolver::warn_of_useless(resolver, &origins);
     }
+    if let Some(section) = fields.get("compress") {
+        compress::warn_of_useless(section, &sites);
+    }
     listeners::warn_of_lost_redirects(&listener_items, &listeners);
     links?;
 
@@ -89,6 +95,7 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
         origins: origins.into_iter().collect::<Option<_>>()?,
         client_regions: client_regions?,
         name_servers: name_servers?,
+        compress: compress?,
         access_log: access_log?,
         sinks: sinks?,
         free_shipped: free_shipped?,

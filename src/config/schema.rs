@@ -26,7 +26,7 @@ pub(crate) fn has_key(section: &str, key: &str) -> bool {
 sections! {
     ICPGATE = "icpgate.yaml": [
         "node", "filings", "listeners", "sites", "origins", "client_regions", "links", "resolver", "access_log",
-        "admin", "log", "limits",
+        "admin", "log", "limits", "compress",
     ];
     LISTENER = "listeners[]": [
         "name", "addresses", "protocol", "public_addresses", "refusal", "proxy_protocol", "trusted_proxies",
@@ -34,7 +34,7 @@ sections! {
     ];
     PROXY_PROTOCOL = "listeners[].proxy_protocol": ["trusted"];
     HEALTH_CHECK = "listeners[].health_check": ["path", "from"];
-    SITE = "sites[]": ["name", "hosts", "listeners", "certificate", "footer", "routes"];
+    SITE = "sites[]": ["name", "hosts", "listeners", "certificate", "footer", "compress", "routes"];
     CERTIFICATE = "sites[].certificate": ["chain", "key"];
     FOOTER = "sites[].footer": ["pages"];
     ROUTE = "sites[].routes[]": [
@@ -54,6 +54,7 @@ sections! {
     POOL = "origins[].pool": ["max_idle", "preconnect"];
     ORIGIN_HEALTH = "origins[].health": ["kind", "path", "expect", "interval"];
     RETRIES = "origins[].retries": ["attempts", "budget", "per_try"];
+    COMPRESS = "compress": ["encodings", "min_bytes", "types"];
     RESOLVER = "resolver": ["servers"];
     LINK = "links.*": ["first_byte", "failures", "prefer"];
     ACCESS_LOG = "access_log": ["directory", "retention", "reserve", "when_full", "redact_query", "sinks", "free_shipped"];

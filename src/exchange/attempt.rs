@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
+use http::{Method, header};
 
 use super::Proxy;
 use super::candidates::{Candidate, Candidates};
@@ -21,8 +21,8 @@ use crate::access::record::{ServerFacts, UNKNOWN_ADDRESS};
 use crate::config::Limits;
 use crate::downstream::session::Downstream;
 use crate::message::ResponseHead;
-use crate::origin::{Origin, ProxyProtocol, Timeouts};
-use crate::rewrite::{self, Ask};
+use crate::origin::{Origin, ProxyProtocol, Region, Timeouts};
+use crate::rewrite::{self, Ask, Compress};
 use crate::route::{Forward, Residency};
 use crate::snapshot::{OriginState, Snapshot};
 use crate::upstream::reach::Channel;
@@ -35,6 +35,7 @@ pub(super) struct RoutedRequest<'a> {
     pub(super) forward: &'a Forward,
     pub(super) edits: &'a ForwardEdits<'a>,
     pub(super) page: FooterContext<'a>,
+    pub(super) compress: Compress<'a>,
     /// Without the query.
     pub(super) path: &'a str,
     /// `http` or `https`, as the client connected.
@@ -48,6 +49,7 @@ pub(super) struct Attempt<'a, 'd> {
     candidates: Candidates<'a>,
     page: FooterContext<'a>,
     route: &'a ForwardEdits<'a>,
+    compress: Compress<'a>,
     path: &'a str,
     scheme: &'static str,
     limits: &'a Limits,
@@ -99,7 +101,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
         down: &'a mut Downstream<'d>,
         context: &'a mut RequestContext<'d>,
     ) -> Self {
-        let RoutedRequest { snapshot, forward, edits, page, path, scheme } = routed;
+        let RoutedRequest { snapshot, forward, edits, page, compress, path, scheme } = routed;
         let done = down.is_body_done();
         let head = down.head;
         let framing = BodyFraming::of(head, done);
@@ -110,6 +112,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
             idempotent: is_idempotent(&head.method),
             page,
             route: edits,
+            compress,
             path,
             scheme,
             limits: &snapshot.config.limits,
@@ -136,6 +139,8 @@ impl<'a, 'd> Attempt<'a, 'd> {
         let timeouts = candidate.origin.origin.timeouts;
         pump::ExchangeSettings {
             site: self.page,
+            compress: self.compress,
+            asked_for_codings: self.asks_for_codings(candidate),
             path: self.path,
             rewrite: self.route.path,
             timeouts: Timeouts { first_byte: self.first_byte(candidate), ..timeouts },
@@ -148,9 +153,34 @@ impl<'a, 'd> Attempt<'a, 'd> {
 
     fn edits(&self, candidate: &Candidate<'a>) -> HeadEdits<'a> {
         let (framing, ask, scheme) = (self.framing, self.ask, self.scheme);
+        let codings = match self.asks_for_codings(candidate) {
+            true => rewrite::accepted_from_origin(&self.down.head.headers),
+            false => "identity",
+        };
         let loop_id = self.proxy.loop_id.as_str();
         let (target, fields) = (self.route.target.as_deref(), self.route.fields.as_ref());
-        HeadEdits { host: &candidate.origin.origin.host, framing, ask, scheme, loop_id, target, fields }
+        HeadEdits {
+            host: &candidate.origin.origin.host,
+            framing,
+            ask,
+            codings,
+            scheme,
+            loop_id,
+            target,
+            fields,
+        }
+    }
+
+    /// Whether a request that may return a page asks for it compressed: bytes across the border cost more than
+    /// decoding them. A part of a coded page could not be decoded.
+    fn asks_for_codings(&self, candidate: &Candidate<'a>) -> bool {
+        let may_be_part = || self.down.head.headers.contains_key(header::RANGE);
+        candidate.origin.origin.region == Region::Offshore
+            && match self.ask {
+                Ask::AsSent => false,
+                Ask::Identity => !may_be_part(),
+                Ask::Whole => true,
+            }
     }
 
     /// Reports the server's result and keeps its connection if it can be reused.

@@ -23,6 +23,7 @@ use crate::listen::Established;
 use crate::message::{BadMessage, RequestHead};
 use crate::net::address::{ClientAddress, LocalAddress};
 use crate::retention::{Slot, is_unrecorded};
+use crate::rewrite::EncodedBytes;
 use crate::snapshot::Snapshot;
 use crate::upstream::request::{HeadEdits, UpstreamRequest};
 
@@ -56,6 +57,8 @@ pub(crate) struct RequestContext<'x> {
     pub(crate) facts: RequestFacts,
     /// Where the request was sent, or should have been sent first.
     pub(crate) upstream: Option<UpstreamFacts>,
+    /// What the encoder has done, if the response is encoded here.
+    pub(crate) encoded: Option<EncodedBytes>,
 }
 
 impl<'x> RequestContext<'x> {
@@ -110,6 +113,7 @@ impl<'x> RequestContext<'x> {
             reason: None,
             facts: RequestFacts::default(),
             upstream: None,
+            encoded: None,
         }
     }
 
@@ -205,6 +209,7 @@ impl<'x> RequestContext<'x> {
                 class: status_class(self.facts.status),
                 egress: answered.map(|upstream| (upstream.server.region, self.facts.bytes_out)),
                 footer: self.facts.footer,
+                encoded: self.encoded,
                 duration: self.facts.duration,
                 site,
             };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::metrics::{Error, Histogram, IntCounter, IntCounterVec, counters, histogram};
 use crate::origin::Region;
-use crate::rewrite::{FooterResult, SkipReason};
+use crate::rewrite::{EncodedBytes, Encoding, FooterResult, SkipReason};
 use crate::snapshot::Snapshot;
 
 /// Request durations, in seconds: from a small page to a report that takes a minute.
@@ -34,6 +34,8 @@ pub(super) struct Tally<'c> {
     pub(super) egress: Option<(Region, u64)>,
     /// The result for the footer, for a page that was chosen for one.
     pub(super) footer: Option<FooterResult>,
+    /// What the encoder did, if the response was encoded here.
+    pub(super) encoded: Option<EncodedBytes>,
     /// From the request head to the end of the exchange.
     pub(super) duration: Duration,
     pub(super) site: &'c str,
@@ -50,6 +52,10 @@ pub(super) struct Families {
     pub(super) footer_skipped: IntCounterVec,
     /// By site and region.
     pub(super) egress: IntCounterVec,
+    /// By encoding. Added to directly, as is `encoder_out`: encoding costs far more.
+    pub(super) encoder_in: IntCounterVec,
+    /// By encoding.
+    pub(super) encoder_out: IntCounterVec,
 }
 
 /// What the exchanges of one site add to.
@@ -70,7 +76,7 @@ pub(super) struct SiteTable {
 
 impl Families {
     pub(super) fn new() -> Result<Self, Error> {
-        Ok(Self {
+        let families = Self {
             requests: counters(
                 "icpgate_requests_total",
                 "Requests by class of status.",
@@ -96,7 +102,33 @@ impl Families {
                 "Response body bytes sent to clients, by the region they came from.",
                 &["site", "region"],
             )?,
-        })
+            encoder_in: counters(
+                "icpgate_encoder_in_bytes_total",
+                "Response body bytes before they were compressed here.",
+                &["encoding"],
+            )?,
+            encoder_out: counters(
+                "icpgate_encoder_out_bytes_total",
+                "Response body bytes after they were compressed here.",
+                &["encoding"],
+            )?,
+        };
+        for encoding in Encoding::ALL {
+            families.add_encoded(EncodedBytes { encoding, taken: 0, yielded: 0 });
+        }
+        Ok(families)
+    }
+
+    /// All but the histogram.
+    pub(super) fn counters(&self) -> [&IntCounterVec; 6] {
+        let Self { requests, duration: _, footer, footer_skipped, egress, encoder_in, encoder_out } = self;
+        [requests, footer, footer_skipped, egress, encoder_in, encoder_out]
+    }
+
+    pub(super) fn add_encoded(&self, bytes: EncodedBytes) {
+        let encoding = [bytes.encoding.name()];
+        self.encoder_in.with_label_values(&encoding).inc_by(bytes.taken);
+        self.encoder_out.with_label_values(&encoding).inc_by(bytes.yielded);
     }
 
     /// The counters of every site of `snapshot`; series that are new begin at zero.

@@ -2,7 +2,7 @@
 //! own deadline.
 //!
 //! A side that stops reading does not block the other direction. At most one read of either side is buffered.
-//! Compressed pages are decoded as the client takes them, and the footer is injected on the way.
+//! Bodies are decoded, given the footer and encoded as the client takes them.
 
 mod answer;
 pub mod drive;
@@ -23,13 +23,16 @@ use crate::message::hop_by_hop::Nominated;
 use crate::message::{BadMessage, ResponseHead};
 use crate::net::http1_stream::Http1Stream;
 use crate::origin::Timeouts;
-use crate::rewrite::{Ask, Decoder, FooterPages, Footers, Injector};
+use crate::rewrite::{Ask, Compress, Conversion, FooterPages, Footers, Injector};
 use crate::route::PathRewrite;
 use crate::upstream::request::BodyFraming;
 use crate::upstream::session::ServerSession;
 
 pub(super) struct ExchangeSettings<'e> {
     pub(super) site: FooterContext<'e>,
+    pub(super) compress: Compress<'e>,
+    /// Whether the server was asked for codings that the client may not accept.
+    pub(super) asked_for_codings: bool,
     pub(super) path: &'e str,
     /// The route's change of the path, which paths in the answer follow back.
     pub(super) rewrite: Option<&'e PathRewrite>,
@@ -100,8 +103,8 @@ enum ResponsePhase {
     Dropped(Option<Arc<ResponseHead>>),
     Passing,
     Injecting(Box<Injector>),
-    /// The body is decoded first, then the footer is injected.
-    Decoding(Box<Compressed>),
+    /// The body is decoded, injected and encoded, as far as each applies.
+    Converting(Box<Converted>),
     /// An upgraded connection: bytes pass in both directions.
     Tunnel,
     /// The server has ended its side of the tunnel; the client's connection is half-closed next.
@@ -110,13 +113,13 @@ enum ResponsePhase {
     TunnelEnded,
 }
 
-/// A compressed page. The decoder takes its next step only when the client has taken the output of the last
-/// one.
-struct Compressed {
-    decoder: Decoder,
-    injector: Injector,
+/// A body that is converted. The next step is taken only when the client has taken the output of the last one.
+struct Converted {
+    conversion: Conversion,
     /// Whether it yields to other tasks before the next step.
     waits: bool,
+    /// Whether the server had nothing more when it was last asked.
+    pauses: bool,
 }
 
 struct Pump<'p, 'd> {

@@ -16,6 +16,7 @@ use crate::edge::updates::SnapshotUpdates;
 use crate::gate::{self, Permit, Refusal};
 use crate::listen::Established;
 use crate::listen::requested_host::{host_as_sent, requested_host};
+use crate::rewrite::Compress;
 use crate::route::{self, Asked};
 use crate::snapshot::Snapshot;
 
@@ -197,6 +198,7 @@ async fn send<'d>(
         site: permit.site(),
         filing: permit.filing(),
     };
-    let routed = RoutedRequest { snapshot, forward, edits: &edits, page, path, scheme };
+    let compress = Compress::new(site.compress, &snapshot.config.compress, head.version);
+    let routed = RoutedRequest { snapshot, forward, edits: &edits, page, compress, path, scheme };
     Attempt::new(proxy, routed, down, context).run().await
 }

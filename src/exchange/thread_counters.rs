@@ -81,6 +81,9 @@ impl ThreadCounters {
         if let Some(FooterResult::Skipped(reason)) = tally.footer {
             families.footer_skipped.with_label_values(&[tally.site, reason.label()]).inc();
         }
+        if let Some(bytes) = tally.encoded {
+            families.add_encoded(bytes);
+        }
     }
 
     /// `None` if the table is of another generation, or has no such site.
@@ -105,15 +108,16 @@ impl ThreadCounters {
 
 impl Collector for ThreadCounters {
     fn desc(&self) -> Vec<&Desc> {
-        let Families { requests, duration, footer, footer_skipped, egress } = &self.0.families;
-        [requests.desc(), duration.desc(), footer.desc(), footer_skipped.desc(), egress.desc()].concat()
+        let families = &self.0.families;
+        let counters = families.counters().into_iter().flat_map(Collector::desc);
+        counters.chain(families.duration.desc()).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
         self.flush();
-        let Families { requests, duration, footer, footer_skipped, egress } = &self.0.families;
-        [requests.collect(), duration.collect(), footer.collect(), footer_skipped.collect(), egress.collect()]
-            .concat()
+        let families = &self.0.families;
+        let counters = families.counters().into_iter().flat_map(Collector::collect);
+        counters.chain(families.duration.collect()).collect()
     }
 }
 

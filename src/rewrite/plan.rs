@@ -3,12 +3,14 @@
 //! Only pages have a result that is counted; other answers have none.
 
 use encoding_rs::Encoding;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap};
 use http::{Method, StatusCode};
 
+use super::accept::takes_identity;
 use super::destination::Destination;
-use super::fields::{tokens, without_parameters};
-use super::{Charset, Coding, FooterPages, SkipReason};
+use super::fields::tokens;
+use super::head::forbids_changes;
+use super::{Charset, Coding, Compress, FooterPages, SkipReason};
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +20,7 @@ mod tests;
 pub enum Ask {
     /// As the client sent it.
     AsSent,
-    /// With `accept-encoding: identity`, since the answer may be a page.
+    /// With an `accept-encoding` of this edge, since the answer may be a page.
     Identity,
     /// The same without `range` and `if-range`, after an answer that was [`Rewrite::Partial`] or [`Rewrite::OutOfRange`].
     Whole,
@@ -27,11 +29,11 @@ pub enum Ask {
 /// What is done with an answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Rewrite {
-    /// [`apply_to_head`] changes the head, and the body goes through an [`Injector`](super::Injector).
+    /// [`apply_to_head`](super::apply_to_head) changes the head, and the body goes through an [`Injector`](super::Injector).
     Inject(Charset),
     /// The same, with a [`Decoder`](super::Decoder) before the injector.
     Decode(Coding, Charset),
-    /// The head of such a page without its body: [`apply_to_head`]. Not counted.
+    /// The head of such a page without its body: [`apply_to_head`](super::apply_to_head). Not counted.
     HeadOnly,
     /// It passes unchanged, for this reason. Counted.
     Skipped(SkipReason),
@@ -54,7 +56,7 @@ impl Rewrite {
 
 /// How a request for `path` (without its query) first goes to the origin.
 ///
-/// A request that may be answered with a page asks for it uncompressed. A range is kept: only the answer tells whether
+/// A request that may be answered with a page asks for it in a coding of this edge. A range is kept: only the answer tells whether
 /// it is a part of a page, or of a file.
 pub fn ask(pages: FooterPages, method: &Method, path: &str, headers: &HeaderMap) -> Ask {
     if is_chosen(pages, path) && may_be_html(method, path, headers) { Ask::Identity } else { Ask::AsSent }
@@ -68,11 +70,12 @@ pub fn plan(
     asked: &HeaderMap,
     status: StatusCode,
     headers: &HeaderMap,
+    compress: Compress<'_>,
 ) -> Rewrite {
     if !is_chosen(pages, path) || !matches!(*method, Method::GET | Method::HEAD) {
         return Rewrite::NotApplicable;
     }
-    let coding = || coding(asked, headers);
+    let coding = || coding(asked, headers, compress);
     let is_for_page = || Destination::of(asked) == Destination::Page;
     let charset = match (status, MediaType::of(headers)) {
         (StatusCode::NOT_MODIFIED, _) if coding().is_err() => return Rewrite::NotApplicable,
@@ -93,7 +96,7 @@ pub fn plan(
         SkipReason::Frame
     } else if let Err(reason) = coding {
         reason
-    } else if tokens(headers, header::CACHE_CONTROL).any(|token| token.eq_ignore_ascii_case("no-transform")) {
+    } else if forbids_changes(headers) {
         SkipReason::NoTransform
     } else if is_attachment(headers) {
         SkipReason::Attachment
@@ -108,51 +111,6 @@ pub fn plan(
         return decoded.unwrap_or(Rewrite::Inject(charset));
     };
     if method == Method::HEAD { Rewrite::NotApplicable } else { Rewrite::Skipped(reason) }
-}
-
-/// Headers about the body's exact bytes.
-const REMOVED_HEADERS: [HeaderName; 7] = [
-    header::CONTENT_LENGTH,
-    header::CONTENT_ENCODING,
-    header::ACCEPT_RANGES,
-    HeaderName::from_static("content-md5"),
-    HeaderName::from_static("digest"),
-    HeaderName::from_static("repr-digest"),
-    HeaderName::from_static("content-digest"),
-];
-
-/// Makes a head true for a page with a footer: removes what describes its exact bytes and weakens the entity tag. The
-/// framing of the body is the caller's.
-pub fn apply_to_head(headers: &mut HeaderMap) {
-    for name in REMOVED_HEADERS {
-        headers.remove(name);
-    }
-    if let Some(weak) = headers.get(header::ETAG).and_then(weak_etag) {
-        headers.insert(header::ETAG, weak);
-    }
-}
-
-/// Tells caches not to answer a request for a page with what a frame or a script got. Pages need no such field: data
-/// never has a footer, and a frame with one does no harm.
-pub fn vary(headers: &mut HeaderMap) {
-    const FIELD: &str = "sec-fetch-dest";
-    let sent: Vec<_> = tokens(headers, header::VARY).collect();
-    if sent.iter().any(|name| *name == "*" || name.eq_ignore_ascii_case(FIELD)) {
-        return;
-    }
-    let all = [sent.as_slice(), &[FIELD]].concat().join(", ");
-    if let Ok(all) = HeaderValue::from_str(&all) {
-        headers.insert(header::VARY, all);
-    }
-}
-
-/// The weak form of a strong entity tag.
-fn weak_etag(etag: &HeaderValue) -> Option<HeaderValue> {
-    let strong = etag.as_bytes();
-    if !strong.starts_with(b"\"") {
-        return None;
-    }
-    HeaderValue::from_bytes(&[b"W/", strong].concat()).ok()
 }
 
 fn is_chosen(pages: FooterPages, path: &str) -> bool {
@@ -171,29 +129,20 @@ fn may_be_html(method: &Method, path: &str, headers: &HeaderMap) -> bool {
 }
 
 /// The content coding to decode, if any.
-fn coding(asked: &HeaderMap, headers: &HeaderMap) -> Result<Option<Coding>, SkipReason> {
+fn coding(
+    asked: &HeaderMap,
+    headers: &HeaderMap,
+    compress: Compress<'_>,
+) -> Result<Option<Coding>, SkipReason> {
     let mut codings =
         tokens(headers, header::CONTENT_ENCODING).filter(|coding| !coding.eq_ignore_ascii_case("identity"));
     let Some(first) = codings.next() else { return Ok(None) };
     match Coding::named(first) {
-        Some(coding) if codings.next().is_none() && takes_identity(asked) => Ok(Some(coding)),
+        Some(coding) if codings.next().is_none() && (takes_identity(asked) || compress.can_encode(asked)) => {
+            Ok(Some(coding))
+        }
         _ => Err(SkipReason::Encoded),
     }
-}
-
-/// Whether a client takes an answer without a coding: yes, unless it says otherwise (RFC 9110, 12.5.3).
-fn takes_identity(asked: &HeaderMap) -> bool {
-    let is_refused = |element: &str| {
-        let mut parameters = element.split(';').filter_map(|parameter| parameter.split_once('='));
-        parameters.any(|(name, weight)| {
-            name.trim().eq_ignore_ascii_case("q") && weight.trim().parse() == Ok(0.0_f32)
-        })
-    };
-    let named = |name: &str| {
-        tokens(asked, header::ACCEPT_ENCODING)
-            .find(|sent| without_parameters(sent).eq_ignore_ascii_case(name))
-    };
-    !named("identity").or_else(|| named("*")).is_some_and(is_refused)
 }
 
 /// The media type of an answer.

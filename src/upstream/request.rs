@@ -80,6 +80,8 @@ pub(crate) struct HeadEdits<'c> {
     pub(crate) framing: BodyFraming,
     /// What the footer requires of the response.
     pub(crate) ask: Ask,
+    /// The `accept-encoding` of a request that does not go as the client sent it.
+    pub(crate) codings: &'static str,
     pub(crate) scheme: &'static str,
     /// What this edge adds to `cdn-loop`.
     pub(crate) loop_id: &'c str,
@@ -163,7 +165,7 @@ impl UpstreamRequest<'_> {
             emit(&header::SEC_WEBSOCKET_KEY, websocket::new_key().as_bytes());
         }
         if self.edits.ask != Ask::AsSent {
-            emit(&header::ACCEPT_ENCODING, b"identity");
+            emit(&header::ACCEPT_ENCODING, self.edits.codings.as_bytes());
         }
     }
 

@@ -33,10 +33,12 @@ const LAYERS: [&[&str]; 16] = [
 const PURE: [&str; 8] = ["gate", "origin", "route", "rewrite", "access", "message", "hostname", "clock"];
 
 /// Code and the only places that may contain it.
-const DOORS: [(&[&str], &[&str]); 14] = [
+const DOORS: [(&[&str], &[&str]); 16] = [
     (&["serde_yaml::"], &["config/file.rs"]),
     (&["maxminddb::"], &["config/regions.rs"]),
-    (&["zlib_rs::", "brotli_decompressor::"], &["rewrite/decode.rs"]),
+    (&["zlib_rs::"], &["rewrite/decode.rs", "rewrite/encode.rs"]),
+    (&["brotli_decompressor::"], &["rewrite/decode.rs"]),
+    (&["brotli::enc"], &["rewrite/encode.rs"]),
     // The snapshot holds TLS configurations; it does no handshake.
     (
         &["rustls::"],

@@ -15,6 +15,7 @@ mod certificates;
 mod change;
 mod clear;
 mod cli;
+mod compress;
 mod crash;
 mod deadlines;
 mod demo;

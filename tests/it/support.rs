@@ -4,6 +4,7 @@
 
 pub(crate) mod chromium;
 pub(crate) mod client;
+pub(crate) mod coding;
 pub(crate) mod dns;
 pub(crate) mod edge;
 pub(crate) mod faketime;

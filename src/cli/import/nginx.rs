@@ -44,6 +44,7 @@ pub(super) fn import(path: &Path) -> anyhow::Result<Plan> {
                 &directive.text(),
                 "the cache is in memory, 256 MiB; `cache.disk` adds a folder",
             ),
+            "gzip_types" | "gzip_min_length" => compress(&mut plan, directive),
             _ if scope.take(directive) => {}
             _ => note(&mut plan, directive),
         }
@@ -89,6 +90,7 @@ fn import_server(
             "ssl_certificate" => chain = Some(directive.first().to_owned()),
             "ssl_certificate_key" => key = Some(directive.first().to_owned()),
             "limit_req" => site.rate_limit = rate_limit(plan, directive, zones),
+            "gzip_types" | "gzip_min_length" => compress(plan, directive),
             "listen" | "location" | "return" | "rewrite" | "if" | "proxy_pass" => {}
             _ if scope.take(directive) => {}
             _ => note(plan, directive),
@@ -193,6 +195,26 @@ fn listen_on(plan: &mut Plan, site: &mut Site, listen: &Directive, redirects: bo
         listener.protocol = Protocol::Http;
     }
     site.listeners.push(listener.name.clone());
+}
+
+/// `gzip_types` and `gzip_min_length`: icpgate has one list and one length for all sites, the union and the least.
+fn compress(plan: &mut Plan, directive: &Directive) {
+    if directive.name == "gzip_min_length" {
+        let length = directive.first().parse().ok();
+        plan.compress.min_bytes = plan.compress.min_bytes.into_iter().chain(length).min();
+        return;
+    }
+    if directive.arguments.iter().any(|named| named.contains('*')) {
+        plan.note(&directive.place, &directive.text(), "types are named one by one, without `*`");
+        return;
+    }
+    // nginx always compresses pages.
+    for named in std::iter::once("text/html").chain(directive.arguments.iter().map(String::as_str)) {
+        let named = named.to_ascii_lowercase();
+        if !plan.compress.types.contains(&named) {
+            plan.compress.types.push(named);
+        }
+    }
 }
 
 /// `limit_req zone=NAME burst=N` with the rate of its zone.

@@ -35,7 +35,17 @@ pub(super) struct Plan {
     pub(super) listeners: BTreeMap<String, Listener>,
     pub(super) sites: Vec<Site>,
     pub(super) origins: Vec<Origin>,
+    pub(super) compress: Compress,
     pub(super) notes: Vec<Note>,
+}
+
+/// What is compressed, where anything else than the default is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Compress {
+    /// Media types.
+    pub(super) types: Vec<String>,
+    /// Bytes.
+    pub(super) min_bytes: Option<u64>,
 }
 
 /// One bound address.

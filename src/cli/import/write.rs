@@ -5,7 +5,8 @@
 use std::fmt::{Display, Write as _};
 
 use super::plan::{
-    Action, HeaderChanges, Listener, Origin, PathMatch, PathRewrite, Plan, Protocol, Route, Server, Site,
+    Action, Compress, HeaderChanges, Listener, Origin, PathMatch, PathRewrite, Plan, Protocol, Route, Server,
+    Site,
 };
 
 /// The whole file.
@@ -22,6 +23,7 @@ pub(super) fn yaml(plan: &Plan) -> String {
     {
         text.push_str("cache: {memory: 256MiB}\n\n");
     }
+    write_compress(&mut text, plan);
     text.push_str("listeners:\n");
     for (address, listener) in &plan.listeners {
         write_listener(&mut text, address, listener);
@@ -53,6 +55,17 @@ macro_rules! line {
     ($text:expr, $($format:tt)*) => {{
         let _ = writeln!($text, $($format)*);
     }};
+}
+
+/// The section `compress`, where a site compresses what came plain.
+fn write_compress(text: &mut String, plan: &Plan) {
+    let Compress { types, min_bytes } = &plan.compress;
+    let min_bytes = min_bytes.map(|bytes| format!("min_bytes: {bytes}"));
+    let types = (!types.is_empty()).then(|| format!("types: {}", list(types)));
+    let both: Vec<String> = min_bytes.into_iter().chain(types).collect();
+    if !both.is_empty() && plan.sites.iter().any(|site| site.compress == Some("on")) {
+        line!(text, "compress: {{{}}}\n", both.join(", "));
+    }
 }
 
 fn write_listener(text: &mut String, address: &str, listener: &Listener) {

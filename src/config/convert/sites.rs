@@ -6,13 +6,13 @@ use std::sync::Arc;
 use super::context::Context;
 use super::redirects::SiteShape;
 use super::routes::routes;
-use super::{Value, or};
+use super::{Value, compress, or};
 use crate::config::findings::quote;
 use crate::config::reader::Fields;
 use crate::config::{CertificateFiles, Listener, Protocol, Redirect, Site, schema};
 use crate::gate::ListenerId;
 use crate::hostname::{HostPattern, Hostname, InvalidHostname};
-use crate::rewrite::FooterPages;
+use crate::rewrite::{CompressMode, FooterPages};
 use crate::route::Routes;
 
 pub(super) fn site(item: &Value<'_>, context: &mut Context<'_>) -> Option<Site> {
@@ -35,6 +35,7 @@ pub(super) fn site(item: &Value<'_>, context: &mut Context<'_>) -> Option<Site> 
     }
     let certificate = certificate(&fields, listeners.as_deref(), context);
     let footer = or(fields.get("footer"), FooterPages::default(), footer);
+    let compress = or(fields.get("compress"), CompressMode::default(), compress::mode);
     let shape = SiteShape { hosts: hosts.as_deref(), listeners: listeners.as_deref() };
     let routes = or(fields.get("routes"), Vec::new(), |list| routes(list, shape, context)).map(Routes::from);
     if routes.as_ref().is_some_and(|routes| routes.is_empty()) {
@@ -46,6 +47,7 @@ pub(super) fn site(item: &Value<'_>, context: &mut Context<'_>) -> Option<Site> 
         listeners: listeners?,
         certificate: certificate?,
         footer: footer?,
+        compress: compress?,
         routes: routes?,
     })
 }

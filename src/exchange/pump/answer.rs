@@ -1,4 +1,4 @@
-//! The response on its way to the client: the head is cleaned, the footer injected.
+//! The response on its way to the client: the head is cleaned, the footer injected, the body decoded and encoded.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -7,12 +7,15 @@ use bytes::Bytes;
 use http::{Method, StatusCode, Version, header};
 use tokio::time::Instant;
 
-use super::{Compressed, ExchangeEnd, Pump, ResponsePhase, Upload};
+use super::{Converted, ExchangeEnd, FooterContext, Pump, ResponsePhase, Upload};
 use crate::downstream::ClientFailure;
 use crate::exchange::response;
 use crate::message::trailers::passable;
 use crate::message::{RequestHead, ResponseHead};
-use crate::rewrite::{self, Ask, Decoder, FooterResult, Injector, Rewrite, SkipReason};
+use crate::rewrite::{
+    self, Ask, Broken, Charset, Choice, Coding, Conversion, Decoder, Encoder, FooterResult, Injector,
+    Rewrite, SkipReason,
+};
 use crate::upstream::ResponsePart;
 use crate::upstream::request::BodyFraming;
 
@@ -95,15 +98,15 @@ impl Pump<'_, '_> {
         {
             return self.on_out_of_range(&out_of_range);
         }
+        if end && !bodiless {
+            head.headers.insert(header::CONTENT_LENGTH, 0.into());
+        }
         self.answer = self.phase(plan, &mut head);
         if bodiless {
             self.answer = ResponsePhase::Passing;
         }
         // An empty page may still get a footer.
         let nothing_follows = bodiless || (end && matches!(self.answer, ResponsePhase::Passing));
-        if end && nothing_follows && !bodiless {
-            head.headers.insert(header::CONTENT_LENGTH, 0.into());
-        }
         if end || bodiless {
             self.down.write_head(head, nothing_follows)?;
             return Ok(true);
@@ -124,7 +127,15 @@ impl Pump<'_, '_> {
     fn plan(&self, head: &ResponseHead) -> Rewrite {
         let RequestHead { method, headers: asked, .. } = self.down.head;
         let page = &self.exchange.site;
-        rewrite::plan(page.pages, method, self.exchange.path, asked, head.status, &head.headers)
+        rewrite::plan(
+            page.pages,
+            method,
+            self.exchange.path,
+            asked,
+            head.status,
+            &head.headers,
+            self.exchange.compress,
+        )
     }
 
     /// Whether there is a footer, and the client's range can be left out in another request: it has not been, and there
@@ -151,19 +162,27 @@ impl Pump<'_, '_> {
 
     /// What happens to the body by this plan. Edits the head to match.
     fn phase(&mut self, plan: Rewrite, head: &mut ResponseHead) -> ResponsePhase {
-        let (coding, charset) = match plan {
-            Rewrite::Inject(charset) => (None, charset),
-            Rewrite::Decode(coding, charset) => (Some(coding), charset),
+        let (asked, compress, status) = (&self.down.head.headers, self.exchange.compress, head.status);
+        if status == StatusCode::NOT_MODIFIED {
+            compress.apply_to_not_modified(asked, &mut head.headers);
+        }
+        let (coding, injector) = match plan {
+            Rewrite::Inject(charset) => (None, self.injector(charset)),
+            Rewrite::Decode(coding, charset) => (Some(coding), self.injector(charset)),
             Rewrite::HeadOnly => {
+                let was_coded =
+                    status == StatusCode::OK && head.headers.contains_key(header::CONTENT_ENCODING);
+                let choice = compress.choose(asked, status, &head.headers, was_coded);
                 rewrite::apply_to_head(&mut head.headers);
+                choice.apply_to_head(&mut head.headers);
                 return ResponsePhase::Passing;
             }
             Rewrite::Skipped(reason) => {
                 if matches!(reason, SkipReason::Frame | SkipReason::Subresource) {
-                    rewrite::vary(&mut head.headers);
+                    rewrite::vary_by_destination(&mut head.headers);
                 }
                 self.context.facts.footer = Some(FooterResult::Skipped(reason));
-                return ResponsePhase::Passing;
+                (self.unwanted_coding(head), None)
             }
             Rewrite::Partial => {
                 if self.down.head.method == Method::GET {
@@ -171,18 +190,54 @@ impl Pump<'_, '_> {
                 }
                 return ResponsePhase::Passing;
             }
-            Rewrite::OutOfRange | Rewrite::NotApplicable => return ResponsePhase::Passing,
+            Rewrite::OutOfRange | Rewrite::NotApplicable => (self.unwanted_coding(head), None),
         };
-        let page = &self.exchange.site;
-        // An approved filing has a number; without one there is nothing to link to.
-        let Some(footer) = page.footers.of(page.site, page.filing) else { return ResponsePhase::Passing };
-        rewrite::apply_to_head(&mut head.headers);
-        let injector = Injector::new(footer, charset);
-        match coding {
-            None => ResponsePhase::Injecting(Box::new(injector)),
-            Some(coding) => {
-                let decoder = Decoder::new(coding);
-                ResponsePhase::Decoding(Box::new(Compressed { decoder, injector, waits: false }))
+        let choice = compress.choose(asked, status, &head.headers, coding.is_some());
+        self.convert(head, coding, injector, choice)
+    }
+
+    /// An approved filing has a number; without one there is nothing to link to.
+    fn injector(&self, charset: Charset) -> Option<Injector> {
+        let FooterContext { footers, site, filing, .. } = &self.exchange.site;
+        footers.of(*site, filing).map(|footer| Injector::new(footer, charset))
+    }
+
+    /// The coding that this edge asked for and the client does not accept.
+    fn unwanted_coding(&self, head: &ResponseHead) -> Option<Coding> {
+        if !self.exchange.asked_for_codings {
+            return None;
+        }
+        rewrite::unwanted_coding(&self.down.head.headers, head.status, &head.headers)
+    }
+
+    /// Prepares what is done to the body and edits the head to match.
+    fn convert(
+        &self,
+        head: &mut ResponseHead,
+        coding: Option<Coding>,
+        injector: Option<Injector>,
+        mut choice: Choice,
+    ) -> ResponsePhase {
+        let is_event_stream = choice != Choice::AsItCame && rewrite::is_event_stream(&head.headers);
+        if coding.is_some() || injector.is_some() {
+            rewrite::apply_to_head(&mut head.headers);
+        }
+        let has_body = self.down.head.method != Method::HEAD;
+        let encoder = match choice.encoding().filter(|_| has_body).map(Encoder::new) {
+            Some(Err(_)) => {
+                choice = Choice::Plain;
+                None
+            }
+            encoder => encoder.and_then(Result::ok),
+        };
+        choice.apply_to_head(&mut head.headers);
+        match (coding, injector, encoder) {
+            (None, None, None) => ResponsePhase::Passing,
+            (None, Some(injector), None) => ResponsePhase::Injecting(Box::new(injector)),
+            (coding, injector, encoder) => {
+                let conversion = Conversion::new(coding.map(Decoder::new), injector, encoder)
+                    .flushing_chunks(is_event_stream);
+                ResponsePhase::Converting(Box::new(Converted { conversion, waits: false, pauses: false }))
             }
         }
     }
@@ -192,7 +247,7 @@ impl Pump<'_, '_> {
             ResponsePhase::Injecting(injector) => {
                 injector.push(bytes, &mut |part| self.leaving.push_back(part))
             }
-            ResponsePhase::Decoding(page) => page.decoder.feed(bytes),
+            ResponsePhase::Converting(body) => body.conversion.feed(bytes),
             // The usual case: nothing is done to the body.
             _ if !bytes.is_empty() => return self.put(bytes, Instant::now()),
             _ => {}
@@ -200,23 +255,49 @@ impl Pump<'_, '_> {
         self.leave()
     }
 
-    /// Whether buffered input must be decoded before more is read.
-    pub(super) fn has_to_decode(&self) -> bool {
-        matches!(&self.answer, ResponsePhase::Decoding(page) if !page.decoder.is_hungry())
+    /// Whether buffered input must be converted before more is read.
+    pub(super) fn has_to_convert(&self) -> bool {
+        matches!(&self.answer, ResponsePhase::Converting(body) if !body.conversion.is_hungry())
     }
 
-    /// Decodes the next step of a compressed page after yielding to other tasks. `true` once the exchange is
-    /// over.
-    pub(super) fn poll_decode(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ClientFailure>> {
-        let ResponsePhase::Decoding(page) = &mut self.answer else { return Poll::Ready(Ok(false)) };
-        page.waits = !page.waits;
-        if page.waits {
+    /// Takes the next step of a conversion after yielding to other tasks. `true` once the exchange is over.
+    pub(super) fn poll_convert(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ClientFailure>> {
+        let ResponsePhase::Converting(body) = &mut self.answer else { return Poll::Ready(Ok(false)) };
+        body.pauses = false;
+        body.waits = !body.waits;
+        if body.waits {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let Ok(bytes) = page.decoder.step() else { return Poll::Ready(Ok(true)) };
-        page.injector.push(bytes, &mut |part| self.leaving.push_back(part));
-        Poll::Ready(self.leave().map(|()| false))
+        let outcome = body.conversion.step(&mut |part| self.leaving.push_back(part));
+        Poll::Ready(self.converted(outcome))
+    }
+
+    /// Flushes the encoder while the server pauses: it has nothing more although other tasks had their turn.
+    /// Ready with `None` if there is nothing to flush.
+    pub(super) fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<bool, ClientFailure>>> {
+        let ResponsePhase::Converting(body) = &mut self.answer else { return Poll::Ready(None) };
+        if !body.conversion.is_dirty() {
+            return Poll::Ready(None);
+        }
+        body.pauses = !body.pauses;
+        if body.pauses {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let outcome = body.conversion.flush(&mut |part| self.leaving.push_back(part));
+        Poll::Ready(Some(self.converted(outcome)))
+    }
+
+    /// Notes how far a conversion is, and sends what came out. `true` if it cannot go on: the exchange is over.
+    fn converted(&mut self, outcome: Result<(), Broken>) -> Result<bool, ClientFailure> {
+        if let ResponsePhase::Converting(body) = &self.answer {
+            self.context.encoded = body.conversion.encoded();
+        }
+        if outcome.is_err() {
+            return Ok(true);
+        }
+        self.leave().map(|()| false)
     }
 
     /// Writes the next part, now that the client has taken the one before.
@@ -241,11 +322,9 @@ impl Pump<'_, '_> {
             self.context.forget_answer();
             return ExchangeEnd::WholeWanted { kept: self.up.into_kept(), out_of_range };
         }
-        if let ResponsePhase::Decoding(page) = &self.answer
-            && !page.decoder.is_whole()
-        {
-            // The page is incomplete in any case, so the outcome does not matter.
-            let _ = self.break_off().await;
+        if let Err(broken) = self.finish_body() {
+            // The body is incomplete in any case, so the outcome does not matter.
+            let _ = self.break_off(broken).await;
             return ExchangeEnd::Broken;
         }
         if self.end().await.is_err() {
@@ -260,16 +339,30 @@ impl Pump<'_, '_> {
         ExchangeEnd::Whole(self.up.into_kept())
     }
 
-    async fn end(&mut self) -> Result<(), ClientFailure> {
-        let injector = match std::mem::replace(&mut self.answer, ResponsePhase::Passing) {
-            ResponsePhase::Injecting(injector) => Some(*injector),
-            ResponsePhase::Decoding(page) => Some(page.injector),
-            _ => None,
+    /// Queues the rest of a body that is rewritten. Fails if the body is incomplete.
+    fn finish_body(&mut self) -> Result<(), Broken> {
+        let mut put = |part| self.leaving.push_back(part);
+        let result = match std::mem::replace(&mut self.answer, ResponsePhase::Passing) {
+            ResponsePhase::Injecting(injector) => Some(injector.finish(&mut put)),
+            ResponsePhase::Converting(mut body) => {
+                let finished = body.conversion.finish(&mut put);
+                self.context.encoded = body.conversion.encoded();
+                self.answer = ResponsePhase::Converting(body);
+                finished?
+            }
+            other => {
+                self.answer = other;
+                None
+            }
         };
-        if let Some(injector) = injector {
-            self.context.facts.footer = Some(injector.finish(&mut |part| self.leaving.push_back(part)));
-            self.leave()?;
+        if result.is_some() {
+            self.context.facts.footer = result;
         }
+        Ok(())
+    }
+
+    async fn end(&mut self) -> Result<(), ClientFailure> {
+        self.leave_next()?;
         self.taken().await?;
         self.down.finish(self.trailers.take())
     }
@@ -282,10 +375,24 @@ impl Pump<'_, '_> {
         Ok(())
     }
 
-    /// Sends what was decoded of a page whose encoded body is broken.
-    async fn break_off(&mut self) -> Result<(), ClientFailure> {
-        tracing::debug!("the encoded page is malformed or truncated");
+    /// Sends what came out of a body that cannot be completed.
+    async fn break_off(&mut self, broken: Broken) -> Result<(), ClientFailure> {
+        tracing::debug!("the answer stays incomplete: {broken}");
+        if let ResponsePhase::Converting(body) = &mut self.answer {
+            // An encoder that failed has nothing more to give.
+            let _ = body.conversion.flush(&mut |part| self.leaving.push_back(part));
+            self.context.encoded = body.conversion.encoded();
+        }
+        self.leave_next()?;
         self.taken().await?;
         self.down.flush().await
+    }
+
+    /// Begins to write what was queued, unless a write is pending.
+    fn leave_next(&mut self) -> Result<(), ClientFailure> {
+        if self.down_since.is_some() || self.leaving.is_empty() {
+            return Ok(());
+        }
+        self.leave()
     }
 }

@@ -100,8 +100,8 @@ impl Pump<'_, '_> {
                 Poll::Pending if matches!(self.down.session, ClientSession::Http1(_)) => self.up.read_less(),
                 Poll::Pending => {}
             }
-        } else if self.has_to_decode() {
-            let outcome = ready!(self.poll_decode(cx));
+        } else if self.has_to_convert() {
+            let outcome = ready!(self.poll_convert(cx));
             return stepped(outcome);
         } else if matches!(self.answer, ResponsePhase::TunnelEnding) {
             if let Poll::Ready(ended) = self.down.poll_end_tunnel(cx) {
@@ -118,6 +118,9 @@ impl Pump<'_, '_> {
                 Poll::Pending => {
                     if let Err(failure) = self.release_head() {
                         return stepped(Err(failure));
+                    }
+                    if let Some(flushed) = ready!(self.poll_pause(cx)) {
+                        return stepped(flushed);
                     }
                 }
             }
@@ -191,7 +194,7 @@ impl Pump<'_, '_> {
                 self.sent + timeouts.first_byte
             }
             // A server that answers early may still be waiting for the rest of the body.
-            (ResponsePhase::Passing | ResponsePhase::Injecting(_) | ResponsePhase::Decoding(_), _) => {
+            (ResponsePhase::Passing | ResponsePhase::Injecting(_) | ResponsePhase::Converting(_), _) => {
                 self.answered.max(self.uploaded) + timeouts.idle
             }
             _ => self.half_closed.unwrap_or(self.answered.max(self.uploaded)) + limits.idle_timeout,

@@ -37,6 +37,7 @@ fn request(counters: &ThreadCounters, generation: u64) {
         class: "2xx",
         egress: Some((Region::Mainland, 1_000)),
         footer: Some(FooterResult::Injected),
+        encoded: None,
         duration: Duration::from_millis(500),
         site: "shop",
     };

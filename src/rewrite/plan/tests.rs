@@ -1,4 +1,7 @@
+use http::{HeaderValue, Version};
+
 use super::*;
+use crate::rewrite::{CompressMode, CompressSettings, apply_to_head, vary_by_destination};
 
 fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -46,6 +49,20 @@ fn other_methods_and_pages_are_asked_for_as_sent() {
     assert_eq!(ask(FooterPages::Home, &Method::GET, "/", &none), Ask::Identity);
     assert_eq!(ask(FooterPages::Home, &Method::GET, "/news", &none), Ask::AsSent);
     assert_eq!(ask(FooterPages::Off, &Method::GET, "/", &none), Ask::AsSent);
+}
+
+/// Where nothing is compressed.
+fn plan(
+    pages: FooterPages,
+    method: &Method,
+    path: &str,
+    asked: &HeaderMap,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> Rewrite {
+    let settings = CompressSettings::default();
+    let compress = Compress::new(CompressMode::Off, &settings, Version::HTTP_11);
+    super::plan(pages, method, path, asked, status, headers, compress)
 }
 
 fn planned(status: u16, fields: &[(&'static str, &'static str)]) -> Rewrite {
@@ -165,7 +182,7 @@ fn a_cache_is_told_what_an_answer_depends_on_once() {
         for value in sent {
             head.append(header::VARY, HeaderValue::from_static(value));
         }
-        vary(&mut head);
+        vary_by_destination(&mut head);
         assert_eq!(head.get_all(header::VARY).iter().collect::<Vec<_>>(), [expected]);
     }
 }
@@ -246,4 +263,20 @@ fn the_head_of_a_changed_page_promises_nothing_of_its_bytes() {
     assert_eq!(head, left);
     apply_to_head(&mut head);
     assert_eq!(head, left);
+}
+
+#[test]
+fn a_page_that_can_be_encoded_again_need_not_be_accepted_uncompressed() {
+    let page = headers(&[("content-type", "text/html"), ("content-encoding", "gzip")]);
+    let settings = CompressSettings::default();
+    for (mode, accepted, expected) in [
+        (CompressMode::Auto, "br, *;q=0", Rewrite::Decode(Coding::Gzip, Charset::Undeclared)),
+        (CompressMode::Auto, "deflate, *;q=0", Rewrite::Skipped(SkipReason::Encoded)),
+        (CompressMode::Off, "br, *;q=0", Rewrite::Skipped(SkipReason::Encoded)),
+    ] {
+        let asked = headers(&[("accept-encoding", accepted)]);
+        let compress = Compress::new(mode, &settings, Version::HTTP_2);
+        let plan = super::plan(FooterPages::All, &Method::GET, "/", &asked, StatusCode::OK, &page, compress);
+        assert_eq!(plan, expected, "{mode:?} {accepted}");
+    }
 }

@@ -8,6 +8,8 @@ const NGINX: &str = r#"user www-data;
 events {}
 http {
     gzip on;
+    gzip_min_length 256;
+    gzip_types text/css application/json text/css;
     client_max_body_size 64m;
     limit_req_zone $binary_remote_addr zone=api:10m rate=10r/s;
     upstream app { server 127.0.0.1:3000 weight=2; server 127.0.0.1:3001 backup; hash $cookie_sid consistent; }
@@ -88,6 +90,10 @@ async fn nginx_becomes_a_configuration() {
     for (key, written) in [
         ("sites[].max_body", "max_body: 64MiB"),
         ("sites[].compress", "compress: on"),
+        (
+            "compress",
+            "compress: {min_bytes: 256, types: [\"text/html\", \"text/css\", \"application/json\"]}",
+        ),
         ("sites[].rate_limit", "rate_limit: {requests: 10/s, burst: 20, per: client}"),
         ("sites[].routes[].redirect", "redirect: {to: \"https://www.example.cn{path}{query}\", status: 301}"),
         ("sites[].routes[].respond", "respond: {status: 200, body: \"ok: \\\"fine\\\"\"}"),

@@ -114,10 +114,8 @@ fn reason(name: &str) -> &'static str {
         "tcp_nodelay" | "keepalive" | "keepalive_requests" | "proxy_http_version" | "zone" => {
             "connections are kept alive and unbatched, always"
         }
-        "gzip_types" | "gzip_min_length" | "gzip_vary" | "gzip_proxied" | "gzip_comp_level"
-        | "gzip_disable" | "brotli" | "brotli_types" | "brotli_comp_level" => {
-            "see the top-level `compress` section"
-        }
+        "gzip_vary" | "gzip_proxied" | "gzip_comp_level" | "gzip_disable" | "brotli" | "brotli_types"
+        | "brotli_comp_level" => "see the top-level `compress` section",
         "proxy_buffering"
         | "proxy_buffers"
         | "proxy_buffer_size"
