@@ -21,7 +21,7 @@ mod scan;
 mod sniff;
 mod tags;
 
-pub use accept::{best as best_encoding, for_origin as accepted_from_origin};
+pub use accept::for_origin as accepted_from_origin;
 pub use charset::Charset;
 pub use compress::{Choice, Compress, CompressMode, CompressSettings, is_event_stream, unwanted_coding};
 pub use conversion::{Broken, Conversion};

@@ -10,7 +10,7 @@ use super::fields::{tokens, without_parameters};
 
 /// The best of `known`: the highest weight, and the earliest among equals; `None` if the client accepts none of them or
 /// prefers no coding.
-pub fn best(asked: &HeaderMap, known: &[Encoding]) -> Option<Encoding> {
+pub(super) fn best(asked: &HeaderMap, known: &[Encoding]) -> Option<Encoding> {
     let mut best = None;
     for &encoding in known {
         let weight = weight(asked, encoding.name());

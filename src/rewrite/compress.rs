@@ -103,15 +103,16 @@ impl<'c> Compress<'c> {
         if !concerns {
             return Choice::AsItCame;
         }
-        self.best(asked).map_or(Choice::Plain, Choice::Encoded)
+        self.encoding_for(asked).map_or(Choice::Plain, Choice::Encoded)
     }
 
     /// Whether what is decoded can be encoded again for this client.
     pub(super) fn can_encode(self, asked: &HeaderMap) -> bool {
-        self.mode != CompressMode::Off && self.best(asked).is_some()
+        self.mode != CompressMode::Off && self.encoding_for(asked).is_some()
     }
 
-    fn best(self, asked: &HeaderMap) -> Option<Encoding> {
+    /// The coding that this client gets where anything is encoded: what variants of an answer differ by.
+    pub fn encoding_for(self, asked: &HeaderMap) -> Option<Encoding> {
         accept::best(asked, &self.settings.encodings)
     }
 

@@ -30,12 +30,14 @@ const ZSTD_LEVEL: i32 = 1;
 const ZSTD_WINDOW: u32 = 14;
 /// The entries in zstd's table of matches, as a power of two.
 const ZSTD_TABLE: u32 = 14;
+/// The shortest match that zstd looks for, in bytes. The level's own 7 makes pages of 10 KiB up to 4 % larger.
+const ZSTD_MATCH: u32 = 5;
 /// gzip's level: 5 is where a page's ratio stops to grow noticeably.
 const GZIP_LEVEL: i32 = 5;
 /// 16 KiB, as a power of two.
 const GZIP_WINDOW: i32 = 14;
 /// zlib's memory level, from 1 to 9.
-const GZIP_MEMORY: i32 = 7;
+const GZIP_MEMORY: i32 = 6;
 /// Added to the window, this makes zlib write gzip's header and checksum.
 const GZIP_FRAME: i32 = 16;
 
@@ -255,6 +257,7 @@ fn zstd() -> Result<CCtx<'static>, EncoderFailed> {
         CParameter::CompressionLevel(ZSTD_LEVEL),
         CParameter::WindowLog(ZSTD_WINDOW),
         CParameter::HashLog(ZSTD_TABLE),
+        CParameter::MinMatch(ZSTD_MATCH),
     ] {
         zstd.set_parameter(parameter).map_err(|_| EncoderFailed)?;
     }

@@ -127,10 +127,10 @@ async fn a_body_that_breaks_off_is_never_completed() {
                 .send(format!("GET {path} HTTP/1.1\r\nhost: {HOST}\r\naccept-encoding: {coding}\r\n\r\n"))
                 .await;
             let (bytes, _) = http1.end().await;
-            assert!(
-                bytes.starts_with(b"HTTP/1.1 200 OK\r\n") && !bytes.ends_with(b"\r\n0\r\n\r\n"),
-                "{path} {coding}"
-            );
+            assert!(!bytes.ends_with(b"\r\n0\r\n\r\n"), "{path} {coding}");
+            // What came before the fault is sent, unless the origin is gone before the head is.
+            let begins = bytes.starts_with(b"HTTP/1.1 200 OK\r\n");
+            assert!(begins || path != "/damaged", "{path} {coding}");
             let mut http2 = target.http2(HOST).await;
             let fields = [("accept-encoding", coding)];
             let failed =
