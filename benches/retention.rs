@@ -116,6 +116,7 @@ impl Request {
             query: self.query.as_bytes(),
             referer: b"https://www.example.cn/",
             user_agent: self.client.agent.as_bytes(),
+            ..RequestTexts::default()
         }
     }
 }
@@ -170,6 +171,7 @@ fn open(directory: &Path) -> Store {
         reserve: 0,
         when_full: WhenFull::Refuse,
         redact_query: Vec::new(),
+        client_budget: 64 << 10,
     };
     Store::open(&log, "bj-edge-1".into(), Clock::system()).expect("opened")
 }

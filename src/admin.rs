@@ -40,6 +40,7 @@ use self::latency::Latencies;
 use self::news::News;
 use self::page::language::Language;
 use self::stream::AdminStream;
+use crate::edge::descriptors::{Descriptors, Room};
 use crate::hostname::Hostname;
 
 pub use self::pages::Pages;
@@ -78,13 +79,13 @@ pub async fn serve(socket: TcpListener, pages: Pages, hosts: Vec<Hostname>) {
         .with_state(pages.clone());
     let edge = Arc::clone(&pages.edge);
     tokio::select! {
-        () = accept(socket, router) => {}
+        () = accept(socket, router, edge.descriptors) => {}
         () = News::new(pages).run(&subscribers) => {}
         () = latencies.run(&edge) => {}
     }
 }
 
-async fn accept(socket: TcpListener, router: Router) {
+async fn accept(socket: TcpListener, router: Router, descriptors: Descriptors) {
     let mut places = Places::default();
     loop {
         let stream = match socket.accept().await {
@@ -95,6 +96,9 @@ async fn accept(socket: TcpListener, router: Router) {
                 continue;
             }
         };
+        if descriptors.room(&stream) == Room::Exhausted {
+            places.close_oldest();
+        }
         let connection = AdminConnection::default();
         let (known, router) = (connection.clone(), TowerToHyperService::new(router.clone()));
         let service = service_fn(move |mut request| {
@@ -124,12 +128,16 @@ impl Places {
     /// Gives the new connection a place, and closes the oldest one if there is none left.
     fn take(&mut self, connection: AbortHandle) {
         self.0.retain(|open| !open.is_finished());
-        if self.0.len() >= CONNECTIONS
-            && let Some(oldest) = self.0.pop_front()
-        {
-            oldest.abort();
+        if self.0.len() >= CONNECTIONS {
+            self.close_oldest();
         }
         self.0.push_back(connection);
+    }
+
+    fn close_oldest(&mut self) {
+        if let Some(oldest) = self.0.pop_front() {
+            oldest.abort();
+        }
     }
 }
 

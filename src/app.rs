@@ -33,6 +33,7 @@ use crate::clock::Clock;
 use crate::config::problem::Problem;
 use crate::config::{self, Unreadable};
 use crate::edge::admission::Admission;
+use crate::edge::descriptors::Descriptors;
 use crate::edge::journal::ReloadJournal;
 use crate::edge::{Edge, Phase};
 use crate::exchange::Proxy;
@@ -79,7 +80,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     let Some(first) = built.snapshot else { return Err(Failure::Problems(built.problems)) };
     let (log, _last_lines) = log::start(first.config.log)?;
     log::problems(&built.problems);
-    raise_descriptor_limit();
+    let descriptors = raise_descriptor_limit(first.config.limits.connections);
 
     let metrics = Metrics::register(&first).map_err(anyhow::Error::from)?;
     let store = Store::open(&first.config.access_log, Arc::clone(&first.config.node), clock.clone())
@@ -95,6 +96,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
         phase: watch::Sender::new(Phase::Serving),
         draining: AtomicBool::new(false),
         admission: Admission::default(),
+        descriptors,
         connections: AtomicU64::new(1),
     });
     let proxy = Proxy::new(Arc::clone(&edge), Arc::clone(&upstreams), metrics.exchanges.clone());
@@ -187,15 +189,22 @@ async fn close(store: Store) -> anyhow::Result<()> {
     closed.context("the store of access records could not be closed")
 }
 
-/// Raises the limit of descriptors to the most that the system allows: a connection needs one, and often a
-/// second one upstream.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
-    {
+/// Raises the limit of descriptors to the most that the system allows, and warns if it does not suffice for
+/// `limits.connections`.
+fn raise_descriptor_limit(connections: usize) -> Descriptors {
+    let descriptors = Descriptors::raise().unwrap_or_else(|error| {
         tracing::warn!(%error, "the limit of open files cannot be raised");
+        Descriptors::of_process()
+    });
+    let (limit, pairs) = (descriptors.limit(), descriptors.pairs());
+    if pairs < connections as u64 {
+        tracing::warn!(
+            "the limit of open files is {limit}, enough for {pairs} clients with a connection to a server each; \
+             limits.connections is {connections}. Beyond that idle connections are closed for new ones. Raise \
+             LimitNOFILE= (ulimit -n), or lower limits.connections"
+        );
     }
+    descriptors
 }
 
 /// Builds a snapshot from the configuration at `file`, without running anything.

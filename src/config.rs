@@ -202,6 +202,8 @@ pub struct AccessLog {
     pub when_full: WhenFull,
     /// Query parameters whose values are redacted.
     pub redact_query: Vec<String>,
+    /// Bytes of records that one client may cause in a second; beyond it their texts are shortened.
+    pub client_budget: u32,
 }
 
 /// The behaviour while no record can be kept.

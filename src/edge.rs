@@ -1,8 +1,10 @@
 //! What every listener, connection and request shares.
 
 pub mod admission;
+pub mod descriptors;
 pub mod journal;
 pub mod metrics;
+pub mod presence;
 pub mod updates;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,6 +15,7 @@ use crate::clock::{Clock, Moment};
 use crate::retention::Recorder;
 use crate::snapshot::Snapshots;
 use admission::Admission;
+use descriptors::Descriptors;
 
 /// The state that the whole program shares.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub struct Edge {
     pub draining: AtomicBool,
     /// Counts open connections.
     pub admission: Admission,
+    /// How many descriptors there are.
+    pub descriptors: Descriptors,
     /// The number of the next connection.
     pub connections: AtomicU64,
 }

@@ -22,7 +22,7 @@ pub use prove::proof;
 pub use prove::verify::copy::{Anchor, Copy, verify_copy};
 pub use prove::verify::{Against, verify};
 pub use prove::{Break, Reason, Verdict};
-pub use read::capacity::Capacity;
+pub use read::capacity::{Capacity, ClientCost};
 pub use read::follow::{Follower, Found, Missing, Records};
 pub use read::reader::Reader;
 pub use read::summary::{Summary, summarize};

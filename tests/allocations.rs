@@ -18,6 +18,7 @@ const SENT: RequestTexts<'_> = RequestTexts {
     query: b"from=list",
     referer: b"https://www.example.cn/",
     user_agent: b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    is_truncated: false,
 };
 
 fn record(connection: &Arc<ConnectionFacts>, time: jiff::Timestamp) -> AccessRecord {
@@ -47,6 +48,7 @@ fn handing_a_record_over_allocates_nothing() {
         reserve: 0,
         when_full: WhenFull::Refuse,
         redact_query: Vec::new(),
+        client_budget: 64 << 10,
     };
     let clock = Clock::system();
     let store = Store::open(&log, "edge-1".into(), clock.clone()).expect("opened");

@@ -66,6 +66,10 @@ fn write_exchange(exchange: &Exchange<'_>, node: &str, line: &mut Line<'_>) {
     }
     line.text("footer", exchange.request.as_ref().map_or("", |request| request.footer));
     line.maybe_number("count", exchange.count);
+    if exchange.truncated {
+        line.key("truncated");
+        line.out.extend_from_slice(b"true");
+    }
 }
 
 fn write_request(request: &Request<'_>, line: &mut Line<'_>) {

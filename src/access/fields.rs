@@ -90,6 +90,8 @@ pub struct Exchange<'r> {
     pub upstream: Option<Upstream<'r>>,
     /// How many refusals the record stands for.
     pub count: Option<u64>,
+    /// Whether texts are shortened because the client was beyond its budget of record bytes.
+    pub truncated: bool,
 }
 
 /// The client of an exchange.

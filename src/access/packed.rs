@@ -45,6 +45,8 @@ mod setting {
     pub(super) const CLIENT: u8 = 1;
     pub(super) const UPSTREAM: u8 = 1 << 1;
     pub(super) const LOCAL_IP: u8 = 1 << 2;
+    /// Texts of the record are shortened.
+    pub(super) const TRUNCATED: u8 = 1 << 3;
 }
 
 /// A packed record, in sections.

@@ -11,6 +11,9 @@ pub const TEXT_BYTES: usize = 8 * 1024;
 /// Bytes of an invalid host that a record keeps: no host name is longer (RFC 1035, 2.3.4).
 pub const NAME_BYTES: usize = 255;
 
+/// Bytes of a text that a record keeps of a client beyond its budget.
+const SHORT_BYTES: usize = 64;
+
 const TEXTS: usize = 5;
 
 /// The texts of a request; what the client did not send is empty.
@@ -26,6 +29,8 @@ pub struct RequestTexts<'r> {
     pub referer: &'r [u8],
     /// The `user-agent` header.
     pub user_agent: &'r [u8],
+    /// Whether a text is shortened because the client is beyond its budget.
+    pub is_truncated: bool,
 }
 
 /// The lengths of the texts, as truncated.
@@ -45,7 +50,15 @@ impl<'r> RequestTexts<'r> {
             all = rest;
             text
         });
-        Self { method, path, query, referer, user_agent }
+        Self { method, path, query, referer, user_agent, is_truncated: false }
+    }
+
+    /// The texts as a record keeps them of a client beyond its budget. Short ones stay whole.
+    pub fn shortened(self) -> Self {
+        let all = [self.method, self.path, self.query, self.referer, self.user_agent];
+        let [method, path, query, referer, user_agent] = all.map(shorten);
+        let is_truncated = all.iter().any(|text| text.len() > SHORT_BYTES);
+        Self { method, path, query, referer, user_agent, is_truncated }
     }
 }
 
@@ -77,6 +90,17 @@ fn cut(text: &[u8]) -> &[u8] {
     &text[..text.len().min(TEXT_BYTES)]
 }
 
+/// At most [`SHORT_BYTES`], without a part of a character at the end.
+fn shorten(text: &[u8]) -> &[u8] {
+    if text.len() <= SHORT_BYTES {
+        return text;
+    }
+    let is_inside = |at: &usize| text[*at] & 0xc0 == 0x80;
+    // A character of UTF-8 has at most four bytes.
+    let end = (SHORT_BYTES - 3..=SHORT_BYTES).rev().find(|at| !is_inside(at)).unwrap_or(SHORT_BYTES);
+    &text[..end]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +123,19 @@ mod tests {
         for cut in 0..all.len() {
             RequestTexts::of(&all[..cut], lengths);
         }
+    }
+
+    #[test]
+    fn a_shortened_text_is_marked_and_ends_with_a_whole_character() {
+        let long = format!("{}京京", "x".repeat(SHORT_BYTES - 4));
+        let short = [b'x'; SHORT_BYTES];
+        let sent = RequestTexts { path: long.as_bytes(), query: &short, ..RequestTexts::default() };
+        let kept = sent.shortened();
+        assert_eq!((kept.path, kept.query), (&long.as_bytes()[..SHORT_BYTES - 1], &short[..]));
+        assert!(kept.is_truncated && !kept.shortened().path.is_empty());
+        assert!(!RequestTexts { query: &short, ..RequestTexts::default() }.shortened().is_truncated);
+        let noise = [0x80; 2 * SHORT_BYTES];
+        assert_eq!(RequestTexts { path: &noise, ..sent }.shortened().path.len(), SHORT_BYTES);
     }
 
     #[test]

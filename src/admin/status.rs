@@ -10,6 +10,7 @@ use crate::gate::{self, Filing, ListenerId, SiteId};
 use crate::listen::set::{ListenerStatus, ListenersStatus};
 use crate::origin::Server;
 use crate::origin::links::{Look, OriginLink};
+use crate::retention::ClientCost;
 use crate::ship::status::SinkBoard;
 use crate::snapshot::{OriginState, ServerState, Snapshot};
 
@@ -45,6 +46,7 @@ pub(super) fn status(edge: &Edge, listeners: &ListenersStatus, sinks: &SinkBoard
     let log = &snapshot.config.access_log;
     let retention_days = log.retention.as_secs() / 86_400;
     let days_held = stats.days_held(log.reserve, at.now);
+    let cost = ClientCost::of(log, stats.room(log.reserve));
     let listener = |(index, status)| listener(&snapshot, ListenerId(index), status, at);
     json!({
         "node": &*snapshot.config.node,
@@ -66,6 +68,8 @@ pub(super) fn status(edge: &Edge, listeners: &ListenersStatus, sinks: &SinkBoard
             "turned_away": stats.turned_away(),
             "synced_before": stats.synced_before(),
             "failures": stats.failures(),
+            "truncated": stats.truncated(),
+            "client_cost": {"bytes_a_day": cost.bytes_a_day, "room_bytes": cost.room, "days": cost.days()},
             "days_held": days_held.map(f64::round),
             "warning": days_held.filter(|held| *held < retention_days as f64).map(|held| format!(
                 "at the rate of the records in the store the disk holds {held:.0} days of them, less than \

@@ -11,7 +11,7 @@ use crate::clock::Moment;
 use crate::config::AccessLog;
 use crate::config::report::Report;
 use crate::gate::{self, ListenerId};
-use crate::retention::Capacity;
+use crate::retention::{Capacity, ClientCost};
 use crate::snapshot::Snapshot;
 
 /// The arguments of `check`.
@@ -42,6 +42,8 @@ struct CheckReport {
     refused: Vec<RefusedHost>,
     #[serde(skip_serializing_if = "Option::is_none")]
     capacity: Option<CapacityReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_cost: Option<ClientCostReport>,
 }
 
 /// For how long the disk holds access records.
@@ -53,6 +55,14 @@ struct CapacityReport {
     measured: bool,
     retention_days: u64,
     sufficient: bool,
+}
+
+/// What one client can cost the disk.
+#[derive(Serialize)]
+struct ClientCostReport {
+    bytes_a_day: u64,
+    room_bytes: u64,
+    days: f64,
 }
 
 #[derive(Serialize)]
@@ -81,7 +91,9 @@ pub(super) fn check(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<Ans
         (Some(rate), Some(snapshot)) => Some(capacity(&snapshot.config.access_log, rate)?),
         _ => None,
     };
-    let checked = CheckReport { report: built.problems.iter().collect(), listeners, refused, capacity };
+    let client_cost = built.snapshot.as_ref().and_then(|snapshot| client_cost(&snapshot.config.access_log));
+    let report = built.problems.iter().collect();
+    let checked = CheckReport { report, listeners, refused, capacity, client_cost };
     if args.json {
         serde_json::to_writer_pretty(&mut *out, &checked)?;
         writeln!(out)?;
@@ -126,6 +138,13 @@ fn capacity(log: &AccessLog, rate: f64) -> anyhow::Result<CapacityReport> {
     Ok(CapacityReport { rate, days, bytes_per_record, measured, retention_days, sufficient })
 }
 
+/// `None` if the disk cannot be asked, which is no problem of the files.
+fn client_cost(log: &AccessLog) -> Option<ClientCostReport> {
+    let cost = ClientCost::on_disk(log).ok()?;
+    let ClientCost { bytes_a_day, room } = cost;
+    Some(ClientCostReport { bytes_a_day, room_bytes: room, days: cost.days() })
+}
+
 fn print(checked: &CheckReport, out: &mut dyn Write) -> std::io::Result<()> {
     write!(out, "{}", checked.report)?;
     for listener in &checked.listeners {
@@ -146,6 +165,15 @@ fn print(checked: &CheckReport, out: &mut dyn Write) -> std::io::Result<()> {
             out,
             "at {rate} requests a second the disk holds {days:.0} days of access records ({bytes_per_record:.0} \
              bytes each, {source}): {verdict} for the retention of {retention_days} days"
+        )?;
+    }
+    if let Some(ClientCostReport { bytes_a_day, room_bytes, days }) = &checked.client_cost {
+        let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+        let (a_day, room) = (gib(*bytes_a_day), gib(*room_bytes));
+        writeln!(
+            out,
+            "one hostile client can add {a_day:.1} GiB of access records a day (access_log.client_budget); the disk \
+             has room for {room:.1} GiB beyond the reserve, {days:.1} days of that"
         )?;
     }
     if checked.report.problems.is_empty() {

@@ -131,6 +131,7 @@ fn default_access_log() -> AccessLog {
         reserve: 1 << 30,
         when_full: WhenFull::default(),
         redact_query: ["token", "password", "access_token"].map(str::to_owned).to_vec(),
+        client_budget: 64 << 10,
     }
 }
 
@@ -161,12 +162,16 @@ fn access_log(value: &Value<'_>, folder: &Path, default: AccessLog) -> Option<Ac
             v.distinct(|v| v.text().map(str::to_owned))
         }
     });
+    let client_budget = or(fields.get("client_budget"), default.client_budget, |v| {
+        v.size(1 << 10, 64 << 20)?.try_into().ok()
+    });
     Some(AccessLog {
         directory: directory?,
         retention: retention?,
         reserve: reserve?,
         when_full: when_full?,
         redact_query: redact_query?,
+        client_budget: client_budget?,
     })
 }
 

@@ -7,7 +7,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::presence::{Presence, Presences};
 use crate::config::Limits;
 use crate::metrics::IntGauge;
 
@@ -23,6 +27,7 @@ struct Counts {
     all: AtomicUsize,
     hasher: RandomState,
     clients: [Mutex<HashMap<IpAddr, usize>>; TABLES],
+    presences: Presences,
 }
 
 /// One counted connection.
@@ -32,6 +37,7 @@ pub struct Admitted {
     /// The client under which it is counted, once known.
     client: Option<IpAddr>,
     open: IntGauge,
+    presence: Arc<Presence>,
 }
 
 impl Admission {
@@ -42,7 +48,26 @@ impl Admission {
             return None;
         }
         open.inc();
-        Some(Admitted { counts: Arc::clone(&self.0), client: None, open })
+        Some(Admitted { counts: Arc::clone(&self.0), client: None, open, presence: self.0.presences.enter() })
+    }
+
+    /// Closes the connections that have been idle the longest, unless some are closing already; how many. `None` if no
+    /// connection is idle.
+    pub fn close_longest_idle(&self) -> Option<usize> {
+        self.0.presences.close_longest_idle()
+    }
+
+    /// Whether connections that were told to close are still there.
+    pub fn is_making_room(&self) -> bool {
+        self.0.presences.is_closing()
+    }
+
+    /// Waits until they are gone, at most for a second.
+    pub async fn room_made(&self) {
+        let end = Instant::now() + Duration::from_secs(1);
+        while self.is_making_room() && Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// The number of open connections.
@@ -59,6 +84,21 @@ impl Counts {
 }
 
 impl Admitted {
+    /// The connection among the open ones.
+    pub fn presence(&self) -> Arc<Presence> {
+        Arc::clone(&self.presence)
+    }
+
+    /// Notes that no request is under way since then: the connection may be closed to make room. It is idle at first.
+    pub fn idle(&self, since: Instant) {
+        self.counts.presences.idle(&self.presence, since);
+    }
+
+    /// Notes that a request is under way.
+    pub fn busy(&self) {
+        Presences::busy(&self.presence);
+    }
+
     /// Counts the connection under `client`, unless that client has reached its limit. Call it once per
     /// connection.
     pub fn count(&mut self, client: IpAddr, limits: &Limits) -> bool {
@@ -77,6 +117,7 @@ impl Admitted {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
+        self.counts.presences.leave(&self.presence);
         if let Some(client) = self.client {
             let mut table = self.counts.table(client).lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(count) = table.get_mut(&client) {

@@ -39,6 +39,11 @@ const FAILURES: Family = Family::counter(
     "Writes and syncs of access records that failed.",
     &[],
 );
+const TRUNCATED: Family = Family::counter(
+    "icpgate_access_records_truncated_total",
+    "Access records with shortened texts: their client was beyond access_log.client_budget.",
+    &[],
+);
 const BYTES: Family =
     Family::gauge("icpgate_access_store_bytes", "Bytes in the store of access records.", &[]);
 const FULL: Family = Family::gauge(
@@ -56,7 +61,7 @@ const CLOCK: Family = Family::gauge(
     "1 while the system's clock is synchronized with a time server.",
     &[],
 );
-static OF_STORE: [Family; 8] = [RECORDS, LOST, TURNED_AWAY, FAILURES, BYTES, FULL, DAYS, CLOCK];
+static OF_STORE: [Family; 9] = [RECORDS, LOST, TURNED_AWAY, FAILURES, TRUNCATED, BYTES, FULL, DAYS, CLOCK];
 
 /// Registers the families.
 pub fn register(registry: &Registry, edge: &Arc<Edge>) -> Result<(), Error> {
@@ -112,6 +117,7 @@ fn read_store(samples: &mut Samples, stats: &StoreStats, days_held: Option<f64>)
         (&LOST, stats.lost()),
         (&TURNED_AWAY, stats.turned_away()),
         (&FAILURES, stats.failures()),
+        (&TRUNCATED, stats.truncated()),
         (&BYTES, stats.bytes()),
         (&CLOCK, stats.clock_synchronized().into()),
     ] {

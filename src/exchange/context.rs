@@ -308,6 +308,7 @@ impl<'h> RecordTexts<'h> {
             query: &self.query,
             referer: &self.referer,
             user_agent: self.head.headers.get(header::USER_AGENT).map_or(&[], HeaderValue::as_bytes),
+            is_truncated: false,
         }
     }
 }

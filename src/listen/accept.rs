@@ -1,7 +1,8 @@
 //! The accept loop of a bound address.
 //!
-//! Running out of file descriptors or memory pauses the loop, so that it does not spin. It ends as soon as
-//! the address is to be unbound.
+//! When file descriptors become scarce, the connections that have been idle the longest are closed for new ones. Running
+//! out of descriptors or memory pauses the loop, so that it does not spin. It ends as soon as the address is to be
+//! unbound.
 
 use std::future::Future;
 use std::io;
@@ -26,6 +27,7 @@ use super::metrics::ListenMetrics;
 use super::refuse::Farewell;
 use super::{Accepted, Connection, Endpoints, NamedHost, Port, clear, client_address, refuse};
 use crate::config::{ClientAddressSource, Limits, Listener, Protocol, RefusalMode};
+use crate::edge::descriptors::Room;
 use crate::edge::{Edge, Phase};
 use crate::gate::Refusal;
 use crate::net::address::{LocalAddress, PeerAddress};
@@ -97,6 +99,14 @@ impl Acceptor {
                     if !is_one_waiting(socket.get_ref()) {
                         ready.clear_ready();
                     }
+                    if self.edge.admission.is_making_room() {
+                        // Their descriptors are free only when they are gone.
+                        drop(ready);
+                        tokio::select! {
+                            () = unbind.cancelled() => return,
+                            () = self.edge.admission.room_made() => {}
+                        }
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 Err(error) if is_of_one_connection(&error) => {}
@@ -137,7 +147,11 @@ impl Acceptor {
             }
         };
         let limits = snapshot.config.limits;
-        let admitted = self.edge.admission.admit(&limits, port.counters.open.clone());
+        let admitted = if self.has_room(&socket) {
+            self.edge.admission.admit(&limits, port.counters.open.clone())
+        } else {
+            None
+        };
         let counts_now = listener.client_address == ClientAddressSource::Peer;
         let admitted = admitted
             .and_then(|mut admitted| (!counts_now || admitted.count(peer.ip(), &limits)).then_some(admitted));
@@ -153,6 +167,23 @@ impl Acceptor {
         let (edge, began, port) = (Arc::clone(&self.edge), Instant::now(), Arc::clone(port));
         let accepted = Accepted { edge, socket, began, endpoints, port, admitted };
         self.serve(accepted, Arc::clone(listener), limits, opening);
+    }
+
+    /// Whether descriptors are left for a new connection. While they are scarce, idle connections make room.
+    fn has_room(&self, socket: &StdStream) -> bool {
+        let room = self.edge.descriptors.room(socket);
+        if room == Room::Ample {
+            return true;
+        }
+        let closed = self.edge.admission.close_longest_idle();
+        if let Some(closed @ 1..) = closed {
+            self.metrics.made_room.inc_by(closed as u64);
+            tracing::warn!(
+                closed,
+                "file descriptors are scarce: the connections that were idle the longest are closed"
+            );
+        }
+        room == Room::Scarce && closed.is_some()
     }
 
     /// Reads what a TLS client has sent so far and judges it; `None` if the connection is over.
@@ -192,7 +223,8 @@ impl Acceptor {
     fn serve(&self, accepted: Accepted, listener: Arc<Listener>, limits: Limits, opening: Opening) {
         let (serve, cut, mut phase) =
             (Arc::clone(&self.serve), self.cut.clone(), self.edge.phase.subscribe());
-        self.tasks.spawn(async move {
+        let presence = accepted.admitted.presence();
+        let task = self.tasks.spawn(async move {
             let late = async {
                 // The sender lives as long as the edge.
                 let _ = phase.wait_for(|phase| *phase == Phase::Draining).await.map(|_| ());
@@ -207,6 +239,7 @@ impl Acceptor {
             let Some(connection) = connection else { return };
             cut.run_until_cancelled(serve(connection)).await;
         });
+        presence.serve_in(task.abort_handle());
     }
 }
 

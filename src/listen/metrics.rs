@@ -24,6 +24,8 @@ pub struct ListenMetrics {
     refused_names: Arc<Mutex<BTreeMap<Arc<str>, Arc<RefusedNames>>>>,
     /// Pauses of accepting for want of descriptors or memory.
     pub accept_pauses: IntCounter,
+    /// Idle connections closed while descriptors were scarce.
+    pub made_room: IntCounter,
 }
 
 /// The counters of one listener, looked up once for all of its connections.
@@ -66,6 +68,10 @@ impl ListenMetrics {
             accept_pauses: registry.counter(
                 "icpgate_accept_pauses_total",
                 "Times that accepting paused for want of descriptors or memory.",
+            )?,
+            made_room: registry.counter(
+                "icpgate_connections_made_room_total",
+                "Idle connections that were closed because descriptors were scarce.",
             )?,
         })
     }

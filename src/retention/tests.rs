@@ -58,10 +58,14 @@ pub(crate) fn refusal(client: &str, reason: Refusal) -> AccessRecord {
 }
 
 pub(crate) fn request() -> AccessRecord {
+    request_of("198.51.100.7")
+}
+
+pub(crate) fn request_of(client: &str) -> AccessRecord {
     AccessRecord {
         host: Some("www.example.cn".into()),
         request: Some(RequestFacts { status: Some(200), ..RequestFacts::default() }),
-        ..record(Event::Request, "198.51.100.7")
+        ..record(Event::Request, client)
     }
 }
 
@@ -89,6 +93,7 @@ impl Folder {
             reserve: 0,
             when_full: WhenFull::Refuse,
             redact_query: Vec::new(),
+            client_budget: 64 << 10,
         }
     }
 

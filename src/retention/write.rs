@@ -1,6 +1,7 @@
 //! Writing a store: one writer thread, and the workers that hand records to it.
 
 pub(crate) mod appender;
+mod client_budget;
 mod emergency;
 mod expiry;
 pub(crate) mod feed;

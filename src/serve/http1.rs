@@ -37,6 +37,7 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
             (*first).map_err(NoHead::from)
         } else {
             stream.release_buffers();
+            admitted.idle(Instant::now());
             let wait = RequestWait { edge: &edge, established: &established, limits: &limits, is_first };
             if !is_requested(&wait, &mut stream, &mut updates, &mut deadline).await {
                 // The connection is closed either way, so the outcome does not matter.
@@ -46,6 +47,7 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
             }
             read_request(&mut stream, &mut deadline, &limits).await
         };
+        admitted.busy();
         is_first = false;
         let request = match request {
             Ok(request) => request,

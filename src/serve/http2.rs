@@ -80,6 +80,7 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
             Some(()) = streams.next() => {
                 if streams.is_empty() {
                     idle_since = Instant::now();
+                    admitted.idle(idle_since);
                 }
             }
             accepted = poll_fn(|cx| poll_accept(&mut http2, &untaken, cx)) => {
@@ -106,6 +107,7 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
                         if stage == ConnectionStage::New {
                             stage = ConnectionStage::Open;
                         }
+                        admitted.busy();
                         streams.push(exchange(Arc::clone(&proxy), Arc::clone(&established), head, session));
                         if edge.is_draining() {
                             http2.graceful_shutdown();

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::access::record::ServerFacts;
 use crate::config::Config;
+use crate::edge::descriptors::{self, Descriptors};
 use crate::net::http1_stream::Http1Stream;
 use crate::origin::{Origin, ServerHost};
 use crate::snapshot::OriginState;
@@ -50,7 +51,7 @@ impl Upstreams {
     pub fn new(config: &Config, metrics: UpstreamMetrics) -> Self {
         let upstreams = Self {
             started: Instant::now(),
-            idle: IdleConnections::default(),
+            idle: IdleConnections::new(Descriptors::of_process()),
             names: NameCache::new(&config.name_servers, metrics.name_lookups.clone()),
             metrics,
             http2: Arc::default(),
@@ -114,6 +115,7 @@ impl Upstreams {
         self.metrics.connect.with_label_values(&labels).observe(began.elapsed().as_secs_f64());
         if let Err(error) = &outcome
             && !roots::is_no_protocol_in_common(error)
+            && !descriptors::is_shortage(error)
             && health.health.failed(since, self.now())
         {
             tracing::warn!(origin = %state.origin.name, server = %health.label, %error, "the server cannot be connected to");

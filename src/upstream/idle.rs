@@ -12,11 +12,13 @@ use thread_local::ThreadLocal;
 use tokio::time::Instant;
 
 use super::{ConnectionOrigin, ProxyHeader, UpstreamConnection};
+use crate::edge::descriptors::{Descriptors, Room};
 use crate::origin::Origin;
 use crate::snapshot::ServerState;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct IdleConnections {
+    descriptors: Descriptors,
     threads: ThreadLocal<Mutex<Servers>>,
 }
 
@@ -37,6 +39,10 @@ struct Idle {
 }
 
 impl IdleConnections {
+    pub(crate) fn new(descriptors: Descriptors) -> Self {
+        Self { descriptors, threads: ThreadLocal::default() }
+    }
+
     /// Closes connections that have expired, or whose server is no longer configured.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
@@ -70,7 +76,8 @@ impl IdleConnections {
 
     pub(crate) fn keep(&self, server: &Arc<ServerState>, connection: UpstreamConnection, origin: &Origin) {
         let most = origin.pool.max_idle;
-        if most == 0 {
+        let socket = connection.stream.transport().socket();
+        if most == 0 || self.descriptors.room(socket) != Room::Ample {
             return;
         }
         if server.kept.fetch_add(1, Ordering::Relaxed) >= most {

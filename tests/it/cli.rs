@@ -23,16 +23,23 @@ async fn check_lists_what_would_be_bound_and_served() {
     assert_eq!(check.code, 0, "{check:?}");
     let expected = folder.filled(
         "listener https binds $HTTPS\n  serves  www.example.cn\n  serves  example.cn\n\
-         listener http binds $HTTP\n  serves  www.example.cn\n  serves  example.cn\nno problems\n",
+         listener http binds $HTTP\n  serves  www.example.cn\n  serves  example.cn\n",
     );
-    assert_eq!(check.stdout, expected);
+    let cost = check.stdout.strip_prefix(&expected).unwrap_or_else(|| panic!("{}", check.stdout));
+    assert!(
+        cost.starts_with("one hostile client can add ") && cost.ends_with(" days of that\nno problems\n"),
+        "{cost}"
+    );
 
     let check = folder.check(&["--json"]).await;
     assert_eq!(check.code, 0);
     let listener = |name: &str, address: String| json!({"name": name, "addresses": [address], "would_bind": true, "hosts": HOSTS});
     let listeners =
         [listener("https", folder.https().to_string()), listener("http", folder.http().to_string())];
-    assert_eq!(check.json(), json!({"problems": [], "warnings": [], "listeners": listeners, "refused": []}));
+    let mut found = check.json();
+    let cost = found.as_object_mut().and_then(|found| found.remove("client_cost")).expect("a cost");
+    assert!(cost["days"].is_f64() && cost["room_bytes"].is_u64(), "{cost}");
+    assert_eq!(found, json!({"problems": [], "warnings": [], "listeners": listeners, "refused": []}));
 }
 
 #[tokio::test]

@@ -1,19 +1,19 @@
-//! Limits of connections, time and file descriptors.
+//! Limits of connections and time.
 
 mod floods;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::support::client::{HEADERS, PREFACE, RST_STREAM, Target, frame, get_block};
-use crate::support::edge::{Edge, SUSPENDED};
-use crate::support::hello::{Handmade, client_hello};
+use crate::support::edge::Edge;
+use crate::support::hello::Handmade;
 use crate::support::origin::{Origin, Step, head};
-use crate::support::probe::{Answer, Ending, connect, probe, read_to_end};
+use crate::support::probe::{Answer, Ending, probe, read_to_end};
 use crate::support::time::{not_before, pause, settled, within};
 use crate::support::{HOST, PATIENCE};
 
@@ -134,16 +134,6 @@ async fn an_idle_http2_connection_ends_and_one_without_a_preface_too() {
     .await;
 }
 
-/// The program's CPU time, of all threads.
-fn processor_time(edge: &Edge) -> Duration {
-    let stat = fs_err::read_to_string(format!("/proc/{}/stat", edge.pid())).expect("it runs");
-    let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
-    let fields: Vec<&str> = fields.split(' ').collect();
-    let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
-    // USER_HZ is 100 on Linux (proc(5)).
-    Duration::from_millis(ticks * 10)
-}
-
 #[tokio::test]
 async fn resetting_a_stream_cancels_the_connection_being_made_for_it() {
     // Accepts connections and never finishes a handshake.
@@ -185,49 +175,4 @@ async fn answers_that_a_client_does_not_read_are_not_buffered() {
     }
     let held = settled("it holds no more", || edge.resident()).await - before;
     assert!(held < 110, "{held} MiB for 300 streams");
-}
-
-#[tokio::test]
-async fn accepting_pauses_while_descriptors_are_exhausted() {
-    let edge = Edge::builder()
-        .wrapper(&["prlimit", "--nofile=64:64"])
-        .limit("client_hello_timeout", "60s")
-        .start()
-        .await;
-    // More than there are descriptors; the rest stays in the backlog.
-    let mut held = Vec::new();
-    for _ in 0..80 {
-        held.push(connect(edge.https()).await);
-    }
-    edge.logged("accepting pauses").await;
-    edge.logged("Too many open files").await;
-
-    let (before, began) = (processor_time(&edge), Instant::now());
-    pause(Duration::from_secs(1)).await;
-    let (taken, elapsed) = (processor_time(&edge) - before, began.elapsed());
-    assert!(taken < elapsed / 5, "{taken:?} of processor time in {elapsed:?}");
-
-    drop(held);
-    assert_eq!(probe(edge.https(), &client_hello("www.example.net")).await, Answer::RESET);
-    edge.metric_becomes(OPEN, 0.0).await;
-    assert!(edge.metric("icpgate_accept_pauses_total").await > 0.0);
-}
-
-#[tokio::test]
-async fn a_revocation_missed_for_lack_of_descriptors_takes_effect_later() {
-    let edge = Edge::builder()
-        .wrapper(&["prlimit", "--nofile=64:64"])
-        .limit("client_hello_timeout", "60s")
-        .start()
-        .await;
-    let mut held = Vec::new();
-    for _ in 0..80 {
-        held.push(connect(edge.https()).await);
-    }
-    edge.logged("accepting pauses").await;
-    edge.replace("filings.yaml", SUSPENDED);
-    edge.logged("the reload is rejected").await;
-
-    drop(held);
-    edge.ports_closed().await;
 }

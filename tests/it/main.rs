@@ -19,6 +19,7 @@ mod compress;
 mod crash;
 mod deadlines;
 mod demo;
+mod descriptors;
 mod documents;
 mod drain;
 mod failover;

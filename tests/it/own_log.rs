@@ -1,12 +1,13 @@
-//! The program's own log, which no stranger writes, and its watchdog.
+//! The program's own log, which no stranger writes and which stops nothing, and its watchdog.
 
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 use tokio::net::UnixDatagram;
 
 use crate::support::client::{PREFACE, Target, frame};
-use crate::support::edge::Edge;
+use crate::support::edge::{Edge, run};
 use crate::support::machine::{Need, require};
 use crate::support::origin::{Origin, head};
 use crate::support::probe::connect;
@@ -51,6 +52,37 @@ async fn lines_that_repeat_are_left_out_and_counted() {
     edge.logged("lines left out: src/exchange/context.rs").await;
     let written = edge.log().matches("a server's answer is refused").count();
     assert!((50..asked).contains(&written), "{written} of {asked}");
+}
+
+#[tokio::test]
+async fn a_blocked_stderr_stops_neither_requests_nor_probes_nor_the_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("stderr");
+    let made = run("mkfifo", [&pipe]).await;
+    assert_eq!(made.code, 0, "{made:?}");
+    // Open for reading too, so that opening it for writing does not wait. Nobody reads, and it is full.
+    let full = rustix::fs::open(&pipe, OFlags::RDWR | OFlags::NONBLOCK, Mode::empty()).expect("opened");
+    while rustix::io::write(&full, &[b'x'; 1024]).is_ok() {}
+    let origin = Origin::text("hello").await;
+    let redirect = format!("exec \"$@\" 2>{}", pipe.display());
+    let mut edge = Edge::builder()
+        .origin(origin.address)
+        .wrapper(&["sh", "-c", &redirect, "sh"])
+        .more("log: {level: trace}\n")
+        .start()
+        .await;
+    let mut client = Target::https(&edge).http2(HOST).await;
+    eventually("lines are dropped", PATIENCE, async || {
+        assert_eq!(client.get(HOST, "/").await.text(), "hello");
+        assert_eq!(within("an answer", edge.get("/livez")).await.expect("open").0, 200);
+        (edge.metric(DROPPED).await > 0.0).then_some(())
+    })
+    .await;
+    for _ in 0..50 {
+        assert_eq!(Target::https(&edge).get(HOST, "/").await.text(), "hello");
+    }
+    edge.signal(Signal::TERM);
+    assert_eq!(edge.wait_exit().await, 0);
 }
 
 #[tokio::test]

@@ -69,6 +69,7 @@ impl Spool {
             reserve: self.reserve,
             when_full: WhenFull::Refuse,
             redact_query: Vec::new(),
+            client_budget: config.access_log.client_budget,
         };
         let clock = Clock::system();
         let store = Store::open(&log, "test".into(), clock.clone()).expect("opened");
@@ -94,6 +95,7 @@ impl Spool {
                 query: b"a=b",
                 referer: b"",
                 user_agent: b"test/1.0 (\x7f)",
+                is_truncated: false,
             };
             let record = AccessRecord {
                 time: clock.now(),

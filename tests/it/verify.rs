@@ -109,7 +109,9 @@ async fn of_all_kinds() -> Edge {
     let listeners = r#"  - {name: https, addresses: ["$HTTPS"], protocol: https, trusted_proxies: [127.0.0.0/8]}
   - {name: http, addresses: ["$HTTP"], protocol: http}
 "#;
-    let mut edge = Edge::builder().origin(origin.address).listeners(listeners).start().await;
+    let access_log = "{directory: access, reserve: 1MiB, client_budget: 1KiB}";
+    let builder = Edge::builder().origin(origin.address).listeners(listeners).access_log(access_log);
+    let mut edge = builder.start().await;
     let mut first = Target::https(&edge).http1(HOSTS[0]).await;
     let mut second = Target::https(&edge).http1(HOSTS[1]).await;
     let mut third = Target::https(&edge).http2(HOSTS[0]).await;
@@ -128,6 +130,10 @@ async fn of_all_kinds() -> Edge {
     }
     second.send(format!("POST / HTTP/1.1\r\nhost: {}\r\ncontent-length: 4\r\n\r\nbody", HOSTS[0])).await;
     assert_eq!(second.answer("POST").await.status, 200);
+    let long = format!("/{}?{}", "p".repeat(4_000), "q".repeat(4_000));
+    for _ in 0..10 {
+        second.get(HOSTS[1], &long).await;
+    }
     probe(edge.http(), b"GET / HTTP/1.1\r\nHost: www.example.org\r\n\r\n").await;
     eventually("refusals that share a record", PATIENCE, async || {
         let hello = client_hello("www.example.net");
@@ -173,6 +179,7 @@ async fn an_independent_reader_in_go_reads_and_verifies_every_record() {
         assert_eq!(stranger, own);
     }
     assert_eq!(strangers.len(), ours.len());
+    assert!(ours.iter().any(|record| record["truncated"] == true), "no record with shortened texts");
     for (field, value) in [("event", "request"), ("event", "refused"), ("event", "gap"), ("protocol", "h2")] {
         assert!(ours.iter().any(|record| record[field] == value), "no record of {field} {value}");
     }

@@ -134,7 +134,7 @@ fn pack_request(
 fn pack_setting(record: &AccessRecord, sent: &RequestTexts<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     out.push(0);
-    let mut flags = 0;
+    let mut flags = if sent.is_truncated { setting::TRUNCATED } else { 0 };
     write_number(record.generation, out);
     if record.client != record.connection.peer {
         flags |= setting::CLIENT;

@@ -19,6 +19,7 @@ pub struct SettingSource {
     protocol: Option<Version>,
     names: [Option<Arc<str>>; NAMES],
     user_agent: Box<[u8]>,
+    is_truncated: bool,
     server: Option<Arc<ServerFacts>>,
 }
 
@@ -33,6 +34,7 @@ impl SettingSource {
             protocol: record.protocol,
             names: names(record).map(Option::<&Arc<str>>::cloned),
             user_agent: user_agent(record, sent).into(),
+            is_truncated: sent.is_truncated,
             server: server(record).cloned(),
         }
     }
@@ -42,6 +44,7 @@ impl SettingSource {
         self.generation == record.generation
             && self.client == record.client
             && self.protocol == record.protocol
+            && self.is_truncated == sent.is_truncated
             && self.names.iter().zip(names(record)).all(|(own, other)| is_same(own.as_ref(), other))
             && is_same_text(&self.user_agent, user_agent(record, sent))
             && match (&self.server, server(record)) {

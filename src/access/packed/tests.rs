@@ -98,7 +98,7 @@ fn texts() -> impl Strategy<Value = Texts> {
 }
 
 fn sent((method, path, query, referer, user_agent): &Texts) -> RequestTexts<'_> {
-    RequestTexts { method, path, query, referer, user_agent }
+    RequestTexts { method, path, query, referer, user_agent, is_truncated: path.is_empty() }
 }
 
 proptest! {
@@ -113,6 +113,7 @@ proptest! {
         prop_assert_eq!((client.connection, client.peer, client.client), (7, record.connection.peer, record.client));
         prop_assert_eq!((read.refused, read.count), (record.event == Event::Refused, (record.count != 1).then_some(record.count)));
         prop_assert_eq!((read.reason, read.host), (record.reason.map_or("", crate::access::Reason::label), record.host.as_deref().unwrap_or("")));
+        prop_assert_eq!(read.truncated, sent.is_truncated);
         prop_assert_eq!((read.generation, read.listener, read.tls_version), (record.generation, "https", "TLSv1.3"));
         prop_assert_eq!((read.server_name, read.protocol), ("www.example.cn", "h2"));
         let bits = record.connection.ids.bits();
@@ -124,7 +125,7 @@ proptest! {
         }
         prop_assert_eq!(read.request.is_some(), record.request.is_some());
         if let (Some(read), Some(request)) = (&read.request, &record.request) {
-            let RequestTexts { method, path, query, referer, user_agent } = sent;
+            let RequestTexts { method, path, query, referer, user_agent, .. } = sent;
             let read_texts = [read.method, read.path, read.query, read.referer, read.user_agent];
             prop_assert_eq!(read_texts.map(Cow::Borrowed), [method, path, query, referer, user_agent].map(to_utf8));
             prop_assert_eq!((read.status, read.bytes_in, read.bytes_out), (request.status, request.bytes_in, request.bytes_out));

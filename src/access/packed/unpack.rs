@@ -20,6 +20,7 @@ pub fn unpack<'p>(connection: &'p [u8], sections: Sections<'p>) -> Option<Exchan
     let mut wire = Wire(sections.setting);
     let flags = wire.byte()?;
     let has = |flag| flags & flag != 0;
+    exchange.truncated = has(setting::TRUNCATED);
     exchange.generation = wire.number()?;
     let client = if has(setting::CLIENT) { wire.address()? } else { peer };
     (exchange.server_name, exchange.host, exchange.protocol) = (wire.text()?, wire.text()?, wire.text()?);

@@ -18,6 +18,7 @@ use crate::access::fields::ClockState;
 use crate::clock::Clock;
 use crate::config::AccessLog;
 use crate::retention::write::appender::Appender;
+use crate::retention::write::client_budget::ClientBudget;
 use crate::retention::write::expiry::StoreTime;
 use crate::retention::write::gaps::Gaps;
 use crate::retention::write::lanes::{Enough, LaneEnd};
@@ -64,6 +65,7 @@ pub(super) struct Spool {
     setting: Setting,
     appender: Appender,
     gaps: Gaps,
+    budget: ClientBudget,
     /// The number of blocks at the start.
     begun: u64,
     ended: bool,
@@ -97,6 +99,7 @@ impl Spool {
             begun: appender.blocks(),
             appender,
             gaps: Gaps::new(),
+            budget: ClientBudget::new(now),
             ended: false,
             clock: kernel_clock::state(),
             loose: Load::default(),

@@ -24,6 +24,7 @@ pub struct StoreStats {
     pub(super) lost: AtomicU64,
     pub(super) turned_away: AtomicU64,
     pub(super) failures: AtomicU64,
+    pub(super) truncated: AtomicU64,
     pub(super) free_bytes: AtomicU64,
     /// When the oldest segment was opened, in milliseconds; 0 without one.
     pub(super) oldest: AtomicI64,
@@ -58,6 +59,16 @@ impl StoreStats {
         self.failures.load(Ordering::Relaxed)
     }
 
+    /// Records since the start whose texts were shortened, because their client was beyond its budget.
+    pub fn truncated(&self) -> u64 {
+        self.truncated.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the store may still take, with `reserve` left free.
+    pub fn room(&self, reserve: u64) -> u64 {
+        self.free_bytes.load(Ordering::Relaxed).saturating_sub(reserve)
+    }
+
     /// How many days of records the disk holds at the average rate of those in the store, with `reserve` left
     /// free; `None` before the store spans an hour.
     pub fn days_held(&self, reserve: u64, now: Timestamp) -> Option<f64> {
@@ -67,7 +78,7 @@ impl StoreStats {
         if oldest == 0 || span < HOUR || bytes == 0 {
             return None;
         }
-        let room = bytes + self.free_bytes.load(Ordering::Relaxed).saturating_sub(reserve);
+        let room = bytes + self.room(reserve);
         Some(room as f64 / bytes as f64 * span as f64 / (24 * HOUR) as f64)
     }
 

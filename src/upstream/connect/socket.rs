@@ -8,8 +8,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
+
+use crate::edge::descriptors::{Descriptors, Room};
 
 /// Idle time before keep-alive probes.
 const PROBED_AFTER: Duration = Duration::from_secs(5);
@@ -26,6 +29,10 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(13);
 /// has warned of it.
 pub(crate) async fn connect(address: SocketAddr, congestion: Option<Arc<str>>) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // The kernel's own answer once the limit is reached; the last descriptors are for files.
+    if Descriptors::of_process().room(&socket) == Room::Exhausted {
+        return Err(Errno::MFILE.into());
+    }
     socket.set_nodelay(true)?;
     SockRef::from(&socket).set_tcp_thin_linear_timeouts(true)?;
     let probes = TcpKeepalive::new().with_time(PROBED_AFTER).with_interval(PROBED_EVERY).with_retries(PROBES);

@@ -188,6 +188,9 @@ func (r record) exchange(c *connection, ownSection []byte) error {
 	s := &wire{rest: c.setting}
 	setting := s.octet()
 	r["generation"] = s.number()
+	if setting&8 != 0 {
+		r["truncated"] = true
+	}
 	client := peer
 	if setting&1 != 0 {
 		client = s.address()

@@ -358,3 +358,51 @@ async fn a_failure_to_reserve_emergency_space_is_named() {
     std::fs::remove_dir(&room).unwrap();
     eventually("room", PATIENCE, async || (status(&mut client, "/").await == 200).then_some(())).await;
 }
+
+#[tokio::test]
+async fn a_client_beyond_its_budget_gets_short_records_and_others_whole_ones() {
+    const SENT: usize = 200;
+    let origin = Origin::text("hello").await;
+    let listeners = r#"  - {name: https, addresses: ["$HTTPS"], protocol: https, trusted_proxies: [127.0.0.0/8]}
+  - {name: http, addresses: ["$HTTP"], protocol: http}
+"#;
+    let edge = Edge::builder().origin(origin.address).listeners(listeners).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    let random =
+        |length: usize| std::iter::repeat_with(fastrand::alphanumeric).take(length).collect::<String>();
+    for _ in 0..SENT {
+        let (path, query, referer, agent) = (random(8_000), random(8_000), random(8_000), random(8_000));
+        let head = format!(
+            "GET /{path}?{query} HTTP/1.1\r\nhost: {HOST}\r\nreferer: {referer}\r\nuser-agent: {agent}\r\n\
+             x-forwarded-for: 192.0.2.1\r\n\r\n"
+        );
+        client.send(head).await;
+        assert_eq!(client.answer("GET").await.text(), "hello");
+    }
+    let honest = format!("/{}", random(1_000));
+    client.send(format!("GET {honest} HTTP/1.1\r\nhost: {HOST}\r\nx-forwarded-for: 192.0.2.2\r\n\r\n")).await;
+    client.answer("GET").await;
+    let records = edge.records_where(SENT + 1, |record| record["event"] == "request").await;
+    let of = |ip: &str| records.iter().filter(move |record| record["client_ip"] == ip).collect::<Vec<_>>();
+    let (hostile, honest_ones) = (of("192.0.2.1"), of("192.0.2.2"));
+    let cut = hostile.iter().filter(|record| record["truncated"] == true);
+    for record in cut.clone() {
+        for text in ["path", "query", "referer", "user_agent"] {
+            assert!(record[text].as_str().is_some_and(|text| text.len() <= 64), "{record:#}");
+        }
+        assert_eq!((&record["host"], &record["status"]), (&HOST.into(), &200.into()));
+    }
+    // 16 seconds' worth of 64 KiB at once: 33 records of 32 KB, and two more in each second.
+    assert!(hostile.len() == SENT && cut.count() > 0, "{} records", hostile.len());
+    assert!(hostile[0]["truncated"].is_null() && hostile[0]["path"].as_str().unwrap().len() > 8_000);
+    assert_eq!((&honest_ones[0]["path"], &honest_ones[0]["truncated"]), (&honest.into(), &Value::Null));
+    assert!(edge.metric("icpgate_access_records_truncated_total").await > 0.0);
+    let cost = edge.status().await["retention"]["client_cost"].clone();
+    assert_eq!(cost["bytes_a_day"], 65_536_u64 * 86_400);
+    let checked = edge.check(&[]).await;
+    assert!(
+        checked.stdout.contains("one hostile client can add 5.3 GiB of access records a day"),
+        "{checked:?}"
+    );
+    assert_eq!(edge.check(&["--json"]).await.json()["client_cost"]["bytes_a_day"], cost["bytes_a_day"]);
+}

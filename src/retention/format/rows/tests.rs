@@ -148,7 +148,8 @@ proptest! {
         let (mut together, mut alone) = (Rows::new("n".into()), Vec::new());
         for (seq, (connection, choice, agent)) in (1..).zip(choices) {
             let record = varied(&connections[usize::from(connection)], &shared, &server, choice);
-            let sent = RequestTexts { user_agent: ["curl/8", "wrk"][agent].as_bytes(), ..sent("/") };
+            let user_agent = ["curl/8", "wrk"][agent].as_bytes();
+            let sent = RequestTexts { user_agent, is_truncated: choice[11] == 3, ..sent("/") };
             together.push(&record, &sent, Clients::One);
             let mut rows = Rows::new("n".into());
             rows.push(&record, &sent, Clients::One);

@@ -54,6 +54,7 @@ fn a_segment_ends_at_64_mib() {
         referer: &noise[2..],
         user_agent: &noise[3..],
         method: b"GET",
+        is_truncated: false,
     };
     let mut written = 0;
     while !appender.roll_due(now, false) {

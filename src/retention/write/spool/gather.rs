@@ -23,6 +23,7 @@ impl Spool {
         for gap in self.gaps.due(&self.shared.stats, over, now) {
             self.encode_gap(&gap);
         }
+        self.budget.turn(self.shared.policy.load().client_budget, now.monotonic);
         self.gather_lanes()
     }
 
@@ -30,6 +31,7 @@ impl Spool {
     /// full.
     fn gather_lanes(&mut self) -> bool {
         let (rows, loose, stats) = (&mut self.appender.rows, &mut self.loose, &self.shared.stats);
+        let budget = &mut self.budget;
         // A record that arrives meanwhile must not overtake one on another lane.
         let now = self.shared.lanes.turn();
         self.shared.lanes.take_new(&mut self.lanes);
@@ -38,7 +40,9 @@ impl Spool {
                 loose.slots += 1;
                 loose.records += 1;
                 loose.exchanges += 1;
-                rows.push(record, sent, Clients::One);
+                if budget.push(record, sent, rows) {
+                    stats.truncated.fetch_add(1, Ordering::Relaxed);
+                }
                 if rows.bytes().len() >= BLOCK_BYTES { Enough::Yes } else { Enough::No }
             });
             stats.lost.fetch_add(missing, Ordering::Relaxed);

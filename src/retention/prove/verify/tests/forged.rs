@@ -142,6 +142,7 @@ fn a_writer_s_own_deletion_is_signed_before_anything_goes() {
         reserve: 0,
         when_full: WhenFull::Refuse,
         redact_query: Vec::new(),
+        client_budget: 64 << 10,
     };
     // The second start expires: the first one goes by the time of the newest record.
     for left in [5, 4] {
