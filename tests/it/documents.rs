@@ -84,3 +84,32 @@ fn the_map_of_the_code_names_files_that_exist() {
         assert!(exists, "ARCHITECTURE.md names {path}, which does not exist");
     }
 }
+
+/// Every test file below `folder`, as one text.
+fn tests_below(folder: &Path) -> String {
+    let entries = fs_err::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let text = |path: PathBuf| match path.extension() {
+        _ if path.is_dir() => tests_below(&path),
+        Some(end) if end == "rs" => fs_err::read_to_string(path).expect("UTF-8"),
+        _ => String::new(),
+    };
+    entries.map(text).collect()
+}
+
+#[test]
+fn every_promise_of_security_md_has_a_test() {
+    let tests = tests_below(&root().join("tests/it"));
+    let security = fs_err::read_to_string(root().join("SECURITY.md")).expect("UTF-8");
+    let (_, promises) = security.split_once("## Promises and their tests").expect("the section");
+    let (promises, _) = promises.split_once("\n## ").expect("another section");
+    let rows: Vec<&str> = promises.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 20, "{} promises", rows.len());
+    for row in rows {
+        let column = row.rsplit(" | ").next().expect("a last column");
+        let names: Vec<&str> = column.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test is named: {row}");
+        for name in names {
+            assert!(tests.contains(&format!("fn {name}(")), "there is no test {name}");
+        }
+    }
+}
