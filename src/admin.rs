@@ -12,12 +12,14 @@ mod metrics;
 mod news;
 mod page;
 mod pages;
+pub mod process;
 mod reports;
 mod sinks;
 mod status;
 mod stream;
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +34,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use self::connection::AdminConnection;
 use self::events::Subscribers;
@@ -48,6 +52,8 @@ pub use self::pages::Pages;
 /// Connections at a time: pages have few readers, and each is answered at once. Beyond it the oldest is closed.
 const CONNECTIONS: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an answer may take once the pages end. A stream of events is cut then, and its reader comes back.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
 /// The pause of accepting for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -57,8 +63,9 @@ const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
 );
 
-/// Serves the pages for as long as it is polled. `hosts` are names that they may be asked by.
-pub async fn serve(socket: TcpListener, pages: Pages, hosts: Vec<Hostname>) {
+/// Serves the pages until `end`; answers that are under way then are finished. `hosts` are names that they may be
+/// asked by.
+pub async fn serve(socket: Arc<TcpListener>, pages: Pages, hosts: Vec<Hostname>, end: CancellationToken) {
     let (subscribers, latencies) = (Subscribers::default(), Latencies::default());
     let private = Router::new()
         .route("/status.json", get(status_json))
@@ -79,16 +86,21 @@ pub async fn serve(socket: TcpListener, pages: Pages, hosts: Vec<Hostname>) {
         .with_state(pages.clone());
     let edge = Arc::clone(&pages.edge);
     tokio::select! {
-        () = accept(socket, router, edge.descriptors) => {}
+        () = accept(&socket, router, edge.descriptors, &end) => {}
         () = News::new(pages).run(&subscribers) => {}
         () = latencies.run(&edge) => {}
     }
 }
 
-async fn accept(socket: TcpListener, router: Router, descriptors: Descriptors) {
+async fn accept(socket: &TcpListener, router: Router, descriptors: Descriptors, end: &CancellationToken) {
     let mut places = Places::default();
     loop {
-        let stream = match socket.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            () = end.cancelled() => return,
+            accepted = socket.accept() => accepted,
+        };
+        let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "admin: accepting pauses");
@@ -109,12 +121,17 @@ async fn accept(socket: TcpListener, router: Router, descriptors: Descriptors) {
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .serve_connection(TokioIo::new(AdminStream::new(stream)), service);
+        let end = end.clone();
         let task = tokio::spawn(async move {
+            let mut served = pin!(served);
             tokio::select! {
                 // A failure concerns this reader alone.
-                _ = served => {}
-                () = connection.over() => {}
+                _ = &mut served => return,
+                () = connection.over() => return,
+                () = end.cancelled() => {}
             }
+            served.as_mut().graceful_shutdown();
+            let _ = timeout(LAST_ANSWER, served).await;
         });
         places.take(task.abort_handle());
     }
@@ -165,6 +182,7 @@ async fn status_json(State(pages): State<Pages>) -> Response {
         let (edge, uptime) = (&pages.edge, pages.upstreams.now());
         let mut status = status::status(edge, &pages.listeners_status.borrow(), &pages.sinks, uptime);
         let (snapshot, now) = (edge.snapshots.load_full(), edge.clock.now());
+        status["process"] = process::status(&pages.upgrades.borrow());
         status["due"] = reports::due(&snapshot.gate.filings, now).into();
         status["refused"] = reports::refused(&snapshot, &pages.listen, now).into();
         status["reloads"] = reports::reloads(&pages.journal).into();

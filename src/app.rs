@@ -11,8 +11,11 @@ mod reload;
 mod shipping;
 mod signals;
 mod systemd;
+mod upgrade;
+mod upgrades;
 mod watchdog;
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,7 +34,7 @@ use tokio_util::task::TaskTracker;
 use crate::admin;
 use crate::clock::Clock;
 use crate::config::problem::Problem;
-use crate::config::{self, Unreadable};
+use crate::config::{self, Config, Unreadable};
 use crate::edge::admission::Admission;
 use crate::edge::descriptors::Descriptors;
 use crate::edge::journal::ReloadJournal;
@@ -50,6 +53,8 @@ use metrics::Metrics;
 use reload::Reload;
 use shipping::Shipping;
 use signals::{Signals, Stop};
+use upgrade::{Inheritance, Predecessor, Upgrader, await_promises};
+use upgrades::{End, Upgrades};
 
 /// How long connections may take to close once they are cut.
 const CUTTING: Duration = Duration::from_secs(1);
@@ -71,11 +76,18 @@ pub enum Failure {
     Unkept(#[source] anyhow::Error),
 }
 
-/// Serves as the configuration at `file` says, until a signal ends it.
+/// Serves as the configuration at `file` says, until a signal ends it or a new process takes over.
 pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     // First of all, so that no signal is lost while the program starts.
     let mut signals = Signals::new().context("signals cannot be handled")?;
-    let tickets = Tickets::new().map_err(anyhow::Error::from)?;
+    let predecessor = Predecessor::find()?;
+    let tickets = match &predecessor {
+        Some(predecessor) => predecessor.tickets()?,
+        None => Tickets::new().map_err(anyhow::Error::from)?,
+    };
+    if let Some(predecessor) = &predecessor {
+        predecessor.set(&clock);
+    }
     let built = snapshot::build(&file, None, &tickets, clock.now())?;
     let Some(first) = built.snapshot else { return Err(Failure::Problems(built.problems)) };
     let (log, _last_lines) = log::start(first.config.log)?;
@@ -83,11 +95,9 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     let descriptors = raise_descriptor_limit(first.config.limits.connections);
 
     let metrics = Metrics::register(&first).map_err(anyhow::Error::from)?;
-    let store = Store::open(&first.config.access_log, Arc::clone(&first.config.node), clock.clone())
-        .map_err(anyhow::Error::from)?;
+    let connections = predecessor.as_ref().map_or(1, Predecessor::connections);
     let admin_hosts = first.config.admin.hosts.clone();
-    let admin_socket = bind_admin(&first.config.admin).await?;
-
+    let Acquired { store, admin, inherited } = acquire(predecessor.as_ref(), &first.config, &clock).await?;
     let upstreams = Arc::new(Upstreams::new(&first.config, metrics.upstream.clone()));
     let edge = Arc::new(Edge {
         snapshots: Snapshots::new(first),
@@ -95,9 +105,10 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
         recorder: store.recorder(),
         phase: watch::Sender::new(Phase::Serving),
         draining: AtomicBool::new(false),
+        succeeded: AtomicBool::new(false),
         admission: Admission::default(),
         descriptors,
-        connections: AtomicU64::new(1),
+        connections: AtomicU64::new(connections),
     });
     let proxy = Proxy::new(Arc::clone(&edge), Arc::clone(&upstreams), metrics.exchanges.clone());
     let acceptor = Acceptor {
@@ -114,6 +125,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     metrics.register_on_scrape(&edge, &upstreams, shipping.board()).map_err(anyhow::Error::from)?;
     log.register(&metrics.registry).map_err(anyhow::Error::from)?;
     let journal = ReloadJournal::default();
+    let upgrades = Upgrades { status: watch::Sender::default(), counted: metrics.upgrades.clone() };
     let pages = admin::Pages {
         edge: Arc::clone(&edge),
         upstreams: Arc::clone(&upstreams),
@@ -122,10 +134,10 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
         sinks: shipping.board(),
         listen: metrics.listen.clone(),
         journal: journal.clone(),
+        upgrades: upgrades.status.subscribe(),
     };
-    let admin = tokio::spawn(admin::serve(admin_socket, pages, admin_hosts));
 
-    let reload = Reload::new(file, Arc::clone(&edge), metrics, tickets, log, journal, built.files);
+    let reload = Reload::new(file, Arc::clone(&edge), metrics, tickets.clone(), log, journal, built.files);
     let reloading = reload.start(signals.hangup).context("the thread for reloading cannot be started")?;
     let mut background = JoinSet::new();
     background.spawn(checks::run(Arc::clone(&edge), Arc::clone(&upstreams)));
@@ -133,25 +145,50 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     background.spawn(maintenance::run(Arc::clone(&edge), upstreams));
     let set = ListenerSet::new(acceptor, loops);
     let mut binding = Binding::new(set, Arc::clone(&edge), listeners_status, shipping.board());
+    if let Some(predecessor) = predecessor {
+        if !inherited.is_empty() {
+            await_promises(&shipping.board()).await?;
+        }
+        predecessor.take_over().await?;
+        upgrades.counted.with_label_values(&["succeeded"]).inc();
+    }
+    binding.inherit(inherited);
     binding.reconcile().await;
+    let admin_end = CancellationToken::new();
+    tokio::spawn(admin::serve(Arc::clone(&admin), pages, admin_hosts, admin_end.clone()));
     watchdog::start().context("the thread of the watchdog cannot be started")?;
-    systemd::notify(&[NotifyState::Ready]);
+    systemd::notify(&[NotifyState::MainPid(std::process::id()), NotifyState::Ready]);
     let config = Arc::clone(&edge.snapshots.load().config);
     tracing::info!(node = %config.node, admin = %config.admin.address, "serving");
 
-    tokio::select! {
-        () = binding.run() => {}
-        () = signals.stop.next() => {}
-    }
+    let upgrader = Upgrader {
+        edge: Arc::clone(&edge),
+        tickets,
+        store: &store,
+        shipping: shipping.control(),
+        sockets: binding.sockets(),
+        admin,
+        admin_address: config.admin.address,
+    };
+    let end = upgrades.serve(&upgrader, binding.run(), &mut signals.stop, &mut signals.upgrade).await;
+    drop(upgrader);
     // The phase comes before the ports: a connection that is accepted meanwhile must see it.
-    edge.drain();
+    match end {
+        End::Stopped => {
+            edge.drain();
+            systemd::notify(&[NotifyState::Stopping]);
+        }
+        End::Succeeded => {
+            admin_end.cancel();
+            edge.drain_for_successor();
+        }
+    }
     tracing::info!(connections = edge.admission.open(), "draining");
-    systemd::notify(&[NotifyState::Stopping]);
     reloading.cancel();
     background.abort_all();
     binding.close().await;
     drain(&edge, &tasks, &cut, &mut signals.stop).await;
-    admin.abort();
+    admin_end.cancel();
     let closed = close(store).await;
     shipping.finish().await;
     closed.map_err(Failure::Unkept)?;
@@ -159,9 +196,41 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn bind_admin(admin: &config::Admin) -> anyhow::Result<TcpListener> {
+/// What only one process may have.
+struct Acquired {
+    store: Store,
+    admin: Arc<TcpListener>,
+    /// The sockets that the previous process listened on, by their configured address.
+    inherited: Vec<(SocketAddr, std::net::TcpListener)>,
+}
+
+/// Opens the record store and binds the admin address, or takes them over.
+async fn acquire(
+    predecessor: Option<&Predecessor>,
+    config: &Config,
+    clock: &Clock,
+) -> anyhow::Result<Acquired> {
+    let inheritance = match predecessor {
+        Some(predecessor) => predecessor.inherit().await?,
+        None => None,
+    };
+    let (log, node) = (&config.access_log, Arc::clone(&config.node));
+    let Some(Inheritance { store, admin: (address, admin), listeners }) = inheritance else {
+        let store = Store::open(log, node, clock.clone())?;
+        return Ok(Acquired { store, admin: bind_admin(&config.admin).await?, inherited: Vec::new() });
+    };
+    let store = Store::take_over(log, node, clock.clone(), store)?;
+    let admin = if address == config.admin.address {
+        Arc::new(TcpListener::from_std(admin).context("the admin socket cannot be taken over")?)
+    } else {
+        bind_admin(&config.admin).await?
+    };
+    Ok(Acquired { store, admin, inherited: listeners })
+}
+
+async fn bind_admin(admin: &config::Admin) -> anyhow::Result<Arc<TcpListener>> {
     let address = admin.address;
-    let bound = TcpListener::bind(address).await;
+    let bound = TcpListener::bind(address).await.map(Arc::new);
     bound.with_context(|| format!("admin: {address} cannot be bound; another program may be using it"))
 }
 

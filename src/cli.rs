@@ -10,6 +10,8 @@ mod import;
 pub mod logs;
 mod probe;
 mod run;
+mod running;
+mod upgrade;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -44,6 +46,8 @@ enum Command {
     Probe(probe::ProbeArgs),
     /// Show what is due for each filing, in how many hours, and what happens if it is missed.
     Filings(filings::FilingsArgs),
+    /// Replace the running process by the program on disk, without downtime.
+    Upgrade(upgrade::UpgradeArgs),
     /// Translate the configuration of nginx or HAProxy: on stdout what was carried over, on stderr what was not.
     Import(import::ImportArgs),
     /// Read and verify access records.
@@ -76,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::demo(&args, out),
         Command::Probe(args) => probe::probe(&args, out, notes),
         Command::Filings(args) => filings::filings(&args, out, notes),
+        Command::Upgrade(args) => upgrade::upgrade(&args, out),
         Command::Import(args) => import::import(&args, out, notes),
         Command::Logs { command } => match command {
             LogsCommand::Export(args) => {

@@ -83,6 +83,11 @@ impl Clock {
         Moment { now, latest: Timestamp::from_millisecond(latest).unwrap_or(now) }
     }
 
+    /// Another clock has shown `latest`, which counts as shown by this one.
+    pub fn remember(&self, latest: Timestamp) {
+        self.latest.fetch_max(latest.as_millisecond(), Ordering::Relaxed);
+    }
+
     /// The current wall-clock time.
     pub fn now(&self) -> Timestamp {
         (self.wall)()

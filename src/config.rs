@@ -265,6 +265,9 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// From the signal to stop until what is left is cut.
     pub drain_timeout: Duration,
+    /// How long the new process of an upgrade may take for each of its two steps: to load everything, and to open the
+    /// record store.
+    pub upgrade_timeout: Duration,
     /// From a revocation until its exchanges are cut.
     pub revocation_grace: Duration,
     /// From the last good allowlist until everything closes.
@@ -283,6 +286,7 @@ impl Default for Limits {
             body_idle_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(75),
             drain_timeout: Duration::from_secs(30),
+            upgrade_timeout: Duration::from_secs(60),
             revocation_grace: Duration::from_secs(5),
             filings_stale_after: Duration::from_secs(24 * 60 * 60),
         }

@@ -30,6 +30,8 @@ pub struct Edge {
     pub phase: watch::Sender<Phase>,
     /// Mirrors `phase`, for cheap checks on the hot path.
     pub draining: AtomicBool,
+    /// Set while this process drains because another serves in its place.
+    pub succeeded: AtomicBool,
     /// Counts open connections.
     pub admission: Admission,
     /// How many descriptors there are.
@@ -56,6 +58,17 @@ impl Edge {
     /// Whether a graceful shutdown has begun.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether another process serves in the place of this one, which drains.
+    pub fn is_succeeded(&self) -> bool {
+        self.succeeded.load(Ordering::Relaxed)
+    }
+
+    /// Begins a graceful shutdown, since another process serves from now on.
+    pub fn drain_for_successor(&self) {
+        self.succeeded.store(true, Ordering::Relaxed);
+        self.drain();
     }
 
     /// Begins a graceful shutdown and notifies everything that is open.

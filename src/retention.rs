@@ -30,6 +30,6 @@ pub use read::{Item, Selection};
 pub use write::feed::StoreFeed;
 pub use write::recorder::{Recorder, Slot};
 pub use write::stats::{SLOTS, StoreStats};
-pub use write::store::Store;
+pub use write::store::{HandedStore, Store};
 pub use write::unrecorded::is_unrecorded;
 pub use write::{CloseError, OpenError, Progress, StoreFull};

@@ -6,10 +6,12 @@ pub mod certificates;
 pub mod chain;
 pub mod pem;
 pub mod roots;
+mod ticket_keys;
 
 use std::path::Path;
 
 pub use certificates::{Certificate, Tickets};
+pub use ticket_keys::{HandedKeys, KeyBytes};
 
 /// The largest PEM file: room for hundreds of certificates.
 const PEM_BYTES: u64 = 4 * 1024 * 1024;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::process::UpgradeStatus;
 use crate::edge::Edge;
 use crate::edge::journal::ReloadJournal;
 use crate::listen::metrics::ListenMetrics;
@@ -29,4 +30,6 @@ pub struct Pages {
     pub listen: ListenMetrics,
     /// The last reloads.
     pub journal: ReloadJournal,
+    /// The upgrades that were tried.
+    pub upgrades: watch::Receiver<UpgradeStatus>,
 }

@@ -16,7 +16,8 @@ use crate::snapshot::{OriginState, ServerState, Snapshot};
 
 /// Why the program is not ready; `None` while at least one listener is bound, and every permitted one is.
 pub(super) fn unready(edge: &Edge, listeners: &ListenersStatus) -> Option<String> {
-    if edge.is_draining() {
+    // After an upgrade, another process is ready in the place of this one.
+    if edge.is_draining() && !edge.is_succeeded() {
         return Some("draining".to_owned());
     }
     if let Some(reason) = &listeners.held {

@@ -1,6 +1,7 @@
 //! Binds and unbinds addresses as the gate says: after every publication, at every date, and when the clock
 //! is set.
 
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::clock::{Moment, until};
 use crate::edge::Edge;
-use crate::listen::set::{ListenerSet, ListenersStatus};
+use crate::listen::set::{BoundSockets, ListenerSet, ListenersStatus};
 use crate::ship::status::SinkBoard;
 
 /// How often the clock is checked, in case it was set, and a failed bind is retried.
@@ -80,6 +81,16 @@ impl Binding {
                 }
             }
         }
+    }
+
+    /// Takes the sockets of the previous process, for the next reconciliation.
+    pub(super) fn inherit(&mut self, sockets: Vec<(SocketAddr, TcpListener)>) {
+        self.set.inherit(sockets);
+    }
+
+    /// The bound sockets, now and later.
+    pub(super) fn sockets(&self) -> BoundSockets {
+        self.set.sockets()
     }
 
     pub(super) async fn close(&mut self) {

@@ -21,6 +21,8 @@ pub(super) struct Metrics {
     pub(super) exchanges: ThreadCounters,
     /// By result: `applied`, `rejected`.
     pub(super) reloads: IntCounterVec,
+    /// By result: `succeeded` (this process replaced another), `failed`.
+    pub(super) upgrades: IntCounterVec,
 }
 
 impl Metrics {
@@ -32,8 +34,16 @@ impl Metrics {
             upstream: UpstreamMetrics::register(&registry)?,
             exchanges: ThreadCounters::register(&registry)?,
             reloads: registry.counters("icpgate_reloads_total", "Reloads.", &["result"])?,
+            upgrades: registry.counters(
+                "icpgate_upgrades_total",
+                "Upgrades: that this process came from, and that it tried in vain.",
+                &["result"],
+            )?,
             registry,
         };
+        for result in ["succeeded", "failed"] {
+            metrics.upgrades.with_label_values(&[result]);
+        }
         for result in ["applied", "rejected"] {
             metrics.reloads.with_label_values(&[result]);
         }

@@ -14,7 +14,6 @@ use fs_err::os::unix::fs::OpenOptionsExt;
 use jiff::Timestamp;
 
 use crate::clock::shanghai_time;
-use crate::config::Config;
 use crate::hostname::Hostname;
 use crate::retention::proof;
 use crate::retention::{Item, Reader, Selection, Summary, summarize};
@@ -56,13 +55,6 @@ pub struct StatArgs {
     /// Print one JSON document.
     #[arg(long)]
     pub json: bool,
-}
-
-/// The configuration, or an error with every problem.
-fn configuration(file: &Path) -> anyhow::Result<Config> {
-    let loaded = crate::config::load(file)?;
-    let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
-    loaded.value.with_context(|| problems.join("\n"))
 }
 
 /// Writes the selected records to `out` as NDJSON, oldest first, and notes of damaged places to `notes`.

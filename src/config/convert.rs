@@ -244,6 +244,7 @@ fn limits(value: &Value<'_>, default: Limits) -> Option<Limits> {
     let body_idle_timeout = time("body_idle_timeout", default.body_idle_timeout);
     let idle_timeout = time("idle_timeout", default.idle_timeout);
     let drain_timeout = time_or_zero("drain_timeout", default.drain_timeout);
+    let upgrade_timeout = time("upgrade_timeout", default.upgrade_timeout);
     let revocation_grace = time_or_zero("revocation_grace", default.revocation_grace);
     let filings_stale_after = time_or_zero("filings_stale_after", default.filings_stale_after);
     Some(Limits {
@@ -256,6 +257,7 @@ fn limits(value: &Value<'_>, default: Limits) -> Option<Limits> {
         body_idle_timeout: body_idle_timeout?,
         idle_timeout: idle_timeout?,
         drain_timeout: drain_timeout?,
+        upgrade_timeout: upgrade_timeout?,
         revocation_grace: revocation_grace?,
         filings_stale_after: filings_stale_after?,
     })

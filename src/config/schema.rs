@@ -79,7 +79,7 @@ sections! {
     LIMITS = "limits": [
         "connections", "connections_per_client", "client_hello_timeout", "handshake_timeout",
         "request_head_timeout", "request_head_bytes", "body_idle_timeout", "idle_timeout",
-        "drain_timeout", "revocation_grace", "filings_stale_after",
+        "drain_timeout", "upgrade_timeout", "revocation_grace", "filings_stale_after",
     ];
     FILINGS = "filings.yaml": ["filings"];
     FILING = "filings[]": [

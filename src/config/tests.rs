@@ -87,6 +87,7 @@ limits:
   body_idle_timeout: 61s
   idle_timeout: 76s
   drain_timeout: 31s
+  upgrade_timeout: 61s
   revocation_grace: 0s
   filings_stale_after: 0s
 "#;

@@ -41,7 +41,7 @@ pub(crate) async fn run(
     }
     if is_probe(&snapshot, established, &context, down) {
         context.host = host_as_sent(down.head);
-        let is_well = !edge.is_draining() && context.can_be_recorded();
+        let is_well = (!edge.is_draining() || edge.is_succeeded()) && context.can_be_recorded();
         let status = if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         down.close_after();
         return answered(response::answer(down, &mut context, status).await);

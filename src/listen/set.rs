@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
@@ -28,6 +28,27 @@ pub struct ListenerSet {
     acceptor: Acceptor,
     loops: NonZeroUsize,
     bound: BTreeMap<Address, Bound>,
+    /// Sockets that the previous process listened on and that nothing has taken yet.
+    inherited: BTreeMap<SocketAddr, TcpListener>,
+    sockets: BoundSockets,
+}
+
+/// The sockets of a set, for the process that replaces this one. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct BoundSockets(Arc<Mutex<BTreeMap<SocketAddr, Weak<Listening>>>>);
+
+impl BoundSockets {
+    /// Those bound now, by their configured address. A socket stays open while it is held.
+    pub fn now(&self) -> Vec<(SocketAddr, Arc<Listening>)> {
+        let sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sockets.iter().filter_map(|(address, socket)| Some((*address, socket.upgrade()?))).collect()
+    }
+
+    fn add(&self, address: SocketAddr, socket: &Arc<Listening>) {
+        let mut sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sockets.retain(|_, socket| socket.strong_count() > 0);
+        sockets.insert(address, Arc::downgrade(socket));
+    }
 }
 
 type Address = (Arc<str>, SocketAddr);
@@ -70,7 +91,19 @@ impl ListenersStatus {
 impl ListenerSet {
     /// Nothing is bound yet. Each address gets `loops` accept loops.
     pub fn new(acceptor: Acceptor, loops: NonZeroUsize) -> Self {
-        Self { acceptor, loops, bound: BTreeMap::new() }
+        let (bound, inherited, sockets) = (BTreeMap::new(), BTreeMap::new(), BoundSockets::default());
+        Self { acceptor, loops, bound, inherited, sockets }
+    }
+
+    /// Takes the sockets of the previous process. The next [`ListenerSet::reconcile`] uses those whose address is
+    /// permitted, with the connections that wait in their queues, and closes the others.
+    pub fn inherit(&mut self, sockets: Vec<(SocketAddr, TcpListener)>) {
+        self.inherited = sockets.into_iter().collect();
+    }
+
+    /// The sockets of this set, now and later.
+    pub fn sockets(&self) -> BoundSockets {
+        self.sockets.clone()
     }
 
     /// Binds what is permitted and unbinds the rest. Binds nothing while `held` has a reason.
@@ -90,6 +123,7 @@ impl ListenerSet {
                 listener.addresses.iter().map(|address| (Arc::clone(&listener.name), *address))
             })
             .collect();
+        self.inherited.retain(|address, _| wanted.iter().any(|(_, wanted)| wanted == address));
         // Unbind first: a renamed or moved listener frees addresses for others.
         let gone: Vec<Address> =
             self.bound.keys().filter(|address| !wanted.contains(address)).cloned().collect();
@@ -150,7 +184,7 @@ impl ListenerSet {
             }
             outcomes.push((
                 *address,
-                open(*address).map(|socket| {
+                self.open(*address).map(|socket| {
                     tracing::info!(listener = %name, %address, "bound");
                     self.bound.insert(key, self.start(socket, name, *address));
                 }),
@@ -159,10 +193,19 @@ impl ListenerSet {
         outcomes
     }
 
+    /// The socket that was inherited for the address, or a new one.
+    fn open(&mut self, address: SocketAddr) -> io::Result<Listening> {
+        match self.inherited.remove(&address) {
+            Some(socket) => listening(socket),
+            None => open(address),
+        }
+    }
+
     fn start(&self, socket: Listening, name: &Arc<str>, address: SocketAddr) -> Bound {
         let counters = self.acceptor.metrics.of(name);
         let port = Arc::new(Port { listener: Arc::clone(name), address, counters });
         let (socket, unbind) = (Arc::new(socket), CancellationToken::new());
+        self.sockets.add(address, &socket);
         let mut loops = JoinSet::new();
         for _ in 0..self.loops.get() {
             loops.spawn(self.acceptor.clone().run(Arc::clone(&socket), Arc::clone(&port), unbind.clone()));
@@ -190,6 +233,10 @@ fn open(address: SocketAddr) -> io::Result<Listening> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
+    listening(socket.into())
+}
+
+fn listening(socket: TcpListener) -> io::Result<Listening> {
     #[expect(deprecated, reason = "its successor is unsafe to call, for types that change their descriptor")]
-    AsyncFd::with_interest(socket.into(), Interest::READABLE)
+    AsyncFd::with_interest(socket, Interest::READABLE)
 }

@@ -181,7 +181,9 @@ async fn is_requested(
     let mut end = Instant::now() + wait.limits.idle_timeout;
     loop {
         if wait.edge.is_draining() {
-            let left = if wait.is_first { FIRST_REQUEST } else { Duration::ZERO };
+            // After an upgrade there is no hurry: a request that is on its way is answered, with `connection: close`.
+            let has_time = wait.is_first || wait.edge.is_succeeded();
+            let left = if has_time { FIRST_REQUEST } else { Duration::ZERO };
             end = end.min(Instant::now() + left);
         }
         tokio::select! {

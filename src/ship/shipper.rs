@@ -43,6 +43,7 @@ pub struct Shipper {
 #[derive(Debug)]
 struct Running {
     sink: Arc<Sink>,
+    status: Arc<SinkStatus>,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
@@ -92,7 +93,13 @@ impl Shipper {
         }
         for sink in &config.sinks {
             if !self.lanes.contains_key(&sink.name) {
-                let running = self.start(sink);
+                let status = Arc::new(SinkStatus::new(
+                    Arc::clone(&sink.name),
+                    sink.settings.type_name(),
+                    sink.require,
+                ));
+                self.board.set(Arc::clone(&status));
+                let running = self.start(sink, status);
                 self.lanes.insert(Arc::clone(&sink.name), running);
             }
         }
@@ -103,14 +110,41 @@ impl Shipper {
         self.feed.free_confirmed(if self.free_shipped { self.board.confirmed_before() } else { 0 });
     }
 
-    fn start(&self, sink: &Arc<Sink>) -> Running {
-        let status =
-            Arc::new(SinkStatus::new(Arc::clone(&sink.name), sink.settings.type_name(), sink.require));
-        self.board.set(Arc::clone(&status));
+    /// Ships nothing until [`Shipper::resume`], so that another process can; fails if a lane does not end within
+    /// `patience`. What the sinks have promised stays known.
+    pub async fn pause(&mut self, patience: Duration) -> Result<(), String> {
+        for running in self.lanes.values() {
+            running.stop.cancel();
+        }
+        let deadline = Instant::now() + patience;
+        while let Some(running) = self.lanes.values().find(|running| !running.is_finished()) {
+            if Instant::now() >= deadline {
+                return Err(format!(
+                    "sink {}: shipping does not pause within {patience:?}",
+                    running.sink.name
+                ));
+            }
+            sleep(JOINING).await;
+        }
+        Ok(())
+    }
+
+    /// Ships on from `feed` after a pause. Lanes that have not ended yet are waited for.
+    pub async fn resume(&mut self, feed: StoreFeed) {
+        self.feed = feed;
+        while self.lanes.values().any(|running| !running.is_finished()) {
+            sleep(JOINING).await;
+        }
+        let lanes = self.lanes.values().map(|running| self.start(&running.sink, Arc::clone(&running.status)));
+        let lanes: Vec<Running> = lanes.collect();
+        self.lanes = lanes.into_iter().map(|running| (Arc::clone(&running.sink.name), running)).collect();
+    }
+
+    fn start(&self, sink: &Arc<Sink>, status: Arc<SinkStatus>) -> Running {
         let stop = CancellationToken::new();
         let lane = Lane::new(
             (self.feed.clone(), self.clock.clone()),
-            (status, self.board.clone()),
+            (Arc::clone(&status), self.board.clone()),
             self.retention.subscribe(),
             CursorFile::of(self.feed.directory(), sink),
             (self.ending.subscribe(), stop.clone()),
@@ -120,7 +154,7 @@ impl Shipper {
         let thread = thread
             .inspect_err(|error| tracing::error!(sink = %sink.name, %error, "No thread for the sink"))
             .ok();
-        Running { sink: Arc::clone(sink), stop, thread }
+        Running { sink: Arc::clone(sink), status, stop, thread }
     }
 
     /// Gives the lanes up to `patience` to ship what is left, once the store is closed; then ends them. What is

@@ -8,6 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 
+use aws_lc_rs::error::Unspecified;
 use jiff::Timestamp;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
@@ -18,6 +19,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::chain::{self, Remark};
 use super::pem::{self, Fault};
+use super::ticket_keys::{HandedKeys, TicketKeys};
 use crate::clock::{Moment, Within};
 use crate::config::CertificateFiles;
 use crate::gate::Coverage;
@@ -48,6 +50,7 @@ pub struct Tickets {
     provider: Arc<CryptoProvider>,
     /// The configuration that every certificate's is cloned from; it has no certificate.
     server: ServerConfig,
+    keys: Arc<TicketKeys>,
     hasher: RandomState,
 }
 
@@ -60,16 +63,32 @@ impl fmt::Debug for Tickets {
 impl Tickets {
     /// New ticket keys, which only this process knows.
     pub fn new() -> Result<Self, rustls::Error> {
+        Self::with(TicketKeys::new())
+    }
+
+    /// The ticket keys of the process that this one replaces.
+    pub fn handed(keys: &HandedKeys) -> Result<Self, rustls::Error> {
+        Self::with(TicketKeys::handed(keys))
+    }
+
+    /// The ticket keys, for the process that replaces this one.
+    pub fn hand_over(&self) -> HandedKeys {
+        self.keys.hand_over()
+    }
+
+    fn with(keys: Result<TicketKeys, Unspecified>) -> Result<Self, rustls::Error> {
+        let unusable = |_| rustls::Error::General("session ticket keys cannot be made".to_owned());
+        let keys = Arc::new(keys.map_err(unusable)?);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        server.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+        server.ticketer = Arc::<TicketKeys>::clone(&keys);
         // Sessions resume by tickets only: clients could fill a session cache.
         server.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Self { provider, server, hasher: RandomState::new() })
+        Ok(Self { provider, server, keys, hasher: RandomState::new() })
     }
 }
 

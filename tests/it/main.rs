@@ -40,5 +40,6 @@ mod records;
 mod regions;
 mod segment_sinks;
 mod tls;
+mod upgrade;
 mod upstream_http2;
 mod verify;

@@ -87,6 +87,19 @@ async fn sessions_are_resumed_and_outlive_a_reload() {
 }
 
 #[tokio::test]
+async fn sessions_are_resumed_by_the_process_that_replaces_another() {
+    let edge = Edge::builder().start().await;
+    for version in VERSIONS {
+        let config = speaking(&edge, version);
+        meet(&edge, &config, HOST).expect("served");
+        let upgrade = edge.ask("upgrade", &[]).await;
+        assert_eq!(upgrade.code, 0, "{upgrade:?}");
+        let later = meet(&edge, &config, HOST).expect("served");
+        assert_eq!(later.client.handshake_kind(), Some(HandshakeKind::Resumed), "{version:?}");
+    }
+}
+
+#[tokio::test]
 async fn each_site_has_its_own_rsa_or_ecdsa_certificate() {
     let folder = Edge::builder()
         .sites(

@@ -11,13 +11,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::run::runtime;
-use crate::cli::{Answer, ConfigFile};
+use crate::cli::{Answer, ConfigFile, running};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::config::sinks::{Endpoint, ServerAddress, Sink, SinkHost};
+use crate::config::sinks::Sink;
 use crate::retention::{Follower, Found};
 use crate::ship::cursor::CursorFile;
-use crate::ship::http::{HttpClient, Payload};
 use crate::ship::open::{OpenSink, open};
 use crate::ship::sink::Promise;
 
@@ -33,7 +32,7 @@ pub(in crate::cli) struct SinksArgs {
 
 /// Shows the sinks. The answer is no if one does not keep its promise.
 pub(in crate::cli) fn sinks(args: &SinksArgs, out: &mut dyn Write) -> anyhow::Result<Answer> {
-    let config = super::configuration(&args.config.file)?;
+    let config = running::configuration(&args.config.file)?;
     let (running, sinks) = runtime()?.block_on(async {
         match ask_program(&config).await {
             Ok(sinks) => (true, sinks),
@@ -49,21 +48,9 @@ pub(in crate::cli) fn sinks(args: &SinksArgs, out: &mut dyn Write) -> anyhow::Re
     Ok(if sinks.iter().all(is_kept) { Answer::Yes } else { Answer::No })
 }
 
-/// The sinks, as the program at the configured admin address reports them.
+/// The sinks, as the running program reports them.
 async fn ask_program(config: &Config) -> anyhow::Result<Vec<Value>> {
-    let mut ip = config.admin.address.ip();
-    if ip.is_unspecified() {
-        ip = if ip.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
-    }
-    let address = ServerAddress { host: SinkHost::Address(ip), port: config.admin.address.port() };
-    let endpoint = Endpoint { is_tls: false, address };
-    let request = http::Request::get("/status.json").header(http::header::HOST, endpoint.authority());
-    let answer = HttpClient::new(&endpoint, None)?.send(request.body(Payload::empty())?).await?;
-    anyhow::ensure!(answer.status == http::StatusCode::OK, "{endpoint} answered {}", answer.status);
-    let status: Value = serde_json::from_slice(&answer.body)?;
-    // The address may belong to another edge: its store tells.
-    let directory = config.access_log.directory.display().to_string();
-    anyhow::ensure!(status["retention"]["directory"] == directory, "{endpoint} is another edge's");
+    let status = running::status(config).await?;
     let sinks = status["retention"]["sinks"].as_array().context("no sinks in the status")?;
     Ok(sinks.clone())
 }

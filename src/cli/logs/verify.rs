@@ -10,6 +10,7 @@ use serde_json::json;
 use super::unreadable;
 use crate::cli::Answer;
 use crate::cli::run::runtime;
+use crate::cli::running;
 use crate::clock::{Clock, shanghai_time};
 use crate::retention::{Against, Break, SegmentName, Verdict, verify_copy};
 use crate::ship::holdings::holdings;
@@ -73,7 +74,7 @@ pub(in crate::cli) fn verify(args: &VerifyArgs, out: &mut dyn Write) -> anyhow::
 
 /// Verifies what the sink `name` of the configuration holds, a segment at a time.
 fn of_sink(config: &Path, name: &str, against: &Against) -> anyhow::Result<Verdict> {
-    let config = super::configuration(config)?;
+    let config = running::configuration(config)?;
     let sink = config.sinks.iter().find(|sink| *sink.name == *name);
     let sink = sink.with_context(|| {
         let known: Vec<&str> = config.sinks.iter().map(|sink| &*sink.name).collect();

@@ -44,6 +44,15 @@ pub(crate) struct Rows {
     packed: Packed,
 }
 
+/// The rows of a block by themselves. They mean the same in every store.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct RowBlock {
+    pub(crate) count: u32,
+    /// The earliest and the latest time, in milliseconds.
+    pub(crate) span: (i64, i64),
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// A connection described in this block, and what its last row said.
 #[derive(Debug)]
 struct KnownConnection {
@@ -104,6 +113,20 @@ impl Rows {
         self.bytes.clear();
         self.count = 0;
         self.connections.clear();
+    }
+
+    /// Takes the rows, if there are any.
+    pub(crate) fn take(&mut self) -> Option<RowBlock> {
+        let (count, span) = (self.count, self.span()?);
+        let bytes = std::mem::take(&mut self.bytes);
+        self.clear();
+        Some(RowBlock { count, span, bytes })
+    }
+
+    /// Puts `block` in the place of the rows, which the caller has sealed before. It must be sealed by itself.
+    pub(crate) fn adopt(&mut self, block: RowBlock) {
+        debug_assert!(self.count == 0, "rows of two origins do not mix");
+        (self.count, self.span, self.bytes) = (block.count, block.span, block.bytes);
     }
 
     pub(crate) fn push(&mut self, record: &AccessRecord, sent: &RequestTexts<'_>, clients: Clients) {

@@ -125,6 +125,11 @@ impl Appender {
         self.position.tree.size()
     }
 
+    /// The `seq` after the last block.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.position.next_seq
+    }
+
     pub(crate) fn progress(&self) -> Progress {
         let open = self.segment.as_ref().map_or(self.synced.tree.size(), |segment| segment.name.first_block);
         // Abandoned segments still have to be cut.

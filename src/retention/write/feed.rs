@@ -24,8 +24,9 @@ pub struct StoreFeed {
 }
 
 impl StoreFeed {
-    pub(super) fn new(directory: &Path, node: Arc<str>, epochs: Epochs, shared: Arc<Shared>) -> Self {
-        Self { directory: directory.into(), node, epochs: Arc::new(epochs), shared }
+    pub(super) fn new(directory: &Path, node: Arc<str>, shared: Arc<Shared>) -> Self {
+        let epochs = shared.epochs.load_full();
+        Self { directory: directory.into(), node, epochs, shared }
     }
 
     /// The directory of the store.

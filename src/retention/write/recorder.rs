@@ -4,21 +4,44 @@
 //! has its place on a lane. The first slot wakes the writer, which then looks for records by itself while any
 //! slot is taken.
 
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::{oneshot, watch};
 
 use crate::access::AccessRecord;
 use crate::access::texts::RequestTexts;
 use crate::config::{AccessLog, WhenFull};
+use crate::retention::format::epoch::Epochs;
 use crate::retention::write::StoreFull;
 use crate::retention::write::lanes::Lanes;
 use crate::retention::write::refusals::Refusals;
 use crate::retention::write::stats::StoreStats;
 use crate::retention::write::unrecorded::is_unrecorded;
+
+/// What the writer thread does.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Role {
+    #[default]
+    Writes,
+    /// Sends records to the process that writes the store now.
+    Forwards,
+    Ended,
+}
+
+/// An order to hand the store over.
+pub(super) struct HandOver {
+    /// Carries the last records of this process to the other.
+    pub(super) link: UnixStream,
+    /// Gets a copy of the lock, or the reason why the store cannot be handed over now.
+    pub(super) taken: oneshot::Sender<io::Result<OwnedFd>>,
+}
 
 /// The state that recorders and the writer share.
 pub(super) struct Shared {
@@ -36,6 +59,11 @@ pub(super) struct Shared {
     /// No slot is taken, and the writer sleeps until it is woken.
     idle: AtomicBool,
     writer: OnceLock<Thread>,
+    /// What the writer thread does.
+    pub(super) role: watch::Sender<Role>,
+    /// Set to hand the store over; the writer takes it.
+    hand_over: Mutex<Option<HandOver>>,
+    pub(super) epochs: ArcSwap<Epochs>,
     /// The writer has ended: nobody takes records from the lanes any more.
     pub(super) ended: AtomicBool,
 }
@@ -72,7 +100,17 @@ impl Shared {
         self.idle.store(false, Ordering::Relaxed);
     }
 
-    fn wake(&self) {
+    /// Orders the writer to hand the store over.
+    pub(super) fn hand_over(&self, order: HandOver) {
+        *self.hand_over.lock().unwrap_or_else(PoisonError::into_inner) = Some(order);
+        self.wake();
+    }
+
+    pub(super) fn take_hand_over(&self) -> Option<HandOver> {
+        self.hand_over.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(super) fn wake(&self) {
         if let Some(writer) = self.writer.get() {
             writer.unpark();
         }
@@ -102,6 +140,9 @@ impl Recorder {
             policy: ArcSwap::from_pointee(log.clone()),
             confirmed_before: AtomicU64::new(0),
             segments_awaited: AtomicBool::new(false),
+            role: watch::Sender::default(),
+            hand_over: Mutex::default(),
+            epochs: ArcSwap::default(),
             refusals: Mutex::default(),
             closing: AtomicBool::new(false),
             idle: AtomicBool::new(false),

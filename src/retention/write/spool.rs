@@ -5,73 +5,60 @@
 //! every second.
 
 mod deletion;
-mod gather;
 mod trouble;
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use fs_err::File;
+
 use crate::access::Gap;
 use crate::access::fields::ClockState;
-use crate::clock::Clock;
-use crate::config::AccessLog;
+use crate::retention::format::epoch::Epochs;
+use crate::retention::format::rows::RowBlock;
 use crate::retention::write::appender::Appender;
-use crate::retention::write::client_budget::ClientBudget;
 use crate::retention::write::expiry::StoreTime;
-use crate::retention::write::gaps::Gaps;
-use crate::retention::write::lanes::{Enough, LaneEnd};
-use crate::retention::write::recorder::Shared;
-use crate::retention::write::{CloseError, Now, StoreFull, kernel_clock};
+use crate::retention::write::forwarder::{Forwarder, Unacknowledged};
+use crate::retention::write::intake::{Intake, Load};
+use crate::retention::write::notary::Notary;
+use crate::retention::write::predecessor::{Arrival, Predecessor};
+use crate::retention::write::premises::{IDLE, Premises, TICK};
+use crate::retention::write::recorder::{HandOver, Role, Shared};
+use crate::retention::write::recovery::resume;
+use crate::retention::write::{CloseError, Now, StoreFull, gaps, kernel_clock};
 
-/// How often records are written: a killed process loses no more than this.
-const TICK: Duration = Duration::from_millis(24);
-/// How long the writer sleeps when no slot is taken and nobody wakes it.
-const IDLE: Duration = Duration::from_millis(250);
 /// The minimum age of a block when it is synced: the disk is asked at every second tick.
 const SYNC_AFTER: Duration = Duration::from_millis(20);
 /// Unsynced bytes at which a sync begins at once.
 const SYNC_BYTES: usize = 4 * 1024 * 1024;
 /// Unsynced bytes at which the writer waits for the disk.
 const UNSYNCED_LIMIT: usize = 64 * 1024 * 1024;
-/// Bytes of rows at which a block is sealed at once.
-const BLOCK_BYTES: usize = 256 * 1024;
 const DISK_EVERY: Duration = Duration::from_millis(100);
+/// Blocks of a predecessor between two looks at this process's own records.
+const BLOCKS_A_TURN: usize = 16;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-const SECOND: Duration = Duration::from_secs(1);
 
-pub(super) struct Setting {
-    pub(super) log: AccessLog,
-    pub(super) clock: Clock,
-    pub(super) lock: fs_err::File,
-    pub(super) time: StoreTime,
-    /// The gap that the previous writer left.
-    pub(super) gap: Option<Gap>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Load {
-    records: u64,
-    /// Slots to release.
-    slots: usize,
-    /// Exchanges and refusals, counted as lost if these are lost.
-    exchanges: u64,
+/// How writing ends.
+pub(super) enum SpoolEnd {
+    /// The store was closed.
+    Closed,
+    /// Another process writes it now.
+    HandedOver(Box<Forwarder>),
 }
 
 pub(super) struct Spool {
     shared: Arc<Shared>,
-    lanes: Vec<LaneEnd>,
-    setting: Setting,
+    intake: Intake,
+    premises: Premises,
     appender: Appender,
-    gaps: Gaps,
-    budget: ClientBudget,
+    time: StoreTime,
     /// The number of blocks at the start.
     begun: u64,
     ended: bool,
     clock: ClockState,
-    /// For rows that are not in a block yet.
-    loose: Load,
     /// For blocks that are not written yet; `exchanges`: not in a sync yet.
     packed: Load,
     /// Exchanges in the blocks of the pending sync.
@@ -85,24 +72,48 @@ pub(super) struct Spool {
     trouble: Option<StoreFull>,
     write_due: Instant,
     disk_due: Instant,
-    second_ends: Instant,
     expiry_due: Instant,
+    unacknowledged: VecDeque<Unacknowledged>,
+    /// The process that wrote the store before, while it finishes its last exchanges. Dropped after the lock.
+    predecessor: Option<Predecessor>,
 }
 
 impl Spool {
-    pub(super) fn new(shared: Arc<Shared>, setting: Setting, appender: Appender) -> Self {
+    /// Opens the store where the last writer left off; an unfinished block at the end is cut off.
+    pub(super) fn open(
+        shared: &Arc<Shared>,
+        intake: Intake,
+        premises: Premises,
+        predecessor: Option<Predecessor>,
+    ) -> Result<Self, (io::Error, Box<(Intake, Premises)>)> {
+        match Opened::at(&premises) {
+            Ok(opened) => Ok(Self::new(Arc::clone(shared), intake, premises, opened, predecessor)),
+            Err(error) => Err((error, Box::new((intake, premises)))),
+        }
+    }
+
+    fn new(
+        shared: Arc<Shared>,
+        intake: Intake,
+        premises: Premises,
+        opened: Opened,
+        predecessor: Option<Predecessor>,
+    ) -> Self {
         let now = Instant::now();
+        let Opened { appender, time, gap, epochs, bytes } = opened;
+        shared.stats.bytes.store(bytes, Ordering::Relaxed);
+        shared.stats.publish_progress(appender.progress());
+        shared.epochs.store(Arc::new(epochs));
+        shared.role.send_replace(Role::Writes);
         let mut spool = Self {
             shared,
-            lanes: Vec::new(),
-            setting,
+            intake,
+            premises,
             begun: appender.blocks(),
             appender,
-            gaps: Gaps::new(),
-            budget: ClientBudget::new(now),
+            time,
             ended: false,
             clock: kernel_clock::state(),
-            loose: Load::default(),
             packed: Load::default(),
             syncing: 0,
             failing: None,
@@ -112,19 +123,26 @@ impl Spool {
             trouble: None,
             write_due: now,
             disk_due: now,
-            second_ends: now + SECOND,
             expiry_due: now,
+            unacknowledged: VecDeque::new(),
+            predecessor,
         };
-        if let Some(gap) = spool.setting.gap.take() {
-            spool.encode_gap(&gap);
+        if let Some(gap) = gap {
+            spool.intake.push_gap(&mut spool.appender.rows, &gap);
         }
         spool.check_disk(now);
         spool
     }
 
-    /// Writes until the store is closed, then writes what is left.
-    pub(super) fn run(mut self) -> Result<(), CloseError> {
+    /// Writes until the store is closed or handed over, then writes what is left.
+    pub(super) fn run(mut self) -> Result<SpoolEnd, CloseError> {
         while !self.shared.is_closing() {
+            if let Some(hand_over) = self.shared.take_hand_over() {
+                match self.hand_over(hand_over) {
+                    Ok(forwarder) => return Ok(SpoolEnd::HandedOver(Box::new(forwarder))),
+                    Err(spool) => self = *spool,
+                }
+            }
             let now = Instant::now();
             if !self.turn(now) {
                 let tick = self.write_due.checked_duration_since(now).filter(|wait| !wait.is_zero());
@@ -132,7 +150,30 @@ impl Spool {
                 self.shared.rest(tick, if self.is_at_rest() { IDLE } else { tick });
             }
         }
-        self.finish()
+        self.finish().map(|()| SpoolEnd::Closed)
+    }
+
+    /// Closes the store as at a stop, and forwards from then on. Writes on if the store cannot be closed.
+    fn hand_over(mut self, HandOver { link, taken }: HandOver) -> Result<Forwarder, Box<Self>> {
+        let closed = self.finish_once().and_then(|()| self.premises.lock.hand_over());
+        let lock = match closed {
+            Ok(lock) => lock,
+            Err(error) => {
+                self.ended = false;
+                self.abandon(&error, Instant::now());
+                let _ = taken.send(Err(error));
+                return Err(Box::new(self));
+            }
+        };
+        self.shared.role.send_replace(Role::Forwards);
+        // If nobody waits for the lock any more, the link is closed, and the store is taken back.
+        let _ = taken.send(Ok(lock));
+        Ok(Forwarder::new(self.shared, (self.intake, self.premises), link, self.predecessor))
+    }
+
+    /// Writes these blocks first: the process to which the store was handed over did not acknowledge them.
+    pub(super) fn unacknowledged(&mut self, blocks: VecDeque<Unacknowledged>) {
+        self.unacknowledged = blocks;
     }
 
     fn is_at_rest(&self) -> bool {
@@ -165,7 +206,7 @@ impl Spool {
     }
 
     fn write_waiting(&mut self, monotonic: Instant) -> io::Result<bool> {
-        let now = Now { monotonic, wall: self.setting.clock.now() };
+        let now = Now { monotonic, wall: self.premises.clock.now() };
         if self.failing.is_some() {
             self.write(now)?;
             self.sync()?;
@@ -181,12 +222,16 @@ impl Spool {
             self.syncing = 0;
             self.publish_synced(0);
         }
+        while let Some(Unacknowledged { block, is_predecessors }) = self.unacknowledged.pop_front() {
+            self.adopt(block, is_predecessors, now)?;
+        }
+        self.take_from_predecessor(now)?;
         let rows = &mut self.appender.rows;
         if rows.count() == 0 || self.clock.differs(rows.clock()) {
             self.seal(now)?;
             self.appender.rows.set_clock(self.clock);
         }
-        let more = self.gather(now);
+        let more = self.intake.gather(&mut self.appender.rows, now, !self.below_reserve);
         if !more && monotonic < self.write_due {
             // Woken early by a full lane, which is empty now.
             return Ok(false);
@@ -209,9 +254,37 @@ impl Spool {
         Ok(more)
     }
 
+    /// Takes the blocks that the predecessor has sent.
+    fn take_from_predecessor(&mut self, now: Now) -> io::Result<()> {
+        for _ in 0..BLOCKS_A_TURN {
+            let next = self.predecessor.as_mut().and_then(|predecessor| predecessor.next(now.wall));
+            match next {
+                Some(Arrival::Block(block)) => self.adopt(block, true, now)?,
+                Some(Arrival::Gap(gap)) => self.intake.push_gap(&mut self.appender.rows, &gap),
+                None => break,
+            }
+        }
+        self.predecessor.take_if(|predecessor| predecessor.is_done());
+        Ok(())
+    }
+
+    /// Seals another process's rows as a block of this store.
+    fn adopt(&mut self, block: RowBlock, is_predecessors: bool, now: Now) -> io::Result<()> {
+        self.seal(now)?;
+        let count = u64::from(block.count);
+        self.appender.rows.adopt(block);
+        self.intake.loose.records += count;
+        self.intake.loose.exchanges += count;
+        self.seal(now)?;
+        if is_predecessors && let Some(predecessor) = &mut self.predecessor {
+            predecessor.written_before(self.appender.next_seq());
+        }
+        Ok(())
+    }
+
     fn seal(&mut self, now: Now) -> io::Result<()> {
         self.appender.seal(now)?;
-        let loose = std::mem::take(&mut self.loose);
+        let loose = std::mem::take(&mut self.intake.loose);
         self.packed.records += loose.records;
         self.packed.slots += loose.slots;
         self.packed.exchanges += loose.exchanges;
@@ -239,10 +312,13 @@ impl Spool {
         self.publish_synced(written);
     }
 
-    fn publish_synced(&self, written: u64) {
-        let stats = &self.shared.stats;
+    fn publish_synced(&mut self, written: u64) {
+        let (stats, progress) = (&self.shared.stats, self.appender.progress());
         stats.bytes.fetch_add(written, Ordering::Relaxed);
-        stats.publish_progress(self.appender.progress());
+        stats.publish_progress(progress);
+        if let Some(predecessor) = &mut self.predecessor {
+            predecessor.synced_before(progress.synced_before);
+        }
     }
 
     /// Accepts no more records, writes and syncs the rest; tries once more with a new segment if that fails.
@@ -252,38 +328,21 @@ impl Spool {
         self.abandon(&error, Instant::now());
         self.shared.stats.set_trouble(Some(StoreFull::Closed));
         let Err(error) = self.finish_once() else { return Ok(()) };
-        let queued = self.drop_waiting();
-        let lost = self.loose.exchanges
+        let queued = self.intake.drop_waiting();
+        let lost = self.intake.loose.exchanges
             + self.packed.exchanges
             + self.syncing
             + queued
             + self.shared.refusals().waiting();
         self.shared.stats.lost.fetch_add(lost, Ordering::Relaxed);
-        Err(CloseError { directory: self.setting.log.directory.clone(), lost, cause: error })
-    }
-
-    /// Drops all records on the lanes; returns how many.
-    fn drop_waiting(&mut self) -> u64 {
-        self.shared.ended.store(true, Ordering::Release);
-        self.shared.lanes.take_new(&mut self.lanes);
-        let mut dropped = 0;
-        for lane in &mut self.lanes {
-            let (missing, _) = lane.drain(u64::MAX, |_, _| {
-                dropped += 1;
-                Enough::No
-            });
-            dropped += missing;
-        }
-        dropped
+        Err(CloseError { directory: self.premises.log.directory.clone(), lost, cause: error })
     }
 
     fn finish_once(&mut self) -> io::Result<()> {
-        self.gather_refusals(true, true);
+        self.intake.gather_refusals(&mut self.appender.rows, true, true);
         while self.write_waiting(Instant::now())? {}
-        let now = Now { monotonic: Instant::now(), wall: self.setting.clock.now() };
-        for gap in self.gaps.due(&self.shared.stats, true, now) {
-            self.encode_gap(&gap);
-        }
+        let now = Now { monotonic: Instant::now(), wall: self.premises.clock.now() };
+        self.intake.gather_gaps(&mut self.appender.rows, true, now);
         self.seal(now)?;
         if self.appender.blocks() > self.begun && !self.ended {
             self.appender.seal_end(now)?;
@@ -300,12 +359,28 @@ impl Spool {
     }
 }
 
-impl Drop for Spool {
-    /// However the writer ends, workers must learn that records can no longer be kept.
-    fn drop(&mut self) {
-        self.shared.stats.set_trouble(Some(StoreFull::Closed));
-        let dropped = self.drop_waiting();
-        self.shared.stats.lost.fetch_add(dropped, Ordering::Relaxed);
-        let _ = rustix::fs::flock(&self.setting.lock, rustix::fs::FlockOperation::Unlock);
+/// The files of a store, ready to be written.
+struct Opened {
+    appender: Appender,
+    time: StoreTime,
+    /// The gap that the previous writer left.
+    gap: Option<Gap>,
+    epochs: Epochs,
+    bytes: u64,
+}
+
+impl Opened {
+    fn at(Premises { log, node, clock, .. }: &Premises) -> io::Result<Self> {
+        let directory = File::open(&log.directory)?;
+        let notary = Notary::open(&log.directory, node)?;
+        tracing::info!(verifier_key = notary.verifier_key(), "Access records are signed with this key");
+        let left = resume(&log.directory)?;
+        Ok(Self {
+            gap: gaps::left(left.ended, left.shortened, clock.now()),
+            time: StoreTime::start(clock.moment(), left.newest, Instant::now()),
+            epochs: left.epochs,
+            bytes: left.bytes,
+            appender: Appender::new(directory, notary, Arc::clone(node), left.position)?,
+        })
     }
 }

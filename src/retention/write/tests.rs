@@ -2,4 +2,5 @@
 
 mod feed;
 mod going_on;
+mod handover;
 mod trouble;

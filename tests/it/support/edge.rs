@@ -9,7 +9,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::Child;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -93,8 +93,21 @@ impl Edge {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
-        kill_process(pid, signal).expect("the program is there");
+        kill_process(self.group(), signal).expect("the program is there");
+    }
+
+    /// The process that was started first, and the group of everything that has replaced it.
+    fn group(&self) -> Pid {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id")
+    }
+
+    /// Waits for the process that was started first to end, after others have replaced it; its exit code.
+    pub(crate) async fn wait_replaced(&mut self) -> Option<i32> {
+        let child = &mut self.child;
+        let ended = eventually("the first process ends", PATIENCE, async || {
+            child.try_wait().expect("it can be asked")
+        });
+        ended.await.code()
     }
 
     /// Waits for the program to end; its exit code, or 128 plus the signal.
@@ -205,7 +218,8 @@ impl Edge {
 
 impl Drop for Edge {
     fn drop(&mut self) {
-        // The program may have ended already.
+        // The program may have ended already, and so may what has replaced it.
+        let _ = kill_process_group(self.group(), Signal::KILL);
         let _ = self.child.kill();
         let _ = self.child.wait();
         if let Some(reading) = self.reading.take() {

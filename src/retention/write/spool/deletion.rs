@@ -18,7 +18,7 @@ impl Spool {
     /// Deletes the segments that are past their retention.
     pub(super) fn expire(&mut self, now: Instant) {
         self.expiry_due = now + EVERY;
-        let time = self.setting.time.at(self.setting.clock.moment(), now);
+        let time = self.time.at(self.premises.clock.moment(), now);
         let retention = self.shared.policy.load().retention;
         let oldest = oldest(self.appender.directory().path()).map_or(0, |oldest| oldest.as_millisecond());
         self.shared.stats.oldest.store(oldest, Ordering::Relaxed);
@@ -56,11 +56,11 @@ impl Spool {
     /// Keeps a record of a deletion. It is in a block of its own, where verification finds it fast, and that block
     /// is signed before this returns: an unsigned record of a deletion proves nothing.
     fn keep_expired(&mut self, before_seq: u64, monotonic: Instant) -> io::Result<()> {
-        let now = Now { monotonic, wall: self.setting.clock.now() };
+        let now = Now { monotonic, wall: self.premises.clock.now() };
         self.seal(now)?;
         let expired = Expired { time: now.wall, before_seq };
         self.appender.rows.push_expired(&expired);
-        self.loose.records += 1;
+        self.intake.loose.records += 1;
         self.seal(now)?;
         self.write(now)?;
         self.sync()?;

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -173,14 +174,38 @@ impl Folder {
         Edge { folder: self, child, log, reading: Some(reading) }
     }
 
+    /// Puts a link to the program into the folder, from which it is then started. An upgrade starts what stands there.
+    pub(crate) fn install(&self) {
+        let aside = self.path("icpgate.new");
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_icpgate"), &aside).expect("linked");
+        fs_err::rename(aside, self.path("icpgate")).expect("renamed");
+    }
+
+    /// Puts another program in the place of the installed one.
+    pub(crate) fn install_script(&self, text: &str, mode: u32) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let aside = self.path("icpgate.new");
+        fs_err::write(&aside, text).expect("written");
+        fs_err::set_permissions(&aside, std::fs::Permissions::from_mode(mode)).expect("set");
+        fs_err::rename(aside, self.path("icpgate")).expect("renamed");
+    }
+
+    fn program(&self) -> String {
+        let installed = self.path("icpgate");
+        let built = env!("CARGO_BIN_EXE_icpgate").to_owned();
+        if installed.exists() { installed.display().to_string() } else { built }
+    }
+
     /// The process, its stderr so far, and the thread that reads stderr.
     pub(super) fn launch(&self) -> (Child, Arc<Mutex<String>>, std::thread::JoinHandle<()>) {
         let mut words = self.builder.wrapper.clone();
-        words.extend([env!("CARGO_BIN_EXE_icpgate").to_owned(), "run".to_owned(), "--config".to_owned()]);
+        words.extend([self.program(), "run".to_owned(), "--config".to_owned()]);
         let mut child = Command::new(&words[0])
             .args(&words[1..])
             .arg(self.config_path())
             .envs(self.builder.environment.iter().cloned())
+            // A group of their own for the program and what replaces it, which is killed with it.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::inherit())
             .stderr(Stdio::piped())
