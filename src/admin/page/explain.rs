@@ -1,6 +1,7 @@
 //! What the words of the gate, of filings and of reloads mean, in both languages.
 
 use super::language::Language;
+use crate::edge::journal::ReloadOutcome;
 use crate::gate::deadline::DeadlineKind;
 use crate::gate::{FilingStatus, Refusal};
 use crate::snapshot::changes::Part;
@@ -37,9 +38,9 @@ impl Language {
 
     pub(crate) fn consequence(self, kind: DeadlineKind) -> &'static str {
         let chinese = match kind {
-            DeadlineKind::SmsVerification => "申请被退回,须从接入商初审重新开始",
+            DeadlineKind::SmsVerification => "申请被退回，须从接入商初审重新开始",
             DeadlineKind::PublicSecurity => "公安机关可予以警告、罚款或责令停止联网",
-            DeadlineKind::ValidUntil => "备案终止:其主机名被拒绝,没有其他主机名的端口关闭",
+            DeadlineKind::ValidUntil => "备案终止：其主机名被拒绝，没有其他主机名的端口关闭",
         };
         self.pick(kind.consequence(), chinese)
     }
@@ -55,6 +56,16 @@ impl Language {
             Part::Settings => "设置",
         };
         self.pick(part.label(), chinese)
+    }
+
+    /// How a reload ended.
+    pub(crate) fn reload(self, outcome: &ReloadOutcome) -> &'static str {
+        let chinese = match outcome {
+            ReloadOutcome::Applied(_) => "已应用",
+            ReloadOutcome::Rejected(_) => "已拒绝",
+            ReloadOutcome::Stale => "已全部关闭",
+        };
+        self.pick(outcome.label(), chinese)
     }
 
     /// What a refusal means for whoever runs the edge.

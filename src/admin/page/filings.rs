@@ -10,8 +10,11 @@ use crate::gate::{Filing, FilingStatus, Filings};
 
 /// Filings that are shown.
 const SHOWN: usize = 200;
-/// A deadline is near when it is in less than 30 days.
-pub(crate) const NEAR_SECONDS: i64 = 30 * 24 * 60 * 60;
+/// A deadline of a filing is near when it is in less than 30 days: reviews take weeks.
+const NEAR_SECONDS: i64 = 30 * DAY_SECONDS;
+/// The end of a certificate is near in less than 14 days: renewals begin at 30 days at the latest.
+const CERTIFICATE_NEAR_SECONDS: i64 = 14 * DAY_SECONDS;
+const DAY_SECONDS: i64 = 24 * 60 * 60;
 
 #[derive(Debug)]
 pub(crate) struct FilingRow {
@@ -99,11 +102,20 @@ fn level_of(status: FilingStatus) -> Level {
     }
 }
 
-/// How urgent something is that is due in so many seconds.
+/// How urgent a deadline of a filing is that is in so many seconds.
 pub(crate) fn urgency_level(seconds: i64) -> Level {
+    level_within(seconds, NEAR_SECONDS)
+}
+
+/// How urgent a certificate is that ends in so many seconds.
+pub(crate) fn certificate_level(seconds: i64) -> Level {
+    level_within(seconds, CERTIFICATE_NEAR_SECONDS)
+}
+
+fn level_within(seconds: i64, near: i64) -> Level {
     match seconds {
         ..=0 => Level::Bad,
-        near if near < NEAR_SECONDS => Level::Warn,
+        soon if soon < near => Level::Warn,
         _ => Level::Quiet,
     }
 }

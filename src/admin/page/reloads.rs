@@ -31,7 +31,7 @@ fn row(entry: &ReloadEntry, language: Language) -> ReloadRow {
         }
         ReloadOutcome::Stale => (Level::Bad, vec!["filings_stale_after".to_owned()]),
     };
-    let result = entry.outcome.label();
+    let result = language.reload(&entry.outcome);
     ReloadRow { at: second(entry.at), generation: entry.generation, result, level, lines }
 }
 

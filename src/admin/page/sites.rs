@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::filings::{seconds_until, urgency_level};
+use super::filings::{certificate_level, seconds_until};
 use super::language::Language;
 use super::listing::{Level, Listing, Search, minute};
 use crate::clock::Moment;
@@ -60,7 +60,7 @@ pub(crate) fn listing(
                 Some(None) => CertificateCell::Unusable,
                 Some(Some(ends)) => {
                     let seconds = seconds_until(ends, at);
-                    let (left, level) = (language.left(seconds), urgency_level(seconds));
+                    let (left, level) = (language.left(seconds), certificate_level(seconds));
                     CertificateCell::Until { at: minute(ends), left, level }
                 }
             },

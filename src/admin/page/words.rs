@@ -21,10 +21,10 @@ words! {
     skip = "Skip to the content", "跳到正文";
     as_of = "As of", "截至";
     beijing_time = "Beijing time", "北京时间";
-    live = "Live: changes show by themselves", "实时:变化会自动显示";
-    not_live = "Not connected: what is shown may be old", "未连接:显示的内容可能已过时";
+    live = "Live: changes show by themselves", "实时：变化会自动显示";
+    not_live = "Not connected: what is shown may be old", "未连接：显示的内容可能已过时";
     everything_open = "Everything is open", "全部已开放";
-    partly_open = "Open, with attention needed", "已开放,但需要注意";
+    partly_open = "Open, with attention needed", "已开放，但需要注意";
     nothing_open = "Not ready", "未就绪";
     next_due = "Next due", "下一个到期";
     nothing_due = "Nothing is due", "没有到期事项";
@@ -35,9 +35,9 @@ words! {
     filter_hint = "Domain, host, number or site", "域名、主机名、备案号或站点";
     apply = "Show", "显示";
     clear = "Clear", "清除";
-    shown_of = "shown, of", "条已显示,共";
-    matching = "matching", "条符合";
-    total = "in all", "条";
+    shown = "shown", "显示";
+    matching = "matching", "符合";
+    total = "in all", "共";
     nothing = "Nothing to show", "没有内容";
     more = "more", "更多";
 
@@ -68,7 +68,7 @@ words! {
     reason = "Reason", "原因";
 
     refused = "Refused in the last hour", "最近一小时的拒绝";
-    refused_about = "Names that clients asked for: who points other domains at this address?", "客户端请求的名称:谁把别的域名解析到了这个地址?";
+    refused_about = "Names that clients asked for: who points other domains at this address?", "客户端请求的名称：谁把别的域名解析到了这个地址？";
     name = "Name", "名称";
     count = "Count", "次数";
     last_seen = "Last", "最近一次";
@@ -84,7 +84,7 @@ words! {
     origins = "Origins and links", "源站与线路";
     origin = "Origin", "源站";
     link = "Link", "线路";
-    first_byte_curve = "First byte, 10 minutes", "首字节时间(10 分钟)";
+    first_byte_curve = "First byte, 10 minutes", "首字节时间（10 分钟）";
     first_byte = "First byte", "首字节";
     p95 = "p95", "p95";
     answers = "Answers", "应答";

@@ -3,6 +3,7 @@ themes and at a phone's width, replaces the file ALLOWLIST by ALLOWLIST.next whi
 JSON. Pictures are kept in the folder PROFILE."""
 
 import base64
+import contextlib
 import json
 import os
 import subprocess
@@ -47,7 +48,8 @@ class Browser:
             return [one for one in json.load(opener.open(targets)) if one["type"] == "page"]
 
         address = eventually("a page", page)[0]["webSocketDebuggerUrl"]
-        self.socket = connect(address, max_size=None, proxy=None)
+        self.open = contextlib.ExitStack()
+        self.socket = self.open.enter_context(connect(address, max_size=None, proxy=None))
         self.last, self.requests, self.complaints = 0, [], []
         for part in ("Page", "Runtime", "Network", "Log", "Accessibility"):
             self.call(f"{part}.enable")
@@ -102,7 +104,7 @@ class Browser:
         return seen
 
     def close(self):
-        self.socket.close()
+        self.open.close()
         self.process.kill()
         self.process.wait()
 
