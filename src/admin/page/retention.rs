@@ -5,6 +5,7 @@ use super::listing::{Level, minute};
 use crate::clock::Moment;
 use crate::config::AccessLog;
 use crate::retention::StoreStats;
+use crate::ship::sink::Promise;
 use crate::ship::status::{SinkBoard, SinkLook};
 
 const DAY_SECONDS: f64 = 86_400.0;
@@ -28,7 +29,7 @@ pub(crate) struct Retention {
 impl Retention {
     /// Whether records are in danger.
     pub(crate) fn needs_attention(&self) -> bool {
-        self.full.is_some() || self.is_short || self.sinks.iter().any(|sink| sink.level != Level::Good)
+        self.full.is_some() || self.is_short || self.sinks.iter().any(|sink| sink.level < Level::Good)
     }
 }
 
@@ -75,19 +76,24 @@ pub(crate) fn retention(
 
 fn sink(look: SinkLook, at: Moment, language: Language) -> SinkRow {
     let words = language.words();
-    let is_kept = look.unkept.is_none();
+    let (state, level) = match (&look.promise, &look.unkept) {
+        (_, Some(_)) if look.require => (words.not_kept, Level::Bad),
+        (_, Some(_)) => (words.not_kept, Level::Warn),
+        (Some(Promise::Nothing { .. }), None) => (words.no_promise, Level::Quiet),
+        (_, None) => (words.kept, Level::Good),
+    };
+    let promise = look.promise.as_ref().map(|promise| match promise {
+        Promise::Nothing { why } => why.clone(),
+        Promise::Keeps { .. } | Promise::Broken { .. } => promise.to_string(),
+    });
     SinkRow {
         name: look.name.to_string(),
         kind: look.kind,
         is_required: look.require,
-        level: match (is_kept, look.require, &look.last_error) {
-            (true, _, None) => Level::Good,
-            (false, true, _) => Level::Bad,
-            _ => Level::Warn,
-        },
-        state: if is_kept { words.kept } else { words.not_kept },
+        state,
+        level: if look.last_error.is_some() { level.min(Level::Warn) } else { level },
+        promise,
         lag: format!("{:.0} s", look.lag_seconds(at.now)),
-        promise: look.promise.as_ref().map(ToString::to_string),
         error: look.last_error.map(|(when, failure)| (minute(when), failure.to_string())),
         unkept: look.unkept,
     }

@@ -119,6 +119,7 @@ words! {
     promise = "Promise", "留存承诺";
     kept = "kept", "满足";
     not_kept = "not kept", "不满足";
+    no_promise = "none", "无承诺";
     required_sink = "required", "必需";
     lag = "Lag", "延迟";
     last_error = "Last error", "最近错误";

@@ -4,8 +4,10 @@ JSON. Pictures are kept in the folder PROFILE."""
 
 import base64
 import contextlib
+import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -37,7 +39,10 @@ class Browser:
 
     def __init__(self, profile):
         command = [*CHROMIUM, f"--user-data-dir={profile}", "about:blank"]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # Ends with this script, however that ends (PR_SET_PDEATHSIG).
+        dies_too = lambda: ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(command, preexec_fn=dies_too, **quiet)
         port_file = os.path.join(profile, "DevToolsActivePort")
         # Written in one go, after the port is open.
         port = eventually("chromium starts", lambda: os.path.exists(port_file) and open(port_file).readline().strip())

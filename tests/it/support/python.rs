@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use super::edge::{Run, run};
-use super::time::within;
+use super::edge::{Run, run_within};
+use super::time::{PATIENCE, within};
 
 /// The Python interpreter with the libraries.
 fn interpreter() -> PathBuf {
@@ -70,10 +71,21 @@ impl PythonServer {
 /// What `NAME PART` prints with `words`.
 #[track_caller]
 pub(crate) fn output(name: &str, part: &str, words: &[&str]) -> impl Future<Output = String> {
+    output_within(PATIENCE, name, part, words)
+}
+
+/// The same for a script that takes long, such as one that drives a browser.
+#[track_caller]
+pub(crate) fn output_within(
+    limit: Duration,
+    name: &str,
+    part: &str,
+    words: &[&str],
+) -> impl Future<Output = String> {
     let mut all = vec![script(name).display().to_string(), part.to_owned()];
     all.extend(words.iter().map(|word| (*word).to_owned()));
     async move {
-        let Run { code, stdout, stderr } = run(&interpreter().display().to_string(), all).await;
+        let Run { code, stdout, stderr } = run_within(limit, &interpreter().display().to_string(), all).await;
         assert!(code == 0, "{stdout}\n{stderr}");
         stdout
     }
