@@ -34,6 +34,7 @@ use ipnet::IpNet;
 use crate::gate::ListenerId;
 use crate::hostname::{HostPattern, Hostname};
 use crate::origin::Origin;
+use crate::rate::RateLimit;
 use crate::rewrite::{CompressMode, CompressSettings, FooterPages};
 use crate::route::Routes;
 
@@ -176,6 +177,10 @@ pub struct Site {
     pub footer: FooterPages,
     /// Which responses are compressed.
     pub compress: CompressMode,
+    /// The limit on requests.
+    pub rate_limit: Option<RateLimit>,
+    /// The most bytes of a request's body.
+    pub max_body: Option<u64>,
     /// Tried in order; the first match wins.
     pub routes: Routes,
 }

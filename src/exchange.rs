@@ -12,6 +12,7 @@ pub mod pump;
 pub mod response;
 mod routed;
 pub mod run;
+mod sticky;
 pub mod thread_counters;
 
 use std::sync::Arc;

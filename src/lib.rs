@@ -17,6 +17,7 @@ pub mod message;
 pub mod metrics;
 pub mod net;
 pub mod origin;
+pub mod rate;
 pub mod regular_file;
 pub mod retention;
 pub mod rewrite;

@@ -12,6 +12,7 @@ pub mod metered;
 pub mod path;
 mod recent;
 pub mod retry;
+pub mod ring;
 pub mod timing;
 
 use std::net::SocketAddr;
@@ -19,6 +20,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use http::HeaderName;
 
 use crate::hostname::Hostname;
 
@@ -55,6 +58,8 @@ pub struct Origin {
     pub hedge_after: Option<HedgeAfter>,
     /// Those of its links that cost more than the others.
     pub metered: Vec<(Arc<str>, Metered)>,
+    /// How a server is chosen among those that are up.
+    pub balance: Balance,
     /// The most requests that one of its servers has at once, those that wait for a connection to it
     /// included.
     pub max_in_flight: u32,
@@ -62,6 +67,27 @@ pub struct Origin {
     pub pool: Pool,
     /// How connections to them share the way with others; `None` as the system does.
     pub congestion: Option<Arc<str>>,
+}
+
+/// How a server is chosen among those that are up.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Balance {
+    /// By turns and load.
+    #[default]
+    LeastLoaded,
+    /// By a value of the request: the same server while it is up.
+    Hash(HashKey),
+}
+
+/// The value that chooses a server. A request without it goes to the less loaded one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum HashKey {
+    /// The client's address, as records show it; the /64 of an IPv6 address.
+    Client,
+    /// The value of a cookie.
+    Cookie(String),
+    /// The first field of this name.
+    Header(HeaderName),
 }
 
 /// When a request is sent a second time, because the first answer takes long.

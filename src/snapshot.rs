@@ -30,8 +30,10 @@ use crate::origin::health::ServerHealth;
 use crate::origin::load::Load;
 use crate::origin::path::Path;
 use crate::origin::retry::Budget;
+use crate::origin::ring::Ring;
 use crate::origin::timing::Timing;
 use crate::origin::{Links, Origin, OriginId};
+use crate::rate::RateLimiter;
 use crate::rewrite::Footers;
 use crate::route::ClientRegions;
 use crate::tls::Certificate;
@@ -59,6 +61,8 @@ pub struct Snapshot {
     pub redaction: QueryRedaction,
     /// The regions of client addresses, if `client_regions` is configured.
     pub regions: Option<Regions>,
+    /// By [`SiteId`]; `None` for a site without a limit.
+    pub rate_limiters: Vec<Option<Arc<RateLimiter>>>,
     /// By [`SiteId`] and filing.
     pub footers: Footers,
     /// What was read, for the next build.
@@ -88,6 +92,8 @@ pub struct OriginState {
     pub budget: Arc<Budget>,
     /// The links to its servers.
     pub links: Links,
+    /// Where a value of the request chooses the server.
+    pub ring: Option<Ring>,
     turn: AtomicUsize,
 }
 
@@ -151,10 +157,13 @@ impl OriginState {
         self.links.abandoned(index, time, now);
     }
 
-    /// The index of the server to try next; `None` if every server is `tried`, ejected or full.
-    pub fn pick(&self, tried: impl Fn(usize) -> bool, now: Duration) -> Option<usize> {
+    /// The index of the server to try next; `None` if every server is `tried`, ejected or full. With a `key`, it is the
+    /// first one from the key's point on the ring.
+    pub fn pick(&self, key: Option<&[u8]>, tried: impl Fn(usize) -> bool, now: Duration) -> Option<usize> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let look = turn.is_multiple_of(PROBE_EVERY);
+        let on_ring = self.ring.as_ref().zip(key);
+        // A value stays with its server: it measures no other link.
+        let look = turn.is_multiple_of(PROBE_EVERY) && on_ring.is_none();
         let known = |index: usize| {
             let (server, state) = (self.origin.servers.get(index)?, self.servers.get(index)?);
             let known = || {
@@ -164,11 +173,11 @@ impl OriginState {
             (!tried(index)).then(known)
         };
         let max_in_flight = self.origin.max_in_flight;
-        balance::pick(
-            self.servers.len(),
-            known,
-            Draw { max_in_flight, turn, random: fastrand::usize(..), now },
-        )
+        let draw = Draw { max_in_flight, turn, random: fastrand::usize(..), now };
+        match on_ring {
+            Some((ring, key)) => balance::first_of(ring.from(key), self.servers.len(), known, draw),
+            None => balance::pick(self.servers.len(), known, draw),
+        }
     }
 }
 
@@ -193,6 +202,11 @@ impl Snapshot {
         self.certificates.get(site.0)?.as_ref()
     }
 
+    /// The limit on the requests of a site.
+    pub fn rate_limiter(&self, site: SiteId) -> Option<&RateLimiter> {
+        self.rate_limiters.get(site.0)?.as_deref()
+    }
+
     /// An origin.
     pub fn origin(&self, origin: OriginId) -> Option<&Arc<OriginState>> {
         self.origins.get(origin.0)
@@ -214,6 +228,7 @@ impl Snapshot {
             origins: self.origins.clone(),
             redaction: self.redaction.clone(),
             regions: self.regions.clone(),
+            rate_limiters: self.rate_limiters.clone(),
             footers: Footers::new(self.config.sites.len()),
             sources: Arc::clone(&self.sources),
             dates: self.dates.clone(),

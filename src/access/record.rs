@@ -33,6 +33,10 @@ pub enum Reason {
     Refused(Refusal),
     /// The request came back to the edge that had sent it on.
     Loop,
+    /// The client or the site had more requests than its limit.
+    RateLimit,
+    /// The body is larger than the site takes.
+    MaxBody,
     /// The framing of HTTP/2 refused it before it was a request.
     Framing,
     /// The server's answer cannot be passed on.
@@ -45,6 +49,8 @@ impl Reason {
         match self {
             Self::Refused(refusal) => refusal.label(),
             Self::Loop => "loop",
+            Self::RateLimit => "rate_limit",
+            Self::MaxBody => "max_body",
             Self::Framing => "http2_framing",
             Self::Answer(BadMessage::TooManyFields) => "answer_fields",
             Self::Answer(BadMessage::Length) => "answer_length",

@@ -6,6 +6,7 @@
 mod compress;
 mod context;
 mod edits;
+mod limits;
 mod links;
 mod listeners;
 mod origins;

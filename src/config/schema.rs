@@ -34,9 +34,12 @@ sections! {
     ];
     PROXY_PROTOCOL = "listeners[].proxy_protocol": ["trusted"];
     HEALTH_CHECK = "listeners[].health_check": ["path", "from"];
-    SITE = "sites[]": ["name", "hosts", "listeners", "certificate", "footer", "compress", "routes"];
+    SITE = "sites[]": [
+        "name", "hosts", "listeners", "certificate", "footer", "compress", "rate_limit", "max_body", "routes",
+    ];
     CERTIFICATE = "sites[].certificate": ["chain", "key"];
     FOOTER = "sites[].footer": ["pages"];
+    RATE_LIMIT = "sites[].rate_limit": ["requests", "burst", "per"];
     ROUTE = "sites[].routes[]": [
         "match", "origins", "residency", "redirect", "respond", "path", "request_headers", "response_headers",
     ];
@@ -47,8 +50,10 @@ sections! {
     ROUTE_FIELDS = "sites[].routes[].request_headers": ["set", "remove"];
     ORIGIN = "origins[]": [
         "name", "region", "scheme", "server_name", "trust", "servers", "health", "timeouts", "retries",
-        "hedge_after", "max_in_flight", "host", "proxy_protocol", "pool", "congestion",
+        "hedge_after", "balance", "max_in_flight", "host", "proxy_protocol", "pool", "congestion",
     ];
+    BALANCE = "origins[].balance": ["hash"];
+    HASH = "origins[].balance.hash": ["cookie", "header"];
     SERVER = "origins[].servers[]": ["address", "weight", "backup", "link"];
     TIMEOUTS = "origins[].timeouts": ["connect", "first_byte", "idle"];
     POOL = "origins[].pool": ["max_idle", "preconnect"];

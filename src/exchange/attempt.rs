@@ -17,6 +17,7 @@ use super::candidates::{Candidate, Candidates};
 use super::context::RequestContext;
 use super::pump::{self, ExchangeEnd, FooterContext};
 use super::routed::ForwardEdits;
+use super::sticky::StickySource;
 use crate::access::record::{ServerFacts, UNKNOWN_ADDRESS};
 use crate::config::Limits;
 use crate::downstream::session::Downstream;
@@ -40,6 +41,8 @@ pub(super) struct RoutedRequest<'a> {
     pub(super) path: &'a str,
     /// `http` or `https`, as the client connected.
     pub(super) scheme: &'static str,
+    /// The most bytes of the request's body.
+    pub(super) max_body: Option<u64>,
 }
 
 pub(super) struct Attempt<'a, 'd> {
@@ -52,6 +55,7 @@ pub(super) struct Attempt<'a, 'd> {
     compress: Compress<'a>,
     path: &'a str,
     scheme: &'static str,
+    max_body: Option<u64>,
     limits: &'a Limits,
     residency: Residency,
     framing: BodyFraming,
@@ -101,13 +105,14 @@ impl<'a, 'd> Attempt<'a, 'd> {
         down: &'a mut Downstream<'d>,
         context: &'a mut RequestContext<'d>,
     ) -> Self {
-        let RoutedRequest { snapshot, forward, edits, page, compress, path, scheme } = routed;
+        let RoutedRequest { snapshot, forward, edits, page, compress, path, scheme, max_body } = routed;
         let done = down.is_body_done();
         let head = down.head;
+        let sticky = StickySource { headers: &head.headers, client: context.client.ip() };
         let framing = BodyFraming::of(head, done);
         Self {
             proxy,
-            candidates: Candidates::new(proxy, snapshot, forward),
+            candidates: Candidates::new(proxy, snapshot, forward, sticky),
             ask: rewrite::ask(page.pages, &head.method, path, &head.headers),
             idempotent: is_idempotent(&head.method),
             page,
@@ -115,6 +120,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
             compress,
             path,
             scheme,
+            max_body,
             limits: &snapshot.config.limits,
             residency: forward.residency,
             out_of_range: None,
@@ -143,6 +149,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
             asked_for_codings: self.asks_for_codings(candidate),
             path: self.path,
             rewrite: self.route.path,
+            max_body: self.max_body,
             timeouts: Timeouts { first_byte: self.first_byte(candidate), ..timeouts },
             limits: self.limits,
             framing: self.framing,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Proxy;
+use super::sticky::StickySource;
 use crate::origin::OriginId;
 use crate::origin::health::Fault;
 use crate::origin::load::InFlight;
@@ -36,6 +37,7 @@ pub(super) struct Candidates<'s> {
     proxy: &'s Proxy,
     snapshot: &'s Snapshot,
     forward: &'s Forward,
+    sticky: StickySource<'s>,
     tried: Tried,
     found: bool,
 }
@@ -58,8 +60,13 @@ impl Tried {
 }
 
 impl<'s> Candidates<'s> {
-    pub(super) fn new(proxy: &'s Proxy, snapshot: &'s Snapshot, forward: &'s Forward) -> Self {
-        Self { proxy, snapshot, forward, tried: Tried::default(), found: false }
+    pub(super) fn new(
+        proxy: &'s Proxy,
+        snapshot: &'s Snapshot,
+        forward: &'s Forward,
+        sticky: StickySource<'s>,
+    ) -> Self {
+        Self { proxy, snapshot, forward, sticky, tried: Tried::default(), found: false }
     }
 
     pub(super) fn found(&self) -> bool {
@@ -85,7 +92,8 @@ impl<'s> Candidates<'s> {
 
     fn healthy(&mut self, now: Duration) -> Option<Candidate<'s>> {
         for (id, origin) in allowed(self.snapshot, self.forward) {
-            while let Some(index) = origin.pick(|index| self.tried.contains(id, index), now) {
+            let key = self.sticky.key(&origin.origin.balance);
+            while let Some(index) = origin.pick(key.as_deref(), |index| self.tried.contains(id, index), now) {
                 let candidate = self.take(id, origin, index, now);
                 if let Some(candidate) = candidate.filter(|one| one.server.health.claim(now)) {
                     return Some(candidate);
@@ -135,7 +143,7 @@ impl<'s> Candidates<'s> {
         // A hedge must not use backups or metered links that the first attempt avoids.
         let kind = |index: usize| (backup(index), origin.links.is_spared(index));
         let (same, tried) = (kind(index), |index| self.tried.contains(id, index));
-        let other = origin.pick(|index| tried(index) || kind(index) != same, now);
+        let other = origin.pick(None, |index| tried(index) || kind(index) != same, now);
         match other.filter(|other| origin.servers.get(*other).is_some_and(|other| !other.health.is_ejected()))
         {
             Some(other) => self.take(id, origin, other, now),

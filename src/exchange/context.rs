@@ -211,6 +211,7 @@ impl<'x> RequestContext<'x> {
                 footer: self.facts.footer,
                 encoded: self.encoded,
                 duration: self.facts.duration,
+                limited: self.reason == Some(Reason::RateLimit),
                 site,
             };
             self.proxy.counters.add(self.snapshot.generation, id, tally);

@@ -38,6 +38,8 @@ pub(super) struct Tally<'c> {
     pub(super) encoded: Option<EncodedBytes>,
     /// From the request head to the end of the exchange.
     pub(super) duration: Duration,
+    /// Whether the request was beyond a rate limit.
+    pub(super) limited: bool,
     pub(super) site: &'c str,
 }
 
@@ -52,6 +54,8 @@ pub(super) struct Families {
     pub(super) footer_skipped: IntCounterVec,
     /// By site and region.
     pub(super) egress: IntCounterVec,
+    /// By site.
+    pub(super) limited: IntCounterVec,
     /// By encoding. Added to directly, as is `encoder_out`: encoding costs far more.
     pub(super) encoder_in: IntCounterVec,
     /// By encoding.
@@ -64,6 +68,7 @@ pub(super) struct SiteCounters<C> {
     requests: [C; STATUS_CLASSES.len()],
     egress: [C; Region::ALL.len()],
     footer: [C; FooterResult::ALL_LABELS.len()],
+    limited: C,
 }
 
 /// The counters of a snapshot's sites, by [`crate::gate::SiteId`]: looking each up by its labels would cost
@@ -102,6 +107,11 @@ impl Families {
                 "Response body bytes sent to clients, by the region they came from.",
                 &["site", "region"],
             )?,
+            limited: counters(
+                "icpgate_rate_limited_total",
+                "Requests beyond the site's rate limit.",
+                &["site"],
+            )?,
             encoder_in: counters(
                 "icpgate_encoder_in_bytes_total",
                 "Response body bytes before they were compressed here.",
@@ -120,9 +130,10 @@ impl Families {
     }
 
     /// All but the histogram.
-    pub(super) fn counters(&self) -> [&IntCounterVec; 6] {
-        let Self { requests, duration: _, footer, footer_skipped, egress, encoder_in, encoder_out } = self;
-        [requests, footer, footer_skipped, egress, encoder_in, encoder_out]
+    pub(super) fn counters(&self) -> [&IntCounterVec; 7] {
+        let Self { requests, duration: _, footer, footer_skipped, egress, limited, encoder_in, encoder_out } =
+            self;
+        [requests, footer, footer_skipped, egress, limited, encoder_in, encoder_out]
     }
 
     pub(super) fn add_encoded(&self, bytes: EncodedBytes) {
@@ -147,13 +158,14 @@ impl Families {
             requests: STATUS_CLASSES.map(|class| self.requests.with_label_values(&[site, class])),
             egress: Region::ALL.map(|region| self.egress.with_label_values(&[site, region.label()])),
             footer: FooterResult::ALL_LABELS.map(|result| self.footer.with_label_values(&[site, result])),
+            limited: self.limited.with_label_values(&[site]),
         }
     }
 }
 
 impl<C> SiteCounters<C> {
     fn all(&self) -> impl Iterator<Item = &C> {
-        self.requests.iter().chain(&self.egress).chain(&self.footer)
+        self.requests.iter().chain(&self.egress).chain(&self.footer).chain([&self.limited])
     }
 }
 
@@ -167,6 +179,7 @@ impl SiteCounters<u64> {
         {
             self.egress[index] += bytes;
         }
+        self.limited += u64::from(tally.limited);
         let label = tally.footer.map(FooterResult::label);
         if let Some(index) = FooterResult::ALL_LABELS.iter().position(|known| Some(*known) == label) {
             self.footer[index] += 1;

@@ -36,7 +36,7 @@ fn code(status: StatusCode) -> Option<HeaderValue> {
         // INTERNAL
         StatusCode::BAD_REQUEST => 13,
         // UNAVAILABLE
-        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => 14,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => 14,
         _ => return None,
     };
     Some(HeaderValue::from(code))

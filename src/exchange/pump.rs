@@ -36,6 +36,8 @@ pub(super) struct ExchangeSettings<'e> {
     pub(super) path: &'e str,
     /// The route's change of the path, which paths in the answer follow back.
     pub(super) rewrite: Option<&'e PathRewrite>,
+    /// The most bytes of the request's body.
+    pub(super) max_body: Option<u64>,
     pub(super) timeouts: Timeouts,
     pub(super) limits: &'e Limits,
     pub(super) framing: BodyFraming,
@@ -83,6 +85,8 @@ pub(super) enum ExchangeEnd {
         sent_body: bool,
     },
     Late,
+    /// The client sent more of a body than the site takes, and nothing of a response was sent.
+    BodyTooLarge,
     /// The client stopped sending the body before the server answered.
     BodyLate,
 }

@@ -2,6 +2,8 @@
 //!
 //! The edge's own responses have a short body that contains the request id.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{self, Entry, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Version};
@@ -53,6 +55,24 @@ fn send_head(
     down.write_head(head, true)
 }
 
+/// Answers 429, and says after how many seconds a request passes again.
+pub(crate) async fn too_many(
+    down: &mut Downstream<'_>,
+    context: &mut RequestContext<'_>,
+    wait: Duration,
+) -> Result<(), ClientFailure> {
+    let seconds = wait.as_millis().div_ceil(1000).max(1) as u64;
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    let retry_after = (header::RETRY_AFTER, HeaderValue::from(seconds));
+    match grpc::answer(down.head, status, &context.request_id()) {
+        Some(mut head) => {
+            head.headers.extend([retry_after]);
+            send_head(down, context, status, head)
+        }
+        None => send(down, context, status, Some(retry_after)).await,
+    }
+}
+
 /// Redirects to the same URL over TLS.
 pub(crate) async fn redirect_to_tls(
     down: &mut Downstream<'_>,
@@ -64,7 +84,7 @@ pub(crate) async fn redirect_to_tls(
     let location = [b"https://", host.as_str().as_bytes(), target].concat();
     // Every byte that the parser accepts in a target is valid in a header.
     let location = HeaderValue::from_bytes(&location).map_err(|_| ClientFailure::Gone)?;
-    send(down, context, StatusCode::PERMANENT_REDIRECT, Some(location)).await
+    send(down, context, StatusCode::PERMANENT_REDIRECT, Some((header::LOCATION, location))).await
 }
 
 /// Redirects as a route says.
@@ -95,7 +115,7 @@ async fn send(
     down: &mut Downstream<'_>,
     context: &mut RequestContext<'_>,
     status: StatusCode,
-    location: Option<HeaderValue>,
+    more: Option<(HeaderName, HeaderValue)>,
 ) -> Result<(), ClientFailure> {
     let body = body(status, &context.request_id());
     let mut headers = HeaderMap::with_capacity(8);
@@ -103,9 +123,7 @@ async fn send(
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(header::ALLOW, HeaderValue::from_static(ALLOWED));
     }
-    if let Some(location) = location {
-        headers.insert(header::LOCATION, location);
-    }
+    headers.extend(more);
     let head = ResponseHead { status, version: Version::HTTP_11, headers };
     send_text(down, context, head, body.into()).await
 }

@@ -2,6 +2,8 @@
 //!
 //! When its host is revoked, the exchange is cut after `revocation_grace`, whatever its state.
 
+use std::time::Duration;
+
 use http::{Method, StatusCode};
 
 use super::attempt::{Attempt, RoutedRequest};
@@ -16,6 +18,7 @@ use crate::edge::updates::SnapshotUpdates;
 use crate::gate::{self, Permit, Refusal};
 use crate::listen::Established;
 use crate::listen::requested_host::{host_as_sent, requested_host};
+use crate::message::{RequestHead, fields};
 use crate::rewrite::Compress;
 use crate::route::{self, Asked};
 use crate::snapshot::Snapshot;
@@ -112,6 +115,10 @@ async fn serve<'d>(
     if redirects(snapshot, established, context) && context.can_be_recorded() {
         return answered(response::redirect_to_tls(down, context, permit.host()).await);
     }
+    if let Some(wait) = over_rate(proxy, snapshot, permit, context) {
+        context.reason = Some(Reason::RateLimit);
+        return answered(response::too_many(down, context, wait).await);
+    }
     let status = match send(proxy, snapshot, permit, established, down, context).await {
         Ok(outcome) => return outcome,
         Err(status) => status,
@@ -120,6 +127,25 @@ async fn serve<'d>(
         down.close_after();
     }
     answered(response::answer(down, context, status).await)
+}
+
+/// How long the client is to wait, if it or the site has had more requests than its limit. Not counted without a record.
+fn over_rate(
+    proxy: &Proxy,
+    snapshot: &Snapshot,
+    permit: &Permit,
+    context: &RequestContext<'_>,
+) -> Option<Duration> {
+    let limiter = snapshot.rate_limiter(permit.site())?;
+    if !context.can_be_recorded() {
+        return None;
+    }
+    limiter.admit(context.client.ip(), proxy.upstreams.now()).err()
+}
+
+/// The length of the body that a request declares, in bytes.
+fn declared_length(head: &RequestHead) -> u64 {
+    fields::content_length(&head.headers).ok().flatten().unwrap_or(0)
 }
 
 /// Whether this is a health probe by a configured load balancer, which may name any host.
@@ -192,6 +218,10 @@ async fn send<'d>(
         }
         Step::Respond(fixed) => return Ok(answered(response::fixed(down, context, fixed).await)),
     };
+    if site.max_body.is_some_and(|most| declared_length(head) > most) {
+        context.reason = Some(Reason::MaxBody);
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
     let page = FooterContext {
         pages: site.footer,
         footers: &snapshot.footers,
@@ -199,6 +229,7 @@ async fn send<'d>(
         filing: permit.filing(),
     };
     let compress = Compress::new(site.compress, &snapshot.config.compress, head.version);
-    let routed = RoutedRequest { snapshot, forward, edits: &edits, page, compress, path, scheme };
+    let max_body = site.max_body;
+    let routed = RoutedRequest { snapshot, forward, edits: &edits, page, compress, path, scheme, max_body };
     Attempt::new(proxy, routed, down, context).run().await
 }

@@ -65,6 +65,28 @@ pub fn pick<'s>(count: usize, known: impl Fn(usize) -> Option<Known<'s>>, draw: 
     })
 }
 
+/// The first server of `order` that may be asked, of those of the lowest tier. `order` must name each of the `count`
+/// servers again and again.
+pub fn first_of<'s>(
+    order: impl Iterator<Item = usize>,
+    count: usize,
+    known: impl Fn(usize) -> Option<Known<'s>>,
+    draw: Draw,
+) -> Option<usize> {
+    let tier_of = |place: usize| {
+        let one = known(place)?;
+        let fits = one.health.may_be_tried(draw.now) && one.load.has_room(draw.max_in_flight);
+        fits.then_some(one.tier)
+    };
+    let lowest = (0..count).filter_map(tier_of).min()?;
+    // Loads change meanwhile: the server that was found may have none of them left.
+    let mut steps = order.take(MAX_STEPS);
+    steps.find(|place| tier_of(*place) == Some(lowest))
+}
+
+/// Where to stop on a ring: beyond its size.
+const MAX_STEPS: usize = 1 << 24;
+
 fn pick_of<'s>(count: usize, fit: impl Fn(usize) -> Option<Known<'s>>, draw: Draw) -> Option<usize> {
     let all = || (0..count).filter_map(|place| Some((place, fit(place)?)));
     let weight = |one: &Known<'_>| one.server.weight as usize * one.share(draw.now) as usize;

@@ -239,7 +239,9 @@ impl Links {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Hostname, Pool, ProxyProtocol, Region, Retries, Scheme, Timeouts, UpstreamHost};
+    use super::super::{
+        Balance, Hostname, Pool, ProxyProtocol, Region, Retries, Scheme, Timeouts, UpstreamHost,
+    };
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
@@ -265,6 +267,7 @@ mod tests {
             health: None,
             hedge_after: None,
             metered: Vec::new(),
+            balance: Balance::default(),
             max_in_flight: 1,
             pool: Pool::default(),
             congestion: None,

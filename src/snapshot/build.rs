@@ -18,7 +18,9 @@ use crate::config::problem::{Problem, Severity};
 use crate::config::{self, Config, LoadResult, NamedFiles, Protocol, Site, Unreadable};
 use crate::gate::{CertificateNeed, Filings, Gate, ListenerGate, ListenerId, SiteId};
 use crate::hostname::Hostname;
-use crate::origin::{Links, Origin, Scheme};
+use crate::origin::ring::Ring;
+use crate::origin::{Balance, Links, Origin, Scheme};
+use crate::rate::RateLimiter;
 use crate::rewrite::Footers;
 use crate::tls::roots::{Roots, http1_alone};
 use crate::tls::{Certificate, Tickets};
@@ -93,6 +95,7 @@ pub fn build(
         let dates = dates(&gate.filings, &certificates);
         let sources = Arc::new(Sources { config: read_config, filings: read_filings, pairs });
         let footers = Footers::new(config.sites.len());
+        let rate_limiters = rate_limiters(&config, previous);
         Snapshot {
             generation,
             config,
@@ -101,6 +104,7 @@ pub fn build(
             origins,
             redaction,
             regions,
+            rate_limiters,
             footers,
             sources,
             dates,
@@ -180,6 +184,21 @@ fn regions(
     let loaded = config::regions::load(file);
     problems.extend(loaded.problems);
     Some(Regions { table: Arc::new(loaded.value?), stamp })
+}
+
+/// The limiters of the sites. What was counted stays while a site's limit is the same.
+fn rate_limiters(config: &Config, previous: Option<&Snapshot>) -> Vec<Option<Arc<RateLimiter>>> {
+    let known: HashMap<&str, &Arc<RateLimiter>> = previous
+        .into_iter()
+        .flat_map(|previous| previous.config.sites.iter().zip(&previous.rate_limiters))
+        .filter_map(|(site, limiter)| Some((&*site.name, limiter.as_ref()?)))
+        .collect();
+    let limiter = |site: &Site| {
+        let limit = site.rate_limit?;
+        let same = known.get(&*site.name).filter(|known| known.limit() == limit);
+        Some(same.map_or_else(|| Arc::new(RateLimiter::new(limit)), |known| Arc::clone(known)))
+    };
+    config.sites.iter().map(limiter).collect()
 }
 
 fn certificates_by_site(snapshot: &Snapshot) -> HashMap<&str, &Arc<Certificate>> {
@@ -298,6 +317,7 @@ fn origin_state(
         servers,
         budget: before.map(|before| Arc::clone(&before.budget)).unwrap_or_default(),
         links: Links::new(origin, before.map(|before| &before.links)),
+        ring: (origin.balance != Balance::LeastLoaded).then(|| Ring::new(&origin.servers)),
         turn: Default::default(),
     })
 }

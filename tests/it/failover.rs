@@ -6,6 +6,7 @@ mod hedging;
 mod links;
 mod network;
 mod paths;
+mod sticky;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;

@@ -23,19 +23,21 @@ const LAYERS: [&[&str]; 16] = [
     &["snapshot"],
     &["tls"],
     &["config"],
-    &["gate", "origin", "route", "rewrite", "access"],
+    &["gate", "origin", "rate", "route", "rewrite", "access"],
     &["net"],
     &["message"],
     &["hostname", "clock", "regular_file", "metrics"],
 ];
 
 /// Policy modules: they know no socket, disk, clock or runtime.
-const PURE: [&str; 8] = ["gate", "origin", "route", "rewrite", "access", "message", "hostname", "clock"];
+const PURE: [&str; 9] =
+    ["gate", "origin", "rate", "route", "rewrite", "access", "message", "hostname", "clock"];
 
 /// Code and the only places that may contain it.
-const DOORS: [(&[&str], &[&str]); 16] = [
+const DOORS: [(&[&str], &[&str]); 17] = [
     (&["serde_yaml::"], &["config/file.rs"]),
     (&["maxminddb::"], &["config/regions.rs"]),
+    (&["pingora_ketama::"], &["origin/ring.rs"]),
     (&["zlib_rs::"], &["rewrite/decode.rs", "rewrite/encode.rs"]),
     (&["brotli_decompressor::"], &["rewrite/decode.rs"]),
     (&["brotli::enc"], &["rewrite/encode.rs"]),

@@ -38,6 +38,7 @@ mod proxying;
 mod record_sinks;
 mod records;
 mod regions;
+mod request_limits;
 mod segment_sinks;
 mod tls;
 mod upgrade;

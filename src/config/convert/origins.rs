@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
+use http::HeaderName;
+
 use super::pool::{congestion, pool};
 use super::resilience::{health, hedge_after, retries};
 use super::{Value, or};
@@ -12,8 +14,8 @@ use crate::config::reader::Fields;
 use crate::config::schema;
 use crate::hostname::Hostname;
 use crate::origin::{
-    DEFAULT_LINK, Origin, Pool, ProxyProtocol, Region, Retries, Scheme, Server, ServerHost, Timeouts,
-    UpstreamHost,
+    Balance, DEFAULT_LINK, HashKey, Origin, Pool, ProxyProtocol, Region, Retries, Scheme, Server, ServerHost,
+    Timeouts, UpstreamHost,
 };
 
 pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
@@ -46,6 +48,12 @@ pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
     if retries.is_some_and(|retries| retries.attempts == 1 || retries.budget == 0) {
         fields.useless("hedge_after", "it needs a second attempt and a budget in `retries`");
     }
+    let balance = or(fields.get("balance"), Balance::default(), balance);
+    if let (Some(Balance::Hash(_)), Some([_]), Some(value)) =
+        (&balance, servers.as_deref(), fields.get("balance"))
+    {
+        value.warn("there is one server: all values go there", "remove balance".to_owned());
+    }
     let max_in_flight = or(fields.get("max_in_flight"), DEFAULT_MAX_IN_FLIGHT, |value| {
         value.count(1, 1_000_000)?.try_into().ok()
     });
@@ -65,6 +73,7 @@ pub(super) fn origin(item: &Value<'_>, folder: &Path) -> Option<Origin> {
         health: health?,
         hedge_after: hedge_after?,
         metered: Vec::new(),
+        balance: balance?,
         max_in_flight: max_in_flight?,
         pool: pool?,
         congestion: congestion?,
@@ -94,6 +103,40 @@ fn timeouts(value: &Value<'_>) -> Option<Timeouts> {
     let first_byte = or(fields.get("first_byte"), default.first_byte, Value::duration);
     let idle = or(fields.get("idle"), default.idle, Value::duration);
     Some(Timeouts { connect: connect?, first_byte: first_byte?, idle: idle? })
+}
+
+/// `least_loaded`, or `{hash: client}`, `{hash: {cookie: NAME}}`, `{hash: {header: NAME}}`.
+fn balance(value: &Value<'_>) -> Option<Balance> {
+    if !value.is_map() {
+        return value.word(&[("least_loaded", ())]).map(|()| Balance::LeastLoaded);
+    }
+    let fields = value.fields(schema::BALANCE)?;
+    let by = fields.required("hash")?;
+    if !by.is_map() {
+        return by.word(&[("client", ())]).map(|()| Balance::Hash(HashKey::Client));
+    }
+    let fields = by.fields(schema::HASH)?;
+    let key = match (fields.get("cookie"), fields.get("header")) {
+        (Some(cookie), None) => HashKey::Cookie(cookie.parsed("a cookie's name", "sid", |text| {
+            // A cookie's name is a token, as a field's is (RFC 6265, 4.1.1).
+            HeaderName::from_bytes(text.as_bytes()).map(|_| text.to_owned())
+        })?),
+        (None, Some(header)) => HashKey::Header(
+            header.parsed("a field's name", "x-user", |text| HeaderName::from_bytes(text.as_bytes()))?,
+        ),
+        (Some(_), Some(header)) => {
+            header.fatal("cookie and header exclude each other", "keep one of them".to_owned());
+            return None;
+        }
+        (None, None) => {
+            by.fatal(
+                "it names neither a cookie nor a header",
+                "{cookie: sid} or {header: x-user}".to_owned(),
+            );
+            return None;
+        }
+    };
+    Some(Balance::Hash(key))
 }
 
 /// The default of `max_in_flight`.

@@ -4,6 +4,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::context::Context;
+use super::limits::rate_limit;
 use super::redirects::SiteShape;
 use super::routes::routes;
 use super::{Value, compress, or};
@@ -36,6 +37,8 @@ pub(super) fn site(item: &Value<'_>, context: &mut Context<'_>) -> Option<Site> 
     let certificate = certificate(&fields, listeners.as_deref(), context);
     let footer = or(fields.get("footer"), FooterPages::default(), footer);
     let compress = or(fields.get("compress"), CompressMode::default(), compress::mode);
+    let rate_limit = or(fields.get("rate_limit"), None, |value| rate_limit(value).map(Some));
+    let max_body = or(fields.get("max_body"), None, |value| value.size(1, 1 << 50).map(Some));
     let shape = SiteShape { hosts: hosts.as_deref(), listeners: listeners.as_deref() };
     let routes = or(fields.get("routes"), Vec::new(), |list| routes(list, shape, context)).map(Routes::from);
     if routes.as_ref().is_some_and(|routes| routes.is_empty()) {
@@ -48,6 +51,8 @@ pub(super) fn site(item: &Value<'_>, context: &mut Context<'_>) -> Option<Site> 
         certificate: certificate?,
         footer: footer?,
         compress: compress?,
+        rate_limit: rate_limit?,
+        max_body: max_body?,
         routes: routes?,
     })
 }

@@ -149,6 +149,7 @@ impl<'a> Attempt<'a, '_> {
                         Err(StatusCode::GATEWAY_TIMEOUT)
                     };
                 }
+                ExchangeEnd::BodyTooLarge => return Err(StatusCode::PAYLOAD_TOO_LARGE),
                 ExchangeEnd::BodyLate => return Err(StatusCode::REQUEST_TIMEOUT),
             }
         }

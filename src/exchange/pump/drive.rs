@@ -7,6 +7,7 @@ use http::Version;
 use tokio::time::Instant;
 
 use super::{ExchangeEnd, ExchangeSettings, Pump, ResponsePhase, Upload};
+use crate::access::Reason;
 use crate::downstream::session::{ClientSession, Downstream};
 use crate::downstream::{ClientFailure, Wanted};
 use crate::exchange::context::RequestContext;
@@ -127,6 +128,11 @@ impl Pump<'_, '_> {
         }
         // The server has nothing more for now: buffered output is flushed on the way.
         if let Poll::Ready(body) = self.down.poll_body(cx, self.wanted()) {
+            if let Ok(Some(bytes)) = &body
+                && self.is_too_large(bytes.len())
+            {
+                return Poll::Ready(Err(self.too_large()));
+            }
             return stepped(body.map(|body| self.on_body(body)));
         }
         // Nor has the client: the head is sent before the body.
@@ -166,6 +172,16 @@ impl Pump<'_, '_> {
             return ExchangeEnd::Unprocessed { sent_body: self.sent_body };
         }
         ExchangeEnd::Unanswered { sent_body: self.sent_body }
+    }
+
+    /// The result when the body is larger than the site takes.
+    fn too_large(&mut self) -> ExchangeEnd {
+        self.context.reason = Some(Reason::MaxBody);
+        if self.held.is_some() || matches!(self.answer, ResponsePhase::Awaited) {
+            self.context.forget_answer();
+            return ExchangeEnd::BodyTooLarge;
+        }
+        ExchangeEnd::Broken
     }
 
     fn count_dropped(&mut self) {

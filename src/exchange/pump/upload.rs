@@ -28,6 +28,12 @@ impl Pump<'_, '_> {
         }
     }
 
+    /// Whether this many bytes more make the body larger than the site takes. What passes a tunnel is no body.
+    pub(super) fn is_too_large(&self, more: usize) -> bool {
+        let Some(most) = self.exchange.max_body else { return false };
+        self.context.facts.bytes_in.saturating_add(more as u64) > most && !self.is_tunnel()
+    }
+
     /// The server has taken the last write, or has failed. `true` once the exchange is over.
     pub(super) fn on_sent(&mut self, sent: &Result<(), UpstreamFailure>) -> bool {
         self.up_since = None;

@@ -39,6 +39,7 @@ fn request(counters: &ThreadCounters, generation: u64) {
         footer: Some(FooterResult::Injected),
         encoded: None,
         duration: Duration::from_millis(500),
+        limited: false,
         site: "shop",
     };
     counters.add(generation, SiteId(usize::from(generation.is_multiple_of(2))), tally);
