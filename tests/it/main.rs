@@ -25,6 +25,7 @@ mod drain;
 mod failover;
 mod faults;
 mod footer;
+mod from_nginx;
 mod grpc;
 mod hello;
 mod layers;

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use http::Method;
 
-use crate::support::client::{Answer, Http1, Target, answer};
+use crate::support::client::{Answer, Http1, Target, answer, head_of, next_data};
 use crate::support::edge::Edge;
-use crate::support::origin::{Origin, Step, ok};
+use crate::support::origin::{Origin, Step, head, ok, raw};
 use crate::support::{HOST, PATIENCE, eventually};
 
 const LISTENERS: &str = r#"  - {name: https, addresses: ["$HTTPS"], protocol: https, trusted_proxies: [127.0.0.0/8]}
@@ -87,6 +87,28 @@ async fn a_body_without_a_length_is_cut_at_the_limit() {
         assert!(!cut.whole && cut.body.len() <= 10, "{cut:?}");
     }
     edge.records_where(2, |record| record["status"] == 413 && record["reason"] == "max_body").await;
+}
+
+#[tokio::test]
+async fn an_answer_that_has_begun_is_cut_with_the_body() {
+    let origin =
+        Origin::start(|_| vec![head("200 OK", &["content-length: 100"]), raw("begun"), Step::ReadBody]).await;
+    let edge = edge(&origin, "max_body: 10").await;
+    let mut http1 = Target::https(&edge).http1(HOST).await;
+    http1.send(format!("POST /main HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n")).await;
+    assert!(http1.head().await.start.contains("200"));
+    assert_eq!(http1.read(5).await, b"begun");
+    http1.send("b\r\n01234567890\r\n").await;
+    http1.end().await;
+
+    let mut http2 = Target::https(&edge).http2(HOST).await;
+    let (response, mut body) = http2.begin(Method::POST, HOST, "/main", &[], false).await;
+    let (_, mut answer) = head_of(response).await.expect("a head");
+    assert_eq!(next_data(&mut answer).await.expect("a part").expect("bytes"), "begun");
+    body.send_data(Bytes::from_static(b"01234567890"), false).expect("sent");
+    assert!(next_data(&mut answer).await.expect("an end").is_err(), "the stream is reset");
+    let records = edge.records_where(2, |record| record["reason"] == "max_body").await;
+    assert!(records.iter().all(|record| record["status"] == 200), "{records:?}");
 }
 
 #[tokio::test]
