@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod downstream;
 pub mod edge;
+pub mod encryption;
 pub mod exchange;
 pub mod gate;
 pub mod hostname;

@@ -17,7 +17,7 @@ pub(crate) mod write;
 pub(crate) mod tests;
 
 pub use format::epoch::{Epoch, Epochs};
-pub use format::segment::{Segment, SegmentName};
+pub use format::segment::{Segment, SegmentName, encrypted_segments};
 pub use prove::proof;
 pub use prove::verify::copy::{Anchor, Copy, verify_copy};
 pub use prove::verify::{Against, verify};

@@ -14,9 +14,10 @@ use fs_err::os::unix::fs::OpenOptionsExt;
 use jiff::Timestamp;
 
 use crate::clock::shanghai_time;
+use crate::encryption::KeyFile;
 use crate::hostname::Hostname;
 use crate::retention::proof;
-use crate::retention::{Item, Reader, Selection, Summary, summarize};
+use crate::retention::{Item, Reader, Selection, Summary, encrypted_segments, summarize};
 
 pub(super) use sinks::{SinksArgs, sinks};
 pub use verify::VerifyArgs;
@@ -41,6 +42,9 @@ pub struct ExportArgs {
     /// places in the signed tree.
     #[arg(long, value_name = "FILE")]
     pub proof: Option<PathBuf>,
+    /// The private key of `access_log.encrypt_to`, as age-keygen writes it: reads a copy whose segments are encrypted.
+    #[arg(long, value_name = "FILE", visible_alias = "key-file", conflicts_with = "proof")]
+    pub identity: Option<PathBuf>,
     /// Only records of this client address.
     #[arg(long, value_name = "IP")]
     pub client: Option<IpAddr>,
@@ -72,7 +76,19 @@ pub fn export(args: &ExportArgs, out: &mut dyn Write, notes: &mut dyn Write) -> 
     if let Some(file) = &args.proof {
         return prove(&args.dir, &selection, file, notes);
     }
-    let mut reader = Reader::open(&args.dir, selection).with_context(|| unreadable(&args.dir))?;
+    let scratch = tempfile::tempdir().context("no temporary folder")?;
+    let mut reader = match &args.identity {
+        Some(file) => Reader::open_encrypted(&args.dir, selection, private_key(file)?, scratch.path()),
+        None => Reader::open(&args.dir, selection),
+    }
+    .with_context(|| unreadable(&args.dir))?;
+    let encrypted = if args.identity.is_some() { 0 } else { encrypted_segments(&args.dir) };
+    if encrypted > 0 {
+        writeln!(
+            notes,
+            "{encrypted} segments are encrypted and left out: name the private key with --identity"
+        )?;
+    }
     let mut passed_over = 0_u64;
     while let Some(item) = reader.next_item().with_context(|| unreadable(&args.dir))? {
         match item {
@@ -102,6 +118,11 @@ pub fn export(args: &ExportArgs, out: &mut dyn Write, notes: &mut dyn Write) -> 
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         flushed => flushed.context("the records cannot be written out"),
     }
+}
+
+/// The file of `--identity`.
+fn private_key(file: &Path) -> anyhow::Result<KeyFile> {
+    KeyFile::read(file).with_context(|| format!("--identity: {}: no private key of age", file.display()))
 }
 
 fn prove(dir: &Path, selection: &Selection, file: &Path, notes: &mut dyn Write) -> anyhow::Result<()> {

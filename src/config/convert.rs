@@ -47,7 +47,15 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
     let access_log = section(fields.get("access_log"), default_access_log(), |v, d| access_log(v, folder, d));
     let sinks = or(fields.get("access_log"), Vec::new(), |section| {
         let fields = section.fields(schema::ACCESS_LOG)?;
-        or(fields.get("sinks"), Vec::new(), |list| sinks::sinks(list, folder))
+        let encrypt_to = fields.get("encrypt_to");
+        match (fields.get("sinks"), encrypt_to) {
+            (Some(list), _) => sinks::sinks(list, encrypt_to, folder),
+            (None, Some(value)) => {
+                value.fatal("encrypt_to has no effect here: there are no sinks", "take it away".to_owned());
+                None
+            }
+            (None, None) => Some(Vec::new()),
+        }
     });
     let free_shipped = or(fields.get("access_log"), false, |section| {
         let fields = section.fields(schema::ACCESS_LOG)?;

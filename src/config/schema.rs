@@ -62,7 +62,7 @@ sections! {
     COMPRESS = "compress": ["encodings", "min_bytes", "types"];
     RESOLVER = "resolver": ["servers"];
     LINK = "links.*": ["first_byte", "failures", "prefer"];
-    ACCESS_LOG = "access_log": ["directory", "retention", "reserve", "when_full", "redact_query", "client_budget", "sinks", "free_shipped"];
+    ACCESS_LOG = "access_log": ["directory", "retention", "reserve", "when_full", "redact_query", "client_budget", "sinks", "free_shipped", "encrypt_to"];
     SINK_DIRECTORY = "access_log.sinks[type: directory]": ["name", "type", "require", "path"];
     SINK_S3 = "access_log.sinks[type: s3]": [
         "name", "type", "require", "endpoint", "trust", "region", "bucket", "prefix", "path_style", "credentials",

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::encryption::Recipient;
 use crate::hostname::Hostname;
 
 /// One sink.
@@ -16,6 +17,9 @@ pub struct Sink {
     pub name: Arc<str>,
     /// Whether nothing is bound while the sink does not keep its promise.
     pub require: bool,
+    /// Whom segments are encrypted for before they leave: `access_log.encrypt_to`. None for a sink that takes a
+    /// message per record.
+    pub encrypt_to: Option<Recipient>,
     /// Its type and settings.
     pub settings: SinkSettings,
 }

@@ -78,11 +78,22 @@ impl CursorFile {
 
     /// Puts `cursor` on the disk.
     pub(super) fn write(&self, cursor: &Cursor) -> io::Result<()> {
-        if !self.folder.exists() {
-            use std::os::unix::fs::DirBuilderExt as _;
-            std::fs::DirBuilder::new().mode(0o750).create(&self.folder)?;
-        }
+        self.create_folder()?;
         note::replace(&self.folder, &self.name, serde_json::to_string(cursor)?.as_bytes(), 0o640)
+    }
+
+    /// The path of a file for what the sink's lane makes on its way.
+    pub(super) fn scratch(&self) -> io::Result<PathBuf> {
+        self.create_folder()?;
+        Ok(self.folder.join(format!("{}.part", self.name)))
+    }
+
+    fn create_folder(&self) -> io::Result<()> {
+        if self.folder.exists() {
+            return Ok(());
+        }
+        use std::os::unix::fs::DirBuilderExt as _;
+        std::fs::DirBuilder::new().mode(0o750).create(&self.folder)
     }
 }
 

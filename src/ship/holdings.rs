@@ -1,6 +1,6 @@
 //! What a sink of segments holds, for whoever verifies it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -9,17 +9,56 @@ use super::failure::SinkFailure;
 use super::segments::CHECKPOINTS;
 use super::sink::SegmentSink;
 use crate::clock::SHANGHAI;
+use crate::encryption;
 use crate::retention::format::note::VERIFIER_FILE;
 use crate::retention::{Anchor, Copy, SegmentName};
 
 /// What every segment's name begins with.
 const SEGMENTS: &str = "access-";
 
+/// What a sink holds.
+#[derive(Debug, Default)]
+pub struct Holdings {
+    /// What is to be verified.
+    pub copy: Copy,
+    /// Segments that it holds only encrypted.
+    encrypted: HashSet<SegmentName>,
+}
+
+impl Holdings {
+    /// Whether `segment` has to be decrypted.
+    pub fn is_encrypted(&self, segment: SegmentName) -> bool {
+        self.encrypted.contains(&segment)
+    }
+
+    /// How many segments are encrypted.
+    pub fn encrypted(&self) -> usize {
+        self.encrypted.len()
+    }
+
+    /// The key of a segment in the sink.
+    pub fn key(&self, segment: SegmentName) -> String {
+        let suffix = if self.is_encrypted(segment) { encryption::SUFFIX } else { "" };
+        format!("{segment}{suffix}")
+    }
+}
+
 /// Lists what `sink` holds, and reads the keys and a checkpoint of each day. `scratch` is for files.
-pub async fn holdings(sink: &mut dyn SegmentSink, scratch: &std::path::Path) -> Result<Copy, SinkFailure> {
-    let mut copy = Copy::default();
+pub async fn holdings(
+    sink: &mut dyn SegmentSink,
+    scratch: &std::path::Path,
+) -> Result<Holdings, SinkFailure> {
+    let (mut copy, mut encrypted) = (Copy::default(), HashSet::new());
+    // In order of keys: a plain segment comes before the same one encrypted.
     for key in all(sink, SEGMENTS).await? {
-        copy.segments.extend(SegmentName::parse(&key));
+        if let Some(name) = key.strip_suffix(encryption::SUFFIX).and_then(SegmentName::parse) {
+            if copy.segments.last() != Some(&name) {
+                copy.segments.push(name);
+                encrypted.insert(name);
+            }
+        } else {
+            copy.segments.extend(SegmentName::parse(&key));
+        }
     }
     for key in all(sink, VERIFIER_FILE).await? {
         copy.keys.push_str(&String::from_utf8_lossy(&read(sink, &key, scratch).await?));
@@ -34,7 +73,7 @@ pub async fn holdings(sink: &mut dyn SegmentSink, scratch: &std::path::Path) -> 
     for (at, key) in of_days.into_values() {
         copy.anchors.push(Anchor { at, note: read(sink, &key, scratch).await? });
     }
-    Ok(copy)
+    Ok(Holdings { copy, encrypted })
 }
 
 /// Every key that begins with `prefix`, in order.

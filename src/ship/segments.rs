@@ -1,7 +1,8 @@
 //! The lane of a sink that takes whole segments: directory, s3, oss.
 //!
 //! A segment is shipped once it is sealed, under its own name. The sink then holds what the store holds: segments,
-//! checkpoints and verifier keys, so that `logs verify` proves it.
+//! checkpoints and verifier keys, so that `logs verify` proves it. Segments may be encrypted before they leave; the
+//! others are not secret.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,6 +18,7 @@ use super::failure::SinkFailure;
 use super::lane::{Lane, Step, Work};
 use super::sink::{Body, Promise, SegmentSink};
 use crate::clock::SHANGHAI;
+use crate::encryption::{self, Recipient};
 use crate::retention::format::Frame;
 use crate::retention::format::frames::{self, Frames};
 use crate::retention::format::note::{CHECKPOINT_FILE, VERIFIER_FILE, read_note, unverified};
@@ -28,6 +30,7 @@ pub(super) const CHECKPOINTS: &str = "checkpoints/";
 /// Ships segments to a sink.
 pub(super) struct Segments {
     sink: Box<dyn SegmentSink>,
+    encrypt_to: Option<Recipient>,
     /// Sealed and not shipped yet, oldest first.
     waiting: VecDeque<Segment>,
     /// The store's sealed watermark at the last listing.
@@ -45,8 +48,8 @@ struct Contents {
 }
 
 impl Segments {
-    pub(super) fn new(sink: Box<dyn SegmentSink>) -> Self {
-        Self { sink, waiting: VecDeque::new(), listed_before: None, published: None }
+    pub(super) fn new(sink: Box<dyn SegmentSink>, encrypt_to: Option<Recipient>) -> Self {
+        Self { sink, encrypt_to, waiting: VecDeque::new(), listed_before: None, published: None }
     }
 
     async fn ship_next(&mut self, lane: &mut Lane) -> Result<Step, SinkFailure> {
@@ -65,11 +68,10 @@ impl Segments {
             }
             Err(error) => return Err(SinkFailure::of_store(&error)),
         };
-        let key = segment.name.to_string();
         let newest = contents.newest.or(segment.name.opened_at()).unwrap_or_else(|| lane.clock.now());
-        let body = Body::File(segment.path.clone());
         let until = lane.retain_until(newest);
-        self.sink.put(&key, &body, until).await?;
+        let segment = segment.clone();
+        let key = self.put(lane, &segment, until).await?;
         let is_kept = lane.status.look().unkept.is_none();
         if let Some(next_block) = contents.next_block.filter(|_| is_kept)
             && self.sink.is_locked(&key, until).await?
@@ -83,6 +85,28 @@ impl Segments {
         lane.acknowledged(next_seq, Some(segment.name.first_block));
         self.waiting.pop_front();
         Ok(Step::Shipped)
+    }
+
+    /// Stores a segment, encrypted where that is asked for; its key.
+    async fn put(&mut self, lane: &Lane, segment: &Segment, until: Timestamp) -> Result<String, SinkFailure> {
+        let Some(recipient) = &self.encrypt_to else {
+            let key = segment.name.to_string();
+            self.sink.put(&key, &Body::File(segment.path.clone()), until).await?;
+            return Ok(key);
+        };
+        let key = format!("{}{}", segment.name, encryption::SUFFIX);
+        let of_store = |error: io::Error| SinkFailure::of_store(&error);
+        let plain = fs_err::metadata(&segment.path).map_err(of_store)?.len();
+        // Encrypted a second time it would be different bytes, which no sink takes under the same key.
+        let stored = self.sink.head(&key).await?;
+        if stored.is_none_or(|stored| !encryption::may_hold(stored.bytes, plain)) {
+            let scratch = lane.file.scratch().map_err(of_store)?;
+            recipient.encrypt(&segment.path, &scratch).map_err(of_store)?;
+            let put = self.sink.put(&key, &Body::File(scratch.clone()), until).await;
+            fs_err::remove_file(scratch).map_err(of_store)?;
+            put?;
+        }
+        Ok(key)
     }
 
     /// Looks for segments that were sealed since the last time.

@@ -185,7 +185,7 @@ impl Running {
 async fn ship(lane: Lane, sink: Arc<Sink>) {
     let node: Arc<str> = lane.feed.node().into();
     match open(&sink, &node, &lane.clock) {
-        OpenSink::Segments(sink) => lane.run(Segments::new(sink)).await,
+        OpenSink::Segments(opened) => lane.run(Segments::new(opened, sink.encrypt_to.clone())).await,
         OpenSink::Records(sink) => lane.run(Records::new(sink)).await,
     }
 }

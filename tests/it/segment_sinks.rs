@@ -35,13 +35,13 @@ struct Spool {
     /// `access_log.reserve`, in bytes.
     reserve: u64,
     /// More keys of `access_log`.
-    more: &'static str,
+    more: String,
 }
 
 impl Spool {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Self { folder, store: None, shipper: None, reserve: 0, more: "" }
+        Self { folder, store: None, shipper: None, reserve: 0, more: String::new() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -50,7 +50,7 @@ impl Spool {
 
     /// Writes the configuration with these items of `access_log.sinks`.
     fn configure(&self, sinks: &str) -> Arc<Config> {
-        let more = self.more;
+        let more = &self.more;
         let text = format!(
             "node: test\nfilings: filings.yaml\nlisteners: [{{name: https, addresses: [\"127.0.0.1:1\"], protocol: https}}]\nsites: []\n\
              access_log: {{directory: access, reserve: 0, sinks: [{sinks}]{more}}}\nadmin: {{address: \"127.0.0.1:2\"}}\n"
@@ -59,6 +59,11 @@ impl Spool {
         fs_err::write(&file, &text).expect("written");
         let loaded = icpgate::config::parse(&file, text.as_bytes());
         Arc::new(loaded.value.unwrap_or_else(|| panic!("{:#?}", loaded.problems)))
+    }
+
+    /// Has segments encrypted for this public key.
+    fn encrypt_to(&mut self, public: &str) {
+        self.more = format!(", encrypt_to: {public}");
     }
 
     /// Opens the store and ships as `config` says.
@@ -131,6 +136,18 @@ impl Spool {
     async fn verify(&self, sink: &str) -> Run {
         self.logs("verify", &["--sink", sink, "--json"]).await
     }
+}
+
+/// What a program prints.
+async fn run_bytes(program: &str, arguments: &[&str]) -> Vec<u8> {
+    let run = tokio::process::Command::new(program).args(arguments).output().await;
+    let run = run.unwrap_or_else(|error| panic!("{program} cannot be run: {error}"));
+    assert!(run.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&run.stderr));
+    run.stdout
+}
+
+async fn run(program: &str, arguments: &[&str]) -> String {
+    String::from_utf8(run_bytes(program, arguments).await).expect("text")
 }
 
 fn connection() -> Arc<ConnectionFacts> {

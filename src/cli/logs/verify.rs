@@ -1,7 +1,7 @@
 //! `icpgate logs verify`: verifies that a store is as its node signed it.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use crate::cli::Answer;
 use crate::cli::run::runtime;
 use crate::cli::running;
 use crate::clock::{Clock, shanghai_time};
-use crate::retention::{Against, Break, SegmentName, Verdict, verify_copy};
+use crate::retention::{Against, Break, SegmentName, Verdict, encrypted_segments, verify_copy};
 use crate::ship::holdings::holdings;
 use crate::ship::open::{OpenSink, open};
 
@@ -33,6 +33,9 @@ pub struct VerifyArgs {
         requires = "sink"
     )]
     pub config: PathBuf,
+    /// The private key of `access_log.encrypt_to`, for a sink whose segments are encrypted.
+    #[arg(long, value_name = "FILE", visible_alias = "key-file", requires = "sink")]
+    pub identity: Option<PathBuf>,
     /// A verifier key that was kept outside the store; may be given more than once.
     #[arg(long = "key", value_name = "VKEY")]
     pub keys: Vec<String>,
@@ -55,10 +58,17 @@ pub(in crate::cli) fn verify(args: &VerifyArgs, out: &mut dyn Write) -> anyhow::
     let clock = args.at.map_or_else(Clock::system, |at| Clock::from_fn(move || at));
     let against = Against { keys: args.keys.clone(), since, clock };
     let verdict = match (&args.dir, &args.sink) {
-        (_, Some(sink)) => of_sink(&args.config, sink, &against)?,
+        (_, Some(sink)) => of_sink(args, sink, &against)?,
         (Some(dir), None) => {
             if dir.is_file() && (args.since.is_some() || args.at.is_some()) {
                 anyhow::bail!("--since and --at are for stores, and {} is a file", dir.display());
+            }
+            let encrypted = encrypted_segments(dir);
+            if encrypted > 0 {
+                anyhow::bail!(
+                    "{}: {encrypted} segments are encrypted; verify the copy by `logs verify --sink NAME --identity FILE`",
+                    dir.display()
+                );
             }
             crate::retention::verify(dir, &against).with_context(|| unreadable(dir))?
         }
@@ -73,8 +83,8 @@ pub(in crate::cli) fn verify(args: &VerifyArgs, out: &mut dyn Write) -> anyhow::
 }
 
 /// Verifies what the sink `name` of the configuration holds, a segment at a time.
-fn of_sink(config: &Path, name: &str, against: &Against) -> anyhow::Result<Verdict> {
-    let config = running::configuration(config)?;
+fn of_sink(args: &VerifyArgs, name: &str, against: &Against) -> anyhow::Result<Verdict> {
+    let config = running::configuration(&args.config)?;
     let sink = config.sinks.iter().find(|sink| *sink.name == *name);
     let sink = sink.with_context(|| {
         let known: Vec<&str> = config.sinks.iter().map(|sink| &*sink.name).collect();
@@ -87,15 +97,27 @@ fn of_sink(config: &Path, name: &str, against: &Against) -> anyhow::Result<Verdi
     };
     let scratch = tempfile::tempdir().context("no temporary folder")?;
     let runtime = runtime()?;
-    let copy =
+    let holdings =
         runtime.block_on(holdings(&mut *sink, scratch.path())).with_context(|| format!("sink {name}"))?;
+    let key = args.identity.as_deref().map(super::private_key).transpose()?;
+    if key.is_none() && holdings.encrypted() > 0 {
+        anyhow::bail!(
+            "sink {name}: {} segments are encrypted; name the private key with --identity",
+            holdings.encrypted()
+        );
+    }
     let mut fetch = |segment: SegmentName| {
-        let to = scratch.path().join("segment");
-        let _ = std::fs::remove_file(&to);
-        let fetched = runtime.block_on(sink.get(&segment.to_string(), &to));
-        fetched.map(|()| to).map_err(io::Error::other)
+        let (fetched, plain) = (scratch.path().join("fetched"), scratch.path().join("segment"));
+        for file in [&fetched, &plain] {
+            let _ = std::fs::remove_file(file);
+        }
+        runtime.block_on(sink.get(&holdings.key(segment), &fetched)).map_err(io::Error::other)?;
+        match &key {
+            Some(key) if holdings.is_encrypted(segment) => key.decrypt(&fetched, &plain).map(|()| plain),
+            _ => Ok(fetched),
+        }
     };
-    verify_copy(&copy, against, config.access_log.retention, &mut fetch)
+    verify_copy(&holdings.copy, against, config.access_log.retention, &mut fetch)
         .with_context(|| format!("sink {name}"))
 }
 

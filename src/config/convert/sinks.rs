@@ -11,21 +11,60 @@ use crate::config::sinks::{
     CredentialsFrom, DirectorySettings, Endpoint, KafkaSettings, OssSettings, RelpSettings, S3Settings,
     SaslMechanism, SaslSettings, ServerAddress, Sink, SinkHost, SinkSettings, SlsSettings, TlsSettings,
 };
+use crate::encryption::Recipient;
 use crate::hostname::Hostname;
 use crate::route::region::is_internal;
 
 /// Each has a thread and up to 16 MiB of memory.
 const MAX_SINKS: usize = 16;
 
-/// The items of `access_log.sinks`.
-pub(super) fn sinks(list: &Value<'_>, folder: &Path) -> Option<Vec<Arc<Sink>>> {
+/// The items of `access_log.sinks`, with `access_log.encrypt_to`.
+pub(super) fn sinks(
+    list: &Value<'_>,
+    encrypt_to: Option<&Value<'_>>,
+    folder: &Path,
+) -> Option<Vec<Arc<Sink>>> {
     let items = list.items_or_none()?;
     if items.len() > MAX_SINKS {
         list.fatal(format_args!("there are more than {MAX_SINKS} sinks"), None);
     }
     let _ = Names::of(&items, "sink");
-    let sinks: Vec<_> = items.iter().map(|item| sink(item, folder).map(Arc::new)).collect();
-    sinks.into_iter().collect()
+    let sinks: Vec<_> = items.iter().map(|item| sink(item, folder)).collect();
+    let mut sinks: Vec<Sink> = sinks.into_iter().collect::<Option<_>>()?;
+    if let Some(value) = encrypt_to {
+        encrypt(value, &mut sinks)?;
+    }
+    Some(sinks.into_iter().map(Arc::new).collect())
+}
+
+/// `access_log.encrypt_to`, which holds for sinks of segments.
+fn encrypt(value: &Value<'_>, sinks: &mut [Sink]) -> Option<()> {
+    let recipient: Recipient = match value.text()?.parse() {
+        Ok(recipient) => recipient,
+        Err(why) => {
+            let hint = "age1… and 58 characters more: the public key that age-keygen shows";
+            value.fatal(format_args!("this is no public key of age: {why}"), hint.to_owned());
+            return None;
+        }
+    };
+    if !sinks.iter().any(|sink| sink.settings.takes_segments()) {
+        value.fatal(
+            "encrypt_to has no effect here: no sink is of type directory, s3 or oss, which take segments",
+            "take it away".to_owned(),
+        );
+        return None;
+    }
+    for sink in sinks {
+        if sink.settings.takes_segments() {
+            sink.encrypt_to = Some(recipient.clone());
+        } else {
+            value.warn(
+                format_args!("the sink {} takes a message per record, which is not encrypted", sink.name),
+                None,
+            );
+        }
+    }
+    Some(())
 }
 
 /// `access_log.free_shipped`, which only a sink with an immutable promise can give an effect.
@@ -95,7 +134,7 @@ fn sink(item: &Value<'_>, folder: &Path) -> Option<Sink> {
         Type::Kafka => kafka(&fields, folder).map(SinkSettings::Kafka),
         Type::Relp => relp(&fields, folder).map(SinkSettings::Relp),
     };
-    Some(Sink { name: name?.into(), require: require?, settings: settings? })
+    Some(Sink { name: name?.into(), require: require?, encrypt_to: None, settings: settings? })
 }
 
 /// The keys that the HTTP services share.

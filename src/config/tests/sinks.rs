@@ -86,6 +86,14 @@ fn sinks_that_are_none() {
     }
     let free = with_sinks("[{name: a, type: directory, path: /a}], free_shipped: true");
     check_text(Severity::Fatal, &free, "access_log.free_shipped", "no sink is of type s3 or oss");
+    let no_key = with_sinks("[{name: a, type: directory, path: /a}], encrypt_to: age1abc");
+    check_text(Severity::Fatal, &no_key, "access_log.encrypt_to", "no public key of age");
+    let key = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    let relp = "{name: a, type: relp, address: \"[::1]:2514\"}";
+    let useless = with_sinks(&format!("[{relp}], encrypt_to: {key}"));
+    check_text(Severity::Fatal, &useless, "access_log.encrypt_to", "no sink is of type directory, s3 or oss");
+    let both = with_sinks(&format!("[{relp}, {{name: b, type: directory, path: /b}}], encrypt_to: {key}"));
+    check_text(Severity::Warning, &both, "access_log.encrypt_to", "the sink a takes a message per record");
     let twice = with_sinks("[{name: a, type: directory, path: /a}, {name: a, type: directory, path: /b}]");
     check_text(Severity::Fatal, &twice, "access_log.sinks[1].name", "another sink is named \"a\"");
     let clear = with_sinks(&format!("[{}]", s3("https://", "http://")));

@@ -15,9 +15,10 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 
 use crate::clock::SHANGHAI;
+use crate::encryption;
 
 /// The name of a segment.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct SegmentName {
     /// When it was opened, in Asia/Shanghai, to the second.
     pub opened: DateTime,
@@ -71,12 +72,26 @@ impl Segment {
     }
 }
 
+/// The segments of a copy of a store that are encrypted, oldest first: `access-….seg.age`.
+pub(crate) fn list_encrypted(directory: &Path) -> io::Result<Vec<Segment>> {
+    list_as(directory, |name| SegmentName::parse(name.strip_suffix(encryption::SUFFIX)?))
+}
+
+/// How many segments in `directory` are encrypted; 0 for a store, and where nothing can be read.
+pub fn encrypted_segments(directory: &Path) -> usize {
+    list_encrypted(directory).map_or(0, |segments| segments.len())
+}
+
 /// The segments of a store, oldest first.
 pub(crate) fn list(directory: &Path) -> io::Result<Vec<Segment>> {
+    list_as(directory, SegmentName::parse)
+}
+
+fn list_as(directory: &Path, parse: fn(&str) -> Option<SegmentName>) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     for entry in fs_err::read_dir(directory)? {
         let entry = entry?;
-        let Some(name) = entry.file_name().to_str().and_then(SegmentName::parse) else { continue };
+        let Some(name) = entry.file_name().to_str().and_then(parse) else { continue };
         if entry.file_type()?.is_file() {
             segments.push(Segment { path: entry.path(), name });
         }

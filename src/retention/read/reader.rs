@@ -3,11 +3,13 @@
 //! Records come oldest first, each as a line of JSON. Memory is one block at a time. A damaged block costs
 //! only its own records: it is reported and skipped.
 
+use std::collections::HashSet;
 use std::io;
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 
 use crate::access::export::write_line;
+use crate::encryption::KeyFile;
 use crate::retention::format::Frame;
 use crate::retention::format::block::Unpacker;
 use crate::retention::format::frames::{Frames, Step};
@@ -30,6 +32,15 @@ pub struct Reader {
     /// The number of the next block, if the previous segment was read.
     next_block: Option<u64>,
     line: Vec<u8>,
+    /// Opens encrypted segments; `None` for a store.
+    decrypt: Option<Decrypt>,
+}
+
+/// Opens the encrypted segments of a copy.
+struct Decrypt {
+    key: KeyFile,
+    /// For one decrypted segment at a time.
+    scratch: PathBuf,
 }
 
 struct Current {
@@ -56,7 +67,27 @@ impl Reader {
             block: (0, 0),
             next_block: None,
             line: Vec::new(),
+            decrypt: None,
         })
+    }
+
+    /// Opens the copy of a store in `directory`, whose segments are encrypted for `key`. `scratch` is a folder for
+    /// one of them at a time, decrypted.
+    pub fn open_encrypted(
+        directory: &Path,
+        selection: Selection,
+        key: KeyFile,
+        scratch: &Path,
+    ) -> io::Result<Self> {
+        let mut reader = Self::open(directory, selection)?;
+        let mut segments = segment::list(directory)?;
+        let plain: HashSet<_> = segments.iter().map(|segment| segment.name).collect();
+        segments
+            .extend(segment::list_encrypted(directory)?.into_iter().filter(|one| !plain.contains(&one.name)));
+        segments.sort_by_key(|segment| (segment.name.first_block, segment.name.opened));
+        reader.segments = segments.into_iter().peekable();
+        reader.decrypt = Some(Decrypt { key, scratch: scratch.join("segment") });
+        Ok(reader)
     }
 
     /// The next item; `None` at the end. Segments deleted meanwhile are skipped.
@@ -112,6 +143,19 @@ impl Reader {
         }
     }
 
+    /// Opens a segment; an encrypted one by its decrypted copy, which is gone from the disk once it is closed.
+    fn frames(&self, path: &Path) -> io::Result<Frames> {
+        match &self.decrypt {
+            Some(decrypt) if path.extension().is_some_and(|end| end == "age") => {
+                decrypt.key.decrypt(path, &decrypt.scratch)?;
+                let frames = Frames::open(&decrypt.scratch);
+                fs_err::remove_file(&decrypt.scratch)?;
+                frames
+            }
+            _ => Frames::open(path),
+        }
+    }
+
     fn next_wanted_row(&mut self) -> Option<Result<(), Malformed>> {
         loop {
             match self.row_reader.next(&self.rows)? {
@@ -133,7 +177,7 @@ impl Reader {
                 self.next_block = None;
                 continue;
             }
-            match Frames::open(&segment.path) {
+            match self.frames(&segment.path) {
                 Ok(frames) => {
                     let end = self.segments.peek().map(|next| next.name.first_block);
                     self.path = segment.path;

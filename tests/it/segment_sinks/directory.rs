@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 
 use super::{RECORDS, Spool, records};
+use super::{run, run_bytes};
 use crate::support::client::Target;
 use crate::support::edge::{Edge, HOSTS, icpgate};
 use crate::support::origin::Origin;
@@ -73,6 +74,50 @@ async fn what_is_missing_or_changed_in_the_copy_is_found() {
     assert_eq!(verified.code, 1, "a missing segment");
     assert!(verified.json()["first_break"]["reason"].as_str().is_some_and(|why| why.contains("missing")));
     assert_eq!(spool.verify("other").await.code, 2, "no such sink");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn encrypted_segments_are_read_with_the_private_key_alone() {
+    let mut spool = Spool::new();
+    let keygen = spool.path("auditor.key").display().to_string();
+    run("age-keygen", &["-o", &keygen]).await;
+    let public = run("age-keygen", &["-y", &keygen]).await;
+    spool.encrypt_to(public.trim());
+    let config = spool.configure(SINK);
+    for _ in 0..2 {
+        spool.start(&config);
+        spool.record(100).await;
+        spool.close().await;
+    }
+    let copy = spool.path("copy");
+    let files = fs_err::read_dir(&copy).expect("listed").map(|entry| entry.expect("listed").path());
+    let segments: Vec<_> = files.filter(|path| path.display().to_string().contains("/access-")).collect();
+    assert_eq!(segments.len(), 2);
+    assert!(segments.iter().all(|path| path.extension().is_some_and(|end| end == "age")), "{segments:?}");
+    // age itself decrypts to what the store has.
+    let plain = run_bytes("age", &["--decrypt", "-i", &keygen, &segments[0].display().to_string()]).await;
+    let name = segments[0].file_stem().expect("a name");
+    assert_eq!(plain, fs_err::read(spool.path("access").join(name)).expect("read"));
+
+    let copy = copy.display().to_string();
+    let exported = icpgate(["logs", "export", &copy, "--identity", &keygen]).await;
+    assert_eq!((exported.code, exported.stdout.lines().count()), (0, 200), "{exported:?}");
+    let without = icpgate(["logs", "export", &copy]).await;
+    assert!(without.stdout.is_empty() && without.stderr.contains("2 segments are encrypted"), "{without:?}");
+    let verified = spool.logs("verify", &["--sink", "nas", "--json", "--identity", &keygen]).await;
+    assert_eq!((verified.code, &verified.json()["records"]), (0, &200.into()), "{verified:?}");
+    let without = spool.verify("nas").await;
+    assert!(without.code == 2 && without.stderr.contains("--identity"), "{without:?}");
+
+    // Shipped again without a cursor: what is there already is left as it is.
+    let before = fs_err::read(&segments[0]).expect("read");
+    fs_err::remove_dir_all(spool.path("access/sinks")).expect("removed");
+    spool.start(&config);
+    spool.record(1).await;
+    spool.close().await;
+    assert_eq!(fs_err::read(&segments[0]).expect("read"), before);
+    let verified = spool.logs("verify", &["--sink", "nas", "--json", "--identity", &keygen]).await;
+    assert_eq!((verified.code, &verified.json()["records"]), (0, &201.into()), "{verified:?}");
 }
 
 #[tokio::test]

@@ -95,7 +95,7 @@ async fn segments_are_freed_early_only_if_a_locked_bucket_has_them() {
         let service = Service::start().await;
         service.state(&json!({"worm": worm}));
         let mut spool = service.spool();
-        spool.more = more;
+        spool.more = more.to_owned();
         let config = spool.configure(&service.sink());
         for _ in 0..3 {
             spool.start(&config);
