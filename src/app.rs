@@ -276,6 +276,12 @@ fn raise_descriptor_limit(connections: usize) -> Descriptors {
     descriptors
 }
 
+/// Every problem of the configuration at `file`, where [`examine`] fails because the allowlist cannot be read.
+pub fn problems(file: &Path, at: jiff::Timestamp) -> Result<Vec<Problem>, Failure> {
+    let tickets = Tickets::new().map_err(anyhow::Error::from)?;
+    Ok(snapshot::problems(file, &tickets, at)?)
+}
+
 /// Builds a snapshot from the configuration at `file`, without running anything.
 pub fn examine(file: &Path, at: jiff::Timestamp) -> Result<snapshot::BuildResult, Failure> {
     let tickets = Tickets::new().map_err(anyhow::Error::from)?;

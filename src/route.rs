@@ -14,10 +14,10 @@ mod template;
 pub use action::{Action, FixedAnswer, Forward, Redirect, Residency};
 pub use field_edits::{FieldEdits, Heading, ReadyEdits, why_fixed};
 pub use matcher::{Asked, Matcher, PathMatch};
-pub use normal::normal;
+pub use normal::{normal, with_slashes_decoded};
 pub use path_rewrite::PathRewrite;
 pub use region::ClientRegions;
-pub use table::Routes;
+pub use table::{Routes, Unrouted};
 pub use template::{Piece, Placeholder, RequestValues, Template};
 
 /// One rule of a site.

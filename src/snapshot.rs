@@ -41,7 +41,7 @@ use crate::tls::roots::Fingerprint;
 
 use sources::Sources;
 
-pub use build::{BuildResult, build};
+pub use build::{BuildResult, build, problems};
 pub use stamps::Stamps;
 
 /// Everything that serving depends on.

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::{Answer, At, ConfigFile};
-use crate::app::examine;
+use crate::app::{examine, problems};
 use crate::clock::Moment;
 use crate::config::AccessLog;
 use crate::config::report::Report;
@@ -84,7 +84,19 @@ struct RefusedHost {
 /// an allowlist without an approval.
 pub(super) fn check(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<Answer> {
     let at = args.at.or_now();
-    let built = examine(&args.config.file, at)?;
+    let built = match examine(&args.config.file, at) {
+        Ok(built) => built,
+        Err(failure) => {
+            // An allowlist that cannot be read does not hide the other problems.
+            if let Ok(problems) = problems(&args.config.file, at) {
+                let report = problems.iter().collect();
+                let nothing =
+                    CheckReport { report, listeners: Vec::new(), refused: Vec::new(), capacity: None };
+                show(&nothing, args.json, out)?;
+            }
+            return Err(failure.into());
+        }
+    };
     let (listeners, refused) =
         built.snapshot.as_ref().map_or_else(Default::default, |snapshot| state(snapshot, Moment::at(at)));
     let capacity = match (args.rate, &built.snapshot) {
@@ -94,13 +106,18 @@ pub(super) fn check(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<Ans
     let client_cost = built.snapshot.as_ref().and_then(|snapshot| client_cost(&snapshot.config.access_log));
     let report = built.problems.iter().collect();
     let checked = CheckReport { report, listeners, refused, capacity, client_cost };
-    if args.json {
-        serde_json::to_writer_pretty(&mut *out, &checked)?;
+    show(&checked, args.json, out)?;
+    Ok(if checked.report.problems.is_empty() { Answer::Yes } else { Answer::No })
+}
+
+fn show(checked: &CheckReport, as_json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    if as_json {
+        serde_json::to_writer_pretty(&mut *out, checked)?;
         writeln!(out)?;
     } else {
-        print(&checked, out)?;
+        print(checked, out)?;
     }
-    Ok(if checked.report.problems.is_empty() { Answer::Yes } else { Answer::No })
+    Ok(())
 }
 
 fn state(snapshot: &Snapshot, at: Moment) -> (Vec<ListenerReport>, Vec<RefusedHost>) {

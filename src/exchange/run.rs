@@ -20,7 +20,7 @@ use crate::listen::Established;
 use crate::listen::requested_host::{host_as_sent, requested_host};
 use crate::message::{RequestHead, fields};
 use crate::rewrite::Compress;
-use crate::route::{self, Asked};
+use crate::route::{self, Asked, Unrouted};
 use crate::snapshot::Snapshot;
 
 /// Serves one request.
@@ -209,7 +209,14 @@ async fn send<'d>(
     let normal = route::normal(path);
     let client = context.client.ip();
     let asked = Asked { method: &head.method, path: &normal, headers: &head.headers, region, client };
-    let route = site.routes.resolve(&asked).ok_or(StatusCode::NOT_FOUND)?;
+    let route = match route::with_slashes_decoded(path) {
+        None => site.routes.resolve(&asked).ok_or(Unrouted::NoMatch),
+        Some(decoded) => site.routes.resolve_either(&asked, &decoded),
+    };
+    let route = route.map_err(|unrouted| match unrouted {
+        Unrouted::NoMatch => StatusCode::NOT_FOUND,
+        Unrouted::Ambiguous => StatusCode::BAD_REQUEST,
+    })?;
     let scheme = if established.coverage.is_some() { "https" } else { "http" };
     let (forward, edits) = match Step::of(route, permit.host().as_str(), scheme, down, context) {
         Step::Forward(forward, edits) => (forward, edits),

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::normal::{climbs, normal};
+use super::normal::{climbs, decoded_throughout, normal};
 
 /// A prefix is removed from a path, then another one is put before it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -39,7 +39,7 @@ impl PathRewrite {
             Some(rest) => target.extend_from_slice(rest),
             None => {
                 let path = String::from_utf8_lossy(path);
-                let path = normal(&path);
+                let path = decoded_throughout(&path);
                 let rest = after_prefix(path.as_bytes(), self.strip.as_bytes());
                 target.extend_from_slice(encode(rest.unwrap_or(path.as_bytes())).as_bytes());
             }

@@ -5,7 +5,8 @@
 
 use std::collections::HashMap;
 
-use super::{Asked, PathMatch, Route};
+use super::{Action, Asked, PathMatch, Residency, Route};
+use crate::origin::Region;
 
 /// The routes of a site, in order.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -17,6 +18,39 @@ pub struct Routes {
     prefixes: HashMap<String, Vec<usize>>,
     /// The lengths that prefixes have, each once.
     lengths: Vec<usize>,
+}
+
+/// Why a request has no route.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unrouted {
+    /// None of the site's routes is for it.
+    NoMatch,
+    /// Its path can be read in two ways, whose routes must not leave different regions.
+    Ambiguous,
+}
+
+/// Where the requests of a route may go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Bound {
+    /// Anywhere, or there is no route.
+    Free,
+    /// To the servers of this side of the border.
+    Within(Region),
+    /// Nowhere: the edge answers.
+    Here,
+}
+
+impl Bound {
+    fn of(route: Option<&Route>) -> Self {
+        match route.map(|route| &route.action) {
+            None => Self::Free,
+            Some(Action::Forward(forward)) => match forward.residency {
+                Residency::Any => Self::Free,
+                Residency::Within(region) => Self::Within(region),
+            },
+            Some(Action::Redirect(_) | Action::Respond(_)) => Self::Here,
+        }
+    }
 }
 
 impl From<Vec<Route>> for Routes {
@@ -47,6 +81,21 @@ impl std::ops::Deref for Routes {
 }
 
 impl Routes {
+    /// The route of a request for a path that a server may read in two ways: as `asked`, or as `decoded`.
+    ///
+    /// `asked` decides, unless the other reading is bound more closely, which must not be left by spelling.
+    pub fn resolve_either(&self, asked: &Asked<'_>, decoded: &str) -> Result<&Route, Unrouted> {
+        let as_sent = self.resolve(asked);
+        let as_decoded = self.resolve(&Asked { path: decoded, ..*asked });
+        let route = match (Bound::of(as_sent), Bound::of(as_decoded)) {
+            (Bound::Within(one), Bound::Within(other)) if one != other => return Err(Unrouted::Ambiguous),
+            (Bound::Here, _) => as_sent,
+            (_, Bound::Here) | (Bound::Free, Bound::Within(_)) => as_decoded,
+            _ => as_sent,
+        };
+        route.ok_or(Unrouted::NoMatch)
+    }
+
     /// The first route that is for the request.
     pub fn resolve(&self, asked: &Asked<'_>) -> Option<&Route> {
         let mut best = usize::MAX;
@@ -77,8 +126,49 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::origin::Region;
-    use crate::route::{Action, Forward, Matcher};
+    use crate::route::{Action, FixedAnswer, Forward, Matcher, normal, with_slashes_decoded};
+
+    fn to(path: &str, action: Action) -> Route {
+        let matcher = Matcher { path: PathMatch::prefix(path), ..Matcher::default() };
+        Route { matcher, action, response_fields: None }
+    }
+
+    fn forward(residency: Residency) -> Action {
+        Action::Forward(Forward { residency, ..Forward::default() })
+    }
+
+    #[test]
+    fn no_reading_of_a_path_leaves_a_residency_or_an_answer_of_the_edge() {
+        let (mainland, offshore) = (Residency::Within(Region::Mainland), Residency::Within(Region::Offshore));
+        let refused = FixedAnswer { status: http::StatusCode::FORBIDDEN, body: bytes::Bytes::new() };
+        let routes = Routes::from(vec![
+            to("/admin", Action::Respond(refused)),
+            to("/pay", forward(mainland)),
+            to("/abroad", forward(offshore)),
+            to("/a", forward(Residency::Any)),
+        ]);
+        let headers = HeaderMap::new();
+        for (path, expected) in [
+            ("/pay%2Fx", Ok("/pay")),
+            ("/%2Fpay", Ok("/pay")),
+            ("/a%2F..%2Fpay", Ok("/pay")),
+            ("/pay/..%2Fa", Ok("/pay")),
+            ("/pay/..%2F..%2Fx", Ok("/pay")),
+            ("/pay/..%2Fabroad", Err(Unrouted::Ambiguous)),
+            ("/a/..%2Fadmin", Ok("/admin")),
+            ("/admin/..%2Fpay", Ok("/admin")),
+            ("/pay/..%2Fadmin", Ok("/admin")),
+            ("/%2fadmin", Ok("/admin")),
+            ("/a/x%2Fy", Ok("/a")),
+            ("/a%2Fx", Err(Unrouted::NoMatch)),
+        ] {
+            let (sent, decoded) = (normal(path), with_slashes_decoded(path).expect("two readings"));
+            let client = [192, 0, 2, 1].into();
+            let asked = Asked { method: &Method::GET, path: &sent, headers: &headers, region: None, client };
+            let found = routes.resolve_either(&asked, &decoded).map(|route| route.matcher.path.clone());
+            assert_eq!(found, expected.map(PathMatch::prefix), "{path}");
+        }
+    }
 
     fn path() -> impl Strategy<Value = PathMatch> {
         let text = prop::sample::select(vec!["/a", "/a/b", "/ab", "/b", "/a/b/c", "/a/", "/例"]);

@@ -113,6 +113,14 @@ pub fn build(
     Ok(BuildResult { snapshot, problems, files })
 }
 
+/// The problems of the configuration at `file` and of every file that it names, for a [`build`] that fails because the
+/// allowlist cannot be read, which is one of them.
+pub fn problems(file: &Path, tickets: &Tickets, at: Timestamp) -> Result<Vec<Problem>, Unreadable> {
+    let mut problems = config::load(file)?.problems;
+    problems.extend(problems_of_named_files(file, tickets, at, &mut Stamps::default()));
+    Ok(problems)
+}
+
 /// The problems of the files that a broken configuration names, so that all are reported at once.
 fn problems_of_named_files(
     file: &Path,

@@ -48,6 +48,19 @@ async fn check_reports_a_missing_file_beside_other_problems() {
 }
 
 #[tokio::test]
+async fn an_allowlist_that_cannot_be_read_hides_no_other_problem() {
+    let folder = Edge::builder().write();
+    fs_err::remove_file(folder.path("filings.yaml")).expect("removed");
+    fs_err::remove_file(folder.path("site.pem")).expect("removed");
+    for (more, message) in [(&[][..], "site.pem cannot be read"), (&["--json"], "\"sites[0].certificate\"")] {
+        let check = folder.check(more).await;
+        assert_eq!(check.code, 2, "{check:?}");
+        assert!(check.stderr.contains("filings.yaml cannot be read"), "{check:?}");
+        assert!(check.stdout.contains(message) && check.stdout.contains("filings.yaml"), "{check:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_character_that_resembles_yaml_syntax_is_named() {
     for (filings, message) in [
         ("filings:\n  - domain：example.cn\n    status: approved\n", "line 2: '：' (U+FF1A)"),

@@ -281,9 +281,39 @@ async fn a_route_is_not_left_by_spelling() {
     let seen: Vec<String> = pay.seen().iter().map(|request| request.target().to_owned()).collect();
     let expected: Vec<&str> = targets.iter().flat_map(|target| [*target, *target]).collect();
     assert_eq!(seen, expected, "what is sent stays as it came");
-    for target in ["/payments", "/PAY", "/pay/../x", "/%2570ay"] {
+    for target in ["/payments", "/PAY", "/pay/../x", "/%2570ay", "/payments%2Fpay", "/x/..%2Fpay%2F..%2Fx"] {
         assert_eq!(http1.get(HOST, target).await.text(), "rest", "{target}");
     }
+}
+
+/// nginx takes `%2F` for a separator, Express does not. Neither reading may leave a residency.
+#[tokio::test]
+async fn an_encoded_slash_leaves_no_residency() {
+    let (mainland, offshore) = (Origin::text("mainland").await, Origin::text("offshore").await);
+    let origins = format!(
+        "  - {{name: mainland, region: mainland, scheme: http, servers: [\"{}\"]}}\n  \
+         - {{name: offshore, region: offshore, scheme: http, servers: [\"{}\"]}}\n",
+        mainland.address, offshore.address
+    );
+    let sites = "  - hosts: [www.example.cn]\n    certificate: {chain: site.pem, key: site.key}\n    routes:\n      \
+                 - {match: {path: /pay}, origins: [mainland], residency: mainland}\n      \
+                 - {match: {path: /abroad}, origins: [offshore], residency: offshore}\n      \
+                 - {match: {path_exact: /a/b}, origins: [mainland]}\n      \
+                 - {origins: [offshore]}\n";
+    let edge = Edge::builder().origins(&origins).sites(sites).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    for (target, expected) in [
+        ("/pay%2Fx", "mainland"),
+        ("/x%2f..%2fpay", "mainland"),
+        ("/pay/..%2Fx", "mainland"),
+        ("/a/b", "mainland"),
+        ("/a%2Fb", "offshore"),
+        ("/x%2Fy", "offshore"),
+    ] {
+        assert_eq!(client.get(HOST, target).await.text(), expected, "{target}");
+    }
+    let ambiguous = client.get(HOST, "/pay/..%2Fabroad").await;
+    assert!(ambiguous.status == 400 && ambiguous.text().contains("request id"), "{ambiguous:?}");
 }
 
 #[tokio::test]
