@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::{Answer, At, ConfigFile};
-use crate::app::{examine, problems};
+use crate::app::{Failure, examine, problems};
 use crate::clock::Moment;
 use crate::config::AccessLog;
 use crate::config::report::Report;
@@ -87,8 +87,11 @@ pub(super) fn check(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<Ans
     let built = match examine(&args.config.file, at) {
         Ok(built) => built,
         Err(failure) => {
-            // An allowlist that cannot be read does not hide the other problems.
-            if let Ok(problems) = problems(&args.config.file, at) {
+            // An allowlist that cannot be read does not hide the problems of other files.
+            if let Failure::Unreadable(unreadable) = &failure
+                && let Ok(problems) = problems(&args.config.file, at)
+                && problems.iter().any(|problem| problem.file != unreadable.path)
+            {
                 let report = problems.iter().collect();
                 let nothing =
                     CheckReport { report, listeners: Vec::new(), refused: Vec::new(), capacity: None };
