@@ -62,23 +62,23 @@ fn spelled(path: &str, slash: EncodedSlash) -> String {
     normal
 }
 
-/// Whether the dot segments of a path lead above its beginning.
+/// Whether the dot segments of a path lead above its beginning, in either reading of `%2F`.
 pub(super) fn climbs(path: &[u8]) -> bool {
     if !path.contains(&b'.') && !path.contains(&b'%') {
         return false;
     }
-    let mut depth = 0_usize;
-    for segment in decoded(path, EncodedSlash::Separator).split(|byte| *byte == b'/') {
-        match segment {
-            b"" | b"." => {}
-            b".." => match depth.checked_sub(1) {
-                Some(above) => depth = above,
-                None => return true,
-            },
-            _ => depth += 1,
-        }
-    }
-    false
+    [EncodedSlash::Character, EncodedSlash::Separator].into_iter().any(|slash| {
+        let mut depth = 0_usize;
+        decoded(path, slash).split(|byte| *byte == b'/').any(|segment| {
+            let is_above = segment == b".." && depth == 0;
+            match segment {
+                b"" | b"." => {}
+                b".." => depth = depth.saturating_sub(1),
+                _ => depth += 1,
+            }
+            is_above
+        })
+    })
 }
 
 /// Decodes percent-encoding once; what only looks like it stays.
@@ -117,6 +117,7 @@ mod tests {
             ("/a/../..", true),
             ("/%2e%2E/a", true),
             ("/a%2f../..%2Fb", true),
+            ("/a%2Fb/../..", true),
             ("/a/..", false),
             ("/./a//..", false),
             ("/...", false),
