@@ -93,8 +93,13 @@ pub(super) fn check(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<Ans
                 && problems.iter().any(|problem| problem.file != unreadable.path)
             {
                 let report = problems.iter().collect();
-                let nothing =
-                    CheckReport { report, listeners: Vec::new(), refused: Vec::new(), capacity: None };
+                let nothing = CheckReport {
+                    report,
+                    listeners: Vec::new(),
+                    refused: Vec::new(),
+                    capacity: None,
+                    client_cost: None,
+                };
                 show(&nothing, args.json, out)?;
             }
             return Err(failure.into());
