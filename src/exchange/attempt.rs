@@ -18,6 +18,7 @@ use super::context::RequestContext;
 use super::pump::{self, ExchangeEnd, FooterContext};
 use super::routed::ForwardEdits;
 use crate::access::record::{ServerFacts, UNKNOWN_ADDRESS};
+use crate::cache::Validators;
 use crate::config::Limits;
 use crate::downstream::session::Downstream;
 use crate::message::ResponseHead;
@@ -40,6 +41,8 @@ pub(super) struct RoutedRequest<'a> {
     pub(super) path: &'a str,
     /// `http` or `https`, as the client connected.
     pub(super) scheme: &'static str,
+    /// Those of the stored response that the request revalidates.
+    pub(super) validators: Option<&'a Validators>,
 }
 
 pub(super) struct Attempt<'a, 'd> {
@@ -52,6 +55,7 @@ pub(super) struct Attempt<'a, 'd> {
     compress: Compress<'a>,
     path: &'a str,
     scheme: &'static str,
+    validators: Option<&'a Validators>,
     limits: &'a Limits,
     residency: Residency,
     framing: BodyFraming,
@@ -101,7 +105,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
         down: &'a mut Downstream<'d>,
         context: &'a mut RequestContext<'d>,
     ) -> Self {
-        let RoutedRequest { snapshot, forward, edits, page, compress, path, scheme } = routed;
+        let RoutedRequest { snapshot, forward, edits, page, compress, path, scheme, validators } = routed;
         let done = down.is_body_done();
         let head = down.head;
         let framing = BodyFraming::of(head, done);
@@ -115,6 +119,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
             compress,
             path,
             scheme,
+            validators,
             limits: &snapshot.config.limits,
             residency: forward.residency,
             out_of_range: None,
@@ -168,6 +173,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
             loop_id,
             target,
             fields,
+            validators: self.validators,
         }
     }
 

@@ -8,7 +8,7 @@ use super::attempt::{Attempt, RoutedRequest};
 use super::context::RequestContext;
 use super::pump::FooterContext;
 use super::routed::Step;
-use super::{Outcome, Proxy, response};
+use super::{Outcome, Proxy, cached, response};
 use crate::access::Reason;
 use crate::config::{Protocol, Redirect};
 use crate::downstream::session::Downstream;
@@ -17,7 +17,7 @@ use crate::gate::{self, Permit, Refusal};
 use crate::listen::Established;
 use crate::listen::requested_host::{host_as_sent, requested_host};
 use crate::rewrite::Compress;
-use crate::route::{self, Asked};
+use crate::route::{self, Asked, CacheUse};
 use crate::snapshot::Snapshot;
 
 /// Serves one request.
@@ -199,6 +199,13 @@ async fn send<'d>(
         filing: permit.filing(),
     };
     let compress = Compress::new(site.compress, &snapshot.config.compress, head.version);
-    let routed = RoutedRequest { snapshot, forward, edits: &edits, page, compress, path, scheme };
+    let routed =
+        RoutedRequest { snapshot, forward, edits: &edits, page, compress, path, scheme, validators: None };
+    if forward.cache != CacheUse::Absent
+        && let Some(cache) = &proxy.cache
+    {
+        // Boxed, so that exchanges without a cache keep their size.
+        return Box::pin(cached::run(cache, proxy, permit, established, routed, down, context)).await;
+    }
     Attempt::new(proxy, routed, down, context).run().await
 }

@@ -17,7 +17,7 @@ const LAYERS: [&[&str]; 16] = [
     &["serve"],
     &["exchange"],
     &["downstream", "upstream"],
-    &["listen", "ship"],
+    &["listen", "ship", "cache"],
     &["edge"],
     &["retention", "background"],
     &["snapshot"],
@@ -33,7 +33,9 @@ const LAYERS: [&[&str]; 16] = [
 const PURE: [&str; 8] = ["gate", "origin", "route", "rewrite", "access", "message", "hostname", "clock"];
 
 /// Code and the only places that may contain it.
-const DOORS: [(&[&str], &[&str]); 16] = [
+const DOORS: [(&[&str], &[&str]); 18] = [
+    (&["pingora::"], &["cache.rs", "cache/"]),
+    (&["httpdate::"], &["cache/freshness.rs"]),
     (&["serde_yaml::"], &["config/file.rs"]),
     (&["maxminddb::"], &["config/regions.rs"]),
     (&["zlib_rs::"], &["rewrite/decode.rs", "rewrite/encode.rs"]),

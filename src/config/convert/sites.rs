@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::context::Context;
 use super::redirects::SiteShape;
 use super::routes::routes;
-use super::{Value, compress, or};
+use super::{Value, cache, compress, or};
 use crate::config::findings::quote;
 use crate::config::reader::Fields;
 use crate::config::{CertificateFiles, Listener, Protocol, Redirect, Site, schema};
@@ -35,6 +35,8 @@ pub(super) fn site(item: &Value<'_>, context: &mut Context<'_>) -> Option<Site> 
     }
     let certificate = certificate(&fields, listeners.as_deref(), context);
     let footer = or(fields.get("footer"), FooterPages::default(), footer);
+    let cached = cache::of_site(&fields, context.has_cache);
+    context.site_cache = cached.unwrap_or_default();
     let compress = or(fields.get("compress"), CompressMode::default(), compress::mode);
     let shape = SiteShape { hosts: hosts.as_deref(), listeners: listeners.as_deref() };
     let routes = or(fields.get("routes"), Vec::new(), |list| routes(list, shape, context)).map(Routes::from);
@@ -48,7 +50,7 @@ pub(super) fn site(item: &Value<'_>, context: &mut Context<'_>) -> Option<Site> 
         certificate: certificate?,
         footer: footer?,
         compress: compress?,
-        routes: routes?,
+        routes: cached.and(routes)?,
     })
 }
 
