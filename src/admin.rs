@@ -116,6 +116,7 @@ async fn accept(socket: &TcpListener, router: Router, descriptors: Descriptors, 
         let connection = AdminConnection::default();
         let (known, router) = (connection.clone(), TowerToHyperService::new(router.clone()));
         let service = service_fn(move |mut request| {
+            known.ask();
             http::Request::extensions_mut(&mut request).insert(known.clone());
             router.call(request)
         });
@@ -126,11 +127,16 @@ async fn accept(socket: &TcpListener, router: Router, descriptors: Descriptors, 
         let end = end.clone();
         let task = tokio::spawn(async move {
             let mut served = pin!(served);
+            let last_request = async {
+                end.cancelled().await;
+                // The first request of a connection that was just accepted may be on its way.
+                let _ = timeout(LAST_ANSWER, connection.asked()).await;
+            };
             tokio::select! {
                 // A failure concerns this reader alone.
                 _ = &mut served => return,
                 () = connection.over() => return,
-                () = end.cancelled() => {}
+                () = last_request => {}
             }
             served.as_mut().graceful_shutdown();
             let _ = timeout(LAST_ANSWER, served).await;
