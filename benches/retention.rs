@@ -155,6 +155,7 @@ fn record(request: &Request, names: &Names, time: Timestamp) -> AccessRecord {
             site: Some(Arc::clone(&names.host)),
             icp_number: Some(Arc::clone(&names.number)),
             footer: None,
+            cache: None,
         }),
         upstream: Some(UpstreamFacts {
             server: Arc::clone(&names.servers[request.over]),

@@ -1,6 +1,6 @@
-//! The admin pages: liveness, readiness, metrics and status.
+//! The admin pages: liveness, readiness, metrics, status, and the cache's purge.
 //!
-//! Read only. Connections are bounded in number and in time. A new connection always gets a place, so that readers
+//! Read only but for the purge. Connections are bounded in number and in time. A new connection always gets a place, so that readers
 //! who stall keep no probe out. Pages about the configuration answer only to known hosts, against DNS rebinding.
 
 mod connection;
@@ -13,6 +13,7 @@ mod news;
 mod page;
 mod pages;
 pub mod process;
+mod purge;
 mod reports;
 mod sinks;
 mod status;
@@ -23,10 +24,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Query, State};
+use axum::extract::{Query, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Extension, Router, middleware};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -70,6 +71,7 @@ pub async fn serve(socket: Arc<TcpListener>, pages: Pages, hosts: Vec<Hostname>,
     let private = Router::new()
         .route("/status.json", get(status_json))
         .route("/events", get(events))
+        .route("/purge", post(purge_cache))
         .route("/", get(status_page))
         .route("/page.js", get(|| asset("text/javascript; charset=utf-8", page::SCRIPT)))
         .route("/page.css", get(|| asset("text/css; charset=utf-8", page::STYLE)))
@@ -114,6 +116,7 @@ async fn accept(socket: &TcpListener, router: Router, descriptors: Descriptors, 
         let connection = AdminConnection::default();
         let (known, router) = (connection.clone(), TowerToHyperService::new(router.clone()));
         let service = service_fn(move |mut request| {
+            known.ask();
             http::Request::extensions_mut(&mut request).insert(known.clone());
             router.call(request)
         });
@@ -124,11 +127,16 @@ async fn accept(socket: &TcpListener, router: Router, descriptors: Descriptors, 
         let end = end.clone();
         let task = tokio::spawn(async move {
             let mut served = pin!(served);
+            let last_request = async {
+                end.cancelled().await;
+                // The first request of a connection that was just accepted may be on its way.
+                let _ = timeout(LAST_ANSWER, connection.asked()).await;
+            };
             tokio::select! {
                 // A failure concerns this reader alone.
                 _ = &mut served => return,
                 () = connection.over() => return,
-                () = end.cancelled() => {}
+                () = last_request => {}
             }
             served.as_mut().graceful_shutdown();
             let _ = timeout(LAST_ANSWER, served).await;
@@ -156,6 +164,15 @@ impl Places {
             oldest.abort();
         }
     }
+}
+
+async fn purge_cache(
+    State(pages): State<Pages>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> (StatusCode, &'static str) {
+    let config = Arc::clone(&pages.edge.snapshots.load().config);
+    purge::purge(pages.cache.as_deref(), &config, &query.unwrap_or_default(), &headers)
 }
 
 async fn ready(State(pages): State<Pages>) -> (StatusCode, String) {

@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin;
+use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::problem::Problem;
 use crate::config::{self, Config, Unreadable};
@@ -98,6 +99,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     let connections = predecessor.as_ref().map_or(1, Predecessor::connections);
     let admin_hosts = first.config.admin.hosts.clone();
     let Acquired { store, admin, inherited } = acquire(predecessor.as_ref(), &first.config, &clock).await?;
+    let cache = first.config.cache.as_ref().map(Cache::new);
     let upstreams = Arc::new(Upstreams::new(&first.config, metrics.upstream.clone()));
     let edge = Arc::new(Edge {
         snapshots: Snapshots::new(first),
@@ -110,7 +112,8 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
         descriptors,
         connections: AtomicU64::new(connections),
     });
-    let proxy = Proxy::new(Arc::clone(&edge), Arc::clone(&upstreams), metrics.exchanges.clone());
+    let proxy =
+        Proxy::new(Arc::clone(&edge), Arc::clone(&upstreams), metrics.exchanges.clone(), cache.clone());
     let acceptor = Acceptor {
         edge: Arc::clone(&edge),
         metrics: metrics.listen.clone(),
@@ -132,6 +135,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
         metrics: metrics.registry.clone(),
         listeners_status: listeners_status.subscribe(),
         sinks: shipping.board(),
+        cache,
         listen: metrics.listen.clone(),
         journal: journal.clone(),
         upgrades: upgrades.status.subscribe(),

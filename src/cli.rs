@@ -9,6 +9,7 @@ mod filings;
 mod import;
 pub mod logs;
 mod probe;
+mod purge;
 mod run;
 mod running;
 mod upgrade;
@@ -50,6 +51,8 @@ enum Command {
     Upgrade(upgrade::UpgradeArgs),
     /// Translate the configuration of nginx or HAProxy: on stdout what was carried over, on stderr what was not.
     Import(import::ImportArgs),
+    /// Drop a URL from the edge cache of the running program.
+    Purge(purge::PurgeArgs),
     /// Read and verify access records.
     Logs {
         #[command(subcommand)]
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Probe(args) => probe::probe(&args, out, notes),
         Command::Filings(args) => filings::filings(&args, out, notes),
         Command::Upgrade(args) => upgrade::upgrade(&args, out),
+        Command::Purge(args) => purge::purge(&args, notes),
         Command::Import(args) => import::import(&args, out, notes),
         Command::Logs { command } => match command {
             LogsCommand::Export(args) => {

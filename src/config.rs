@@ -77,6 +77,17 @@ pub struct Config {
     pub log: Log,
     /// Limits on bytes, times and counts.
     pub limits: Limits,
+    /// The edge cache, if there is one.
+    pub cache: Option<CacheSettings>,
+}
+
+/// The edge cache.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CacheSettings {
+    /// Bytes of memory for stored responses.
+    pub memory: u64,
+    /// The largest body that is stored, in bytes.
+    pub max_object: u64,
 }
 
 /// One named set of addresses.

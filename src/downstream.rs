@@ -1,5 +1,7 @@
 //! Clients: one request on a connection or stream, and the response to it.
 
+mod client;
+mod filling;
 pub mod http1;
 pub mod http2;
 pub mod session;

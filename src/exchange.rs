@@ -4,19 +4,22 @@
 //! exactly one record.
 
 pub mod attempt;
+mod cached;
 mod candidates;
 pub mod context;
 mod families;
 mod grpc;
 pub mod pump;
+mod refresh;
 pub mod response;
 mod routed;
 pub mod run;
 mod sticky;
 pub mod thread_counters;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use crate::cache::Cache;
 use crate::edge::Edge;
 use crate::upstream::connect::Upstreams;
 use crate::upstream::loops::LoopId;
@@ -29,12 +32,22 @@ pub struct Proxy {
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) counters: ThreadCounters,
     pub(crate) loop_id: LoopId,
+    /// The edge cache, if there is one.
+    pub(crate) cache: Option<Arc<Cache>>,
+    /// Itself, for what goes on after an exchange.
+    this: Weak<Self>,
 }
 
 impl Proxy {
-    /// Exchanges that connect through `upstreams`.
-    pub fn new(edge: Arc<Edge>, upstreams: Arc<Upstreams>, counters: ThreadCounters) -> Arc<Self> {
-        Arc::new(Self { edge, upstreams, counters, loop_id: LoopId::default() })
+    /// Exchanges that connect through `upstreams`, and are answered from `cache` where they can be.
+    pub fn new(
+        edge: Arc<Edge>,
+        upstreams: Arc<Upstreams>,
+        counters: ThreadCounters,
+        cache: Option<Arc<Cache>>,
+    ) -> Arc<Self> {
+        let loop_id = LoopId::default();
+        Arc::new_cyclic(|this| Self { edge, upstreams, counters, loop_id, cache, this: Weak::clone(this) })
     }
 }
 

@@ -4,6 +4,7 @@ pub mod access;
 pub mod admin;
 pub mod app;
 pub mod background;
+pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -90,7 +90,7 @@ pub struct Connection {
 }
 
 /// What is fixed once a connection is established, for all of its requests.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Established {
     /// Where it was accepted.
     pub port: Arc<Port>,

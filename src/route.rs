@@ -11,7 +11,7 @@ pub mod region;
 mod table;
 mod template;
 
-pub use action::{Action, FixedAnswer, Forward, Redirect, Residency};
+pub use action::{Action, CacheUse, FixedAnswer, Forward, Redirect, Residency};
 pub use field_edits::{FieldEdits, Heading, ReadyEdits, why_fixed};
 pub use matcher::{Asked, Matcher, PathMatch};
 pub use normal::{normal, with_slashes_decoded};

@@ -65,6 +65,7 @@ fn write_exchange(exchange: &Exchange<'_>, node: &str, line: &mut Line<'_>) {
         write_upstream(upstream, line);
     }
     line.text("footer", exchange.request.as_ref().map_or("", |request| request.footer));
+    line.text("cache", exchange.request.as_ref().map_or("", |request| request.cache));
     line.maybe_number("count", exchange.count);
     if exchange.truncated {
         line.key("truncated");

@@ -144,6 +144,8 @@ pub struct Request<'r> {
     pub icp_number: &'r str,
     /// The result for the footer.
     pub footer: &'r str,
+    /// What the edge cache did.
+    pub cache: &'r str,
 }
 
 /// The upstream that a request went to, or would have gone to.

@@ -39,6 +39,11 @@ mod flag {
     pub(super) const FIRST_BYTE: u16 = 1 << 15;
 }
 
+/// Flags of what follows the values of [`flag`], if anything does: one byte.
+mod more {
+    pub(super) const CACHE: u8 = 1;
+}
+
 /// Flags of a setting: its first byte.
 mod setting {
     /// The client address is not the peer address.

@@ -194,6 +194,44 @@ pub struct RequestFacts {
     pub icp_number: Option<Arc<str>>,
     /// The result for the footer, if the page was chosen for one.
     pub footer: Option<FooterResult>,
+    /// What the edge cache did; `None` on a site without it.
+    pub cache: Option<CacheResult>,
+}
+
+/// What the edge cache did for a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CacheResult {
+    /// Answered from the cache, without the origin.
+    Hit,
+    /// Answered from the cache, though stale.
+    Stale,
+    /// Answered from the cache, after the origin confirmed it.
+    Revalidated,
+    /// Looked up, and answered by the origin.
+    Miss,
+    /// Not looked up: by its method, its route or its credentials.
+    Bypass,
+}
+
+impl CacheResult {
+    /// Every result.
+    pub const ALL: [Self; 5] = [Self::Hit, Self::Stale, Self::Revalidated, Self::Miss, Self::Bypass];
+
+    /// The word in metrics and records.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Stale => "stale",
+            Self::Revalidated => "revalidated",
+            Self::Miss => "miss",
+            Self::Bypass => "bypass",
+        }
+    }
+
+    /// Whether the body came from the cache.
+    pub fn is_from_cache(self) -> bool {
+        matches!(self, Self::Hit | Self::Stale | Self::Revalidated)
+    }
 }
 
 /// The upstream that a request went to, or would have gone to.

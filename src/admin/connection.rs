@@ -17,6 +17,7 @@ const STREAM_LIFETIME: Duration = Duration::from_secs(60 * 60);
 pub(super) struct AdminConnection {
     streams: Arc<AtomicBool>,
     cut: CancellationToken,
+    asked: CancellationToken,
 }
 
 impl AdminConnection {
@@ -28,6 +29,16 @@ impl AdminConnection {
     /// Ends the connection, whatever its reader does.
     pub(super) fn cut(&self) {
         self.cut.cancel();
+    }
+
+    /// Notes that a request has come.
+    pub(super) fn ask(&self) {
+        self.asked.cancel();
+    }
+
+    /// Waits until a request has come.
+    pub(super) async fn asked(&self) {
+        self.asked.cancelled().await;
     }
 
     /// Waits until the connection must end.

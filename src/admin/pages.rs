@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::process::UpgradeStatus;
+use crate::cache::Cache;
 use crate::edge::Edge;
 use crate::edge::journal::ReloadJournal;
 use crate::listen::metrics::ListenMetrics;
@@ -26,6 +27,8 @@ pub struct Pages {
     pub listeners_status: watch::Receiver<ListenersStatus>,
     /// The state of every sink.
     pub sinks: SinkBoard,
+    /// The edge cache, if there is one.
+    pub cache: Option<Arc<Cache>>,
     /// The names that listeners refused.
     pub listen: ListenMetrics,
     /// The last reloads.

@@ -305,10 +305,12 @@ fn keep_what_needs_a_restart(current: &Snapshot, next: &mut Snapshot) {
     let node = keep("node", wanted.node != now.node);
     let directory = keep("access_log.directory", wanted.access_log.directory != now.access_log.directory);
     let admin = keep("admin", wanted.admin != now.admin);
-    if node || directory || admin {
+    let cache = keep("cache", wanted.cache != now.cache);
+    if node || directory || admin || cache {
         let wanted = Arc::make_mut(&mut next.config);
         wanted.node = Arc::clone(&now.node);
         wanted.access_log.directory.clone_from(&now.access_log.directory);
         wanted.admin.clone_from(&now.admin);
+        wanted.cache.clone_from(&now.cache);
     }
 }

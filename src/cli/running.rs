@@ -7,24 +7,31 @@ use serde_json::Value;
 
 use crate::config::Config;
 use crate::config::sinks::{Endpoint, ServerAddress, SinkHost};
-use crate::ship::http::{HttpClient, Payload};
+use crate::ship::http::{Answer, HttpClient, Payload};
 
 /// `/status.json` of the program that runs with `config`.
 pub(super) async fn status(config: &Config) -> anyhow::Result<Value> {
-    let mut ip = config.admin.address.ip();
-    if ip.is_unspecified() {
-        ip = if ip.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
-    }
-    let address = ServerAddress { host: SinkHost::Address(ip), port: config.admin.address.port() };
-    let endpoint = Endpoint { is_tls: false, address };
-    let request = http::Request::get("/status.json").header(http::header::HOST, endpoint.authority());
-    let answer = HttpClient::new(&endpoint, None)?.send(request.body(Payload::empty())?).await?;
+    let (endpoint, answer) = ask(config, "GET", "/status.json").await?;
     anyhow::ensure!(answer.status == http::StatusCode::OK, "{endpoint} answered {}", answer.status);
     let status: Value = serde_json::from_slice(&answer.body)?;
     // The address may belong to another edge: its store tells.
     let directory = config.access_log.directory.display().to_string();
     anyhow::ensure!(status["retention"]["directory"] == directory, "{endpoint} is another edge's");
     Ok(status)
+}
+
+/// Its answer to a request without a body.
+pub(super) async fn ask(config: &Config, method: &str, target: &str) -> anyhow::Result<(Endpoint, Answer)> {
+    let mut ip = config.admin.address.ip();
+    if ip.is_unspecified() {
+        ip = if ip.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
+    }
+    let address = ServerAddress { host: SinkHost::Address(ip), port: config.admin.address.port() };
+    let endpoint = Endpoint { is_tls: false, address };
+    let request = http::Request::builder().method(method).uri(target);
+    let request = request.header(http::header::HOST, endpoint.authority());
+    let answer = HttpClient::new(&endpoint, None)?.send(request.body(Payload::empty())?).await?;
+    Ok((endpoint, answer))
 }
 
 /// The configuration at `file`; fails with every problem.

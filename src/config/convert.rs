@@ -3,6 +3,7 @@
 //! References between sections are resolved by position in the file, so that a section with a problem causes no
 //! further problems where others refer to it.
 
+mod cache;
 mod compress;
 mod context;
 mod edits;
@@ -64,6 +65,7 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
     let admin = section(fields.get("admin"), default_admin(), admin);
     let log = section(fields.get("log"), DEFAULT_LOG, log);
     let limits = section(fields.get("limits"), Limits::default(), limits);
+    let cache = or(fields.get("cache"), None, |value| cache::cache(value).map(Some));
 
     let claims = RefCell::new(AddressClaims::default());
     if let Some(admin) = &admin {
@@ -82,9 +84,11 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
     let site_items = fields.required("sites").and_then(Value::items_or_none).unwrap_or_default();
     let mut context = context::Context::new(folder, &listener_names, &listeners, &origin_names, &origins);
     context.knows_clients = fields.get("client_regions").is_some();
+    context.has_cache = fields.get("cache").is_some();
     let sites: Vec<_> = site_items.iter().map(|item| sites::site(item, &mut context)).collect();
     if root.is_sound() {
         context.warn_of_unused(&listener_items, &origin_items, fields.get("client_regions"));
+        cache::warn_of_unused(fields.get("cache"), &sites);
     }
     if let Some(resolver) = fields.get("resolver") {
         resolver::warn_of_useless(resolver, &origins);
@@ -111,6 +115,7 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
         admin: admin?,
         log: log?,
         limits: limits?,
+        cache: cache?,
     })
 }
 

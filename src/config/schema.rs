@@ -26,7 +26,7 @@ pub(crate) fn has_key(section: &str, key: &str) -> bool {
 sections! {
     ICPGATE = "icpgate.yaml": [
         "node", "filings", "listeners", "sites", "origins", "client_regions", "links", "resolver", "access_log",
-        "admin", "log", "limits", "compress",
+        "admin", "log", "limits", "compress", "cache",
     ];
     LISTENER = "listeners[]": [
         "name", "addresses", "protocol", "public_addresses", "refusal", "proxy_protocol", "trusted_proxies",
@@ -35,13 +35,13 @@ sections! {
     PROXY_PROTOCOL = "listeners[].proxy_protocol": ["trusted"];
     HEALTH_CHECK = "listeners[].health_check": ["path", "from"];
     SITE = "sites[]": [
-        "name", "hosts", "listeners", "certificate", "footer", "compress", "rate_limit", "max_body", "routes",
+        "name", "hosts", "listeners", "certificate", "footer", "compress", "cache", "rate_limit", "max_body", "routes",
     ];
     CERTIFICATE = "sites[].certificate": ["chain", "key"];
     FOOTER = "sites[].footer": ["pages"];
     RATE_LIMIT = "sites[].rate_limit": ["requests", "burst", "per"];
     ROUTE = "sites[].routes[]": [
-        "match", "origins", "residency", "redirect", "respond", "path", "request_headers", "response_headers",
+        "match", "origins", "residency", "cache", "redirect", "respond", "path", "request_headers", "response_headers",
     ];
     MATCH = "sites[].routes[].match": ["path", "path_exact", "method", "header", "clients", "from"];
     REDIRECT = "sites[].routes[].redirect": ["to", "status"];
@@ -86,6 +86,7 @@ sections! {
         "request_head_timeout", "request_head_bytes", "body_idle_timeout", "idle_timeout",
         "drain_timeout", "upgrade_timeout", "revocation_grace", "filings_stale_after",
     ];
+    CACHE = "cache": ["memory", "max_object"];
     FILINGS = "filings.yaml": ["filings"];
     FILING = "filings[]": [
         "domain", "number", "status", "approved_on", "valid_until", "hosts", "access",

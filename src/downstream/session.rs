@@ -9,33 +9,80 @@ use http::{HeaderMap, header};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
+pub(crate) use super::client::ClientSession;
+use super::filling::Filling;
 use super::{ClientFailure, Wanted, http1, http2};
+use crate::cache::{Fill, Leaving};
 use crate::message::fields::has_token;
 use crate::message::{RequestHead, ResponseHead};
 use crate::net::timer::Timer;
+use crate::rewrite::FooterResult;
 use crate::route::ReadyEdits;
 
 /// A request and the way back for its response.
 pub(crate) struct Downstream<'s> {
     pub(crate) head: &'s RequestHead,
     pub(crate) session: ClientSession<'s>,
-    /// The route's edits of the response's fields.
+    /// The cache's part in the response, on a site with a cache.
+    filling: Option<Box<Filling>>,
+    /// The route's edits of the response's fields. What is stored is not edited; each answer from the cache is.
     edits: Option<Box<ReadyEdits>>,
-}
-
-/// Reads the rest of a request and writes its response.
-pub(crate) enum ClientSession<'s> {
-    Http1(&'s mut http1::ClientHttp1),
-    Http2(&'s mut http2::ClientHttp2),
 }
 
 impl<'s> Downstream<'s> {
     pub(crate) fn http1(head: &'s RequestHead, session: &'s mut http1::ClientHttp1) -> Self {
-        Self { head, session: ClientSession::Http1(session), edits: None }
+        Self { head, session: ClientSession::Http1(session), filling: None, edits: None }
     }
 
     pub(crate) fn http2(head: &'s RequestHead, session: &'s mut http2::ClientHttp2) -> Self {
-        Self { head, session: ClientSession::Http2(session), edits: None }
+        Self { head, session: ClientSession::Http2(session), filling: None, edits: None }
+    }
+
+    /// No client: a fetch for the cache.
+    pub(crate) fn absent(head: &'s RequestHead) -> Self {
+        Self { head, session: ClientSession::Absent(Timer::default()), filling: None, edits: None }
+    }
+
+    /// Lets the cache watch the response.
+    pub(crate) fn watch(&mut self, fill: Fill) {
+        self.filling = Some(Box::new(Filling::new(fill)));
+    }
+
+    /// What the cache has seen of the response.
+    pub(crate) fn take_filling(&mut self) -> Option<Box<Filling>> {
+        self.filling.take()
+    }
+
+    /// Whether the cache watches the response.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.filling.is_some()
+    }
+
+    /// Lets the cache judge a final head as the server sent it, `now` in seconds since 1970.
+    pub(crate) fn judge(&mut self, head: &ResponseHead, now: i64) {
+        if let Some(filling) = &mut self.filling {
+            filling.fill.judge(self.head, head, now);
+        }
+    }
+
+    /// Completes what is stored, and waits until the client has taken what is left of the response.
+    pub(crate) async fn complete(&mut self, footer: Option<FooterResult>) -> Result<(), ClientFailure> {
+        let limit = self.write_limit();
+        let Self { session, filling: Some(filling), .. } = self else { return Ok(()) };
+        filling.fill.complete(footer);
+        while filling.is_busy() {
+            let piece = timeout(limit, poll_fn(|cx| filling.poll_piece(session, cx))).await;
+            piece.unwrap_or(Err(ClientFailure::Slow))?;
+        }
+        Ok(())
+    }
+
+    /// Goes on without a client that has left, if the cache wants the response.
+    fn leave(&mut self, failure: ClientFailure) -> Result<(), ClientFailure> {
+        match &mut self.filling {
+            Some(filling) => filling.leave(&mut self.session, failure),
+            None => Err(failure),
+        }
     }
 
     /// The timer of the connection (HTTP/1) or stream (HTTP/2).
@@ -43,6 +90,7 @@ impl<'s> Downstream<'s> {
         match &mut self.session {
             ClientSession::Http1(session) => &mut session.deadline,
             ClientSession::Http2(session) => &mut session.deadline,
+            ClientSession::Absent(deadline) => deadline,
         }
     }
 
@@ -51,6 +99,7 @@ impl<'s> Downstream<'s> {
         match &mut self.session {
             ClientSession::Http1(session) => session.write_limit = limit,
             ClientSession::Http2(session) => session.write_limit = limit,
+            ClientSession::Absent(_) => {}
         }
     }
 
@@ -59,6 +108,7 @@ impl<'s> Downstream<'s> {
         match &mut self.session {
             ClientSession::Http1(session) => session.is_body_done(),
             ClientSession::Http2(session) => session.is_body_done(),
+            ClientSession::Absent(_) => true,
         }
     }
 
@@ -69,16 +119,19 @@ impl<'s> Downstream<'s> {
         cx: &mut Context<'_>,
         wanted: Wanted,
     ) -> Poll<Result<Option<Bytes>, ClientFailure>> {
-        let gone = match (&mut self.session, wanted) {
-            (ClientSession::Http1(session), Wanted::Body) => {
-                return session.poll_body(cx).map_err(|_| ClientFailure::Gone);
+        if let Some(filling) = &mut self.filling {
+            // What waits for the client goes on while the server has nothing new.
+            if let Poll::Ready(Err(failure)) = filling.poll_room(&mut self.session, cx) {
+                return Poll::Ready(Err(failure));
             }
-            (ClientSession::Http2(session), Wanted::Body) => return session.poll_body(cx),
-            (ClientSession::Http1(session), Wanted::Presence) => session.poll_gone(cx),
-            (ClientSession::Http1(session), Wanted::Nothing) => session.poll_broken(cx),
-            (ClientSession::Http2(session), Wanted::Presence | Wanted::Nothing) => session.poll_reset(cx),
-        };
-        gone.map(|()| Err(ClientFailure::Gone))
+        }
+        match self.session.poll_body(cx, wanted) {
+            Poll::Ready(Err(failure)) => match self.leave(failure) {
+                Ok(()) => Poll::Pending,
+                Err(failure) => Poll::Ready(Err(failure)),
+            },
+            other => other,
+        }
     }
 
     /// Waits until the client is gone; its body must have been read.
@@ -91,22 +144,27 @@ impl<'s> Downstream<'s> {
         match &mut self.session {
             ClientSession::Http1(session) => session.take_trailers(),
             ClientSession::Http2(session) => session.take_trailers(),
+            ClientSession::Absent(_) => None,
         }
     }
 
     /// Waits until the client cancels the request. An HTTP/1 client can only close the connection, which is
     /// not noticed before its body is read; it has one request at a time.
     pub(crate) async fn is_reset(&mut self) {
-        match &mut self.session {
-            ClientSession::Http1(_) => std::future::pending().await,
-            ClientSession::Http2(session) => poll_fn(|cx| session.poll_reset(cx)).await,
+        if let ClientSession::Http2(session) = &mut self.session {
+            poll_fn(|cx| session.poll_reset(cx)).await;
+            if self.leave(ClientFailure::Gone).is_err() {
+                return;
+            }
         }
+        std::future::pending().await
     }
 
     pub(crate) async fn write_continue(&mut self) -> Result<(), ClientFailure> {
         match &mut self.session {
             ClientSession::Http1(session) => session.write_continue().await,
             ClientSession::Http2(session) => session.write_continue(),
+            ClientSession::Absent(_) => Ok(()),
         }
     }
 
@@ -129,6 +187,14 @@ impl<'s> Downstream<'s> {
 
     /// Sends a response head; `end` if no body follows.
     pub(crate) fn write_head(&mut self, mut head: ResponseHead, end: bool) -> Result<(), ClientFailure> {
+        if let Some(filling) = self.filling.as_mut().filter(|_| !head.status.is_informational()) {
+            if filling.fill.leave(self.head, &mut head) == Leaving::Discarded {
+                return Ok(());
+            }
+            if filling.has_left() && !filling.fill.is_storing() {
+                return Err(ClientFailure::Gone);
+            }
+        }
         if self.edits.is_some()
             && !head.status.is_informational()
             && let Some(edits) = self.edits.take()
@@ -137,24 +203,29 @@ impl<'s> Downstream<'s> {
         }
         match &mut self.session {
             ClientSession::Http1(session) => session.write_head(&head, end),
-            ClientSession::Http2(session) => session.write_head(head, end)?,
+            ClientSession::Http2(session) => {
+                if let Err(failure) = session.write_head(head, end) {
+                    return self.leave(failure);
+                }
+            }
+            ClientSession::Absent(_) => {}
         }
         Ok(())
     }
 
     /// Accepts body bytes once the previous ones are taken; must not be empty.
     pub(crate) fn put_body(&mut self, bytes: Bytes) -> Result<(), ClientFailure> {
-        match &mut self.session {
-            ClientSession::Http1(session) => session.put_body(bytes),
-            ClientSession::Http2(session) => session.put_body(bytes),
+        match &mut self.filling {
+            Some(filling) => filling.put(&mut self.session, bytes),
+            None => self.session.put_body(bytes),
         }
     }
 
     /// Ready once all accepted bytes are sent or buffered.
     pub(crate) fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientFailure>> {
-        match &mut self.session {
-            ClientSession::Http1(session) => session.poll_taken(cx),
-            ClientSession::Http2(session) => session.poll_taken(cx),
+        match &mut self.filling {
+            Some(filling) => filling.poll_room(&mut self.session, cx),
+            None => self.session.poll_taken(cx),
         }
     }
 
@@ -163,6 +234,7 @@ impl<'s> Downstream<'s> {
         match &mut self.session {
             ClientSession::Http1(session) => session.poll_end_tunnel(cx),
             ClientSession::Http2(session) => Poll::Ready(session.finish(None)),
+            ClientSession::Absent(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -182,6 +254,7 @@ impl<'s> Downstream<'s> {
                 yield_now().await;
                 Ok(())
             }
+            ClientSession::Absent(_) => Ok(()),
         }
     }
 
@@ -189,17 +262,22 @@ impl<'s> Downstream<'s> {
         match &self.session {
             ClientSession::Http1(session) => session.write_limit,
             ClientSession::Http2(session) => session.write_limit,
+            ClientSession::Absent(_) => Duration::MAX,
         }
     }
 
     /// Ends the response, with `trailers` if the client takes them.
     pub(crate) fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), ClientFailure> {
+        if self.filling.as_ref().is_some_and(|filling| filling.fill.answered_by().is_some()) {
+            return Ok(());
+        }
         match &mut self.session {
             ClientSession::Http1(session) => {
                 let wanted = || has_token(&self.head.headers, &header::TE, "trailers");
                 session.finish(trailers.filter(|_| wanted()).as_ref())
             }
             ClientSession::Http2(session) => session.finish(trailers),
+            ClientSession::Absent(_) => Ok(()),
         }
     }
 }

@@ -19,6 +19,7 @@ use super::pump::{self, ExchangeEnd, FooterContext};
 use super::routed::ForwardEdits;
 use super::sticky::StickySource;
 use crate::access::record::{ServerFacts, UNKNOWN_ADDRESS};
+use crate::cache::Validators;
 use crate::config::Limits;
 use crate::downstream::session::Downstream;
 use crate::message::ResponseHead;
@@ -43,6 +44,8 @@ pub(super) struct RoutedRequest<'a> {
     pub(super) scheme: &'static str,
     /// The most bytes of the request's body.
     pub(super) max_body: Option<u64>,
+    /// Those of the stored response that the request revalidates.
+    pub(super) validators: Option<&'a Validators>,
 }
 
 pub(super) struct Attempt<'a, 'd> {
@@ -56,6 +59,7 @@ pub(super) struct Attempt<'a, 'd> {
     path: &'a str,
     scheme: &'static str,
     max_body: Option<u64>,
+    validators: Option<&'a Validators>,
     limits: &'a Limits,
     residency: Residency,
     framing: BodyFraming,
@@ -105,7 +109,8 @@ impl<'a, 'd> Attempt<'a, 'd> {
         down: &'a mut Downstream<'d>,
         context: &'a mut RequestContext<'d>,
     ) -> Self {
-        let RoutedRequest { snapshot, forward, edits, page, compress, path, scheme, max_body } = routed;
+        let RoutedRequest { snapshot, forward, edits, page, compress, path, scheme, max_body, validators } =
+            routed;
         let done = down.is_body_done();
         let head = down.head;
         let sticky = StickySource { headers: &head.headers, client: context.client.ip() };
@@ -121,6 +126,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
             path,
             scheme,
             max_body,
+            validators,
             limits: &snapshot.config.limits,
             residency: forward.residency,
             out_of_range: None,
@@ -175,6 +181,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
             loop_id,
             target,
             fields,
+            validators: self.validators,
         }
     }
 

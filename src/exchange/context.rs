@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::Proxy;
 use super::families::{Tally, status_class};
 use crate::access::fields::IdText;
-use crate::access::record::{RequestFacts, ServerFacts, UpstreamFacts};
+use crate::access::record::{CacheResult, RequestFacts, ServerFacts, UpstreamFacts};
 use crate::access::redact::redact_userinfo;
 use crate::access::texts::RequestTexts;
 use crate::access::{AccessRecord, Event, QueryRedaction, Reason, RequestId};
@@ -87,6 +87,17 @@ impl<'x> RequestContext<'x> {
         context
     }
 
+    /// Starts a fetch on this edge's own behalf: it is neither recorded nor counted.
+    pub(crate) fn of_own_fetch(
+        proxy: &'x Proxy,
+        established: &'x Established,
+        snapshot: &'x Snapshot,
+    ) -> Self {
+        let mut context = Self::of_nothing(proxy, established, snapshot, Version::HTTP_11);
+        context.slot = None;
+        context
+    }
+
     /// Starts an exchange whose head could not be parsed.
     pub(crate) fn of_nothing(
         proxy: &'x Proxy,
@@ -138,6 +149,11 @@ impl<'x> RequestContext<'x> {
             request_id: self.request_id(),
             opened_by: self.opened_by().ip().to_canonical(),
         }
+    }
+
+    /// The wall clock, in seconds since 1970.
+    pub(crate) fn seconds(&self) -> i64 {
+        self.proxy.edge.clock.now().as_second()
     }
 
     pub(crate) fn local(&self) -> LocalAddress {
@@ -204,12 +220,15 @@ impl<'x> RequestContext<'x> {
     fn count(&self) {
         if let (Some(id), Some(site)) = (self.site, &self.facts.site) {
             // Without a server's response, the bytes are this edge's own and count as no egress.
-            let answered = self.upstream.as_ref().filter(|upstream| upstream.status.is_some());
+            // Nor do those of the cache.
+            let is_cached = self.facts.cache.is_some_and(CacheResult::is_from_cache);
+            let answered = self.upstream.as_ref().filter(|upstream| upstream.status.is_some() && !is_cached);
             let tally = Tally {
                 class: status_class(self.facts.status),
                 egress: answered.map(|upstream| (upstream.server.region, self.facts.bytes_out)),
                 footer: self.facts.footer,
                 encoded: self.encoded,
+                cache: self.facts.cache,
                 duration: self.facts.duration,
                 limited: self.reason == Some(Reason::RateLimit),
                 site,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::access::record::CacheResult;
 use crate::metrics::{Error, Histogram, IntCounter, IntCounterVec, counters, histogram};
 use crate::origin::Region;
 use crate::rewrite::{EncodedBytes, Encoding, FooterResult, SkipReason};
@@ -34,6 +35,8 @@ pub(super) struct Tally<'c> {
     pub(super) egress: Option<(Region, u64)>,
     /// The result for the footer, for a page that was chosen for one.
     pub(super) footer: Option<FooterResult>,
+    /// What the cache did, on a site with one.
+    pub(super) cache: Option<CacheResult>,
     /// What the encoder did, if the response was encoded here.
     pub(super) encoded: Option<EncodedBytes>,
     /// From the request head to the end of the exchange.
@@ -56,6 +59,8 @@ pub(super) struct Families {
     pub(super) egress: IntCounterVec,
     /// By site.
     pub(super) limited: IntCounterVec,
+    /// By site and result.
+    pub(super) cache: IntCounterVec,
     /// By encoding. Added to directly, as is `encoder_out`: encoding costs far more.
     pub(super) encoder_in: IntCounterVec,
     /// By encoding.
@@ -69,6 +74,7 @@ pub(super) struct SiteCounters<C> {
     egress: [C; Region::ALL.len()],
     footer: [C; FooterResult::ALL_LABELS.len()],
     limited: C,
+    cache: [C; CacheResult::ALL.len()],
 }
 
 /// The counters of a snapshot's sites, by [`crate::gate::SiteId`]: looking each up by its labels would cost
@@ -112,6 +118,11 @@ impl Families {
                 "Requests beyond the site's rate limit.",
                 &["site"],
             )?,
+            cache: counters(
+                "icpgate_cache_total",
+                "Requests to sites with a cache, by what the cache did.",
+                &["site", "result"],
+            )?,
             encoder_in: counters(
                 "icpgate_encoder_in_bytes_total",
                 "Response body bytes before they were compressed here.",
@@ -130,10 +141,19 @@ impl Families {
     }
 
     /// All but the histogram.
-    pub(super) fn counters(&self) -> [&IntCounterVec; 7] {
-        let Self { requests, duration: _, footer, footer_skipped, egress, limited, encoder_in, encoder_out } =
-            self;
-        [requests, footer, footer_skipped, egress, limited, encoder_in, encoder_out]
+    pub(super) fn counters(&self) -> [&IntCounterVec; 8] {
+        let Self {
+            requests,
+            duration: _,
+            footer,
+            footer_skipped,
+            egress,
+            limited,
+            encoder_in,
+            encoder_out,
+            cache,
+        } = self;
+        [requests, footer, footer_skipped, egress, limited, encoder_in, encoder_out, cache]
     }
 
     pub(super) fn add_encoded(&self, bytes: EncodedBytes) {
@@ -159,13 +179,15 @@ impl Families {
             egress: Region::ALL.map(|region| self.egress.with_label_values(&[site, region.label()])),
             footer: FooterResult::ALL_LABELS.map(|result| self.footer.with_label_values(&[site, result])),
             limited: self.limited.with_label_values(&[site]),
+            cache: CacheResult::ALL.map(|result| self.cache.with_label_values(&[site, result.label()])),
         }
     }
 }
 
 impl<C> SiteCounters<C> {
     fn all(&self) -> impl Iterator<Item = &C> {
-        self.requests.iter().chain(&self.egress).chain(&self.footer).chain([&self.limited])
+        let limited = [&self.limited];
+        self.requests.iter().chain(&self.egress).chain(&self.footer).chain(limited).chain(&self.cache)
     }
 }
 
@@ -183,6 +205,11 @@ impl SiteCounters<u64> {
         let label = tally.footer.map(FooterResult::label);
         if let Some(index) = FooterResult::ALL_LABELS.iter().position(|known| Some(*known) == label) {
             self.footer[index] += 1;
+        }
+        if let Some(cache) = tally.cache
+            && let Some(index) = CacheResult::ALL.iter().position(|known| *known == cache)
+        {
+            self.cache[index] += 1;
         }
     }
 

@@ -16,6 +16,7 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::context::RequestContext;
+use crate::cache::PageStamp;
 use crate::config::Limits;
 use crate::downstream::session::Downstream;
 use crate::gate::{Filing, SiteId};
@@ -54,6 +55,14 @@ pub(super) struct FooterContext<'e> {
     pub(super) footers: &'e Footers,
     pub(super) site: SiteId,
     pub(super) filing: &'e Arc<Filing>,
+}
+
+impl FooterContext<'_> {
+    /// What pages of the site carry now.
+    pub(super) fn stamp(&self) -> PageStamp {
+        let footer = self.footers.of(self.site, self.filing).map(|footer| footer.html());
+        PageStamp { pages: self.pages, footer }
+    }
 }
 
 pub(super) enum ExchangeEnd {

@@ -10,7 +10,7 @@ use super::attempt::{Attempt, RoutedRequest};
 use super::context::RequestContext;
 use super::pump::FooterContext;
 use super::routed::Step;
-use super::{Outcome, Proxy, response};
+use super::{Outcome, Proxy, cached, response};
 use crate::access::Reason;
 use crate::config::{Protocol, Redirect};
 use crate::downstream::session::Downstream;
@@ -20,7 +20,7 @@ use crate::listen::Established;
 use crate::listen::requested_host::{host_as_sent, requested_host};
 use crate::message::{RequestHead, fields};
 use crate::rewrite::Compress;
-use crate::route::{self, Asked, Unrouted};
+use crate::route::{self, Asked, CacheUse, Unrouted};
 use crate::snapshot::Snapshot;
 
 /// Serves one request.
@@ -237,6 +237,23 @@ async fn send<'d>(
     };
     let compress = Compress::new(site.compress, &snapshot.config.compress, head.version);
     let max_body = site.max_body;
-    let routed = RoutedRequest { snapshot, forward, edits: &edits, page, compress, path, scheme, max_body };
+    let validators = None;
+    let routed = RoutedRequest {
+        snapshot,
+        forward,
+        edits: &edits,
+        page,
+        compress,
+        path,
+        scheme,
+        max_body,
+        validators,
+    };
+    if forward.cache != CacheUse::Absent
+        && let Some(cache) = &proxy.cache
+    {
+        // Boxed, so that exchanges without a cache keep their size.
+        return Box::pin(cached::run(cache, proxy, permit, established, routed, down, context)).await;
+    }
     Attempt::new(proxy, routed, down, context).run().await
 }

@@ -69,6 +69,11 @@ impl Footer {
         self.0.ascii.get_or_init(ascii).clone()
     }
 
+    /// Its HTML in UTF-8.
+    pub fn html(&self) -> Bytes {
+        self.0.utf8.clone()
+    }
+
     /// The number it shows.
     pub(super) fn number(&self) -> &FilingNumber {
         &self.0.number

@@ -30,6 +30,20 @@ pub struct Forward {
     pub path: Option<PathRewrite>,
     /// Edits of the request's fields.
     pub request_fields: Option<FieldEdits>,
+    /// Whether its answers are cached.
+    pub cache: CacheUse,
+}
+
+/// Whether the answers of a route are cached.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum CacheUse {
+    /// The site has no cache.
+    #[default]
+    Absent,
+    /// The site has one, the route does not use it.
+    Bypassed,
+    /// Its answers are cached.
+    Used,
 }
 
 /// A redirect.

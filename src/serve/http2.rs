@@ -143,6 +143,11 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
     }
     record_untaken(&proxy, &established, &untaken);
     drop(admitted);
+    if proxy.cache.is_some() {
+        // Streams notice that the connection is gone; fetches that others wait for go on.
+        drop(http2);
+        while streams.next().await.is_some() {}
+    }
 }
 
 type Http2 = h2::server::Connection<Box<Http2Stream>, Bytes>;

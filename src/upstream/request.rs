@@ -10,6 +10,7 @@ use http::{HeaderValue, Method};
 
 use super::loops::CDN_LOOP;
 use crate::access::fields::IdText;
+use crate::cache::Validators;
 use crate::message::fields::{content_length, has_token};
 use crate::message::hop_by_hop::{Nominated, is_hop_by_hop};
 use crate::message::{RequestHead, websocket};
@@ -38,6 +39,19 @@ fn is_taken_for_ours(name: &HeaderName) -> bool {
         ]
         .into_iter()
         .any(taken_for)
+}
+
+/// A condition of a request, or the range that it is about (RFC 9110, 13.1 and 14.2).
+fn is_condition(name: &HeaderName) -> bool {
+    const CONDITIONS: [HeaderName; 6] = [
+        header::IF_MATCH,
+        header::IF_NONE_MATCH,
+        header::IF_MODIFIED_SINCE,
+        header::IF_UNMODIFIED_SINCE,
+        header::IF_RANGE,
+        header::RANGE,
+    ];
+    CONDITIONS.contains(name)
 }
 
 /// How the body is framed.
@@ -89,6 +103,8 @@ pub(crate) struct HeadEdits<'c> {
     pub(crate) target: Option<&'c [u8]>,
     /// The route's edits of fields.
     pub(crate) fields: Option<&'c ReadyEdits>,
+    /// What the request revalidates, in place of the client's own conditions and range.
+    pub(crate) validators: Option<&'c Validators>,
 }
 
 /// The client's request with the edits for a server.
@@ -167,6 +183,14 @@ impl UpstreamRequest<'_> {
         if self.edits.ask != Ask::AsSent {
             emit(&header::ACCEPT_ENCODING, self.edits.codings.as_bytes());
         }
+        if let Some(validators) = self.edits.validators {
+            if let Some(etag) = &validators.etag {
+                emit(&header::IF_NONE_MATCH, etag.as_bytes());
+            }
+            if let Some(changed) = &validators.last_modified {
+                emit(&header::IF_MODIFIED_SINCE, changed.as_bytes());
+            }
+        }
     }
 
     /// Whether the route sets or removes the field.
@@ -181,6 +205,7 @@ impl UpstreamRequest<'_> {
             || *name == header::CONTENT_LENGTH
             || *name == header::EXPECT
             || (self.edits.ask != Ask::AsSent && *name == header::ACCEPT_ENCODING)
+            || (self.edits.validators.is_some() && is_condition(name))
             || (self.edits.ask == Ask::Whole && (*name == header::RANGE || *name == header::IF_RANGE))
             || *name == X_FORWARDED_FOR
             || *name == X_REQUEST_ID

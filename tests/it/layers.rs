@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["serve"],
     &["exchange"],
     &["downstream", "upstream"],
-    &["listen", "ship"],
+    &["listen", "ship", "cache"],
     &["edge"],
     &["retention", "background"],
     &["snapshot"],
@@ -37,6 +37,8 @@ const PURE: [&str; 9] =
 /// Code and the only places that may contain it.
 const DOORS: &[(&[&str], &[&str])] = &[
     (&["age::"], &["encryption.rs"]),
+    (&["pingora::"], &["cache.rs", "cache/"]),
+    (&["httpdate::"], &["cache/freshness.rs"]),
     (&["serde_yaml::"], &["config/file.rs"]),
     (&["maxminddb::"], &["config/regions.rs"]),
     (&["pingora_ketama::"], &["origin/ring.rs"]),

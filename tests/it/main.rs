@@ -11,6 +11,7 @@ mod support;
 mod admin;
 mod bad_input;
 mod bind;
+mod cache;
 mod certificates;
 mod change;
 mod clear;

@@ -8,7 +8,9 @@ use crate::access::fields::ClockState;
 use crate::access::packed::Clients;
 use crate::access::packed::pack::{Packed, pack_connection};
 use crate::access::packed::unpack::unpack;
-use crate::access::record::{BlockPlace, ConnectionFacts, RequestFacts, ServerFacts, UpstreamFacts};
+use crate::access::record::{
+    BlockPlace, CacheResult, ConnectionFacts, RequestFacts, ServerFacts, UpstreamFacts,
+};
 use crate::access::request_id::RequestIds;
 use crate::access::texts::RequestTexts;
 use crate::access::{AccessRecord, Event, RequestId};
@@ -46,6 +48,7 @@ fn request() -> AccessRecord {
             site: Some("shop".into()),
             icp_number: Some("京ICP备2024012345号-1".into()),
             footer: Some(FooterResult::Injected),
+            cache: Some(CacheResult::Hit),
         }),
         upstream: Some(UpstreamFacts {
             server: Arc::new(ServerFacts {
@@ -96,7 +99,7 @@ fn a_request_has_every_field_in_its_place() {
         r#""duration_ms":12.034,"user_agent":"curl/8","site":"shop","icp_number":"京ICP备2024012345号-1","#,
         r#""origin":"mainland","region":"mainland","link":"default","upstream_address":"10.0.1.10:8080","#,
         r#""upstream_local_address":"10.0.0.2:50000","upstream_status":200,"upstream_ms":11.000,"#,
-        r#""footer":"injected","clock_synchronized":true,"clock_offset_ms":-1.234}"#,
+        r#""footer":"injected","cache":"hit","clock_synchronized":true,"clock_offset_ms":-1.234}"#,
         "\n",
     );
     assert_eq!(line(&request(), Clients::One), expected);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::access::packed::setting_source::user_agent;
-use crate::access::packed::{Clients, Sections, flag, setting};
+use crate::access::packed::{Clients, Sections, flag, more, setting};
 use crate::access::record::{
     AccessRecord, ConnectionFacts, Event, RequestFacts, UpstreamFacts, protocol_label,
 };
@@ -99,6 +99,10 @@ fn pack_own(record: &AccessRecord, sent: &RequestTexts<'_>, clients: Clients, ou
         }
     }
     out[start..start + 2].copy_from_slice(&flags.to_le_bytes());
+    if let Some(cache) = record.request.as_ref().and_then(|request| request.cache) {
+        out.push(more::CACHE);
+        write_bytes(cache.label().as_bytes(), out);
+    }
 }
 
 fn pack_request(

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::access::fields::{Client, Exchange, IdText, Request, Upstream};
-use crate::access::packed::{Sections, flag, setting};
+use crate::access::packed::{Sections, flag, more, setting};
 use crate::access::record::UNKNOWN_ADDRESS;
 use crate::access::request_id::own;
 use crate::access::wire::Wire;
@@ -85,6 +85,10 @@ fn unpack_own<'p>(
             upstream.first_byte_us = Some(wire.number()?);
         }
         exchange.upstream = Some(upstream);
+    }
+    if !wire.0.is_empty() {
+        let flags = wire.byte()?;
+        request.cache = if flags & more::CACHE != 0 { wire.text()? } else { "" };
     }
     exchange.request = has(flag::REQUEST).then_some(request);
     Some(flags)

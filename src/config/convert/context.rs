@@ -10,6 +10,7 @@ use crate::config::reader::Value;
 use crate::gate::ListenerId;
 use crate::hostname::HostPattern;
 use crate::origin::{Origin, Region};
+use crate::route::CacheUse;
 
 /// What sites refer to, and what earlier sites have claimed.
 pub(super) struct Context<'c> {
@@ -26,6 +27,10 @@ pub(super) struct Context<'c> {
     /// Whether `client_regions` is configured.
     pub(super) knows_clients: bool,
     pub(super) asks_for_clients: bool,
+    /// Whether the section `cache` is there.
+    pub(super) has_cache: bool,
+    /// Whether the site that is read uses the cache.
+    pub(super) site_cache: CacheUse,
 }
 
 impl<'c> Context<'c> {
@@ -48,6 +53,8 @@ impl<'c> Context<'c> {
             origin_regions: origins.iter().map(|origin| Some(origin.as_ref()?.region)).collect(),
             knows_clients: false,
             asks_for_clients: false,
+            has_cache: false,
+            site_cache: CacheUse::Absent,
         }
     }
 

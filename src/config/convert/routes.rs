@@ -2,6 +2,7 @@
 
 use http::{HeaderName, HeaderValue, Method};
 
+use super::cache;
 use super::context::Context;
 use super::edits::{field_edits, path_rewrite};
 use super::listeners::path;
@@ -65,7 +66,7 @@ fn action(fields: &Fields<'_>, matcher: Option<&Matcher>, context: &mut Context<
         value.fatal(format_args!("{other} and {key} exclude each other"), "keep one of them".to_owned());
     }
     if key != "origins" {
-        for useless in ["residency", "path", "request_headers"] {
+        for useless in ["residency", "path", "request_headers", "cache"] {
             fields.useless(useless, "nothing is sent to an origin");
         }
     }
@@ -95,7 +96,14 @@ fn forward(
     let path = or(fields.get("path"), None, |value| path_rewrite(value, matcher).map(Some));
     let request_fields =
         or(fields.get("request_headers"), None, |value| field_edits(value, Heading::Upstream).map(Some));
-    Some(Forward { origins: origins?, residency: residency?, path: path?, request_fields: request_fields? })
+    let cache = cache::of_route(fields, context.has_cache, context.site_cache);
+    Some(Forward {
+        origins: origins?,
+        residency: residency?,
+        path: path?,
+        request_fields: request_fields?,
+        cache: cache?,
+    })
 }
 
 fn residency(value: &Value<'_>) -> Option<Residency> {

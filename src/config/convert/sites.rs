@@ -7,7 +7,7 @@ use super::context::Context;
 use super::limits::rate_limit;
 use super::redirects::SiteShape;
 use super::routes::routes;
-use super::{Value, compress, or};
+use super::{Value, cache, compress, or};
 use crate::config::findings::quote;
 use crate::config::reader::Fields;
 use crate::config::{CertificateFiles, Listener, Protocol, Redirect, Site, schema};
@@ -36,6 +36,8 @@ pub(super) fn site(item: &Value<'_>, context: &mut Context<'_>) -> Option<Site> 
     }
     let certificate = certificate(&fields, listeners.as_deref(), context);
     let footer = or(fields.get("footer"), FooterPages::default(), footer);
+    let cached = cache::of_site(&fields, context.has_cache);
+    context.site_cache = cached.unwrap_or_default();
     let compress = or(fields.get("compress"), CompressMode::default(), compress::mode);
     let rate_limit = or(fields.get("rate_limit"), None, |value| rate_limit(value).map(Some));
     let max_body = or(fields.get("max_body"), None, |value| value.size(1, 1 << 50).map(Some));
@@ -53,7 +55,7 @@ pub(super) fn site(item: &Value<'_>, context: &mut Context<'_>) -> Option<Site> 
         compress: compress?,
         rate_limit: rate_limit?,
         max_body: max_body?,
-        routes: routes?,
+        routes: cached.and(routes)?,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Listeners, and the sites behind them.
 
 use super::*;
+use crate::route::{Action, CacheUse};
 
 #[test]
 fn listeners() {
@@ -225,4 +226,21 @@ fn redirects_that_lead_to_themselves_are_refused() {
     }
     // A route before it takes the target.
     valid(&with_routes("[{match: {path: /home}, origins: [app]}, {redirect: {to: /home}}]"));
+}
+
+#[test]
+fn caches() {
+    let used = |keys: &str| LEAST.replace("    certificate:", "    cache: on\n    certificate:") + keys;
+    let use_of = |config: &Config| match &config.sites[0].routes[0].action {
+        Action::Forward(forward) => forward.cache,
+        other => panic!("{other:?}"),
+    };
+    let config = valid(&used("cache: {memory: 32MiB}\n"));
+    assert_eq!(config.cache, Some(CacheSettings { memory: 32 << 20, max_object: 32 << 20 }));
+    assert_eq!((use_of(&config), use_of(&valid(LEAST))), (CacheUse::Used, CacheUse::Absent));
+    check_text(Severity::Fatal, &used(""), "sites[0].cache", "the section cache is missing");
+    let small = used("cache: {memory: 32MiB, max_object: 64MiB}\n");
+    check_text(Severity::Fatal, &small, "cache.max_object", "more than cache.memory");
+    let unused = LEAST.to_owned() + "cache: {memory: 32MiB}\n";
+    check_text(Severity::Warning, &unused, "cache", "no site uses the cache");
 }

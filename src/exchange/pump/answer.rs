@@ -77,6 +77,9 @@ impl Pump<'_, '_> {
         if let Some(rewrite) = self.exchange.rewrite {
             response::lead_back(&mut head.headers, rewrite, self.down.head);
         }
+        if self.down.is_watched() {
+            self.down.judge(&head, self.context.seconds());
+        }
         if status == StatusCode::NO_CONTENT {
             head.headers.remove(header::CONTENT_LENGTH);
         }
@@ -364,6 +367,9 @@ impl Pump<'_, '_> {
     async fn end(&mut self) -> Result<(), ClientFailure> {
         self.leave_next()?;
         self.taken().await?;
+        if self.down.is_watched() {
+            self.down.complete(self.context.facts.footer).await?;
+        }
         self.down.finish(self.trailers.take())
     }
 

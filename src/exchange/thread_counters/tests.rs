@@ -38,6 +38,7 @@ fn request(counters: &ThreadCounters, generation: u64) {
         egress: Some((Region::Mainland, 1_000)),
         footer: Some(FooterResult::Injected),
         encoded: None,
+        cache: None,
         duration: Duration::from_millis(500),
         limited: false,
         site: "shop",
