@@ -34,7 +34,7 @@ const PURE: [&str; 8] = ["gate", "origin", "route", "rewrite", "access", "messag
 
 /// Code and the only places that may contain it.
 const DOORS: [(&[&str], &[&str]); 18] = [
-    (&["pingora::"], &["cache.rs", "cache/"]),
+    (&["pingora::"], &["cache/"]),
     (&["httpdate::"], &["cache/freshness.rs"]),
     (&["serde_yaml::"], &["config/file.rs"]),
     (&["maxminddb::"], &["config/regions.rs"]),
