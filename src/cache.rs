@@ -5,6 +5,7 @@
 
 mod conditional;
 mod control;
+mod disk;
 mod encoding;
 mod fill;
 mod flight;

@@ -88,6 +88,17 @@ pub struct CacheSettings {
     pub memory: u64,
     /// The largest body that is stored, in bytes.
     pub max_object: u64,
+    /// Where responses are stored beside memory.
+    pub disk: Option<DiskCache>,
+}
+
+/// The edge cache on disk.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DiskCache {
+    /// Its folder.
+    pub directory: PathBuf,
+    /// Bytes of all files.
+    pub size: u64,
 }
 
 /// One named set of addresses.

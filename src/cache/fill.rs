@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap};
 use http::{Method, StatusCode};
 
+use super::disk::Disk;
 use super::flight::{Flight, Permit};
 use super::freshness::{Freshness, Times};
 use super::instance::{Cache, Detached};
@@ -152,7 +153,7 @@ impl Fill {
         if !head.status.is_server_error() && head.status != StatusCode::NOT_MODIFIED {
             self.cache.predict(&self.key, is_shared);
             if freshness.is_none() && self.stale.is_some() {
-                self.cache.table.remove(&self.key);
+                self.cache.remove(&self.key);
             }
         }
         if !is_shared {
@@ -229,7 +230,7 @@ impl Fill {
         if freshness.is_some() {
             self.store(Arc::clone(&refreshed));
         } else {
-            self.cache.table.remove(&self.key);
+            self.cache.remove(&self.key);
             self.give_up();
         }
         self.phase = Phase::FromStore(refreshed, StatusCode::NOT_MODIFIED.as_u16());
@@ -279,12 +280,18 @@ impl Fill {
     }
 
     fn store(&mut self, stored: Arc<Stored>) {
-        self.cache.table.insert(stored);
+        self.cache.table.insert(Arc::clone(&stored));
+        let purges = self.cache.disk.as_ref().map(Disk::purges);
         // After the insertion: a purge sees either the response, or this fetch.
         if self.flight.as_ref().is_some_and(Flight::is_purged) {
-            self.cache.table.remove(&self.key);
+            self.cache.remove(&self.key);
             self.permit = None;
-        } else if let Some(permit) = self.permit.take() {
+            return;
+        }
+        if let Some((disk, purges)) = self.cache.disk.as_ref().zip(purges) {
+            disk.write(stored, purges);
+        }
+        if let Some(permit) = self.permit.take() {
             permit.done();
         }
     }

@@ -85,7 +85,7 @@ impl Permit {
     }
 
     /// The response is stored: the others find it.
-    pub(super) fn done(self) {
+    pub(crate) fn done(self) {
         self.release(LockStatus::Done);
     }
 

@@ -9,11 +9,12 @@ use pingora::cache::NoCacheReason;
 use pingora::cache::lock::{CacheKeyLock, CacheLock, LockStatus, Locked};
 use pingora::cache::predictor::{CacheablePredictor, Predictor};
 
+use super::disk::Disk;
 use super::flight::{Flight, Flights, Permit};
 use super::key::Key;
 use super::stored::{PageStamp, Stored};
 use super::table::Table;
-use crate::config::CacheSettings;
+use crate::config::{CacheSettings, DiskCache};
 
 /// How long others wait for one fetch before one of them fetches too. A slow page of an origin across the border
 /// takes seconds; its own deadlines are longer.
@@ -29,6 +30,7 @@ pub struct Cache {
     /// The largest body that is stored, in bytes.
     pub(super) max_object: usize,
     pub(super) table: Table,
+    pub(super) disk: Option<Disk>,
     lock: Arc<CacheLock>,
     uncacheable: Predictor<16>,
     flights: Arc<Flights>,
@@ -60,9 +62,11 @@ impl Cache {
     /// An empty cache.
     pub fn new(settings: &CacheSettings) -> Arc<Self> {
         let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+        let max_object = bytes(settings.max_object.min(settings.memory));
         Arc::new(Self {
-            max_object: bytes(settings.max_object.min(settings.memory)),
+            max_object,
             table: Table::new(bytes(settings.memory)),
+            disk: settings.disk.as_ref().and_then(|disk| open(disk, max_object)),
             lock: Arc::new(CacheLock::new(FETCH_AGE)),
             uncacheable: Predictor::new(UNCACHEABLE, None),
             flights: Arc::new(Flights::new(bytes(settings.memory))),
@@ -73,6 +77,28 @@ impl Cache {
     /// The stored response that a request with these fields selects.
     pub(crate) fn find(&self, key: &Key, asked: &HeaderMap, stamp: &PageStamp) -> Option<Arc<Stored>> {
         self.table.find(key, asked, stamp)
+    }
+
+    /// The file of a response that is not in memory.
+    pub(crate) fn on_disk(&self, key: &Key, asked: &HeaderMap, stamp: &PageStamp) -> Option<u64> {
+        self.disk.as_ref()?.find(key, asked, stamp)
+    }
+
+    /// Brings a response from its file into memory.
+    pub(crate) async fn load(self: &Arc<Self>, key: &Key, file: u64) {
+        let (cache, key) = (Arc::clone(self), key.clone());
+        let load = move || {
+            let purges = cache.disk.as_ref().map(Disk::purges);
+            if let Some(stored) = cache.disk.as_ref().and_then(|disk| disk.read(&key, file)) {
+                cache.table.insert(stored);
+                // Purged since it was read: the purge may have come before the insertion.
+                if cache.disk.as_ref().map(Disk::purges) != purges {
+                    cache.table.remove(&key);
+                }
+            }
+        };
+        // A read that panics is a miss.
+        let _ = tokio::task::spawn_blocking(load).await;
     }
 
     /// Whether anything is stored for the URL, though perhaps for other requests.
@@ -94,13 +120,24 @@ impl Cache {
     /// Drops what is stored for a URL. What is being fetched is not stored.
     pub(crate) fn purge(&self, key: &Key) {
         self.flights.purge(|flight| flight == key);
+        self.remove(key);
+    }
+
+    /// Drops what is stored for a URL.
+    pub(super) fn remove(&self, key: &Key) {
         self.table.remove(key);
+        if let Some(disk) = &self.disk {
+            disk.remove(key);
+        }
     }
 
     /// Drops everything of a site.
     pub(crate) fn purge_site(&self, site: &str) {
         self.flights.purge(|flight| **flight.site() == *site);
         self.table.remove_site(site);
+        if let Some(disk) = &self.disk {
+            disk.remove_site(site);
+        }
     }
 
     /// Bytes and responses stored.
@@ -130,6 +167,15 @@ impl Cache {
         }
         Some(Detached(Arc::clone(self)))
     }
+}
+
+/// The disk; without it, the cache goes on in memory.
+fn open(settings: &DiskCache, max_object: usize) -> Option<Disk> {
+    let opened = Disk::open(settings, max_object);
+    let failed = |error: &std::io::Error| {
+        tracing::error!(directory = %settings.directory.display(), %error, "cache.disk cannot be used; the cache goes on in memory");
+    };
+    opened.inspect_err(failed).ok()
 }
 
 impl std::fmt::Debug for Cache {

@@ -17,6 +17,8 @@ struct Parts {
     site: Arc<str>,
     host: Arc<str>,
     hash: HashBinary,
+    /// Where the target begins in the key of the lock.
+    target: usize,
     lock_key: CacheKey,
 }
 
@@ -28,11 +30,12 @@ impl Key {
             primary.extend_from_slice(&(part.len() as u64).to_be_bytes());
             primary.extend_from_slice(part);
         }
+        let at = primary.len();
         primary.extend_from_slice(target);
         let mut lock_key = CacheKey::new(primary, "");
         let hash = lock_key.primary_bin();
         lock_key.set_primary_bin_override(hash);
-        Self(Arc::new(Parts { site: Arc::clone(site), host: Arc::clone(host), hash, lock_key }))
+        Self(Arc::new(Parts { site: Arc::clone(site), host: Arc::clone(host), hash, target: at, lock_key }))
     }
 
     /// Another URL of the same site and host.
@@ -46,6 +49,11 @@ impl Key {
 
     pub(crate) fn host(&self) -> &Arc<str> {
         &self.0.host
+    }
+
+    /// Path and query.
+    pub(super) fn target(&self) -> &[u8] {
+        self.0.lock_key.primary_key().get(self.0.target..).unwrap_or_default()
     }
 
     pub(super) fn hash(&self) -> HashBinary {

@@ -15,7 +15,7 @@ use crate::rewrite::FooterPages;
 const BEGINNING: i64 = 1_790_000_000;
 
 fn cache(memory: u64) -> Arc<Cache> {
-    Cache::new(&CacheSettings { memory, max_object: 1 << 20 })
+    Cache::new(&CacheSettings { memory, max_object: 1 << 20, disk: None })
 }
 
 fn key(target: &str) -> Key {

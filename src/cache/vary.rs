@@ -2,7 +2,7 @@
 
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, VARY};
 use pingora::cache::VarianceBuilder;
-use pingora::cache::key::HashBinary;
+use pingora::cache::key::{HashBinary, str2hex};
 
 use super::encoding;
 
@@ -42,6 +42,23 @@ impl Variance {
         names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
         let hash = hash(&names, asked);
         Some(Self { names: names.into(), hash })
+    }
+
+    /// Names and hash as text, for a file.
+    pub(super) fn to_text(&self) -> (Vec<String>, Option<String>) {
+        let hash = self.hash.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect());
+        (self.names.iter().map(|name| name.as_str().to_owned()).collect(), hash)
+    }
+
+    /// What [`Variance::to_text`] wrote.
+    pub(super) fn from_text(names: &[String], hash: Option<&str>) -> Option<Self> {
+        let names = names.iter().map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
+        let names: Option<Vec<_>> = names.collect();
+        let hash = match hash {
+            Some(text) => Some(str2hex(text)?),
+            None => None,
+        };
+        Some(Self { names: names?.into(), hash })
     }
 
     /// Whether a request with these fields selects the response.

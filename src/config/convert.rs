@@ -65,7 +65,7 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
     let admin = section(fields.get("admin"), default_admin(), admin);
     let log = section(fields.get("log"), DEFAULT_LOG, log);
     let limits = section(fields.get("limits"), Limits::default(), limits);
-    let cache = or(fields.get("cache"), None, |value| cache::cache(value).map(Some));
+    let cache = or(fields.get("cache"), None, |value| cache::cache(value, folder).map(Some));
 
     let claims = RefCell::new(AddressClaims::default());
     if let Some(admin) = &admin {

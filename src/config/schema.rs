@@ -86,7 +86,8 @@ sections! {
         "request_head_timeout", "request_head_bytes", "body_idle_timeout", "idle_timeout",
         "drain_timeout", "upgrade_timeout", "revocation_grace", "filings_stale_after",
     ];
-    CACHE = "cache": ["memory", "max_object"];
+    CACHE = "cache": ["memory", "max_object", "disk"];
+    CACHE_DISK = "cache.disk": ["directory", "size"];
     FILINGS = "filings.yaml": ["filings"];
     FILING = "filings[]": [
         "domain", "number", "status", "approved_on", "valid_until", "hosts", "access",

@@ -126,17 +126,27 @@ async fn find(
             Ok(found) => return found,
             Err(stored) => stored,
         };
+        let on_disk = match &stored {
+            None => cache.on_disk(key, &down.head.headers, stamp),
+            Some(_) => None,
+        };
         let is_never_fresh = stored.as_ref().is_some_and(|stored| stored.freshness.is_never_fresh());
-        if is_never_fresh || (stored.is_none() && !is_storable(down.head)) || down.head.method == Method::HEAD
-        {
+        let is_shareable = stored.is_some() || is_storable(down.head);
+        let is_fetched_alone = is_never_fresh || !is_shareable || down.head.method == Method::HEAD;
+        if is_fetched_alone && on_disk.is_none() {
             return Found::Missing(stored, None);
         }
         match cache.turn(key, stored.is_some()) {
+            Turn::Lead(permit) if on_disk.is_some() => {
+                load(cache, key, on_disk).await;
+                permit.done();
+            }
+            Turn::Alone if on_disk.is_some() => load(cache, key, on_disk).await,
             Turn::Lead(permit) => {
                 // It may have been stored between the look and the lock.
                 return match usable(cache, key, stamp, down.head, context) {
                     Ok(found) => {
-                        permit.give_up();
+                        permit.done();
                         found
                     }
                     Err(stored) => Found::Missing(stored, Some(permit)),
@@ -155,6 +165,12 @@ async fn find(
             }
             Turn::Wait(_) | Turn::Alone => return Found::Missing(stored, None),
         }
+    }
+}
+
+async fn load(cache: &Arc<Cache>, key: &Key, file: Option<u64>) {
+    if let Some(file) = file {
+        cache.load(key, file).await;
     }
 }
 

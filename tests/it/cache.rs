@@ -1,5 +1,6 @@
 //! The edge cache, in front of an origin that counts.
 
+mod disk;
 mod filling;
 mod purge;
 mod stale;

@@ -37,7 +37,7 @@ const PURE: [&str; 9] =
 /// Code and the only places that may contain it.
 const DOORS: &[(&[&str], &[&str])] = &[
     (&["age::"], &["encryption.rs"]),
-    (&["pingora::"], &["cache.rs", "cache/"]),
+    (&["pingora::"], &["cache/"]),
     (&["httpdate::"], &["cache/freshness.rs"]),
     (&["serde_yaml::"], &["config/file.rs"]),
     (&["maxminddb::"], &["config/regions.rs"]),

@@ -3,13 +3,15 @@
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
 use fs_err as fs;
 
-use super::{Entry, Index, Order, file, is_other_version};
+use super::file;
+use super::index::{Entry, Index, Order, is_other_version};
 use crate::cache::stored::{PageStamp, Stored};
 
 /// After a failed write, as on a full disk, the thread writes nothing for this long.
@@ -26,12 +28,12 @@ pub(super) fn run(index: &Index, top: &Path, orders: &Receiver<Order>) {
     while let Ok(order) = orders.recv() {
         match order {
             Order::Delete(number) => delete(index, number),
-            Order::Write(stored) => {
+            Order::Write(stored, purges) => {
                 if paused_until.is_some_and(|until| Instant::now() < until) {
                     continue;
                 }
                 paused_until = None;
-                if let Err(error) = write(index, &stored) {
+                if let Err(error) = write(index, &stored, purges) {
                     tracing::warn!(%error, "cache: the disk takes nothing; responses stay in memory alone for 10 s");
                     paused_until = Some(Instant::now() + PAUSE);
                 }
@@ -56,11 +58,12 @@ fn delete_other_versions(top: &Path) {
 fn scan(index: &Index) -> io::Result<usize> {
     // Most pages of a site have the same stamp.
     let mut stamps: HashMap<Vec<u8>, Arc<PageStamp>> = HashMap::default();
-    let mut count = 0;
+    let (mut count, purges) = (0, index.purges.load(Ordering::Acquire));
     for folder in fs::read_dir(&index.folder)? {
         for entry in fs::read_dir(folder?.path()).into_iter().flatten().flatten() {
             let path = entry.path();
-            match enter(index, &path, &mut stamps) {
+            // A purge during the scan would come before the file that it means.
+            match enter(index, &path, &mut stamps, purges) {
                 Some(gone) => {
                     count += 1;
                     gone.into_iter().for_each(|number| delete(index, number));
@@ -76,6 +79,7 @@ fn enter(
     index: &Index,
     path: &Path,
     stamps: &mut HashMap<Vec<u8>, Arc<PageStamp>>,
+    purges: u64,
 ) -> Option<Vec<u64>> {
     let number = u64::from_str_radix(path.file_name()?.to_str()?, 16).ok()?;
     let mut opened = fs::File::open(path).ok()?;
@@ -85,11 +89,11 @@ fn enter(
     let name = [&[stamp.pages as u8], stamp.footer.as_deref().unwrap_or_default()].concat();
     let stamp = Arc::clone(stamps.entry(name).or_insert_with(|| Arc::new(stamp)));
     let entry = Entry { number, site: Arc::clone(key.site()), variance: head.variance()?, stamp };
-    Some(index.add(key.hash(), entry, size))
+    Some(index.add(key.hash(), entry, size, purges))
 }
 
 /// Writes beside, then renames: a file under its name is whole, unless the machine stopped.
-fn write(index: &Index, stored: &Stored) -> io::Result<()> {
+fn write(index: &Index, stored: &Stored, purges: u64) -> io::Result<()> {
     let number = fastrand::u64(..);
     let path = index.path(number);
     let beside = path.with_extension("new");
@@ -101,7 +105,7 @@ fn write(index: &Index, stored: &Stored) -> io::Result<()> {
         variance: stored.variance.clone(),
         stamp: Arc::new(stored.stamp.clone()),
     };
-    for gone in index.add(stored.key.hash(), entry, size) {
+    for gone in index.add(stored.key.hash(), entry, size, purges) {
         delete(index, gone);
     }
     Ok(())

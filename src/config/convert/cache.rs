@@ -1,15 +1,17 @@
 //! The edge cache: its section, and where sites and routes turn it on.
 
+use std::path::Path;
+
 use super::values::or;
 use crate::config::reader::{Fields, Value};
 use crate::config::schema;
-use crate::config::{CacheSettings, Site};
+use crate::config::{CacheSettings, DiskCache, Site};
 use crate::route::{Action, CacheUse, Route};
 
 const MEMORY: u64 = 256 << 20;
 const MAX_OBJECT: u64 = 64 << 20;
 
-pub(super) fn cache(value: &Value<'_>) -> Option<CacheSettings> {
+pub(super) fn cache(value: &Value<'_>, folder: &Path) -> Option<CacheSettings> {
     let fields = value.fields(schema::CACHE)?;
     let memory = or(fields.get("memory"), MEMORY, |v| v.size(1 << 20, 1 << 44));
     let default = MAX_OBJECT.min(memory.unwrap_or(MEMORY));
@@ -24,7 +26,15 @@ pub(super) fn cache(value: &Value<'_>) -> Option<CacheSettings> {
         }
         Some(size)
     });
-    Some(CacheSettings { memory: memory?, max_object: max_object? })
+    let disk = or(fields.get("disk"), None, |value| disk(value, folder).map(Some));
+    Some(CacheSettings { memory: memory?, max_object: max_object?, disk: disk? })
+}
+
+fn disk(value: &Value<'_>, folder: &Path) -> Option<DiskCache> {
+    let fields = value.fields(schema::CACHE_DISK)?;
+    let directory = fields.required("directory").and_then(|path| path.path(folder));
+    let size = fields.required("size").and_then(|value| value.size(1 << 20, 1 << 50));
+    Some(DiskCache { directory: directory?, size: size? })
 }
 
 /// Warns of a cache that no site uses.

@@ -236,7 +236,7 @@ fn caches() {
         other => panic!("{other:?}"),
     };
     let config = valid(&used("cache: {memory: 32MiB}\n"));
-    assert_eq!(config.cache, Some(CacheSettings { memory: 32 << 20, max_object: 32 << 20 }));
+    assert_eq!(config.cache, Some(CacheSettings { memory: 32 << 20, max_object: 32 << 20, disk: None }));
     assert_eq!((use_of(&config), use_of(&valid(LEAST))), (CacheUse::Used, CacheUse::Absent));
     check_text(Severity::Fatal, &used(""), "sites[0].cache", "the section cache is missing");
     let small = used("cache: {memory: 32MiB, max_object: 64MiB}\n");

@@ -7,7 +7,7 @@ use crate::support::edge::{Edge, icpgate};
 use crate::support::origin::{Origin, Request};
 
 /// The status of a purge.
-async fn purge(edge: &Edge, method: &str, query: &str, fields: &str) -> u16 {
+pub(super) async fn purge(edge: &Edge, method: &str, query: &str, fields: &str) -> u16 {
     let target = Target { address: edge.admin(), roots: None };
     let mut client: Http1 = target.http1("admin").await;
     client
