@@ -76,6 +76,7 @@ async fn run(
         compress,
         path,
         scheme,
+        max_body: None,
         validators: None,
     };
 
