@@ -32,8 +32,6 @@ enum Fault {
     Fails,
     /// It sends half of the allowlist and closes.
     CutOff,
-    /// It never answers.
-    Hangs,
 }
 
 /// A server that holds an allowlist.
@@ -92,7 +90,6 @@ fn answered(held: &Held, target: &str, version: Option<&str>) -> Script {
     let etag = format!("\"{:x}\"", fingerprint(body));
     match held.fault {
         Some(Fault::Fails) => answer("500 Internal Server Error", &[], "later"),
-        Some(Fault::Hangs) => vec![Step::AwaitEnd],
         Some(Fault::CutOff) => {
             let length = format!("content-length: {}", body.len());
             vec![head("200 OK", &[&length]), raw(&body[..body.len() / 2]), Step::Close]

@@ -24,7 +24,7 @@ fn edges() -> usize {
 
 /// Whether the host of the folder's configuration is permitted, as an edge of the fleet answers after each fetch.
 async fn follow(folder: Arc<Folder>, store: tempfile::TempDir, permitted: watch::Sender<Option<bool>>) {
-    let (tickets, clock) = (Tickets::new().expect("keys"), Clock::from_fn(jiff::Timestamp::now));
+    let (tickets, clock) = (Tickets::new().expect("keys"), Clock::system());
     let build = |fetched: &[icpgate::fleet::Fetched]| {
         let built = snapshot::build(&folder.config_path(), None, fetched, &tickets, clock.now());
         built.expect("readable").snapshot.expect("no problems")
