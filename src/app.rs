@@ -10,6 +10,7 @@ mod metrics;
 mod reload;
 mod shipping;
 mod signals;
+mod sources;
 mod systemd;
 mod upgrade;
 mod upgrades;
@@ -41,6 +42,7 @@ use crate::edge::descriptors::Descriptors;
 use crate::edge::journal::ReloadJournal;
 use crate::edge::{Edge, Phase};
 use crate::exchange::Proxy;
+use crate::fleet::status::SourceBoard;
 use crate::listen::accept::Acceptor;
 use crate::listen::set::{ListenerSet, ListenersStatus};
 use crate::retention::Store;
@@ -89,7 +91,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     if let Some(predecessor) = &predecessor {
         predecessor.set(&clock);
     }
-    let built = snapshot::build(&file, None, &tickets, clock.now())?;
+    let built = snapshot::build(&file, None, &[], &tickets, clock.now())?;
     let Some(first) = built.snapshot else { return Err(Failure::Problems(built.problems)) };
     let (log, _last_lines) = log::start(first.config.log)?;
     log::problems(&built.problems);
@@ -100,9 +102,12 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     let admin_hosts = first.config.admin.hosts.clone();
     let Acquired { store, admin, inherited } = acquire(predecessor.as_ref(), &first.config, &clock).await?;
     let cache = first.config.cache.as_ref().map(Cache::new);
+    let filings_source = SourceBoard::new(&first.config, clock.now());
+    let first = sources::unless_stale(first, &filings_source);
     let upstreams = Arc::new(Upstreams::new(&first.config, metrics.upstream.clone()));
     let edge = Arc::new(Edge {
         snapshots: Snapshots::new(first),
+        filings_source,
         clock,
         recorder: store.recorder(),
         phase: watch::Sender::new(Phase::Serving),
@@ -289,5 +294,5 @@ pub fn problems(file: &Path, at: jiff::Timestamp) -> Result<Vec<Problem>, Failur
 /// Builds a snapshot from the configuration at `file`, without running anything.
 pub fn examine(file: &Path, at: jiff::Timestamp) -> Result<snapshot::BuildResult, Failure> {
     let tickets = Tickets::new().map_err(anyhow::Error::from)?;
-    Ok(snapshot::build(file, None, &tickets, at)?)
+    Ok(snapshot::build(file, None, &[], &tickets, at)?)
 }

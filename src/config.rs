@@ -7,6 +7,7 @@ mod convert;
 pub mod credentials;
 mod file;
 pub mod filings;
+pub mod filings_source;
 mod findings;
 mod load;
 mod lookalike;
@@ -39,6 +40,7 @@ use crate::rewrite::{CompressMode, CompressSettings, FooterPages};
 use crate::route::Routes;
 
 pub use file::Unreadable;
+pub use filings_source::FilingsSource;
 pub use load::{load, parse};
 pub use named_files::NamedFiles;
 pub use problem::LoadResult;
@@ -51,8 +53,8 @@ pub struct Config {
     pub file: PathBuf,
     /// This edge's name in records.
     pub node: Arc<str>,
-    /// The allowlist.
-    pub filings: PathBuf,
+    /// Where the allowlist comes from.
+    pub filings: FilingsSource,
     /// By [`ListenerId`].
     pub listeners: Vec<Arc<Listener>>,
     /// By [`crate::gate::SiteId`].

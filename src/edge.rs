@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use crate::clock::{Clock, Moment};
+use crate::fleet::status::SourceBoard;
 use crate::retention::Recorder;
 use crate::snapshot::Snapshots;
 use admission::Admission;
@@ -36,6 +37,8 @@ pub struct Edge {
     pub admission: Admission,
     /// How many descriptors there are.
     pub descriptors: Descriptors,
+    /// The source of the allowlist.
+    pub filings_source: SourceBoard,
     /// The number of the next connection.
     pub connections: AtomicU64,
 }

@@ -3,12 +3,9 @@
 //! The record store is the queue. A lane per sink reads the store up to its durable watermark and ships what the
 //! sink has not acknowledged. A lane never blocks the data plane or another lane, and it never drops a record.
 
-mod connect;
 pub mod credentials;
 pub mod cursor;
-pub mod failure;
 pub mod holdings;
-pub mod http;
 pub mod kafka;
 pub mod metrics;
 pub mod objects;
@@ -20,7 +17,6 @@ pub mod sls;
 pub mod status;
 
 mod directory;
-mod foreign_text;
 mod lane;
 mod pace;
 mod records;

@@ -3,6 +3,7 @@
 //! It is built whole or not at all, and published atomically through [`Snapshots`]. A reader that has loaded
 //! one keeps seeing the same generation.
 
+mod allowlist;
 mod build;
 pub mod changes;
 mod kernel;

@@ -18,7 +18,7 @@ mod words;
 use askama::Template;
 
 use self::due::DueRow;
-use self::filings::FilingRow;
+use self::filings::{FilingRow, Source};
 use self::language::Language;
 use self::listeners::{ListenerRow, Totals};
 use self::listing::{Level, Listing, Search, second};
@@ -61,6 +61,7 @@ struct StatusPage {
     headline: Headline,
     totals: Totals,
     due: Vec<DueRow>,
+    source: Source,
     filings: Listing<FilingRow>,
     listeners: Vec<ListenerRow>,
     refused: Refused,
@@ -110,6 +111,7 @@ pub(super) fn render(pages: &Pages, latencies: &Latencies, asked: &Asked) -> Res
         headline: Headline::new(status::unready(&pages.edge, &status), needs_attention, language.words()),
         totals,
         due,
+        source: Source::of(&pages.edge.filings_source.current().look()),
         filings: filings::listing(&snapshot.gate.filings, at, &search, language),
         listeners,
         refused: refused::refused(&snapshot, &pages.listen, at, &search, language),

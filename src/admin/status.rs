@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::clock::{Moment, shanghai_time};
 use crate::edge::Edge;
+use crate::fleet::status::SourceLook;
 use crate::gate::{self, Filing, ListenerId, SiteId};
 use crate::listen::set::{ListenerStatus, ListenersStatus};
 use crate::origin::Server;
@@ -57,6 +58,7 @@ pub(super) fn status(edge: &Edge, listeners: &ListenersStatus, sinks: &SinkBoard
         "not_ready": unready(edge, listeners),
         "connections": edge.admission.open(),
         "filings": snapshot.gate.filings.iter().map(|one| filing(one)).collect::<Vec<_>>(),
+        "filings_source": filings_source(&edge.filings_source.current().look()),
         "listeners": listeners.listeners.iter().enumerate().map(listener).collect::<Vec<_>>(),
         "sites": sites(&snapshot),
         "certificates": certificates(&snapshot, at),
@@ -81,6 +83,16 @@ pub(super) fn status(edge: &Edge, listeners: &ListenersStatus, sinks: &SinkBoard
             "clock_synchronized": stats.clock_synchronized(),
             "sinks": super::sinks::document(sinks, at.now),
         },
+    })
+}
+
+/// The source of the allowlist. The age is since it last confirmed what is in force.
+fn filings_source(source: &SourceLook) -> Value {
+    json!({
+        "name": source.name,
+        "age_seconds": source.age.as_secs(),
+        "serial": source.serial,
+        "failure": source.failure,
     })
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::edge::{self, Edge};
 use crate::exchange::thread_counters::ThreadCounters;
+use crate::fleet;
 use crate::listen::metrics::ListenMetrics;
 use crate::metrics::{Error, IntCounterVec, Registry};
 use crate::ship::{self, status::SinkBoard};
@@ -59,6 +60,7 @@ impl Metrics {
         sinks: SinkBoard,
     ) -> Result<(), Error> {
         edge::metrics::register(&self.registry, edge)?;
+        fleet::metrics::register(&self.registry, edge.filings_source.clone())?;
         ship::metrics::register(&self.registry, sinks, edge.clock.clone())?;
         server_metrics::register(&self.registry, Arc::clone(edge), Arc::clone(upstreams))
     }

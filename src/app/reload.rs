@@ -16,12 +16,14 @@ use tokio_util::sync::CancellationToken;
 use super::file_watch::Watch;
 use super::log::{self, LogControl};
 use super::metrics::Metrics;
+use super::sources::Sources;
 use super::systemd;
 use crate::background::{self, Priority};
 use crate::config::Unreadable;
 use crate::config::problem::{Problem, Severity};
 use crate::edge::Edge;
 use crate::edge::journal::{Rejection, ReloadJournal, ReloadOutcome};
+use crate::fleet::News;
 use crate::snapshot::changes::Changes;
 use crate::snapshot::{self, BuildResult, Snapshot, Stamps};
 use crate::tls::Tickets;
@@ -52,8 +54,10 @@ pub(super) struct Reload {
     read: Stamps,
     /// Whether the last build failed for want of descriptors or memory.
     retry: bool,
-    /// Since when the allowlist has been unreadable or broken, in monotonic time.
-    broken_since: Option<Instant>,
+    /// The sources of the allowlist that are no files.
+    sources: Sources,
+    /// Whether everything was closed because the allowlist was not confirmed for `filings_stale_after`.
+    closed: bool,
     /// Previous snapshots, kept until their last reader drops them, so that this thread frees them.
     retired: Vec<Arc<Snapshot>>,
     end: CancellationToken,
@@ -86,6 +90,7 @@ impl Reload {
     ) -> Self {
         let watch = Watch::new(read.files());
         let (retired, end) = (Vec::new(), CancellationToken::new());
+        let (sources, closed) = (Sources::new(&edge), false);
         Self {
             file,
             edge,
@@ -96,7 +101,8 @@ impl Reload {
             watch,
             read,
             retry: false,
-            broken_since: None,
+            sources,
+            closed,
             retired,
             end,
         }
@@ -111,20 +117,25 @@ impl Reload {
 
     async fn run(mut self, mut hangup: Signal) {
         let end = self.end.clone();
+        let config = Arc::clone(&self.edge.snapshots.load().config);
+        self.sources.follow(&config, &config, true);
+        self.closed = self.is_stale();
         // Files may have changed after they were first read and before they were watched.
         self.reload_when_changed().await;
         loop {
             self.free_retired();
             let pause = if self.retry { RETRY } else { CHECK };
-            let stale = self.broken_since.map(|since| since + self.stale_after());
+            let stale = self.closes_at().filter(|_| !self.closed).map(Instant::from_std);
             tokio::select! {
                 () = end.cancelled() => return,
                 _ = hangup.recv() => {
                     systemd::notify(&[NotifyState::Reloading]);
+                    self.sources.ask_again();
                     let built = self.build();
                     self.apply(built);
                     systemd::notify(&[NotifyState::Ready]);
                 }
+                news = self.sources.news() => self.on_news(news),
                 () = self.watch.event() => self.on_file_event().await,
                 () = tokio::time::sleep(pause) => self.reload_when_changed().await,
                 () = sleep_until(stale.unwrap_or_else(Instant::now)), if stale.is_some() => self.close_everything(),
@@ -134,6 +145,41 @@ impl Reload {
 
     fn stale_after(&self) -> Duration {
         self.edge.snapshots.load().config.limits.filings_stale_after
+    }
+
+    fn closes_at(&self) -> Option<std::time::Instant> {
+        self.edge.filings_source.current().closes_at(self.stale_after())
+    }
+
+    fn is_stale(&self) -> bool {
+        self.closes_at().is_some_and(|at| at <= std::time::Instant::now())
+    }
+
+    /// A fetched allowlist is whole: it is not waited for as a file is that may still be written to.
+    fn on_news(&mut self, news: News) {
+        match news {
+            News::Changed(fetched) => {
+                self.sources.keep(*fetched);
+                let built = self.build();
+                self.apply(built);
+            }
+            News::Confirmed if self.closed => {
+                let built = self.build();
+                self.apply(built);
+            }
+            News::Rejected(problems) => {
+                log::problems(&problems);
+                self.metrics.reloads.with_label_values(&["rejected"]).inc();
+                self.reject(Rejection::of(&problems));
+            }
+            News::Confirmed | News::Failed => {}
+        }
+    }
+
+    fn reject(&self, rejection: Rejection) {
+        tracing::error!("the reload is rejected; the last good snapshot stays in use");
+        let generation = self.edge.snapshots.load().generation;
+        self.journal.write(self.edge.clock.now(), generation, ReloadOutcome::Rejected(rejection));
     }
 
     fn has_changed(&self) -> bool {
@@ -168,12 +214,13 @@ impl Reload {
 
     /// Builds a snapshot from the files, and watches the files that were read.
     fn build(&mut self) -> Option<Result<BuildResult, Unreadable>> {
-        let Self { file, edge, tickets, watch, read, .. } = self;
+        let Self { file, edge, tickets, watch, read, sources, .. } = self;
         let (previous, at) = (edge.snapshots.load_full(), edge.clock.now());
+        let fetched = sources.fetched();
         let (built, stamps) = run_apart(edge, "reading the files", || {
             let mut known = Stamps::default();
             read.files().for_each(|file| known.take(file));
-            let built = snapshot::build(file, Some(&previous), tickets, at);
+            let built = snapshot::build(file, Some(&previous), fetched, tickets, at);
             let stamps = built.as_ref().map_or(known, |built| built.files.clone());
             watch.follow(stamps.files());
             (built, stamps)
@@ -195,6 +242,10 @@ impl Reload {
 
     fn apply(&mut self, built: Option<Result<BuildResult, Unreadable>>) {
         let Some(built) = built.filter(|_| !self.end.is_cancelled()) else { return };
+        if let Ok(BuildResult { config: Some(wanted), snapshot, .. }) = &built {
+            let in_force = Arc::clone(&self.edge.snapshots.load().config);
+            self.sources.follow(&in_force, wanted, snapshot.is_some());
+        }
         let outcome = self.judge(built);
         let result = match &outcome {
             Outcome::Applied(_) => "applied",
@@ -202,8 +253,14 @@ impl Reload {
         };
         self.metrics.reloads.with_label_values(&[result]).inc();
         match outcome {
-            Outcome::Applied(snapshot) => {
-                self.broken_since = None;
+            Outcome::Applied(mut snapshot) => {
+                self.edge.filings_source.current().file_is_good();
+                self.closed = self.is_stale();
+                if self.closed {
+                    let generation = snapshot.generation;
+                    *snapshot = snapshot.without_filings();
+                    snapshot.generation = generation;
+                }
                 self.log.set(snapshot.config.log);
                 run_apart(&self.edge, "preparing metrics", || self.metrics.prepare(&snapshot));
                 self.edge.recorder.configure(&snapshot.config.access_log);
@@ -215,14 +272,13 @@ impl Reload {
                 self.publish(*snapshot, ReloadOutcome::Applied);
             }
             Outcome::Rejected(allowlist, rejection) => {
+                let source = self.edge.filings_source.current();
                 match allowlist {
-                    Allowlist::Good => self.broken_since = None,
-                    Allowlist::Broken => self.broken_since = self.broken_since.or(Some(Instant::now())),
+                    Allowlist::Good => source.file_is_good(),
+                    Allowlist::Broken => source.file_is_broken(),
                     Allowlist::Unknown => {}
                 }
-                tracing::error!("the reload is rejected; the last good snapshot stays in use");
-                let generation = self.edge.snapshots.load().generation;
-                self.journal.write(self.edge.clock.now(), generation, ReloadOutcome::Rejected(rejection));
+                self.reject(rejection);
                 if allowlist == Allowlist::Broken && self.stale_after().is_zero() {
                     self.close_everything();
                 }
@@ -244,7 +300,7 @@ impl Reload {
 
     fn judge(&mut self, built: Result<BuildResult, Unreadable>) -> Outcome {
         let current = self.edge.snapshots.load_full();
-        let is_allowlist = |file: &std::path::Path| file == current.config.filings;
+        let is_allowlist = |file: &std::path::Path| current.config.filings.is_file(file);
         let built = match built {
             Ok(built) => built,
             Err(unreadable) => {
@@ -271,14 +327,14 @@ impl Reload {
 
     /// Publishes an empty allowlist, since it has been broken for too long.
     fn close_everything(&mut self) {
-        self.broken_since = None;
+        self.closed = true;
         let current = self.edge.snapshots.load_full();
         if current.gate.filings.is_empty() {
             return;
         }
         tracing::error!(
-            file = %current.config.filings.display(),
-            "the allowlist has been unreadable or broken for filings_stale_after: everything closes"
+            source = %current.config.filings,
+            "the allowlist has been unreadable, broken or out of reach for filings_stale_after: everything closes"
         );
         let snapshot = current.without_filings();
         self.metrics.prepare(&snapshot);

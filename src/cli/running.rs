@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::config::Config;
 use crate::config::sinks::{Endpoint, ServerAddress, SinkHost};
-use crate::ship::http::{Answer, HttpClient, Payload};
+use crate::remote::http::{Answer, HttpClient, Payload};
 
 /// `/status.json` of the program that runs with `config`.
 pub(super) async fn status(config: &Config) -> anyhow::Result<Value> {

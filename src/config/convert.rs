@@ -7,6 +7,7 @@ mod cache;
 mod compress;
 mod context;
 mod edits;
+mod filings_source;
 mod limits;
 mod links;
 mod listeners;
@@ -41,7 +42,7 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
     let folder = file.parent().unwrap_or(Path::new(""));
     let fields = root.fields(schema::ICPGATE)?;
     let node = fields.get("node").map_or_else(|| Some(host_name()), |node| node.name().map(Arc::from));
-    let filings = fields.required("filings").and_then(|path| path.path(folder));
+    let filings = fields.required("filings").and_then(|value| filings_source::source(value, folder));
     let client_regions = or(fields.get("client_regions"), None, |path| path.path(folder).map(Some));
     let name_servers = or(fields.get("resolver"), Vec::new(), resolver::name_servers);
     let compress = section(fields.get("compress"), CompressSettings::default(), compress::settings);

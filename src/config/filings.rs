@@ -29,7 +29,8 @@ pub fn load(path: &Path, at: Timestamp) -> Result<LoadResult<Filings>, Unreadabl
     Ok(parse(path, &file::read(path, MAX_BYTES)?, at))
 }
 
-const MAX_BYTES: u64 = 32 << 20;
+/// The largest allowlist: 100,000 filings with every key.
+pub const MAX_BYTES: u64 = 32 << 20;
 
 /// Converts the bytes of the allowlist `path`.
 pub fn parse(path: &Path, bytes: &[u8], at: Timestamp) -> LoadResult<Filings> {

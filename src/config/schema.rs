@@ -28,6 +28,9 @@ sections! {
         "node", "filings", "listeners", "sites", "origins", "client_regions", "links", "resolver", "access_log",
         "admin", "log", "limits", "compress", "cache",
     ];
+    FILINGS_BY_URL = "filings: {url}": ["url", "interval", "public_key", "trust"];
+    FILINGS_BY_ETCD = "filings: {etcd}": ["etcd"];
+    FILINGS_ETCD = "filings.etcd": ["endpoints", "key", "trust", "username", "password_file"];
     LISTENER = "listeners[]": [
         "name", "addresses", "protocol", "public_addresses", "refusal", "proxy_protocol", "trusted_proxies",
         "redirect", "health_check",

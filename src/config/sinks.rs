@@ -190,7 +190,7 @@ pub enum CredentialsFrom {
 }
 
 /// The root of a service: `https://HOST:PORT`.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Endpoint {
     /// Whether it is `https`.
     pub is_tls: bool,

@@ -9,11 +9,11 @@ use http::{Method, Request, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use super::failure::{FailureKind, SinkFailure};
-use super::http::{Answer, HttpClient, Payload};
 use crate::clock::Clock;
 use crate::config::credentials::StaticKeys;
 use crate::config::sinks::{CredentialsFrom, Endpoint};
+use crate::remote::failure::{FailureKind, RemoteFailure};
+use crate::remote::http::{Answer, HttpClient, Payload};
 
 /// How often a file is read again, so that rotated keys are found.
 const FILE_AGE: SignedDuration = SignedDuration::from_secs(60);
@@ -92,7 +92,7 @@ impl CredentialSource {
     }
 
     /// The keys to sign with now.
-    pub async fn current(&mut self) -> Result<Credentials, SinkFailure> {
+    pub async fn current(&mut self) -> Result<Credentials, RemoteFailure> {
         let now = self.clock.now();
         if let Some(held) = self.held.as_ref().filter(|held| now < held.renew_at) {
             return Ok(held.keys.clone());
@@ -113,7 +113,7 @@ impl CredentialSource {
         self.held = None;
     }
 
-    async fn renew(&self, now: Timestamp) -> Result<Held, SinkFailure> {
+    async fn renew(&self, now: Timestamp) -> Result<Held, RemoteFailure> {
         match &self.from {
             CredentialsFrom::Environment => {
                 let keys = self.environment_keys()?;
@@ -122,20 +122,20 @@ impl CredentialSource {
             }
             CredentialsFrom::File(path) => {
                 let keys = crate::config::credentials::read(path)
-                    .map_err(|reason| SinkFailure::new(FailureKind::Unauthorized, reason))?;
+                    .map_err(|reason| RemoteFailure::new(FailureKind::Unauthorized, reason))?;
                 Ok(Held { keys: keys.into(), renew_at: now + FILE_AGE, expire_at: None })
             }
             CredentialsFrom::EcsRole { role, metadata } => of_instance(metadata, role.as_deref(), now).await,
         }
     }
 
-    fn environment_keys(&self) -> Result<Credentials, SinkFailure> {
+    fn environment_keys(&self) -> Result<Credentials, RemoteFailure> {
         let [id, secret, token] = self.variables.0;
         let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let required = |name: &str| {
             read(name).ok_or_else(|| {
                 let message = format!("credentials: the environment has no {name}");
-                SinkFailure::new(FailureKind::Unauthorized, message)
+                RemoteFailure::new(FailureKind::Unauthorized, message)
             })
         };
         Ok(Credentials {
@@ -161,7 +161,7 @@ const ROLES: &str = "/latest/meta-data/ram/security-credentials/";
 
 /// Asks the metadata service of an Alibaba Cloud instance, in the hardened mode first and without a token where the
 /// service knows none.
-async fn of_instance(metadata: &Endpoint, role: Option<&str>, now: Timestamp) -> Result<Held, SinkFailure> {
+async fn of_instance(metadata: &Endpoint, role: Option<&str>, now: Timestamp) -> Result<Held, RemoteFailure> {
     let mut client = HttpClient::new(metadata, None)?;
     let ask = request(metadata, Method::PUT, "/latest/api/token")
         .header("x-aliyun-ecs-metadata-token-ttl-seconds", TOKEN_SECONDS);
@@ -196,7 +196,7 @@ async fn of_instance(metadata: &Endpoint, role: Option<&str>, now: Timestamp) ->
         .map_err(|_| refused(format_args!("{metadata} says no time at which the credentials expire")))?;
     let left = expiration.duration_since(now);
     if !left.is_positive() {
-        return Err(SinkFailure::new(
+        return Err(RemoteFailure::new(
             FailureKind::Expired,
             format_args!("{metadata}: the credentials of the role {role} expired at {expiration}"),
         ));
@@ -216,10 +216,10 @@ fn request(metadata: &Endpoint, method: Method, path: &str) -> http::request::Bu
     Request::builder().method(method).uri(path).header(http::header::HOST, metadata.authority())
 }
 
-fn built(request: http::request::Builder) -> Result<Request<Payload>, SinkFailure> {
+fn built(request: http::request::Builder) -> Result<Request<Payload>, RemoteFailure> {
     request.body(Payload::empty()).map_err(|_| refused("the metadata service's answer cannot be sent back"))
 }
 
-fn refused(message: impl fmt::Display) -> SinkFailure {
-    SinkFailure::new(FailureKind::Unauthorized, format_args!("credentials: {message}"))
+fn refused(message: impl fmt::Display) -> RemoteFailure {
+    RemoteFailure::new(FailureKind::Unauthorized, format_args!("credentials: {message}"))
 }

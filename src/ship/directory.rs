@@ -13,8 +13,8 @@ use fs_err::{File, OpenOptions};
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
 
-use super::failure::SinkFailure;
 use super::sink::{Body, Promise, Put, SegmentSink, SinkResult, Stored};
+use crate::remote::failure::RemoteFailure;
 use crate::retention::format::note;
 
 /// How much is copied at once.
@@ -107,8 +107,8 @@ impl DirectorySink {
         Ok(keys)
     }
 
-    fn failed(&self, key: &str, error: &io::Error) -> SinkFailure {
-        SinkFailure::of_io(self.path.join(key).display(), error)
+    fn failed(&self, key: &str, error: &io::Error) -> RemoteFailure {
+        RemoteFailure::of_io(self.path.join(key).display(), error)
     }
 }
 

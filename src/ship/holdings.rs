@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashSet};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 
-use super::failure::SinkFailure;
 use super::segments::CHECKPOINTS;
 use super::sink::SegmentSink;
 use crate::clock::SHANGHAI;
 use crate::encryption;
+use crate::remote::failure::RemoteFailure;
 use crate::retention::format::note::VERIFIER_FILE;
 use crate::retention::{Anchor, Copy, SegmentName};
 
@@ -47,7 +47,7 @@ impl Holdings {
 pub async fn holdings(
     sink: &mut dyn SegmentSink,
     scratch: &std::path::Path,
-) -> Result<Holdings, SinkFailure> {
+) -> Result<Holdings, RemoteFailure> {
     let (mut copy, mut encrypted) = (Copy::default(), HashSet::new());
     // In order of keys: a plain segment comes before the same one encrypted.
     for key in all(sink, SEGMENTS).await? {
@@ -77,7 +77,7 @@ pub async fn holdings(
 }
 
 /// Every key that begins with `prefix`, in order.
-async fn all(sink: &mut dyn SegmentSink, prefix: &str) -> Result<Vec<String>, SinkFailure> {
+async fn all(sink: &mut dyn SegmentSink, prefix: &str) -> Result<Vec<String>, RemoteFailure> {
     let mut keys: Vec<String> = Vec::new();
     loop {
         let after = keys.last().cloned().unwrap_or_default();
@@ -95,11 +95,11 @@ async fn read(
     sink: &mut dyn SegmentSink,
     key: &str,
     scratch: &std::path::Path,
-) -> Result<Vec<u8>, SinkFailure> {
+) -> Result<Vec<u8>, RemoteFailure> {
     let file = scratch.join("note");
     let _ = std::fs::remove_file(&file);
     sink.get(key, &file).await?;
-    crate::retention::format::note::read_note(&file).map_err(|error| SinkFailure::of_io(key, &error))
+    crate::retention::format::note::read_note(&file).map_err(|error| RemoteFailure::of_io(key, &error))
 }
 
 /// The time in a checkpoint's key: `checkpoints/20261129/205500-…`.

@@ -19,10 +19,10 @@ use std::time::Duration;
 use self::batch::Compression;
 use self::connection::Connection;
 use self::messages::{Api, Metadata, TopicConfigs};
-use super::failure::{FailureKind, SinkFailure};
 use super::sink::{BatchLimits, Message, Promise, RecordSink, SinkResult};
 use crate::config::sinks::{KafkaSettings, ServerAddress, SinkHost};
 use crate::hostname::Hostname;
+use crate::remote::failure::{FailureKind, RemoteFailure};
 
 /// How long the replicas may take to acknowledge a batch.
 const REPLICATION_MS: i32 = 30_000;
@@ -52,12 +52,13 @@ impl KafkaSink {
         Self { settings, node, leader: None, compression: Compression::Zstd }
     }
 
-    async fn produce(&mut self, messages: &[Message]) -> Result<(), SinkFailure> {
+    async fn produce(&mut self, messages: &[Message]) -> Result<(), RemoteFailure> {
         let mut leader = self.take_leader().await?;
         let is_zstd_spoken = leader.connection.version(Api::Produce)? >= ZSTD_SINCE;
         let compression = if is_zstd_spoken { self.compression } else { Compression::None };
-        let batch = batch::encode(messages, &self.node, compression)
-            .map_err(|error| SinkFailure::new(FailureKind::Rejected, format_args!("compression: {error}")))?;
+        let batch = batch::encode(messages, &self.node, compression).map_err(|error| {
+            RemoteFailure::new(FailureKind::Rejected, format_args!("compression: {error}"))
+        })?;
         let topic = &self.settings.topic;
         let answer = leader.connection.call(Api::Produce, |out| {
             messages::produce_request(topic, leader.partition, &batch, REPLICATION_MS, out);
@@ -77,7 +78,7 @@ impl KafkaSink {
         }
     }
 
-    async fn read_promise(&mut self) -> Result<Promise, SinkFailure> {
+    async fn read_promise(&mut self) -> Result<Promise, RemoteFailure> {
         let mut leader = self.take_leader().await?;
         let topic = &self.settings.topic;
         let answer = leader.connection.call(Api::DescribeConfigs, |out| {
@@ -93,7 +94,7 @@ impl KafkaSink {
     }
 
     /// The connection in use, or a new one. The caller puts it back once an answer has come over it.
-    async fn take_leader(&mut self) -> Result<Leader, SinkFailure> {
+    async fn take_leader(&mut self) -> Result<Leader, RemoteFailure> {
         if let Some(leader) = self.leader.take() {
             return Ok(leader);
         }
@@ -104,11 +105,11 @@ impl KafkaSink {
                 Err(failure) => last = Some(failure),
             }
         }
-        Err(last.unwrap_or_else(|| SinkFailure::new(FailureKind::Missing, "no broker is configured")))
+        Err(last.unwrap_or_else(|| RemoteFailure::new(FailureKind::Missing, "no broker is configured")))
     }
 
     /// A connection that may be used: the broker knows who asks.
-    async fn connect(&self, address: &ServerAddress) -> Result<Connection, SinkFailure> {
+    async fn connect(&self, address: &ServerAddress) -> Result<Connection, RemoteFailure> {
         let mut connection = Connection::open(address, self.settings.tls.as_ref()).await?;
         if let Some(sasl) = &self.settings.sasl {
             sasl::authenticate(&mut connection, sasl).await?;
@@ -116,7 +117,7 @@ impl KafkaSink {
         Ok(connection)
     }
 
-    async fn find_leader(&self, address: &ServerAddress) -> Result<Leader, SinkFailure> {
+    async fn find_leader(&self, address: &ServerAddress) -> Result<Leader, RemoteFailure> {
         let topic = &self.settings.topic;
         let mut connection = self.connect(address).await?;
         let answer = connection.call(Api::Metadata, |out| messages::metadata_request(topic, out)).await?;
@@ -128,16 +129,19 @@ impl KafkaSink {
         partitions.sort_unstable_by_key(|partition| partition.index);
         let place = partition::of_key(self.node.as_bytes(), partitions.len());
         let partition = partitions.get(place).ok_or_else(|| {
-            SinkFailure::new(FailureKind::Missing, format_args!("{connection}: topic {topic}: no partition"))
+            RemoteFailure::new(
+                FailureKind::Missing,
+                format_args!("{connection}: topic {topic}: no partition"),
+            )
         })?;
         let broker = metadata.brokers.iter().find(|broker| broker.id == partition.leader);
         let broker = broker.ok_or_else(|| {
             let what = format!("{connection}: topic {topic}, partition {}: no leader", partition.index);
-            SinkFailure::new(FailureKind::Unavailable, what)
+            RemoteFailure::new(FailureKind::Unavailable, what)
         })?;
         let leads = server_address(&broker.host, broker.port).ok_or_else(|| {
             let what = format!("{connection}: a leader whose address is no host name");
-            SinkFailure::new(FailureKind::Protocol, what)
+            RemoteFailure::new(FailureKind::Protocol, what)
         })?;
         if leads != *address {
             connection = self.connect(&leads).await?;

@@ -12,11 +12,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::cursor::{Cursor, CursorFile};
-use super::failure::SinkFailure;
 use super::pace::Pace;
 use super::sink::Promise;
 use super::status::{SinkBoard, SinkStatus};
 use crate::clock::Clock;
+use crate::remote::failure::RemoteFailure;
 use crate::retention::{Progress, StoreFeed};
 
 /// How often a sink's promise is read back.
@@ -47,7 +47,7 @@ pub(super) struct Lane {
     /// Set once the store is closed: the lane ends when it has shipped all of it.
     ending: watch::Receiver<bool>,
     stop: CancellationToken,
-    logged: Option<(Instant, super::failure::FailureKind)>,
+    logged: Option<(Instant, crate::remote::failure::FailureKind)>,
 }
 
 /// What a step came to.
@@ -62,13 +62,13 @@ pub(super) enum Step {
 /// What the two kinds of sinks do differently.
 pub(super) trait Work: Send {
     /// Ships the next part of what the store has, and moves the cursor.
-    fn step<'a>(&'a mut self, lane: &'a mut Lane) -> BoxFuture<'a, Result<Step, SinkFailure>>;
+    fn step<'a>(&'a mut self, lane: &'a mut Lane) -> BoxFuture<'a, Result<Step, RemoteFailure>>;
 
     /// Sends a checkpoint by itself.
-    fn anchor<'a>(&'a mut self, lane: &'a Lane, note: &'a [u8]) -> BoxFuture<'a, Result<(), SinkFailure>>;
+    fn anchor<'a>(&'a mut self, lane: &'a Lane, note: &'a [u8]) -> BoxFuture<'a, Result<(), RemoteFailure>>;
 
     /// Reads the sink's promise back.
-    fn promise(&mut self, retention: Duration) -> BoxFuture<'_, Result<Promise, SinkFailure>>;
+    fn promise(&mut self, retention: Duration) -> BoxFuture<'_, Result<Promise, RemoteFailure>>;
 
     /// Publishes what waits, for the figures. `measure` asks for what the disk has to be asked for.
     fn publish_lag(&mut self, lane: &Lane, measure: bool);
@@ -217,8 +217,8 @@ impl Lane {
         &mut self,
         work: &mut impl Work,
         anchored: &mut Option<Vec<u8>>,
-    ) -> Result<(), SinkFailure> {
-        let note = self.feed.checkpoint().map_err(|error| SinkFailure::of_store(&error))?;
+    ) -> Result<(), RemoteFailure> {
+        let note = self.feed.checkpoint().map_err(|error| RemoteFailure::of_store(&error))?;
         if let Some(note) = note.filter(|note| Some(note) != anchored.as_ref()) {
             work.anchor(self, &note).await?;
             *anchored = Some(note);
@@ -227,7 +227,7 @@ impl Lane {
     }
 
     /// Notes a failure, and says so in the log unless it has just said the same.
-    fn failed(&mut self, failure: &SinkFailure, pause: Duration) {
+    fn failed(&mut self, failure: &RemoteFailure, pause: Duration) {
         self.status.failed(failure, self.clock.now());
         let name = &self.status.look().name;
         let is_known = self.logged.is_some_and(|(at, kind)| kind == failure.kind && at.elapsed() < LOG_EVERY);

@@ -22,13 +22,13 @@ use jiff::Timestamp;
 use self::digest::{Digests, payload};
 use self::sign::percent_encoded;
 use super::credentials::{CredentialSource, Credentials, Variables};
-use super::failure::{FailureKind, SinkFailure};
-use super::foreign_text;
-use super::http::{Answer, HttpClient, Payload};
 use super::sink::{Body, Promise, Put, SegmentSink, SinkResult, Stored};
 use crate::clock::Clock;
 use crate::config::sinks::{CredentialsFrom, Endpoint, OssSettings, S3Settings, ServerAddress, SinkHost};
 use crate::hostname::Hostname;
+use crate::remote::failure::{FailureKind, RemoteFailure};
+use crate::remote::foreign_text;
+use crate::remote::http::{Answer, HttpClient, Payload};
 
 /// Keys in a page of a listing: as many as both services give.
 const PAGE: &str = "1000";
@@ -125,7 +125,7 @@ impl ObjectSink {
     }
 
     /// Sends a signed request and reads the answer, whatever its status.
-    async fn call(&mut self, call: Call<'_>) -> Result<Answer, SinkFailure> {
+    async fn call(&mut self, call: Call<'_>) -> Result<Answer, RemoteFailure> {
         let (mut client, request) = self.prepare(call).await?;
         let answer = client.send(request).await?;
         self.client = Some(client);
@@ -133,7 +133,7 @@ impl ObjectSink {
     }
 
     /// The connection to send over, and the signed request.
-    async fn prepare(&mut self, call: Call<'_>) -> Result<(HttpClient, Request<Payload>), SinkFailure> {
+    async fn prepare(&mut self, call: Call<'_>) -> Result<(HttpClient, Request<Payload>), RemoteFailure> {
         let keys = self.credentials.current().await?;
         let Call { method, key, query, mut headers, body } = call;
         let object = if key.is_empty() { String::new() } else { format!("{}{key}", self.prefix) };
@@ -159,7 +159,9 @@ impl ObjectSink {
         let uri = if query.is_empty() { path } else { format!("{path}?{}", query.join("&")) };
         let body = match body {
             None => Payload::empty(),
-            Some((body, digests)) => payload(body, digests).map_err(|error| SinkFailure::of_store(&error))?,
+            Some((body, digests)) => {
+                payload(body, digests).map_err(|error| RemoteFailure::of_store(&error))?
+            }
         };
         let mut request = Request::new(body);
         *request.method_mut() = method;
@@ -177,7 +179,7 @@ impl ObjectSink {
         keys: &Credentials,
         signed: sign::Signed<'_>,
         headers: &mut HeaderMap,
-    ) -> Result<(), SinkFailure> {
+    ) -> Result<(), RemoteFailure> {
         let signer = sign::Signer { keys, region: &self.region };
         let signed = match self.dialect {
             Dialect::S3 => signer.sign_s3(signed, headers, self.clock.now()),
@@ -192,7 +194,7 @@ impl ObjectSink {
         if self.in_path { authority } else { format!("{}.{authority}", self.bucket) }
     }
 
-    fn bucket_endpoint(&self) -> Result<Endpoint, SinkFailure> {
+    fn bucket_endpoint(&self) -> Result<Endpoint, RemoteFailure> {
         let SinkHost::Name(name) = &self.endpoint.address.host else { return Ok(self.endpoint.clone()) };
         if self.in_path {
             return Ok(self.endpoint.clone());
@@ -206,7 +208,7 @@ impl ObjectSink {
     }
 
     /// The failure that an answer tells of. Keys that were refused are asked for again.
-    fn refusal(&mut self, answer: &Answer) -> SinkFailure {
+    fn refusal(&mut self, answer: &Answer) -> RemoteFailure {
         let code = xml::text(&answer.body, "Code").unwrap_or_default();
         let kind = match self.dialect {
             Dialect::S3 => s3::kind(answer.status, &code),
@@ -222,8 +224,8 @@ impl ObjectSink {
         failure
     }
 
-    fn failure(&self, kind: FailureKind, what: impl std::fmt::Display) -> SinkFailure {
-        SinkFailure::new(kind, format_args!("{} bucket {}: {what}", self.endpoint, self.bucket))
+    fn failure(&self, kind: FailureKind, what: impl std::fmt::Display) -> RemoteFailure {
+        RemoteFailure::new(kind, format_args!("{} bucket {}: {what}", self.endpoint, self.bucket))
     }
 
     /// The name of a field of the dialect, such as `x-amz-meta-sha256`.
@@ -234,9 +236,9 @@ impl ObjectSink {
         })
     }
 
-    async fn store(&mut self, key: &str, body: &Body, retain_until: Timestamp) -> Result<Put, SinkFailure> {
+    async fn store(&mut self, key: &str, body: &Body, retain_until: Timestamp) -> Result<Put, RemoteFailure> {
         let locks = self.locks().await?;
-        let digests = Digests::of(body).map_err(|error| SinkFailure::of_store(&error))?;
+        let digests = Digests::of(body).map_err(|error| RemoteFailure::of_store(&error))?;
         let mut call = Call::new(Method::PUT, key, &[]);
         call.headers = match self.dialect {
             Dialect::S3 => s3::put_headers(&digests, locks.then_some(retain_until)),
@@ -270,7 +272,7 @@ impl ObjectSink {
 
     /// Whether objects are locked as they are written. Nothing is written before that is known, unless it cannot be
     /// known: a missing permission keeps no record from being shipped.
-    async fn locks(&mut self) -> Result<bool, SinkFailure> {
+    async fn locks(&mut self) -> Result<bool, RemoteFailure> {
         if self.dialect == Dialect::S3 && self.locks.is_none() {
             match self.read_promise().await {
                 Ok(_) => {}
@@ -281,7 +283,7 @@ impl ObjectSink {
         Ok(self.locks.unwrap_or(false))
     }
 
-    async fn look(&mut self, key: &str) -> Result<Option<Answer>, SinkFailure> {
+    async fn look(&mut self, key: &str) -> Result<Option<Answer>, RemoteFailure> {
         let answer = self.call(Call::new(Method::HEAD, key, &[])).await?;
         match answer.status {
             status if status.is_success() => Ok(Some(answer)),
@@ -291,14 +293,14 @@ impl ObjectSink {
     }
 
     /// The digest that an object was stored with.
-    async fn digest_of(&mut self, key: &str) -> Result<Option<String>, SinkFailure> {
+    async fn digest_of(&mut self, key: &str) -> Result<Option<String>, RemoteFailure> {
         let meta = self.meta();
         let answer = self.look(key).await?;
         let digest = answer.and_then(|answer| Some(answer.headers.get(meta)?.to_str().ok()?.to_owned()));
         Ok(digest)
     }
 
-    async fn keys(&mut self, prefix: &str, after: &str) -> Result<Vec<String>, SinkFailure> {
+    async fn keys(&mut self, prefix: &str, after: &str) -> Result<Vec<String>, RemoteFailure> {
         let (whole, start) = (format!("{}{prefix}", self.prefix), format!("{}{after}", self.prefix));
         let mut query = vec![("list-type", "2"), ("max-keys", PAGE), ("prefix", &whole)];
         if !after.is_empty() {
@@ -315,14 +317,14 @@ impl ObjectSink {
         Ok(keys.filter_map(|key| Some(key.strip_prefix(self.prefix.as_str())?.to_owned())).collect())
     }
 
-    async fn fetch(&mut self, key: &str, to: &Path) -> Result<(), SinkFailure> {
+    async fn fetch(&mut self, key: &str, to: &Path) -> Result<(), RemoteFailure> {
         let (mut client, request) = self.prepare(Call::new(Method::GET, key, &[])).await?;
         let (head, mut body) = client.begin(request).await?.into_parts();
         if !head.status.is_success() {
             let what = format_args!("{} for {key}", head.status);
             return Err(self.failure(FailureKind::Missing, what));
         }
-        let into = |error: &std::io::Error| SinkFailure::of_io(to.display(), error);
+        let into = |error: &std::io::Error| RemoteFailure::of_io(to.display(), error);
         let mut file = std::fs::File::create_new(to).map_err(|error| into(&error))?;
         while let Some(chunk) = client.next_chunk(&mut body).await? {
             file.write_all(&chunk).map_err(|error| into(&error))?;
@@ -331,7 +333,7 @@ impl ObjectSink {
         Ok(())
     }
 
-    async fn read_promise(&mut self) -> Result<Promise, SinkFailure> {
+    async fn read_promise(&mut self) -> Result<Promise, RemoteFailure> {
         let query = match self.dialect {
             Dialect::S3 => [("object-lock", "")],
             Dialect::Oss => [("worm", "")],
@@ -352,7 +354,7 @@ impl ObjectSink {
     }
 
     /// Looks whether the last segment is locked for as long as it was asked for.
-    async fn check_last_put(&mut self, promise: Promise) -> Result<Promise, SinkFailure> {
+    async fn check_last_put(&mut self, promise: Promise) -> Result<Promise, RemoteFailure> {
         let Some((key, until)) = self.last_put.clone() else { return Ok(promise) };
         let Some(answer) = self.look(&key).await? else {
             return Ok(Promise::Broken { why: format!("{key} was stored, and is not there any more") });
@@ -413,7 +415,7 @@ impl SegmentSink for ObjectSink {
     fn publish<'a>(&'a mut self, name: &'a str, bytes: Bytes, retain_until: Timestamp) -> SinkResult<'a, ()> {
         async move {
             let body = Body::Bytes(bytes);
-            let digests = Digests::of(&body).map_err(|error| SinkFailure::of_store(&error))?;
+            let digests = Digests::of(&body).map_err(|error| RemoteFailure::of_store(&error))?;
             let key = format!("{name}-{}", &digests.sha256[..NAME_DIGITS]);
             self.store(&key, &body, retain_until).await.map(drop)
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::failure::SinkFailure;
+use crate::remote::failure::RemoteFailure;
 
 /// The first pause; each is twice the one before it.
 const FIRST: Duration = Duration::from_millis(500);
@@ -24,7 +24,7 @@ impl Pace {
     }
 
     /// How long to pause after `failure`.
-    pub(super) fn pause_after(&mut self, failure: &SinkFailure) -> Duration {
+    pub(super) fn pause_after(&mut self, failure: &RemoteFailure) -> Duration {
         let exponential = FIRST.saturating_mul(1 << self.failures.min(7)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         let pause = if failure.kind.is_permanent() { LONGEST } else { jittered(exponential) };
@@ -40,22 +40,22 @@ fn jittered(pause: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ship::failure::FailureKind;
+    use crate::remote::failure::FailureKind;
 
     #[test]
     fn pauses_grow_to_a_minute_and_a_sink_s_wish_is_honoured() {
         let mut pace = Pace::default();
-        let failure = SinkFailure::new(FailureKind::Unavailable, "503");
+        let failure = RemoteFailure::new(FailureKind::Unavailable, "503");
         let pauses: Vec<_> = (0..12).map(|_| pace.pause_after(&failure)).collect();
         assert!(pauses[0] >= FIRST / 2 && pauses[0] <= FIRST, "{pauses:?}");
         assert!(pauses[11] >= LONGEST / 2 && pauses[11] <= LONGEST, "{pauses:?}");
         pace.succeeded();
         assert!(pace.pause_after(&failure) <= FIRST);
-        let wish = SinkFailure { retry_after: Some(Duration::from_secs(90)), ..failure.clone() };
+        let wish = RemoteFailure { retry_after: Some(Duration::from_secs(90)), ..failure.clone() };
         assert_eq!(pace.pause_after(&wish), Duration::from_secs(90));
-        let absurd = SinkFailure { retry_after: Some(Duration::MAX), ..failure };
+        let absurd = RemoteFailure { retry_after: Some(Duration::MAX), ..failure };
         assert_eq!(pace.pause_after(&absurd), LONGEST_WISH);
-        let permanent = SinkFailure::new(FailureKind::Unauthorized, "403");
+        let permanent = RemoteFailure::new(FailureKind::Unauthorized, "403");
         assert_eq!(pace.pause_after(&permanent), LONGEST);
     }
 }

@@ -11,11 +11,11 @@ use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
-use super::failure::SinkFailure;
 use super::lane::{Lane, Step, Work};
 use super::sink::{Message, MessageKind, Promise, RecordSink};
 use crate::access::export::write_line;
 use crate::clock::shanghai_time;
+use crate::remote::failure::RemoteFailure;
 use crate::retention::format::note::unverified;
 use crate::retention::{Epoch, Follower, Found};
 
@@ -38,8 +38,8 @@ impl Records {
         Self { sink, follower: None, held: Vec::new(), held_bytes: 0, epoch: (None, "".into()) }
     }
 
-    async fn ship_next(&mut self, lane: &mut Lane) -> Result<Step, SinkFailure> {
-        let read = self.read(lane).map_err(|error| SinkFailure::of_store(&error));
+    async fn ship_next(&mut self, lane: &mut Lane) -> Result<Step, RemoteFailure> {
+        let read = self.read(lane).map_err(|error| RemoteFailure::of_store(&error));
         if read.is_err() {
             // Where it stands is not known any more.
             self.forget();
@@ -121,7 +121,12 @@ impl Records {
     }
 
     /// Sends the halves of a batch that was rejected as a whole, and theirs, down to single records.
-    async fn halve(&mut self, lane: &Lane, batch: usize, failure: SinkFailure) -> Result<(), SinkFailure> {
+    async fn halve(
+        &mut self,
+        lane: &Lane,
+        batch: usize,
+        failure: RemoteFailure,
+    ) -> Result<(), RemoteFailure> {
         let (mut accepted, mut suspects) = (0, Vec::new());
         let mut ranges = vec![(0, batch, failure)];
         while let Some((from, to, failure)) = ranges.pop() {
@@ -156,11 +161,11 @@ impl Records {
 }
 
 impl Work for Records {
-    fn step<'a>(&'a mut self, lane: &'a mut Lane) -> BoxFuture<'a, Result<Step, SinkFailure>> {
+    fn step<'a>(&'a mut self, lane: &'a mut Lane) -> BoxFuture<'a, Result<Step, RemoteFailure>> {
         self.ship_next(lane).boxed()
     }
 
-    fn anchor<'a>(&'a mut self, lane: &'a Lane, note: &'a [u8]) -> BoxFuture<'a, Result<(), SinkFailure>> {
+    fn anchor<'a>(&'a mut self, lane: &'a Lane, note: &'a [u8]) -> BoxFuture<'a, Result<(), RemoteFailure>> {
         async move {
             let time = lane.clock.now();
             let seq = lane.cursor.next_seq;
@@ -181,7 +186,7 @@ impl Work for Records {
         .boxed()
     }
 
-    fn promise(&mut self, retention: Duration) -> BoxFuture<'_, Result<Promise, SinkFailure>> {
+    fn promise(&mut self, retention: Duration) -> BoxFuture<'_, Result<Promise, RemoteFailure>> {
         self.sink.promise(retention)
     }
 

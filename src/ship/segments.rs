@@ -14,11 +14,11 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::failure::SinkFailure;
 use super::lane::{Lane, Step, Work};
 use super::sink::{Body, Promise, SegmentSink};
 use crate::clock::SHANGHAI;
 use crate::encryption::{self, Recipient};
+use crate::remote::failure::RemoteFailure;
 use crate::retention::format::Frame;
 use crate::retention::format::frames::{self, Frames};
 use crate::retention::format::note::{CHECKPOINT_FILE, VERIFIER_FILE, read_note, unverified};
@@ -52,7 +52,7 @@ impl Segments {
         Self { sink, encrypt_to, waiting: VecDeque::new(), listed_before: None, published: None }
     }
 
-    async fn ship_next(&mut self, lane: &mut Lane) -> Result<Step, SinkFailure> {
+    async fn ship_next(&mut self, lane: &mut Lane) -> Result<Step, RemoteFailure> {
         self.publish_keys(lane).await?;
         self.list(lane)?;
         let Some(segment) = self.waiting.front() else { return Ok(Step::Idle) };
@@ -66,7 +66,7 @@ impl Segments {
                 self.waiting.pop_front();
                 return Ok(Step::Shipped);
             }
-            Err(error) => return Err(SinkFailure::of_store(&error)),
+            Err(error) => return Err(RemoteFailure::of_store(&error)),
         };
         let newest = contents.newest.or(segment.name.opened_at()).unwrap_or_else(|| lane.clock.now());
         let until = lane.retain_until(newest);
@@ -88,14 +88,19 @@ impl Segments {
     }
 
     /// Stores a segment, encrypted where that is asked for; its key.
-    async fn put(&mut self, lane: &Lane, segment: &Segment, until: Timestamp) -> Result<String, SinkFailure> {
+    async fn put(
+        &mut self,
+        lane: &Lane,
+        segment: &Segment,
+        until: Timestamp,
+    ) -> Result<String, RemoteFailure> {
         let Some(recipient) = &self.encrypt_to else {
             let key = segment.name.to_string();
             self.sink.put(&key, &Body::File(segment.path.clone()), until).await?;
             return Ok(key);
         };
         let key = format!("{}{}", segment.name, encryption::SUFFIX);
-        let of_store = |error: io::Error| SinkFailure::of_store(&error);
+        let of_store = |error: io::Error| RemoteFailure::of_store(&error);
         let plain = fs_err::metadata(&segment.path).map_err(of_store)?.len();
         // Encrypted a second time it would be different bytes, which no sink takes under the same key.
         let stored = self.sink.head(&key).await?;
@@ -110,12 +115,12 @@ impl Segments {
     }
 
     /// Looks for segments that were sealed since the last time.
-    fn list(&mut self, lane: &Lane) -> Result<(), SinkFailure> {
+    fn list(&mut self, lane: &Lane) -> Result<(), RemoteFailure> {
         let sealed_before = lane.progress().sealed_before;
         if self.listed_before == Some(sealed_before) {
             return Ok(());
         }
-        let sealed = lane.feed.sealed_segments().map_err(|error| SinkFailure::of_store(&error))?;
+        let sealed = lane.feed.sealed_segments().map_err(|error| RemoteFailure::of_store(&error))?;
         let shipped = self.waiting.back().map(|last| last.name.first_block).or(lane.cursor.last_segment);
         let newest = sealed.last().map(|segment| segment.name.first_block);
         // A store that ends before what was shipped was cut: what it wrote since has lower numbers again.
@@ -127,9 +132,9 @@ impl Segments {
     }
 
     /// Sees that the sink has the keys that prove its segments.
-    async fn publish_keys(&mut self, lane: &Lane) -> Result<(), SinkFailure> {
+    async fn publish_keys(&mut self, lane: &Lane) -> Result<(), RemoteFailure> {
         let keys = read_note(&lane.feed.directory().join(VERIFIER_FILE));
-        let keys = keys.map_err(|error| SinkFailure::of_store(&error))?;
+        let keys = keys.map_err(|error| RemoteFailure::of_store(&error))?;
         if self.published.as_ref() != Some(&keys) {
             let until = lane.retain_until(lane.clock.now());
             self.sink.publish(VERIFIER_FILE, keys.clone().into(), until).await?;
@@ -140,11 +145,11 @@ impl Segments {
 }
 
 impl Work for Segments {
-    fn step<'a>(&'a mut self, lane: &'a mut Lane) -> BoxFuture<'a, Result<Step, SinkFailure>> {
+    fn step<'a>(&'a mut self, lane: &'a mut Lane) -> BoxFuture<'a, Result<Step, RemoteFailure>> {
         self.ship_next(lane).boxed()
     }
 
-    fn anchor<'a>(&'a mut self, lane: &'a Lane, note: &'a [u8]) -> BoxFuture<'a, Result<(), SinkFailure>> {
+    fn anchor<'a>(&'a mut self, lane: &'a Lane, note: &'a [u8]) -> BoxFuture<'a, Result<(), RemoteFailure>> {
         async move {
             let size = unverified(note).map_or(0, |checkpoint| checkpoint.size());
             let now = lane.clock.now();
@@ -156,7 +161,7 @@ impl Work for Segments {
         .boxed()
     }
 
-    fn promise(&mut self, retention: Duration) -> BoxFuture<'_, Result<Promise, SinkFailure>> {
+    fn promise(&mut self, retention: Duration) -> BoxFuture<'_, Result<Promise, RemoteFailure>> {
         self.sink.promise(retention)
     }
 

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::failure::SinkFailure;
+use crate::remote::failure::RemoteFailure;
 
 /// What every sink call comes to.
-pub type SinkResult<'a, T> = BoxFuture<'a, Result<T, SinkFailure>>;
+pub type SinkResult<'a, T> = BoxFuture<'a, Result<T, RemoteFailure>>;
 
 /// One message of a [`RecordSink`]. `node`, `epoch` and `seq` identify it: a repeat carries the same three.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -65,7 +65,7 @@ pub trait RecordSink: Send {
 /// A sink that takes whole segments and checkpoints as files, each once and for all.
 pub trait SegmentSink: Send {
     /// Stores `body` under `key`, kept until `retain_until` where the sink can promise that. A key that exists
-    /// with the same content is a success; with other content it is a [`Conflict`](super::failure::FailureKind).
+    /// with the same content is a success; with other content it is a [`Conflict`](crate::remote::failure::FailureKind).
     fn put<'a>(&'a mut self, key: &'a str, body: &'a Body, retain_until: Timestamp) -> SinkResult<'a, Put>;
 
     /// What is stored under `key`.

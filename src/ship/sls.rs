@@ -17,12 +17,12 @@ use serde::Deserialize;
 use self::log_group::LogGroup;
 use self::sign::{Signed, Signer};
 use super::credentials::{CredentialSource, Credentials, Variables};
-use super::failure::{FailureKind, SinkFailure};
-use super::http::{Answer, HttpClient, Payload};
 use super::sink::{BatchLimits, Immutability, Message, Promise, RecordSink, SinkResult};
 use crate::clock::Clock;
 use crate::config::sinks::{Endpoint, ServerAddress, SinkHost, SlsSettings};
 use crate::hostname::Hostname;
+use crate::remote::failure::{FailureKind, RemoteFailure};
+use crate::remote::http::{Answer, HttpClient, Payload};
 
 /// The version of the API that every SDK names.
 const API_VERSION: &str = "0.6.0";
@@ -57,10 +57,11 @@ impl SlsSink {
         Self { settings, node, clock, credentials, client: None }
     }
 
-    async fn put_logs(&mut self, batch: &[Message]) -> Result<(), SinkFailure> {
+    async fn put_logs(&mut self, batch: &[Message]) -> Result<(), RemoteFailure> {
         let group = self.encode(batch)?;
-        let body = zstd::bulk::compress(&group, COMPRESSION_LEVEL)
-            .map_err(|error| SinkFailure::new(FailureKind::Rejected, format_args!("compression: {error}")))?;
+        let body = zstd::bulk::compress(&group, COMPRESSION_LEVEL).map_err(|error| {
+            RemoteFailure::new(FailureKind::Rejected, format_args!("compression: {error}"))
+        })?;
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         headers.insert(HeaderName::from_static("x-log-compresstype"), HeaderValue::from_static("zstd"));
@@ -69,17 +70,17 @@ impl SlsSink {
         self.call(Method::POST, &path, headers, body.into()).await.map(drop)
     }
 
-    fn encode(&self, batch: &[Message]) -> Result<Vec<u8>, SinkFailure> {
+    fn encode(&self, batch: &[Message]) -> Result<Vec<u8>, RemoteFailure> {
         let mut group = LogGroup::new(TOPIC, &self.node);
         for message in batch {
             group.push(message.time, &message.json).map_err(|error| {
-                SinkFailure::new(FailureKind::Rejected, format_args!("record {}: {error}", message.seq))
+                RemoteFailure::new(FailureKind::Rejected, format_args!("record {}: {error}", message.seq))
             })?;
         }
         Ok(group.into_bytes())
     }
 
-    async fn read_promise(&mut self) -> Result<Promise, SinkFailure> {
+    async fn read_promise(&mut self) -> Result<Promise, RemoteFailure> {
         let mut headers = HeaderMap::new();
         headers.insert(HeaderName::from_static("x-log-bodyrawsize"), 0.into());
         let path = format!("/logstores/{}", self.settings.logstore);
@@ -102,7 +103,7 @@ impl SlsSink {
         path: &str,
         mut headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Answer, SinkFailure> {
+    ) -> Result<Answer, RemoteFailure> {
         let keys = self.credentials.current().await?;
         let host = format!("{}.{}", self.settings.project, self.settings.endpoint.authority());
         let host = HeaderValue::try_from(host).map_err(|error| self.failure(FailureKind::Missing, error))?;
@@ -142,8 +143,8 @@ impl SlsSink {
         }
     }
 
-    fn failure(&self, kind: FailureKind, what: impl std::fmt::Display) -> SinkFailure {
-        SinkFailure::new(kind, format_args!("{}: {what}", self.settings.endpoint))
+    fn failure(&self, kind: FailureKind, what: impl std::fmt::Display) -> RemoteFailure {
+        RemoteFailure::new(kind, format_args!("{}: {what}", self.settings.endpoint))
     }
 }
 
@@ -163,14 +164,14 @@ impl RecordSink for SlsSink {
 }
 
 /// Where to connect: the project's own host name. An address is connected to as it is, as Alibaba's SDKs do.
-fn project_endpoint(settings: &SlsSettings) -> Result<Endpoint, SinkFailure> {
+fn project_endpoint(settings: &SlsSettings) -> Result<Endpoint, RemoteFailure> {
     let SlsSettings { endpoint, project, .. } = settings;
     let SinkHost::Name(name) = &endpoint.address.host else {
         return Ok(endpoint.clone());
     };
     let name = format!("{project}.{name}");
     let host = Hostname::parse(&name).map_err(|error| {
-        SinkFailure::new(FailureKind::Missing, format_args!("{name} is no host name: {error}"))
+        RemoteFailure::new(FailureKind::Missing, format_args!("{name} is no host name: {error}"))
     })?;
     let address = ServerAddress { host: SinkHost::Name(host), port: endpoint.address.port };
     Ok(Endpoint { is_tls: endpoint.is_tls, address })

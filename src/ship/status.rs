@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::failure::{FailureKind, SinkFailure};
 use super::sink::Promise;
+use crate::remote::failure::{FailureKind, RemoteFailure};
 
 /// How one sink does.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ struct Words {
     promise: Option<Promise>,
     /// Why the promise is not enough; `None` while it is.
     unkept: Option<String>,
-    last_error: Option<(Timestamp, SinkFailure)>,
+    last_error: Option<(Timestamp, RemoteFailure)>,
     is_parked: bool,
 }
 
@@ -62,7 +62,7 @@ pub struct SinkLook {
     /// Why the promise is not enough, or not known; `None` while it is enough.
     pub unkept: Option<String>,
     /// The last failure since the last success.
-    pub last_error: Option<(Timestamp, SinkFailure)>,
+    pub last_error: Option<(Timestamp, RemoteFailure)>,
     /// Whether the lane waits for somebody to change something.
     pub is_parked: bool,
 }
@@ -118,7 +118,7 @@ impl SinkStatus {
     }
 
     /// Something failed at `now`.
-    pub(super) fn failed(&self, failure: &SinkFailure, now: Timestamp) {
+    pub(super) fn failed(&self, failure: &RemoteFailure, now: Timestamp) {
         if let Some(place) = FailureKind::ALL.iter().position(|kind| *kind == failure.kind) {
             self.errors[place].fetch_add(1, Ordering::Relaxed);
         }

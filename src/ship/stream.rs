@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::connect::{Duplex, client_config, connect, failed};
-use super::failure::{FailureKind, SinkFailure};
 use crate::config::sinks::{ServerAddress, SinkHost, TlsSettings};
+use crate::remote::connect::{Duplex, client_config, connect, failed};
+use crate::remote::failure::{FailureKind, RemoteFailure};
 use crate::tls::roots::without_alpn;
 
 /// A peer that takes no byte for so long is given up.
@@ -26,7 +26,7 @@ impl Stream {
     pub(super) async fn connect(
         address: &ServerAddress,
         tls: Option<&TlsSettings>,
-    ) -> Result<Self, SinkFailure> {
+    ) -> Result<Self, RemoteFailure> {
         let inner = match tls {
             None => connect(address, None, address).await?,
             Some(tls) => {
@@ -39,7 +39,7 @@ impl Stream {
     }
 
     /// Sends all of `bytes`.
-    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), SinkFailure> {
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), RemoteFailure> {
         let write = async {
             self.inner.write_all(bytes).await?;
             self.inner.flush().await
@@ -51,7 +51,11 @@ impl Stream {
     }
 
     /// Appends what has arrived to `buffer`, after waiting for at least one byte for `patience`.
-    pub(super) async fn read(&mut self, buffer: &mut Vec<u8>, patience: Duration) -> Result<(), SinkFailure> {
+    pub(super) async fn read(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        patience: Duration,
+    ) -> Result<(), RemoteFailure> {
         match timeout(patience, self.inner.read_buf(buffer)).await {
             Ok(Ok(0)) => Err(self.failure(FailureKind::Unreachable, "it closed the connection")),
             Ok(Ok(_)) => Ok(()),
@@ -65,7 +69,7 @@ impl Stream {
         &mut self,
         buffer: &mut [u8],
         patience: Duration,
-    ) -> Result<(), SinkFailure> {
+    ) -> Result<(), RemoteFailure> {
         match timeout(patience, self.inner.read_exact(buffer)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
@@ -77,16 +81,16 @@ impl Stream {
     }
 
     /// A failure that names the peer.
-    pub(super) fn failure(&self, kind: FailureKind, what: impl std::fmt::Display) -> SinkFailure {
-        SinkFailure::new(kind, format_args!("{}: {what}", self.peer))
+    pub(super) fn failure(&self, kind: FailureKind, what: impl std::fmt::Display) -> RemoteFailure {
+        RemoteFailure::new(kind, format_args!("{}: {what}", self.peer))
     }
 
-    fn late(&self, what: &str, after: Duration) -> SinkFailure {
+    fn late(&self, what: &str, after: Duration) -> RemoteFailure {
         self.failure(FailureKind::TimedOut, format_args!("{what} within {} s", after.as_secs()))
     }
 
     /// Once a connection stands, an alert of TLS comes as an I/O error: a certificate of ours that is refused, say.
-    fn failed(&self, error: &std::io::Error) -> SinkFailure {
+    fn failed(&self, error: &std::io::Error) -> RemoteFailure {
         failed(&self.peer, "the connection ended", error)
     }
 }

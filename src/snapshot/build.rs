@@ -9,13 +9,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rustls::pki_types::ServerName;
 
+use super::allowlist;
 use super::pairs::{PairPlace, Pairs};
 use super::sources::{Read, Sources};
 use super::{OriginState, OriginTls, Regions, ServerState, Snapshot, Stamps, kernel};
 use crate::access::QueryRedaction;
 use crate::clock::Moment;
 use crate::config::problem::{Problem, Severity};
-use crate::config::{self, Config, LoadResult, NamedFiles, Protocol, Site, Unreadable};
+use crate::config::{self, Config, FilingsSource, LoadResult, NamedFiles, Protocol, Site, Unreadable};
+use crate::fleet::Fetched;
 use crate::gate::{CertificateNeed, Filings, Gate, ListenerGate, ListenerId, SiteId};
 use crate::hostname::Hostname;
 use crate::origin::ring::Ring;
@@ -34,15 +36,19 @@ pub struct BuildResult {
     pub problems: Vec<Problem>,
     /// The files that were read or looked for. A change of any of them calls for another build.
     pub files: Stamps,
+    /// The configuration, if it can be read: with a fatal problem elsewhere too.
+    pub config: Option<Arc<Config>>,
 }
 
 /// Builds from the configuration at `file`. Unchanged files are taken from `previous`, and so is the certificate
-/// of a site whose new one cannot be used.
+/// of a site whose new one cannot be used. An allowlist that is no file is taken from `fetched`, from `previous`, or
+/// from the copy on disk.
 ///
 /// Fails if the configuration or the allowlist cannot be read.
 pub fn build(
     file: &Path,
     previous: Option<&Snapshot>,
+    fetched: &[Fetched],
     tickets: &Tickets,
     at: Timestamp,
 ) -> Result<BuildResult, Unreadable> {
@@ -55,14 +61,19 @@ pub fn build(
     let mut problems = read_config.problems.clone();
     let Some(config) = read_config.value.clone() else {
         problems.extend(problems_of_named_files(file, tickets, at, &mut files));
-        return Ok(BuildResult { snapshot: None, problems, files });
+        return Ok(BuildResult { snapshot: None, problems, files, config: None });
     };
-    let read_filings = Read::again(&config.filings, known.map(|known| &known.filings), &mut files, || {
-        let LoadResult { value, problems } = config::filings::load(&config.filings, at)?;
-        let before = known.and_then(|known| known.filings.value.as_ref());
-        let value = value.map(|filings| before.into_iter().fold(filings, Filings::sharing));
-        Ok::<_, Unreadable>(LoadResult { value, problems })
-    })?;
+    let known_filings = known.map(|known| &known.filings);
+    let read_filings = match &config.filings {
+        FilingsSource::File(allowlist) => Read::again(allowlist, known_filings, &mut files, || {
+            let loaded = config::filings::load(allowlist, at)?;
+            Ok::<_, Unreadable>(allowlist::sharing(loaded, known_filings))
+        })?,
+        FilingsSource::Remote(source) => {
+            problems.extend(allowlist::problems_of_keys(&config.file, source, &mut files));
+            allowlist::fetched(&config, source, known_filings, fetched, at)
+        }
+    };
     problems.extend(read_filings.problems.iter().cloned());
 
     let wanted = config.sites.iter().filter_map(|site| site.certificate.as_ref());
@@ -93,6 +104,7 @@ pub fn build(
         let generation = previous.map_or(1, |previous| previous.generation + 1);
         let redaction = QueryRedaction::new(&config.access_log.redact_query);
         let dates = dates(&gate.filings, &certificates);
+        let config = Arc::clone(&config);
         let sources = Arc::new(Sources { config: read_config, filings: read_filings, pairs });
         let footers = Footers::new(config.sites.len());
         let rate_limiters = rate_limiters(&config, previous);
@@ -110,7 +122,7 @@ pub fn build(
             dates,
         }
     });
-    Ok(BuildResult { snapshot, problems, files })
+    Ok(BuildResult { snapshot, problems, files, config: Some(config) })
 }
 
 /// The problems of the configuration at `file` and of every file that it names, for a [`build`] that fails because the

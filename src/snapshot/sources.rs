@@ -26,6 +26,17 @@ pub(super) struct Read<T> {
 }
 
 impl<T: Clone> Read<T> {
+    /// What came from `name`, which is no file.
+    pub(super) fn fetched(name: &str, loaded: LoadResult<T>) -> Self {
+        let LoadResult { value, problems } = loaded;
+        Self { file: name.into(), stamp: None, value, problems }
+    }
+
+    /// Whether it came from `name`.
+    pub(super) fn is_from(&self, name: &str) -> bool {
+        self.file == Path::new(name)
+    }
+
     /// The content of `file`: `known` while the file is unchanged, else the result of `load`.
     pub(super) fn again<E>(
         file: &Path,

@@ -25,6 +25,7 @@ mod documents;
 mod drain;
 mod failover;
 mod faults;
+mod fleet;
 mod footer;
 mod from_nginx;
 mod grpc;

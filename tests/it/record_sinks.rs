@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use icpgate::config::sinks::{ServerAddress, SinkHost, TlsSettings};
 use icpgate::hostname::Hostname;
-use icpgate::ship::failure::{FailureKind, SinkFailure};
+use icpgate::remote::failure::{FailureKind, RemoteFailure};
 use icpgate::ship::sink::{Message, MessageKind, RecordSink};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -100,7 +100,7 @@ fn tls(server_name: &str, trust: &Path) -> TlsSettings {
 }
 
 /// The failure of sending one message.
-async fn failure(sink: &mut impl RecordSink) -> SinkFailure {
+async fn failure(sink: &mut impl RecordSink) -> RemoteFailure {
     sink.send(&messages(0..1)).await.expect_err("it fails")
 }
 

@@ -6,6 +6,7 @@ use super::language::Language;
 use super::listing::{Level, Listing, Search, minute};
 use crate::admin::filing_state::FilingState;
 use crate::clock::Moment;
+use crate::fleet::status::SourceLook;
 use crate::gate::{Filing, FilingStatus, Filings};
 
 /// Filings that are shown.
@@ -23,6 +24,22 @@ pub(crate) struct FilingRow {
     pub(crate) state: &'static str,
     pub(crate) level: Level,
     pub(crate) deadline: Option<DeadlineCell>,
+}
+
+/// Where the filings come from.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) name: String,
+    pub(crate) age_seconds: u64,
+    pub(crate) serial: Option<u64>,
+    pub(crate) failure: Option<String>,
+}
+
+impl Source {
+    pub(crate) fn of(look: &SourceLook) -> Self {
+        let SourceLook { name, age, serial, failure } = look.clone();
+        Self { name, age_seconds: age.as_secs(), serial, failure }
+    }
 }
 
 #[derive(Debug)]

@@ -51,6 +51,9 @@ words! {
     certificate_consequence = "its hosts are refused over TLS", "其主机名的 TLS 连接将被拒绝";
 
     filings = "Filings", "备案";
+    source = "Source", "来源";
+    confirmed_before = "last confirmed before", "上次确认于";
+    seconds = "seconds", "秒前";
     domain = "Domain", "域名";
     number = "Number", "备案号";
     state = "State", "状态";

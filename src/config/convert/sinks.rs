@@ -334,7 +334,7 @@ fn server_address(value: &Value<'_>) -> Option<ServerAddress> {
     })
 }
 
-fn host_and_port(text: &str, default: Option<u16>) -> Result<ServerAddress, String> {
+pub(super) fn host_and_port(text: &str, default: Option<u16>) -> Result<ServerAddress, String> {
     let without_port = |host: SinkHost| match default {
         Some(port) => Ok(ServerAddress { host, port }),
         None => Err("the port is missing".to_owned()),
@@ -368,7 +368,7 @@ fn host_and_port(text: &str, default: Option<u16>) -> Result<ServerAddress, Stri
 }
 
 /// Whether the address is public. A name counts as not public.
-fn is_public(address: &ServerAddress) -> bool {
+pub(super) fn is_public(address: &ServerAddress) -> bool {
     match &address.host {
         SinkHost::Address(ip) => !is_internal(*ip),
         SinkHost::Name(_) => true,

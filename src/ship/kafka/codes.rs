@@ -1,14 +1,14 @@
 //! Kafka's error codes as kinds of failures.
 
-use crate::ship::failure::{FailureKind, SinkFailure};
+use crate::remote::failure::{FailureKind, RemoteFailure};
 
 /// A broker does not take zstd; the batch is to be sent uncompressed.
 pub(super) const UNSUPPORTED_COMPRESSION: i16 = 76;
 
 /// What a code other than 0 means, in answer to `what`.
-pub(super) fn failure(code: i16, what: &str) -> SinkFailure {
+pub(super) fn failure(code: i16, what: &str) -> RemoteFailure {
     let (kind, name) = meaning(code);
-    SinkFailure::new(kind, format_args!("{what}: {name} ({code})"))
+    RemoteFailure::new(kind, format_args!("{what}: {name} ({code})"))
 }
 
 /// The names are those of Kafka's protocol guide. What is not listed is tried again: nothing is given up for a code that

@@ -7,7 +7,7 @@ use super::codes;
 use super::messages::{Api, Versions};
 use super::wire::{Malformed, Reader, Writer};
 use crate::config::sinks::{ServerAddress, TlsSettings};
-use crate::ship::failure::{FailureKind, SinkFailure};
+use crate::remote::failure::{FailureKind, RemoteFailure};
 use crate::ship::stream::Stream;
 
 /// From a request to its whole answer; longer than replicas get to acknowledge a batch.
@@ -39,7 +39,7 @@ impl Connection {
     pub(super) async fn open(
         address: &ServerAddress,
         tls: Option<&TlsSettings>,
-    ) -> Result<Self, SinkFailure> {
+    ) -> Result<Self, RemoteFailure> {
         let stream = Stream::connect(address, tls).await?;
         let (peer, versions) = (address.to_string(), Versions::default());
         let mut connection = Self { stream, peer, correlation: 0, versions };
@@ -53,7 +53,7 @@ impl Connection {
     }
 
     /// The version in which both sides speak of `api`.
-    pub(super) fn version(&self, api: Api) -> Result<i16, SinkFailure> {
+    pub(super) fn version(&self, api: Api) -> Result<i16, RemoteFailure> {
         // Before the versions are known there is one request: for them.
         let version = if api == Api::Versions { Some(0) } else { self.versions.newest(api) };
         version.ok_or_else(|| {
@@ -67,7 +67,7 @@ impl Connection {
         &mut self,
         api: Api,
         write: impl FnOnce(&mut Writer),
-    ) -> Result<Answer, SinkFailure> {
+    ) -> Result<Answer, RemoteFailure> {
         let version = self.version(api)?;
         self.correlation = self.correlation.wrapping_add(1);
         let mut request = Writer::default();
@@ -97,7 +97,7 @@ impl Connection {
         Ok(answer)
     }
 
-    pub(super) fn failure(&self, kind: FailureKind, what: impl fmt::Display) -> SinkFailure {
+    pub(super) fn failure(&self, kind: FailureKind, what: impl fmt::Display) -> RemoteFailure {
         self.stream.failure(kind, what)
     }
 }
@@ -117,10 +117,10 @@ impl Answer {
     pub(super) fn read<'a, T>(
         &'a self,
         read: impl FnOnce(&mut Reader<'a>) -> Result<T, Malformed>,
-    ) -> Result<T, SinkFailure> {
+    ) -> Result<T, RemoteFailure> {
         let body = self.body.get(4..).unwrap_or_default();
         read(&mut Reader::new(body)).map_err(|malformed| {
-            SinkFailure::new(FailureKind::Protocol, format_args!("{}: {malformed}", self.peer))
+            RemoteFailure::new(FailureKind::Protocol, format_args!("{}: {malformed}", self.peer))
         })
     }
 }

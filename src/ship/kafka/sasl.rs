@@ -11,11 +11,9 @@ use super::connection::Connection;
 use super::messages::{Api, read_authenticate, read_handshake};
 use super::scram::{Hash, Scram, ScramFailure};
 use crate::config::sinks::{SaslMechanism, SaslSettings};
-use crate::regular_file;
-use crate::ship::failure::{FailureKind, SinkFailure};
+use crate::remote::failure::{FailureKind, RemoteFailure};
+use crate::remote::password;
 
-/// Far more than any password.
-const MAX_PASSWORD_FILE: u64 = 4096;
 /// Random bytes of a nonce.
 const NONCE: usize = 24;
 
@@ -23,8 +21,8 @@ const NONCE: usize = 24;
 pub(super) async fn authenticate(
     connection: &mut Connection,
     settings: &SaslSettings,
-) -> Result<(), SinkFailure> {
-    let password = read_password(settings)?;
+) -> Result<(), RemoteFailure> {
+    let password = password::read(&settings.password_file)?;
     handshake(connection, name(settings.mechanism)).await?;
     let username = &settings.username;
     match settings.mechanism {
@@ -44,18 +42,7 @@ fn name(mechanism: SaslMechanism) -> &'static str {
     }
 }
 
-fn read_password(settings: &SaslSettings) -> Result<String, SinkFailure> {
-    let unusable = |what: String| SinkFailure::new(FailureKind::Unauthorized, what);
-    let path = &settings.password_file;
-    let bytes = regular_file::read(path, MAX_PASSWORD_FILE).map_err(|error| unusable(error.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|_| unusable(format!("{} is not UTF-8", path.display())))?;
-    match text.lines().next() {
-        Some(password) if !password.is_empty() => Ok(password.to_owned()),
-        _ => Err(unusable(format!("the first line of {} holds no password", path.display()))),
-    }
-}
-
-async fn handshake(connection: &mut Connection, mechanism: &str) -> Result<(), SinkFailure> {
+async fn handshake(connection: &mut Connection, mechanism: &str) -> Result<(), RemoteFailure> {
     let answer = connection.call(Api::SaslHandshake, |out| out.string(mechanism)).await?;
     match answer.read(read_handshake)? {
         (0, _) => Ok(()),
@@ -71,7 +58,7 @@ async fn scram(
     hash: Hash,
     username: &str,
     password: &str,
-) -> Result<(), SinkFailure> {
+) -> Result<(), RemoteFailure> {
     let mut nonce = [0; NONCE];
     rand::fill(&mut nonce)
         .map_err(|_| connection.failure(FailureKind::Unavailable, "the system gives no random bytes"))?;
@@ -91,7 +78,7 @@ fn kind(failure: ScramFailure) -> FailureKind {
 }
 
 /// Sends a message of the mechanism and returns the broker's.
-async fn say(connection: &mut Connection, message: &[u8]) -> Result<Vec<u8>, SinkFailure> {
+async fn say(connection: &mut Connection, message: &[u8]) -> Result<Vec<u8>, RemoteFailure> {
     let answer = connection.call(Api::SaslAuthenticate, |out| out.bytes(message)).await?;
     match answer.read(read_authenticate)? {
         (0, message) => Ok(message.to_vec()),

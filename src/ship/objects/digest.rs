@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use md5::{Digest as _, Md5};
 use sha2::Sha256;
 
-use super::super::http::Payload;
 use super::super::sink::Body;
+use crate::remote::http::Payload;
 
 /// How much of a file is read at once.
 const CHUNK: usize = 256 * 1024;

@@ -5,10 +5,10 @@ use std::time::Duration;
 use http::header::HeaderMap;
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::super::failure::FailureKind;
 use super::super::sink::{Immutability, Promise};
 use super::digest::Digests;
 use super::{s3, xml};
+use crate::remote::failure::FailureKind;
 
 /// The headers of a write: once, and with a checksum.
 pub(super) fn put_headers(digests: &Digests) -> HeaderMap {

@@ -6,10 +6,10 @@ use http::header::{HeaderMap, IF_NONE_MATCH};
 use http::{HeaderName, HeaderValue, StatusCode};
 use jiff::Timestamp;
 
-use super::super::failure::FailureKind;
 use super::super::sink::{Immutability, Promise};
 use super::digest::Digests;
 use super::xml;
+use crate::remote::failure::FailureKind;
 
 const DAY: u64 = 86_400;
 

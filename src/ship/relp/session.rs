@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::frame::{self, ServerFrame, Transaction};
 use super::syslog::{self, Origin};
 use crate::config::sinks::RelpSettings;
-use crate::ship::failure::{FailureKind, SinkFailure};
-use crate::ship::foreign_text;
+use crate::remote::failure::{FailureKind, RemoteFailure};
+use crate::remote::foreign_text;
 use crate::ship::sink::Message;
 use crate::ship::stream::Stream;
 
@@ -33,7 +33,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Connects and greets.
-    pub(super) async fn open(settings: &RelpSettings) -> Result<Self, SinkFailure> {
+    pub(super) async fn open(settings: &RelpSettings) -> Result<Self, RemoteFailure> {
         let stream = Stream::connect(&settings.address, settings.tls.as_ref()).await?;
         let mut session = Self { stream, unread: Vec::new(), next: Transaction::FIRST };
         let mut greeting = Vec::new();
@@ -48,7 +48,7 @@ impl Session {
     }
 
     /// Sends every message of `batch` and waits until all are acknowledged.
-    pub(super) async fn deliver(&mut self, node: &str, batch: &[Message]) -> Result<(), SinkFailure> {
+    pub(super) async fn deliver(&mut self, node: &str, batch: &[Message]) -> Result<(), RemoteFailure> {
         let mut messages = batch.iter().peekable();
         let mut outstanding = VecDeque::with_capacity(WINDOW);
         let (mut out, mut text) = (Vec::new(), Vec::new());
@@ -88,7 +88,7 @@ impl Session {
     async fn read_acknowledgements(
         &mut self,
         outstanding: &mut VecDeque<Transaction>,
-    ) -> Result<(), SinkFailure> {
+    ) -> Result<(), RemoteFailure> {
         self.stream.read(&mut self.unread, PATIENCE).await?;
         let mut done = 0;
         let outcome = loop {
@@ -114,7 +114,7 @@ impl Session {
         &self,
         frame: &ServerFrame<'_>,
         outstanding: &mut VecDeque<Transaction>,
-    ) -> Result<(), SinkFailure> {
+    ) -> Result<(), RemoteFailure> {
         match *frame {
             ServerFrame::Response { transaction, code: 200, .. } => {
                 // Answers come in the order of the messages; the first is nearly always the one.

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::config::sinks::Endpoint;
+use crate::remote::failure::{FailureKind, RemoteFailure};
+use crate::remote::foreign_text;
+use crate::remote::http::Answer;
 use crate::ship::credentials::Credentials;
-use crate::ship::failure::{FailureKind, SinkFailure};
-use crate::ship::foreign_text;
-use crate::ship::http::Answer;
 
 /// Names the request, in every answer of the service.
 const REQUEST_ID: &str = "x-log-requestid";
@@ -30,11 +30,11 @@ pub(super) fn failure(
     endpoint: &Endpoint,
     keys: &Credentials,
     now: Timestamp,
-) -> Option<SinkFailure> {
+) -> Option<RemoteFailure> {
     let request = answer.headers.get(REQUEST_ID).map(|id| foreign_text::shown(id.as_bytes()));
     let fail = |kind, what: String| {
         let request = request.as_deref().map(|id| format!(" (request {id})")).unwrap_or_default();
-        let mut failure = SinkFailure::new(kind, format_args!("{endpoint}: {what}{request}"));
+        let mut failure = RemoteFailure::new(kind, format_args!("{endpoint}: {what}{request}"));
         failure.retry_after = answer.retry_after(now);
         Some(failure)
     };
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::config::sinks::{ServerAddress, SinkHost};
 
-    fn outcome(status: u16, request_id: bool, body: &str) -> Option<SinkFailure> {
+    fn outcome(status: u16, request_id: bool, body: &str) -> Option<RemoteFailure> {
         let mut headers = http::HeaderMap::new();
         if request_id {
             headers.insert(REQUEST_ID, "5E0A".parse().expect("a value"));

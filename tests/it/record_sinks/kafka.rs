@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use icpgate::config::sinks::{KafkaSettings, SaslMechanism, SaslSettings, TlsSettings};
-use icpgate::ship::failure::FailureKind;
+use icpgate::remote::failure::FailureKind;
 use icpgate::ship::kafka::KafkaSink;
 use icpgate::ship::sink::{Promise, RecordSink};
 use serde_json::Value;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use icpgate::config::sinks::{RelpSettings, TlsSettings};
-use icpgate::ship::failure::FailureKind;
+use icpgate::remote::failure::FailureKind;
 use icpgate::ship::relp::RelpSink;
 use icpgate::ship::sink::{Promise, RecordSink};
 use serde_json::Value;

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName};
 use icpgate::clock::Clock;
 use icpgate::config::sinks::{CredentialsFrom, Endpoint, SlsSettings};
-use icpgate::ship::failure::FailureKind;
+use icpgate::remote::failure::FailureKind;
 use icpgate::ship::sink::RecordSink;
 use icpgate::ship::sls::SlsSink;
 use icpgate::ship::sls::sign::{Signed, Signer};

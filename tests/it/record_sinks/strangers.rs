@@ -7,7 +7,7 @@ use icpgate::clock::Clock;
 use icpgate::config::sinks::{
     CredentialsFrom, Endpoint, KafkaSettings, RelpSettings, SaslMechanism, SaslSettings, SlsSettings,
 };
-use icpgate::ship::failure::FailureKind;
+use icpgate::remote::failure::FailureKind;
 use icpgate::ship::kafka::KafkaSink;
 use icpgate::ship::relp::RelpSink;
 use icpgate::ship::sink::RecordSink;

@@ -28,6 +28,8 @@ pub(crate) struct Builder {
     access_log: String,
     more: String,
     config: Option<String>,
+    /// The value of `filings`.
+    source: String,
     pub(super) filings: String,
     pub(super) origin: SocketAddr,
     pub(super) wrapper: Vec<String>,
@@ -52,6 +54,7 @@ impl Builder {
             access_log: "{directory: access, reserve: 1MiB}".to_owned(),
             more: String::new(),
             config: None,
+            source: "filings.yaml".to_owned(),
             filings: APPROVED.to_owned(),
             // The discard port, where nothing listens.
             origin: SocketAddr::from((Ipv4Addr::LOCALHOST, 9)),
@@ -108,6 +111,12 @@ impl Builder {
         self
     }
 
+    /// Replaces the value of `filings`, `filings.yaml`.
+    pub(crate) fn filings_from(mut self, yaml: &str) -> Self {
+        self.source = yaml.to_owned();
+        self
+    }
+
     /// Sets `$ORIGIN`; by default, nothing listens there.
     pub(crate) fn origin(mut self, address: SocketAddr) -> Self {
         self.origin = address;
@@ -127,11 +136,11 @@ impl Builder {
 
     /// The configuration, before variables are replaced.
     pub(super) fn yaml(&self) -> String {
-        let Self { listeners, sites, origins, limits, access_log, more, config, .. } = self;
+        let Self { listeners, sites, origins, limits, access_log, more, config, source, .. } = self;
         let limits: String = limits.iter().map(|(key, value)| format!("  {key}: {value}\n")).collect();
         let sections = || {
             format!(
-                "node: test\nfilings: filings.yaml\nlisteners:\n{listeners}sites:\n{sites}origins:\n{origins}limits:\n{limits}\
+                "node: test\nfilings: {source}\nlisteners:\n{listeners}sites:\n{sites}origins:\n{origins}limits:\n{limits}\
              access_log: {access_log}\nadmin: {{address: \"$ADMIN\"}}\n{more}"
             )
         };

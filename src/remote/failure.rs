@@ -1,16 +1,16 @@
-//! Why a sink did not take what was sent to it.
+//! Why a request to a service failed: a sink did not take records, or an allowlist did not come.
 //!
-//! The kind decides what the lane does next, and it is the label of the error counter. A message never holds a
+//! The kind decides what the caller does next, and it is the label of the error counter. A message never holds a
 //! secret: no signature, no token, no password, no signed URL.
 
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
-/// Why a sink did not take what was sent to it.
+/// Why a request to a service failed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{}: {message}", kind.name())]
-pub struct SinkFailure {
+pub struct RemoteFailure {
     /// What kind of failure it is.
     pub kind: FailureKind,
     /// The place, the value and what the sink answered, for the log and the status page.
@@ -19,7 +19,7 @@ pub struct SinkFailure {
     pub retry_after: Option<Duration>,
 }
 
-impl SinkFailure {
+impl RemoteFailure {
     /// A failure without a wish for when to try again.
     pub fn new(kind: FailureKind, message: impl fmt::Display) -> Self {
         Self { kind, message: message.to_string(), retry_after: None }

@@ -1,6 +1,6 @@
-//! The sinks' HTTP client: HTTP/1.1 over TLS or in clear text, one connection kept at a time.
+//! The HTTP client of sinks and allowlist sources: HTTP/1.1 over TLS or in clear text, one connection kept at a time.
 //!
-//! Every wait has a deadline and every answer a size limit. A request is sent once; trying again is the lane's.
+//! Every wait has a deadline and every answer a size limit. A request is sent once; trying again is the caller's.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -20,7 +20,7 @@ use rustls::ClientConfig;
 use tokio::time::timeout;
 
 use super::connect::{client_config, connect};
-use super::failure::{FailureKind, SinkFailure};
+use super::failure::{FailureKind, RemoteFailure};
 use crate::config::sinks::Endpoint;
 use crate::tls::roots::http1_alone;
 
@@ -69,27 +69,34 @@ impl Answer {
 
 impl HttpClient {
     /// A client of the service at `endpoint`, verified by the certificates in `trust` or the system's.
-    pub fn new(endpoint: &Endpoint, trust: Option<&Path>) -> Result<Self, SinkFailure> {
+    pub fn new(endpoint: &Endpoint, trust: Option<&Path>) -> Result<Self, RemoteFailure> {
         let tls = if endpoint.is_tls { Some(http1_alone(&*client_config(trust)?)) } else { None };
         Ok(Self { endpoint: endpoint.clone(), tls, kept: None })
     }
 
     /// Sends a request whose `host` field is set, and reads the whole answer.
-    pub async fn send(&mut self, request: Request<Payload>) -> Result<Answer, SinkFailure> {
-        let (head, mut body) = self.begin(request).await?.into_parts();
+    pub async fn send(&mut self, request: Request<Payload>) -> Result<Answer, RemoteFailure> {
+        let (head, body) = self.begin(request).await?.into_parts();
+        let body = self.read(body, ANSWER_BYTES).await?;
+        Ok(Answer { status: head.status, headers: head.headers, body })
+    }
+
+    /// Reads the whole body of an answer, up to `limit` bytes.
+    pub async fn read(&mut self, mut body: Incoming, limit: usize) -> Result<Bytes, RemoteFailure> {
         let mut read = BytesMut::new();
         while let Some(chunk) = self.next_chunk(&mut body).await? {
-            if read.len() + chunk.len() > ANSWER_BYTES {
-                let message = format!("{}: the answer is larger than {ANSWER_BYTES} bytes", self.endpoint);
-                return Err(SinkFailure::new(FailureKind::Protocol, message));
+            if read.len() + chunk.len() > limit {
+                self.kept = None;
+                let message = format!("{}: the answer is larger than {limit} bytes", self.endpoint);
+                return Err(RemoteFailure::new(FailureKind::TooLarge, message));
             }
             read.extend_from_slice(&chunk);
         }
-        Ok(Answer { status: head.status, headers: head.headers, body: read.freeze() })
+        Ok(read.freeze())
     }
 
     /// Sends a request and returns the answer's head; its body is read with [`next_chunk`](Self::next_chunk).
-    pub async fn begin(&mut self, request: Request<Payload>) -> Result<Response<Incoming>, SinkFailure> {
+    pub async fn begin(&mut self, request: Request<Payload>) -> Result<Response<Incoming>, RemoteFailure> {
         let upload = Duration::from_secs(request.body().length / SLOWEST);
         let mut sender = match self.kept.take() {
             // The service may close a connection at any time; one that is known to be closed is not used.
@@ -105,7 +112,7 @@ impl HttpClient {
     }
 
     /// The next part of an answer's body; `None` at its end.
-    pub async fn next_chunk(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, SinkFailure> {
+    pub async fn next_chunk(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, RemoteFailure> {
         loop {
             match timeout(ANSWER, body.frame()).await {
                 Ok(None) => return Ok(None),
@@ -126,7 +133,7 @@ impl HttpClient {
         }
     }
 
-    async fn connect(&self) -> Result<SendRequest<Payload>, SinkFailure> {
+    async fn connect(&self) -> Result<SendRequest<Payload>, RemoteFailure> {
         let Endpoint { address, .. } = &self.endpoint;
         let tls = self.tls.as_ref().map(|config| (Arc::clone(config), &address.host));
         let stream = connect(address, tls, &self.endpoint).await?;
@@ -139,15 +146,15 @@ impl HttpClient {
         Ok(sender)
     }
 
-    fn failed(&self, error: &hyper::Error) -> SinkFailure {
+    fn failed(&self, error: &hyper::Error) -> RemoteFailure {
         let kind = if error.is_parse() { FailureKind::Protocol } else { FailureKind::Unreachable };
         let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        SinkFailure::new(kind, format_args!("{}: {error}{cause}", self.endpoint))
+        RemoteFailure::new(kind, format_args!("{}: {error}{cause}", self.endpoint))
     }
 
-    fn late(&self, what: &str, after: Duration) -> SinkFailure {
+    fn late(&self, what: &str, after: Duration) -> RemoteFailure {
         let message = format!("{} {what} within {} s", self.endpoint, after.as_secs());
-        SinkFailure::new(FailureKind::TimedOut, message)
+        RemoteFailure::new(FailureKind::TimedOut, message)
     }
 }
 

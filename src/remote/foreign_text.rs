@@ -1,10 +1,10 @@
-//! Text that a sink sent, as it may stand in a message of ours.
+//! Text that a service sent, as it may stand in a message of ours.
 
 /// The most that is shown, in characters.
 const MAX: usize = 200;
 
 /// The beginning of `bytes` on one line, with a question mark for everything that a terminal might obey.
-pub(super) fn shown(bytes: &[u8]) -> String {
+pub(crate) fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * MAX)]).into_owned();
     let plain = |character: char| if character.is_control() { '?' } else { character };
     text.trim().chars().take(MAX).map(plain).collect()
