@@ -7,6 +7,7 @@ mod cache;
 mod compress;
 mod context;
 mod edits;
+mod footer;
 mod limits;
 mod links;
 mod listeners;

@@ -94,7 +94,7 @@ pub fn build(
         let redaction = QueryRedaction::new(&config.access_log.redact_query);
         let dates = dates(&gate.filings, &certificates);
         let sources = Arc::new(Sources { config: read_config, filings: read_filings, pairs });
-        let footers = Footers::new(config.sites.len());
+        let footers = Footers::new(config.sites.iter().map(|site| &site.footer));
         let rate_limiters = rate_limiters(&config, previous);
         Snapshot {
             generation,
