@@ -205,11 +205,11 @@ async fn send<'d>(
     let site = snapshot.site(permit.site()).ok_or(StatusCode::NOT_FOUND)?;
     let target = String::from_utf8_lossy(&head.target);
     let path = target.split('?').next().unwrap_or_default();
-    if path.starts_with(OWN_PATHS) {
-        return Ok(answered(own_paths::answer(down, context, path).await));
-    }
     let region = snapshot.regions.as_ref().and_then(|regions| regions.table.region(context.client.ip()));
     let normal = route::normal(path);
+    if normal.starts_with(OWN_PATHS) {
+        return Ok(answered(own_paths::answer(down, context, &normal).await));
+    }
     let client = context.client.ip();
     let asked = Asked { method: &head.method, path: &normal, headers: &head.headers, region, client };
     let route = match route::with_slashes_decoded(path) {
