@@ -2,6 +2,7 @@
 
 mod answer;
 mod arguments;
+mod audit;
 mod check;
 mod demo;
 mod explain;
@@ -49,6 +50,8 @@ enum Command {
     Filings(filings::FilingsArgs),
     /// Replace the running process by the program on disk, without downtime.
     Upgrade(upgrade::UpgradeArgs),
+    /// Show what a checker sees of a page: the number, its link, foreign assets.
+    Audit(audit::AuditArgs),
     /// Translate the configuration of nginx or HAProxy: on stdout what was carried over, on stderr what was not.
     Import(import::ImportArgs),
     /// Drop a URL from the edge cache of the running program.
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Filings(args) => filings::filings(&args, out, notes),
         Command::Upgrade(args) => upgrade::upgrade(&args, out),
         Command::Purge(args) => purge::purge(&args, notes),
+        Command::Audit(args) => audit::audit(&args, out, notes),
         Command::Import(args) => import::import(&args, out, notes),
         Command::Logs { command } => match command {
             LogsCommand::Export(args) => {

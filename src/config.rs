@@ -36,7 +36,7 @@ use crate::gate::ListenerId;
 use crate::hostname::{HostPattern, Hostname};
 use crate::origin::Origin;
 use crate::rate::RateLimit;
-use crate::rewrite::{CompressMode, CompressSettings, FooterPages};
+use crate::rewrite::{CompressMode, CompressSettings, FooterSettings};
 use crate::route::Routes;
 
 pub use file::Unreadable;
@@ -197,8 +197,8 @@ pub struct Site {
     pub listeners: Vec<ListenerId>,
     /// The certificate and key, for https listeners.
     pub certificate: Option<CertificateFiles>,
-    /// Which pages get the footer.
-    pub footer: FooterPages,
+    /// Which pages get the footer, and what it shows.
+    pub footer: FooterSettings,
     /// Which responses are compressed.
     pub compress: CompressMode,
     /// The limit on requests.

@@ -9,6 +9,7 @@ mod candidates;
 pub mod context;
 mod families;
 mod grpc;
+mod own_paths;
 pub mod pump;
 mod refresh;
 pub mod response;

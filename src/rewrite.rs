@@ -5,6 +5,7 @@
 //! order, whatever the result.
 
 mod accept;
+mod audit;
 mod charset;
 mod compress;
 mod conversion;
@@ -14,24 +15,31 @@ mod encode;
 mod existing_number;
 mod fields;
 mod footer;
+mod foreign_hosts;
 mod head;
 mod inject;
+mod ministry_link;
 mod plan;
+mod references;
 mod scan;
 mod sniff;
 mod tags;
+mod template;
 
 pub use accept::for_origin as accepted_from_origin;
+pub use audit::{Audit, ForeignAsset, LinkFound, NumberFound, audit};
 pub use charset::Charset;
 pub use compress::{Choice, Compress, CompressMode, CompressSettings, is_event_stream, unwanted_coding};
 pub use conversion::{Broken, Conversion};
 pub use decode::{BadCoding, Coding, Decoder, PIECE};
 pub use encode::{EncodedBytes, Encoder, EncoderFailed, Encoding};
-pub use footer::{Footer, Footers};
+pub use footer::{Footer, FooterDisplay, FooterSettings, Footers, ICON, ICON_PATH, OWN_PATHS};
+pub use foreign_hosts::Verdict;
 pub use head::{apply_to_head, vary_by_destination};
-pub use inject::Injector;
-pub use plan::{Ask, Rewrite, ask, plan};
+pub use inject::{Injector, shows_number_and_link};
+pub use plan::{Ask, Rewrite, ask, declared_charset, plan};
 pub use scan::Scanner;
+pub use template::{FooterTemplate, InvalidTemplate};
 
 /// Which pages get the footer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -50,8 +58,10 @@ pub enum FooterPages {
 pub enum FooterResult {
     /// The footer was inserted.
     Injected,
-    /// The page shows the filing's number already, and passed unchanged.
+    /// The page shows the filing's number and a link to the ministry already, and passed unchanged.
     Present,
+    /// The page shows the filing's number without a link to the ministry, and passed unchanged.
+    WrongLink,
     /// The footer was inserted, and the page also shows another filing's number.
     WrongNumber,
     /// The page passed unchanged.
@@ -62,13 +72,15 @@ pub enum FooterResult {
 
 impl FooterResult {
     /// Every label, in the order of variants.
-    pub const ALL_LABELS: [&'static str; 5] = ["injected", "present", "wrong_number", "skipped", "failed"];
+    pub const ALL_LABELS: [&'static str; 6] =
+        ["injected", "present", "wrong_link", "wrong_number", "skipped", "failed"];
 
     /// The word in metrics and records.
     pub fn label(self) -> &'static str {
         match self {
             Self::Injected => "injected",
             Self::Present => "present",
+            Self::WrongLink => "wrong_link",
             Self::WrongNumber => "wrong_number",
             Self::Skipped(_) => "skipped",
             Self::Failed => "failed",

@@ -230,7 +230,7 @@ impl Snapshot {
             redaction: self.redaction.clone(),
             regions: self.regions.clone(),
             rate_limiters: self.rate_limiters.clone(),
-            footers: Footers::new(self.config.sites.len()),
+            footers: Footers::new(self.config.sites.iter().map(|site| &site.footer)),
             sources: Arc::clone(&self.sources),
             dates: self.dates.clone(),
         }

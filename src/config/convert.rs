@@ -8,6 +8,7 @@ mod compress;
 mod context;
 mod edits;
 mod filings_source;
+mod footer;
 mod limits;
 mod links;
 mod listeners;

@@ -41,7 +41,7 @@ sections! {
         "name", "hosts", "listeners", "certificate", "footer", "compress", "cache", "rate_limit", "max_body", "routes",
     ];
     CERTIFICATE = "sites[].certificate": ["chain", "key"];
-    FOOTER = "sites[].footer": ["pages"];
+    FOOTER = "sites[].footer": ["pages", "display", "template"];
     RATE_LIMIT = "sites[].rate_limit": ["requests", "burst", "per"];
     ROUTE = "sites[].routes[]": [
         "match", "origins", "residency", "cache", "redirect", "respond", "path", "request_headers", "response_headers",

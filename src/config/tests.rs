@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::problem::Severity;
 use super::*;
 use crate::origin::{Scheme, ServerHost, UpstreamHost};
+use crate::rewrite::FooterPages;
 use crate::route::{Action, PathMatch};
 
 /// The contract's example, without the keys that are not built.
@@ -119,7 +120,7 @@ fn the_example_is_taken_as_it_stands() {
     assert_eq!(http.protocol, Protocol::Http { redirect: Redirect::Https, health_check });
     let [shop, idn] = config.sites.as_slice() else { panic!("two sites") };
     assert_eq!(shop.listeners, [ListenerId(0), ListenerId(1)]);
-    assert_eq!(shop.footer, FooterPages::Home);
+    assert_eq!(shop.footer.pages, FooterPages::Home);
     let certificate = shop.certificate.as_ref().expect("given");
     assert_eq!(certificate.chain, Path::new("/etc/icpgate/certs/example.cn.pem"));
     assert_eq!(certificate.key, Path::new("/etc/keys/example.cn.key"));

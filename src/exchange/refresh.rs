@@ -57,7 +57,7 @@ async fn run(
     let asked = Asked { method: &head.method, path: &normal, headers: &head.headers, region, client };
     let route = site.routes.resolve(&asked)?;
     let page = FooterContext {
-        pages: site.footer,
+        pages: site.footer.pages,
         footers: &snapshot.footers,
         site: permit.site(),
         filing: permit.filing(),

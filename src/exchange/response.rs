@@ -128,8 +128,8 @@ async fn send(
     send_text(down, context, head, body.into()).await
 }
 
-/// Sends a response of this edge with a plain text, which may be empty.
-async fn send_text(
+/// Sends a response of this edge with a body, which may be empty and is plain text unless the head says otherwise.
+pub(super) async fn send_text(
     down: &mut Downstream<'_>,
     context: &mut RequestContext<'_>,
     mut head: ResponseHead,
@@ -139,7 +139,8 @@ async fn send_text(
     let id = HeaderValue::from_str(&context.request_id()).map_err(|_| ClientFailure::Gone)?;
     head.headers.insert(X_REQUEST_ID, id);
     if !body.is_empty() {
-        head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        head.headers.entry(header::CONTENT_TYPE).or_insert(plain);
     }
     // Neither has a body, nor the length of one (RFC 9110, 8.6).
     if !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {

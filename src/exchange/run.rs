@@ -10,7 +10,7 @@ use super::attempt::{Attempt, RoutedRequest};
 use super::context::RequestContext;
 use super::pump::FooterContext;
 use super::routed::Step;
-use super::{Outcome, Proxy, cached, response};
+use super::{Outcome, Proxy, cached, own_paths, response};
 use crate::access::Reason;
 use crate::config::{Protocol, Redirect};
 use crate::downstream::session::Downstream;
@@ -19,7 +19,7 @@ use crate::gate::{self, Permit, Refusal};
 use crate::listen::Established;
 use crate::listen::requested_host::{host_as_sent, requested_host};
 use crate::message::{RequestHead, fields};
-use crate::rewrite::Compress;
+use crate::rewrite::{Compress, OWN_PATHS};
 use crate::route::{self, Asked, CacheUse, Unrouted};
 use crate::snapshot::Snapshot;
 
@@ -207,6 +207,9 @@ async fn send<'d>(
     let path = target.split('?').next().unwrap_or_default();
     let region = snapshot.regions.as_ref().and_then(|regions| regions.table.region(context.client.ip()));
     let normal = route::normal(path);
+    if normal.starts_with(OWN_PATHS) {
+        return Ok(answered(own_paths::answer(down, context, &normal).await));
+    }
     let client = context.client.ip();
     let asked = Asked { method: &head.method, path: &normal, headers: &head.headers, region, client };
     let route = match route::with_slashes_decoded(path) {
@@ -230,7 +233,7 @@ async fn send<'d>(
         return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }
     let page = FooterContext {
-        pages: site.footer,
+        pages: site.footer.pages,
         footers: &snapshot.footers,
         site: permit.site(),
         filing: permit.filing(),

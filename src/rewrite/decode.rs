@@ -47,7 +47,7 @@ pub enum Coding {
 
 impl Coding {
     /// By its name in `content-encoding`.
-    pub(super) fn named(name: &str) -> Option<Self> {
+    pub fn named(name: &str) -> Option<Self> {
         let named = [
             ("gzip", Self::Gzip),
             ("x-gzip", Self::Gzip),

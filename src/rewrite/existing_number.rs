@@ -11,6 +11,20 @@ use encoding_rs::{Encoding, GBK};
 
 use crate::gate::{FilingNumber, NumberKind};
 
+/// The numbers that are looked for.
+#[derive(Clone, Debug)]
+pub(super) enum OwnNumbers {
+    /// Every valid one: whose page it is, is not known.
+    Any,
+    /// Those of these filings.
+    Of {
+        /// As filed.
+        filed: Vec<FilingNumber>,
+        /// Subjects' numbers that are shown in place of those.
+        subjects: Vec<FilingNumber>,
+    },
+}
+
 /// Whose number a page shows. A page that shows both shows its own.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum ExistingNumber {
@@ -26,29 +40,42 @@ pub(super) const AFTER: usize = 256;
 /// Bytes of the longest landmark: `ＩＣＰ` in UTF-8.
 pub(super) const LONGEST_LANDMARK: usize = 9;
 
-/// Finds the letters that numbers are found by: `ICP`, or a licence class such as `B2`. One set serves every number
-/// and every charset; a clone shares it.
+/// What begins or goes on at a landmark.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Landmark {
+    /// A filing number: `ICP`, or a licence class such as `B2`.
+    Number,
+    /// The host of a link to the ministry: `miit`.
+    Link,
+}
+
+/// Finds landmarks. One set serves every number and every charset; a clone shares it.
 #[derive(Clone, Debug)]
 pub(super) struct Landmarks(Arc<AhoCorasick>);
 
 impl Default for Landmarks {
     fn default() -> Self {
-        let search = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(patterns());
+        let patterns = LINKS.map(Vec::from).into_iter().chain(numbers());
+        let search = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(patterns);
         Self(Arc::new(search.expect("a few short patterns")))
     }
 }
 
 impl Landmarks {
     /// Where landmarks stand in `source`, in order.
-    pub(super) fn places(&self, source: &[u8]) -> impl Iterator<Item = Range<usize>> {
-        self.0.find_iter(source).map(|found| found.range())
+    pub(super) fn places(&self, source: &[u8]) -> impl Iterator<Item = (Range<usize>, Landmark)> {
+        let landmark = |pattern| if pattern < LINKS.len() { Landmark::Link } else { Landmark::Number };
+        self.0.find_iter(source).map(move |found| (found.range(), landmark(found.pattern().as_usize())))
     }
 }
 
-/// All of three bytes or more, and few enough for a vector search on every processor. None ends as another begins, so
-/// cutting a page changes no match. Classes are told from other text by what follows them: a dash (also in full
-/// width, in UTF-8 and GBK), a space, a tag or a reference.
-fn patterns() -> Vec<Vec<u8>> {
+/// Hosts in mixed case are not found: nobody writes them.
+const LINKS: [&[u8]; 3] = [b"miit", b"MIIT", b"Miit"];
+
+/// What numbers are found by. All patterns have three bytes or more, and with [`LINKS`] they are few enough for a vector
+/// search on every processor. None ends as another begins, so cutting a page changes no match. Classes are told from
+/// other text by what follows them: a dash (also in full width, in UTF-8 and GBK), a space, a tag or a reference.
+fn numbers() -> Vec<Vec<u8>> {
     let mut patterns: Vec<Vec<u8>> =
         ["ICP", "icp", "Icp", "b2-", "b1-", "A2-", "A1-"].map(Into::into).to_vec();
     for class in ["B2", "B1"] {
@@ -62,12 +89,19 @@ fn patterns() -> Vec<Vec<u8>> {
     patterns
 }
 
+/// What is looked for in a page.
+#[derive(Clone, Debug)]
+pub(super) struct NumberSearch {
+    pub(super) own: OwnNumbers,
+    pub(super) landmarks: Landmarks,
+}
+
 /// The number that begins in `before` and goes on in `after`, where a landmark stands.
 pub(super) fn number_at(
     before: &[u8],
     after: &[u8],
     charset: &'static Encoding,
-    own: &FilingNumber,
+    own: &OwnNumbers,
 ) -> Option<ExistingNumber> {
     let after = visible(&charset.decode_without_bom_handling(after).0);
     // `before` may begin within a character of two bytes: decoding from there would find nothing.
@@ -79,7 +113,7 @@ pub(super) fn number_at(
     pieces.filter_map(|before| number_across(&before, &after, own)).max()
 }
 
-fn number_across(before: &str, after: &str, own: &FilingNumber) -> Option<ExistingNumber> {
+fn number_across(before: &str, after: &str, own: &OwnNumbers) -> Option<ExistingNumber> {
     let text = [before, after].concat();
     let starts = before.char_indices().map(|(start, _)| start);
     let numbers = starts.filter_map(|start| {
@@ -91,16 +125,21 @@ fn number_across(before: &str, after: &str, own: &FilingNumber) -> Option<Existi
 }
 
 /// `None` for a number that says nothing of the domain: a licence, which stands beside the filing's number on
-/// many pages, and the number of the own subject.
-fn whose(number: &FilingNumber, own: &FilingNumber) -> Option<ExistingNumber> {
-    if number == own || is_subject_of(own, number) {
+/// many pages, and the number of the own subject where that is not the one to show.
+fn whose(number: &FilingNumber, own: &OwnNumbers) -> Option<ExistingNumber> {
+    let (filed, subjects) = match own {
+        OwnNumbers::Any => (&[][..], &[][..]),
+        OwnNumbers::Of { filed, subjects } => (&filed[..], &subjects[..]),
+    };
+    let is_own = |own: &FilingNumber| number == own || is_subject_of(own, number);
+    if subjects.contains(number) || filed.iter().any(is_own) {
         Some(ExistingNumber::Own)
     } else if (number.kind() == NumberKind::Licence && number.service().is_none())
-        || is_subject_of(number, own)
+        || filed.iter().any(|own| is_subject_of(number, own))
     {
         None
     } else {
-        Some(ExistingNumber::Other)
+        Some(if matches!(own, OwnNumbers::Any) { ExistingNumber::Own } else { ExistingNumber::Other })
     }
 }
 
@@ -170,10 +209,14 @@ mod tests {
 
     use super::*;
 
+    fn numbers_of(own: &str) -> OwnNumbers {
+        OwnNumbers::Of { filed: vec![FilingNumber::parse(own, 2026).unwrap()], subjects: Vec::new() }
+    }
+
     /// `^` marks the place.
     #[track_caller]
     fn check(own: &str, source: &str, expected: Option<ExistingNumber>) {
-        let own = FilingNumber::parse(own, 2026).unwrap();
+        let own = numbers_of(own);
         let (before, after) = source.split_once('^').unwrap();
         assert_eq!(number_at(before.as_bytes(), after.as_bytes(), UTF_8, &own), expected, "{source}");
         let (before, after) = (GBK.encode(before).0, GBK.encode(after).0);
@@ -232,6 +275,42 @@ mod tests {
     }
 
     #[test]
+    fn a_subject_is_the_own_number_where_it_is_the_one_to_show() {
+        let number = |text| FilingNumber::parse(text, 2026).unwrap();
+        let filed = vec![number("粤ICP备2024012345号-1")];
+        let shows_subject =
+            OwnNumbers::Of { filed: filed.clone(), subjects: vec![number("粤ICP备2024012345号")] };
+        let shows_service = OwnNumbers::Of { filed, subjects: Vec::new() };
+        for (text, with_subject, with_service, any) in [
+            ("ICP备2024012345号", Some(ExistingNumber::Own), None, Some(ExistingNumber::Own)),
+            (
+                "ICP备2024012345号-1",
+                Some(ExistingNumber::Own),
+                Some(ExistingNumber::Own),
+                Some(ExistingNumber::Own),
+            ),
+            (
+                "ICP备2024012345号-2",
+                Some(ExistingNumber::Other),
+                Some(ExistingNumber::Other),
+                Some(ExistingNumber::Own),
+            ),
+            ("B2-20090059", None, None, None),
+            ("ICP备12345678号-1", None, None, None),
+        ] {
+            for (own, expected) in
+                [(&shows_subject, with_subject), (&shows_service, with_service), (&OwnNumbers::Any, any)]
+            {
+                assert_eq!(
+                    number_at("粤".as_bytes(), text.as_bytes(), UTF_8, own),
+                    expected,
+                    "{text} {own:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn what_is_no_filing_number_is_nothing() {
         for source in [
             "^",
@@ -250,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_stretch_may_begin_and_end_within_a_character() {
-        let own = FilingNumber::parse(OWN, 2026).unwrap();
+        let own = numbers_of(OWN);
         for charset in [UTF_8, GBK] {
             let before = charset.encode("中文网站中文网站京ICP备").0;
             let after = charset.encode("2024012345号-1中文网站").0;
@@ -293,11 +372,13 @@ mod tests {
     #[test]
     fn landmarks_are_found_in_order() {
         let landmarks = Landmarks::default();
-        let places = |source: &[u8]| landmarks.places(source).collect::<Vec<_>>();
+        let places = |source: &[u8]| landmarks.places(source).map(|(range, _)| range).collect::<Vec<_>>();
         assert_eq!(places("icp B2-2 ICP ＩＣＰ".as_bytes()), [0..3, 4..7, 9..12, 13..22]);
         assert_eq!(places(&GBK.encode("ICP ＩＣＰ").0), [0..3, 4..10]);
         assert!(places(b"IC B2").is_empty());
-        assert!(patterns().iter().all(|pattern| (3..=LONGEST_LANDMARK).contains(&pattern.len())));
-        assert!(patterns().len() <= 32);
+        let kinds: Vec<_> = landmarks.places(b"beian.miit.gov.cn ICP MIIT").map(|(_, kind)| kind).collect();
+        assert_eq!(kinds, [Landmark::Link, Landmark::Number, Landmark::Link]);
+        assert!(numbers().iter().all(|pattern| (3..=LONGEST_LANDMARK).contains(&pattern.len())));
+        assert!(LINKS.len() + numbers().len() <= 32);
     }
 }

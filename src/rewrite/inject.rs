@@ -7,11 +7,30 @@ mod reading;
 
 use bytes::Bytes;
 
+pub(super) use self::reading::read_whole;
 use self::reading::{Reading, pass};
-use super::{Charset, Footer, FooterResult};
+use super::{Charset, Footer, FooterResult, FooterSettings};
+use crate::gate::{FilingNumber, PublicSecurityNumber};
 
 #[cfg(test)]
 mod tests;
+
+/// Whether the footer of these settings shows a number and links to the ministry, as a visitor sees it.
+pub fn shows_number_and_link(settings: &FooterSettings) -> bool {
+    let number = FilingNumber::parse("京ICP备2024012345号-1", i16::MAX);
+    let security = PublicSecurityNumber::parse("京公网安备11010502030143号");
+    let (Ok(number), Ok(security)) = (number, security) else { return false };
+    let footer = Footer::of(settings, &number, Some(&security));
+    let charset = Charset::Declared(encoding_rs::UTF_8);
+    let mut page = Vec::new();
+    let mut injector = Injector::new(footer.clone(), charset);
+    injector
+        .push(Bytes::from_static(b"<!doctype html><body></body>"), &mut |part| page.extend_from_slice(&part));
+    injector.finish(&mut |part| page.extend_from_slice(&part));
+    let mut again = Injector::new(footer, charset);
+    again.push(page.into(), &mut |_| {});
+    again.finish(&mut |_| {}) == FooterResult::Present
+}
 
 /// Inserts the footer into one page: [`push`](Self::push) every chunk, then [`finish`](Self::finish).
 #[derive(Debug)]
@@ -38,7 +57,7 @@ impl Injector {
     pub fn push(&mut self, chunk: Bytes, out: &mut impl FnMut(Bytes)) {
         match &mut self.state {
             State::Reading(reading) => {
-                reading.push(chunk, &self.footer, out);
+                reading.push(chunk, self.footer.search(), out);
                 if reading.is_decided() {
                     self.settle(out);
                 }

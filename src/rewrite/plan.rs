@@ -113,6 +113,14 @@ pub fn plan(
     if method == Method::HEAD { Rewrite::NotApplicable } else { Rewrite::Skipped(reason) }
 }
 
+/// What an answer's head says of its charset.
+pub fn declared_charset(headers: &HeaderMap) -> Charset {
+    match MediaType::of(headers) {
+        Some(MediaType::Html(charset)) => charset,
+        _ => Charset::Undeclared,
+    }
+}
+
 fn is_chosen(pages: FooterPages, path: &str) -> bool {
     match pages {
         FooterPages::All => true,

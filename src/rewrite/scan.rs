@@ -134,6 +134,11 @@ impl Scanner {
         self.state == State::Data
     }
 
+    /// Whether the next byte is in the attributes of a start tag of `a`.
+    pub(super) fn is_in_link(&self) -> bool {
+        self.state == State::InTag && !self.closing && self.name.as_bytes() == b"a"
+    }
+
     /// Whether the page is nested too deeply to follow; nothing is text from here on.
     pub fn is_lost(&self) -> bool {
         self.foreign.is_lost()

@@ -106,7 +106,7 @@ pub fn build(
         let dates = dates(&gate.filings, &certificates);
         let config = Arc::clone(&config);
         let sources = Arc::new(Sources { config: read_config, filings: read_filings, pairs });
-        let footers = Footers::new(config.sites.len());
+        let footers = Footers::new(config.sites.iter().map(|site| &site.footer));
         let rate_limiters = rate_limiters(&config, previous);
         Snapshot {
             generation,

@@ -2,6 +2,7 @@
 //! that scripts can rely on.
 
 mod at_once;
+mod audit;
 mod contract;
 mod explain;
 mod filings;

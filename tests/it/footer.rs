@@ -2,6 +2,7 @@
 
 mod charsets;
 mod data;
+mod display;
 mod encoded;
 mod ranges;
 
@@ -151,17 +152,27 @@ async fn a_page_that_cannot_be_rewritten_passes_unchanged_and_is_counted() {
 #[tokio::test]
 async fn a_page_that_already_shows_a_number_is_counted() {
     let shown = |number: &str| PAGE.replace("你好", number);
-    let (own, other) = (shown("京ICP备2024012345号-1"), shown("沪ICP备2024099999号-1"));
-    let pages = (own.clone(), other.clone());
-    let (_origin, edge) =
-        edge(move |request| html(if request.target() == "/own" { &pages.0 } else { &pages.1 })).await;
+    let own = shown("<a href=\"https://beian.miit.gov.cn/\">京ICP备2024012345号-1</a>");
+    let obsolete = own.replace("https://beian.miit", "http://www.miitbeian");
+    let unlinked = shown("京ICP备2024012345号-1");
+    let other = shown("沪ICP备2024099999号-1");
+    let pages = [("/own", own), ("/obsolete", obsolete), ("/unlinked", unlinked), ("/other", other.clone())];
+    let served = pages.clone();
+    let (_origin, edge) = edge(move |request| {
+        let found = served.iter().find(|(path, _)| *path == request.target());
+        html(&found.expect("a known path").1)
+    })
+    .await;
     let mut client = Target::https(&edge).http1(HOST).await;
-    assert_eq!(client.get(HOST, "/own").await.text(), own);
-    assert!(with_footer(&other, &client.get(HOST, "/other").await).contains(LINK));
-    for result in ["present", "wrong_number"] {
-        let series = format!("icpgate_footer_total{{result=\"{result}\",site=\"shop\"}}");
-        edge.metric_becomes(&series, 1.0).await;
+    for (path, page) in &pages[..3] {
+        assert_eq!(client.get(HOST, path).await.text(), *page, "{path}");
     }
+    assert!(with_footer(&other, &client.get(HOST, "/other").await).contains(LINK));
+    for (result, count) in [("present", 1.0), ("wrong_link", 2.0), ("wrong_number", 1.0)] {
+        let series = format!("icpgate_footer_total{{result=\"{result}\",site=\"shop\"}}");
+        edge.metric_becomes(&series, count).await;
+    }
+    assert_eq!(edge.records_where(2, |record| record["footer"] == "wrong_link").await.len(), 2);
 }
 
 #[tokio::test]

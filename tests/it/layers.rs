@@ -43,6 +43,7 @@ const DOORS: &[(&[&str], &[&str])] = &[
     (&["httpdate::"], &["cache/freshness.rs"]),
     (&["serde_yaml::"], &["config/file.rs"]),
     (&["minisign_verify::"], &["fleet/signature.rs"]),
+    (&["lol_html::"], &["rewrite/template.rs", "rewrite/references.rs", "rewrite/scan/oracle.rs"]),
     (&["maxminddb::"], &["config/regions.rs"]),
     (&["pingora_ketama::"], &["origin/ring.rs"]),
     (&["zlib_rs::"], &["rewrite/decode.rs", "rewrite/encode.rs"]),

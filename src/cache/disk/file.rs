@@ -49,8 +49,13 @@ pub(super) struct Head {
 
 const PAGES: [FooterPages; 3] = [FooterPages::All, FooterPages::Home, FooterPages::Off];
 /// Results that are stored; the others come from what is not stored, or is told from the head again.
-const RESULTS: [FooterResult; 4] =
-    [FooterResult::Injected, FooterResult::Present, FooterResult::WrongNumber, FooterResult::Failed];
+const RESULTS: [FooterResult; 5] = [
+    FooterResult::Injected,
+    FooterResult::Present,
+    FooterResult::WrongLink,
+    FooterResult::WrongNumber,
+    FooterResult::Failed,
+];
 
 /// Bytes as text, one character each: values of fields need not be UTF-8.
 fn text(bytes: &[u8]) -> String {

@@ -7,13 +7,13 @@ use super::context::Context;
 use super::limits::rate_limit;
 use super::redirects::SiteShape;
 use super::routes::routes;
-use super::{Value, cache, compress, or};
+use super::{Value, cache, compress, footer, or};
 use crate::config::findings::quote;
 use crate::config::reader::Fields;
 use crate::config::{CertificateFiles, Listener, Protocol, Redirect, Site, schema};
 use crate::gate::ListenerId;
 use crate::hostname::{HostPattern, Hostname, InvalidHostname};
-use crate::rewrite::{CompressMode, FooterPages};
+use crate::rewrite::{CompressMode, FooterSettings};
 use crate::route::Routes;
 
 pub(super) fn site(item: &Value<'_>, context: &mut Context<'_>) -> Option<Site> {
@@ -35,7 +35,7 @@ pub(super) fn site(item: &Value<'_>, context: &mut Context<'_>) -> Option<Site> 
         claim_hosts(list, listeners, name, context);
     }
     let certificate = certificate(&fields, listeners.as_deref(), context);
-    let footer = or(fields.get("footer"), FooterPages::default(), footer);
+    let footer = or(fields.get("footer"), FooterSettings::default(), footer::footer);
     let cached = cache::of_site(&fields, context.has_cache);
     context.site_cache = cached.unwrap_or_default();
     let compress = or(fields.get("compress"), CompressMode::default(), compress::mode);
@@ -160,12 +160,6 @@ fn certificate(
         let key = fields.required("key").and_then(|path| path.path(context.folder));
         Some(Some(CertificateFiles { chain: chain?, key: key? }))
     })
-}
-
-fn footer(value: &Value<'_>) -> Option<FooterPages> {
-    let fields = value.fields(schema::FOOTER)?;
-    let words = [("all", FooterPages::All), ("home", FooterPages::Home), ("off", FooterPages::Off)];
-    or(fields.get("pages"), FooterPages::default(), |value| value.word(&words))
 }
 
 /// A host name in the strict form.

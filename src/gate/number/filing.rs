@@ -112,6 +112,12 @@ impl FilingNumber {
         area(self.text.chars().next()?)
     }
 
+    /// The number of its subject: the same without `-N`. `None` for a licence, which says nothing of a domain without it.
+    pub fn subject(&self) -> Option<Self> {
+        let (before, _) = self.text.rsplit_once('号').filter(|_| self.kind == NumberKind::Record)?;
+        Some(Self { text: format!("{before}号").into(), kind: self.kind, service: None })
+    }
+
     /// The service that `-N` names; `None` for a subject's own number.
     pub fn service(&self) -> Option<Service> {
         self.service
@@ -274,6 +280,18 @@ mod tests {
         check("浙B2-20080101-4", Ok(("浙B2-20080101-4", Licence, Some(Service::Website))));
         check("合字B2-20190051", Ok(("合字B2-20190051", Licence, None)));
         check("合字A1.B1.B2-20180017-2", Ok(("合字A1.B1.B2-20180017-2", Licence, Some(Service::Website))));
+    }
+
+    #[test]
+    fn a_record_has_a_subject_and_a_licence_has_none() {
+        let subject = |text: &str| FilingNumber::parse(text, 2026).unwrap().subject();
+        for text in ["京ICP备2024012345号-1", "京ICP备2024012345号-12A", "京ICP备2024012345号"] {
+            let expected = FilingNumber::parse("京ICP备2024012345号", 2026).unwrap();
+            assert_eq!(subject(text), Some(expected), "{text}");
+        }
+        for text in ["粤B2-20090059-5", "京ICP证030173号-1", "京ICP证030173号"] {
+            assert_eq!(subject(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -9,7 +9,10 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::rewrite::charset::{Known, PageCharset};
-use crate::rewrite::existing_number::{AFTER, BEFORE, ExistingNumber, LONGEST_LANDMARK, number_at};
+use crate::rewrite::existing_number::{
+    AFTER, BEFORE, ExistingNumber, LONGEST_LANDMARK, Landmark, NumberSearch, number_at,
+};
+use crate::rewrite::ministry_link::is_link;
 use crate::rewrite::scan::Scanner;
 use crate::rewrite::sniff::{Kind, Sniffer};
 use crate::rewrite::tags::{Outline, Tag};
@@ -17,13 +20,25 @@ use crate::rewrite::{Charset, Footer, FooterResult, SkipReason};
 
 /// Bytes behind the body's end tag in which a number is still looked for, before the footer goes in.
 pub(super) const TAIL: usize = 16 << 10;
-/// Places judged for a number in one page; further ones are not.
+/// Places judged in one page; further ones are not.
 const PLACES: usize = 4096;
 /// The length of the body's end tag up to the byte that ends its name.
 const BODY_END: usize = b"</body".len();
 
 /// Shorter pieces are copied when held, so that no large buffer is kept for a few bytes.
 const SHORT: usize = 1024;
+
+/// Whose number a whole page shows, and what is known of its charset at its end.
+pub(in crate::rewrite) fn read_whole(
+    page: Bytes,
+    charset: Charset,
+    search: &NumberSearch,
+) -> (Option<ExistingNumber>, Known) {
+    let mut reading = Reading::new(charset);
+    reading.push(page, search, &mut |_| {});
+    reading.judge(&[], search, true);
+    (reading.existing, reading.charset.known())
+}
 
 #[derive(Debug)]
 pub(super) struct Reading {
@@ -39,17 +54,20 @@ pub(super) struct Reading {
     held: Held,
     /// The last bytes read, as far back as a place needs them.
     recent: Vec<u8>,
-    /// Text where a number may stand, judged when the bytes behind it have come.
+    /// Where a number or a link may stand, judged when the bytes behind it have come.
     places: VecDeque<Place>,
     /// Places found so far.
     found: usize,
     existing: Option<ExistingNumber>,
+    /// Whether there is a link to the ministry.
+    is_linked: bool,
 }
 
-/// A landmark in the text.
+/// A landmark in the text, or in a link.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     at: usize,
+    landmark: Landmark,
     /// What the page has declared up to here.
     charset: Known,
 }
@@ -77,19 +95,20 @@ impl Reading {
             places: VecDeque::new(),
             found: 0,
             existing: None,
+            is_linked: false,
         }
     }
 
     /// Reads the next bytes, and passes on what need not be held.
-    pub(super) fn push(&mut self, chunk: Bytes, footer: &Footer, out: &mut impl FnMut(Bytes)) {
+    pub(super) fn push(&mut self, chunk: Bytes, search: &NumberSearch, out: &mut impl FnMut(Bytes)) {
         self.charset.read_mark(&chunk);
         if self.kind.is_none() {
             self.kind = self.sniffer.read(&chunk);
         }
         let begins = self.read;
         let was_found = self.body_end.is_some();
-        self.read(&chunk, footer);
-        self.judge(&chunk, footer, false);
+        self.read(&chunk, search);
+        self.judge(&chunk, search, false);
         self.keep_recent(&chunk);
         // What was held before may be the start of a tag that goes on here.
         let hold = self.body_end.unwrap_or(self.read - self.scanner.begun());
@@ -103,14 +122,14 @@ impl Reading {
 
     /// Whether nothing that follows can change the verdict.
     pub(super) fn is_decided(&self) -> bool {
-        self.existing == Some(ExistingNumber::Own)
+        (self.existing == Some(ExistingNumber::Own) && self.is_linked)
             || (self.charset.is_mark_read() && self.kind == Some(Kind::Data))
             || self.body_end.is_some_and(|end| self.read >= end + TAIL + AFTER)
     }
 
     /// The result if nothing follows, and the bytes to insert.
     pub(super) fn verdict(&mut self, footer: &Footer) -> (FooterResult, Bytes) {
-        self.judge(&[], footer, true);
+        self.judge(&[], footer.search(), true);
         let skipped = |reason| (FooterResult::Skipped(reason), Bytes::new());
         let is_finished = self.body_end.is_some() || (self.outline.templates == 0 && self.scanner.is_text());
         let charset = self.charset.known();
@@ -119,7 +138,8 @@ impl Reading {
         } else if self.kind == Some(Kind::Data) {
             skipped(SkipReason::Data)
         } else if self.existing == Some(ExistingNumber::Own) {
-            (FooterResult::Present, Bytes::new())
+            let result = if self.is_linked { FooterResult::Present } else { FooterResult::WrongLink };
+            (result, Bytes::new())
         } else if self.body_end.is_none() && self.scanner.is_lost() {
             (FooterResult::Failed, Bytes::new())
         } else if !self.outline.document {
@@ -148,16 +168,16 @@ impl Reading {
         held + self.held.last.capacity() + self.recent.capacity() + places
     }
 
-    fn read(&mut self, chunk: &[u8], footer: &Footer) {
+    fn read(&mut self, chunk: &[u8], search: &NumberSearch) {
         let mut at = 0;
-        for place in self.places_across(chunk, footer) {
+        for (place, landmark) in self.places_across(chunk, search) {
             // Only the last byte of a landmark may begin a tag.
-            let is_text = self.scanner.is_text() && self.byte_before(place) != Some(b'<');
-            self.keep_place(place, is_text);
+            let is_seen = self.is_seen(landmark) && self.byte_before(place) != Some(b'<');
+            self.keep_place(place, landmark, is_seen);
         }
-        for place in footer.landmarks().places(chunk) {
+        for (place, landmark) in search.landmarks.places(chunk) {
             self.scan(&chunk[..place.start], &mut at);
-            self.keep_place(self.read + place.start, self.scanner.is_text());
+            self.keep_place(self.read + place.start, landmark, self.is_seen(landmark));
         }
         self.scan(chunk, &mut at);
         self.read += chunk.len();
@@ -182,7 +202,7 @@ impl Reading {
     }
 
     /// Landmarks that are cut by the start of this chunk.
-    fn places_across(&self, chunk: &[u8], footer: &Footer) -> Vec<usize> {
+    fn places_across(&self, chunk: &[u8], search: &NumberSearch) -> Vec<(usize, Landmark)> {
         if self.recent.is_empty() {
             return Vec::new();
         }
@@ -191,10 +211,10 @@ impl Reading {
         let mut both = [0; 2 * LONGEST_LANDMARK];
         both[..before.len()].copy_from_slice(before);
         both[before.len()..][..after.len()].copy_from_slice(after);
-        let found = footer.landmarks().places(&both[..before.len() + after.len()]);
+        let found = search.landmarks.places(&both[..before.len() + after.len()]);
         found
-            .filter(|place| place.start < before.len() && place.end > before.len())
-            .map(|place| self.read - before.len() + place.start)
+            .filter(|(place, _)| place.start < before.len() && place.end > before.len())
+            .map(|(place, landmark)| (self.read - before.len() + place.start, landmark))
             .collect()
     }
 
@@ -203,18 +223,26 @@ impl Reading {
         self.recent.get(self.recent.len().checked_sub(behind + 1)?).copied()
     }
 
-    /// Keeps a place for judgement, if a visitor sees its text.
-    fn keep_place(&mut self, at: usize, is_text: bool) {
+    /// Whether the scanner is where a visitor sees the text, or can follow the link.
+    fn is_seen(&self, landmark: Landmark) -> bool {
+        match landmark {
+            Landmark::Number => self.scanner.is_text(),
+            Landmark::Link => self.scanner.is_in_link(),
+        }
+    }
+
+    /// Keeps a place for judgement, if a visitor sees it.
+    fn keep_place(&mut self, at: usize, landmark: Landmark, is_seen: bool) {
         let is_near = self.body_end.is_none_or(|end| at < end + TAIL);
-        if is_text && is_near && self.outline.templates == 0 && self.found < PLACES {
+        if is_seen && is_near && self.outline.templates == 0 && self.found < PLACES {
             self.found += 1;
-            self.places.push_back(Place { at, charset: self.charset.known() });
+            self.places.push_back(Place { at, landmark, charset: self.charset.known() });
         }
     }
 
     /// Judges the places that enough bytes follow, or all of them at the end of the page. `chunk` was read last and
     /// is not among the recent bytes.
-    fn judge(&mut self, chunk: &[u8], footer: &Footer, at_end: bool) {
+    fn judge(&mut self, chunk: &[u8], search: &NumberSearch, at_end: bool) {
         let begins = self.read - chunk.len();
         let source = |from: usize, to: usize| match from.checked_sub(begins) {
             Some(from) => Cow::Borrowed(&chunk[from..to - begins]),
@@ -227,8 +255,13 @@ impl Reading {
         while let Some(place) = self.places.pop_front_if(|place| at_end || place.at + AFTER <= self.read) {
             let before = source(place.at.saturating_sub(BEFORE), place.at);
             let after = source(place.at, self.read.min(place.at + AFTER));
-            for charset in place.charset.candidates() {
-                self.existing = self.existing.max(number_at(&before, &after, charset, footer.number()));
+            match place.landmark {
+                Landmark::Link => self.is_linked |= is_link(&before, &after),
+                Landmark::Number => {
+                    for charset in place.charset.candidates() {
+                        self.existing = self.existing.max(number_at(&before, &after, charset, &search.own));
+                    }
+                }
             }
         }
     }

@@ -9,6 +9,7 @@ use crate::rewrite::charset::Known;
 use crate::rewrite::existing_number::AFTER;
 
 const OWN: &str = "京ICP备2024012345号-1";
+const LINK: &str = "<a href=\"https://beian.miit.gov.cn/\">备案</a>";
 
 fn footer() -> Footer {
     Footer::new(&FilingNumber::parse(OWN, 2026).unwrap(), None)
@@ -186,10 +187,36 @@ fn a_page_that_shows_the_number_is_left_as_it_is() {
         "沪ICP备2024099999号-1 | 京ICP备2024012345号-1",
         "京<!-- </body> -->ICP备<b>2024012345</b>号-1",
     ] {
-        check(&format!("<html><body><p>{shown}</p></body></html>"), FooterResult::Present);
-        check(&format!("<html><body></body></html>\n{shown}"), FooterResult::Present);
-        check(&format!("<!doctype html>{shown}"), FooterResult::Present);
+        check(&format!("<html><body><p>{LINK}{shown}</p></body></html>"), FooterResult::Present);
+        check(&format!("<html><body>{shown}</body></html>\n{LINK}"), FooterResult::Present);
+        check(&format!("<html><body></body></html>\n{shown} {LINK}"), FooterResult::Present);
+        check(&format!("<!doctype html>{LINK}{shown}"), FooterResult::Present);
     }
+}
+
+#[test]
+fn a_page_that_shows_the_number_without_a_link_to_the_ministry_is_told() {
+    for unlinked in [
+        OWN.to_owned(),
+        format!("<a href=\"/about\">{OWN}</a>"),
+        format!("<a href=\"http://www.miitbeian.gov.cn/\">{OWN}</a>"),
+        format!("<a href=\"https://www.beian.miit.gov.cn/\">{OWN}</a>"),
+        format!("<a href=\"http://www.miibeian.gov.cn/\">{OWN}</a>"),
+        format!("<a title=\"{}\">{OWN}</a>", "https://beian.miit.gov.cn/"),
+        format!("<abbr href=\"https://beian.miit.gov.cn/\">{OWN}</abbr>"),
+        format!("https://beian.miit.gov.cn/ {OWN}"),
+        format!("<!-- {LINK} -->{OWN}"),
+        format!("<script>'{LINK}'</script>{OWN}"),
+        format!("<noscript>{LINK}</noscript>{OWN}"),
+        format!("<template>{LINK}</template>{OWN}"),
+        format!("<textarea>{LINK}</textarea>{OWN}"),
+    ] {
+        check(&format!("<html><body><p>{unlinked}</p></body></html>"), FooterResult::WrongLink);
+    }
+    let far = format!("<body>{LINK}{}{OWN}</body>", "x".repeat(3 * TAIL));
+    assert_eq!(inject(far.as_bytes().chunks(1000), Charset::Undeclared).1, FooterResult::Present);
+    let behind = format!("<body>{OWN}</body>{}{LINK}", "x".repeat(2 * TAIL));
+    assert_eq!(inject(behind.as_bytes().chunks(1000), Charset::Undeclared).1, FooterResult::WrongLink);
 }
 
 #[test]
@@ -249,7 +276,7 @@ fn a_page_in_another_charset_is_read_and_written_in_it() {
     for encoding in [UTF_8, GBK, BIG5] {
         let charset = Charset::Declared(encoding);
         check_in(charset, "<body><p>網站中文^</body>", FooterResult::Injected);
-        check_in(charset, "<body>中文京ICP備2024012345號-1</body>", FooterResult::Present);
+        check_in(charset, "<body>中文京ICP備2024012345號-1</body>", FooterResult::WrongLink);
         check_in(charset, "<body>中文蘇ICP備2024012345號-1^</body>", FooterResult::Injected);
     }
     check_in(Charset::Declared(GBK), "<body>沪ICP备2024099999号-1^</body>", FooterResult::WrongNumber);
@@ -262,10 +289,10 @@ fn a_page_may_name_its_charset_itself_wherever_it_does() {
         let page =
             |body| format!("<html><head>{late}<meta charset=gbk></head><body>中文{body}</body></html>");
         check_encoded(Charset::Undeclared, GBK, &page("^"), FooterResult::Injected);
-        check_encoded(Charset::Undeclared, GBK, &page(OWN), FooterResult::Present);
+        check_encoded(Charset::Undeclared, GBK, &page(OWN), FooterResult::WrongLink);
         check_encoded(Charset::Undeclared, GBK, &page("沪ICP备2024099999号-1^"), FooterResult::WrongNumber);
         let big5 = page("京ICP備2024012345號-1").replace("=gbk", "=big5").replace("中文", "網");
-        check_encoded(Charset::Undeclared, BIG5, &big5, FooterResult::Present);
+        check_encoded(Charset::Undeclared, BIG5, &big5, FooterResult::WrongLink);
         let utf8 = page("^").replace("=gbk", "=utf-8");
         let (before, after) = utf8.split_once('^').unwrap();
         let expected = [before, &String::from_utf8_lossy(&written(Charset::Declared(UTF_8))), after].concat();
@@ -291,7 +318,8 @@ fn a_page_that_declares_nothing_is_read_as_utf_8_and_as_gbk() {
     for encoding in [UTF_8, GBK] {
         let check = |marked: &str, result| check_encoded(Charset::Undeclared, encoding, marked, result);
         check("<html><body>中文^</body></html>", FooterResult::Injected);
-        check("<html><body>中文京ICP备2024012345号-1</body></html>", FooterResult::Present);
+        check("<html><body>中文京ICP备2024012345号-1</body></html>", FooterResult::WrongLink);
+        check(&format!("<html><body>{LINK}京ICP备2024012345号-1</body></html>"), FooterResult::Present);
         check("<html><body>中文沪ICP备2024099999号-1^</body></html>", FooterResult::WrongNumber);
     }
 }
@@ -330,7 +358,7 @@ fn a_page_that_goes_too_deep_passes_unchanged() {
         let (out, result) = inject(page.as_bytes().chunks(size), Charset::Undeclared);
         assert!(out == page.as_bytes() && result == FooterResult::Failed);
     }
-    let shown = format!("<html><body>{OWN}{deep}</body></html>");
+    let shown = format!("<html><body>{LINK}{OWN}{deep}</body></html>");
     assert_eq!(inject([shown.as_bytes()], Charset::Undeclared).1, FooterResult::Present);
     let before = format!("<html><body></body>{deep}");
     assert_eq!(inject([before.as_bytes()], Charset::Undeclared).1, FooterResult::Injected);
@@ -390,7 +418,7 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
             "<!doctype html>", "<html>", "<head>", "<body>", "</body>", "</BODY >", "</html>", "<title>", "</title>",
             "<script>", "</script>", "<!--", "-->", "<!", "<?", "<![CDATA[", "]]>", "<style>", "</style>", "<textarea>",
             "</textarea>", "<template>", "</template>", "<svg>", "</svg>", "<math>", "<plaintext>", "<frameset>",
-            "<a title=\"", "'", "\"", ">", "<", "</", "/", " ", "&", "=", "ICP", OWN, "沪ICP备2024099999号-1", "&#20140;",
+            "<a title=\"", "'", "\"", ">", "<", "</", "/", " ", "&", "=", "ICP", OWN, LINK, "<a href=", "https://beian.miit.gov.cn", "沪ICP备2024099999号-1", "&#20140;",
             "<noscript>", "</noscript>", "<select>", "</select>", "<meta charset=gbk>", "<meta charset=utf-8>", "<meta", " charset=", "B2-20080101-4", "\u{feff}",
         ][..]).prop_map(|piece| piece.as_bytes().to_vec()),
         1 => prop::collection::vec(any::<u8>(), 0..8),
@@ -421,7 +449,10 @@ proptest! {
                 });
                 prop_assert!(without, "{}", String::from_utf8_lossy(&whole));
             }
-            FooterResult::Present | FooterResult::Skipped(_) | FooterResult::Failed => prop_assert!(whole == page),
+            FooterResult::Present
+            | FooterResult::WrongLink
+            | FooterResult::Skipped(_)
+            | FooterResult::Failed => prop_assert!(whole == page),
         }
         prop_assert_eq!(&inject([&page[..]], charset), &(whole.clone(), result));
         let (mut rest, mut chunks) = (&page[..], Vec::new());

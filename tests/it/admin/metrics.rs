@@ -97,7 +97,7 @@ async fn every_metric_is_there_from_the_start() {
             .map(|class| format!("icpgate_requests_total{{site=\"shop\",status=\"{class}\"}}")),
     );
     zeros.extend(
-        ["injected", "present", "wrong_number", "skipped", "failed"]
+        ["injected", "present", "wrong_link", "wrong_number", "skipped", "failed"]
             .map(|result| format!("icpgate_footer_total{{result=\"{result}\",site=\"shop\"}}")),
     );
     zeros.extend(

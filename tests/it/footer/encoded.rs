@@ -91,7 +91,7 @@ async fn a_compressed_body_is_judged_after_decoding() {
         let answer = client.get(HOST, path).await;
         assert_eq!((answer.text(), answer.field("content-encoding")), (page, None), "{path}");
     }
-    edge.metric_becomes("icpgate_footer_total{result=\"present\",site=\"shop\"}", 1.0).await;
+    edge.metric_becomes("icpgate_footer_total{result=\"wrong_link\",site=\"shop\"}", 1.0).await;
     edge.metric_becomes("icpgate_footer_skipped_total{reason=\"fragment\",site=\"shop\"}", 2.0).await;
 }
 
