@@ -20,7 +20,7 @@ pub mod sls;
 pub mod status;
 
 mod directory;
-mod foreign_text;
+pub mod foreign_text;
 mod lane;
 mod pace;
 mod records;
