@@ -1,23 +1,26 @@
 //! Certificates by ACME and DNS-01, from a real authority (pebble) and real name servers (BIND, pebble's own).
 
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 
 use icpgate::clock::Clock;
 use jiff::ToSpan as _;
 use rustix::process::Signal;
 
-use crate::support::acme::{DNS, Pebble, SECRET, bind, challenge_server, challenges};
+use crate::support::acme::{Bind, ChallengeServer, Pebble, SECRET};
 use crate::support::edge::{Builder, Edge, Folder};
 use crate::support::faketime::Wall;
 use crate::support::origin::Origin;
 use crate::support::{PATIENCE, eventually};
 
-const BY_UPDATES: &str = "provider: rfc2136, server: \"$IP:5353\", key_name: acme, key_file: tsig.key";
 const BY_PROGRAM: &str = "provider: exec, program: ./hook, server: \"$IP:5353\"";
+
+fn by_updates(dns: SocketAddr) -> String {
+    format!("provider: rfc2136, server: \"{dns}\", key_name: acme, key_file: tsig.key")
+}
 
 /// A program whose site `shop` orders a certificate for `hosts`.
 fn builder(hosts: &str, dns: &str, origin: &Origin) -> Builder {
-    assert_eq!(DNS, 5353);
     let site = format!(
         "  - name: shop\n    hosts: [{hosts}]\n    certificate: {{acme: {{dns: {{{dns}}}}}}}\n    \
          routes: [{{match: {{path: /}}, origins: [main]}}]\n"
@@ -30,20 +33,25 @@ fn builder(hosts: &str, dns: &str, origin: &Origin) -> Builder {
 const HOSTS: &str = "example.cn, \"*.example.cn\"";
 const PAIR: &str = "acme/certificates/shop.pem";
 
-/// Waits until `count` certificates were issued since the start. Pebble may refuse several nonces in a row, which ends
-/// an order: then it is asked again at once, by SIGHUP.
-async fn issued(edge: &Edge, count: u32) {
-    let mut refused = edge.log().matches("badNonce").count();
-    eventually("a certificate is issued", PATIENCE * 3, async || {
+/// Waits until `condition` holds. Pebble may refuse several nonces in a row, which ends an order: then SIGHUP asks for
+/// it again at once.
+async fn persistently(edge: &Edge, what: &str, condition: impl AsyncFn() -> bool) {
+    let mut refused = 0;
+    eventually(what, PATIENCE * 3, async || {
         let now = edge.log().matches("badNonce").count();
         if now > refused {
             refused = now;
             edge.signal(Signal::HUP);
         }
-        let issued = edge.metric("icpgate_acme_orders_total{site=\"shop\",result=\"issued\"}").await;
-        (issued >= f64::from(count)).then_some(())
+        condition().await.then_some(())
     })
     .await;
+}
+
+/// Waits until `count` certificates were issued since the start.
+async fn issued(edge: &Edge, count: u32) {
+    let series = "icpgate_acme_orders_total{site=\"shop\",result=\"issued\"}";
+    persistently(edge, series, async || edge.metric(series).await >= f64::from(count)).await;
 }
 
 /// Waits until `host` is served with a certificate of `authority`.
@@ -73,7 +81,8 @@ fn account(folder: &Folder) -> Vec<u8> {
 #[tokio::test]
 async fn a_site_gets_a_certificate_for_name_and_wildcard_and_keeps_it_over_a_restart() {
     let origin = Origin::text("ok").await;
-    let folder = builder(HOSTS, BY_UPDATES, &origin).write();
+    let dns = Bind::start().await;
+    let folder = builder(HOSTS, &by_updates(dns.address), &origin).write();
     folder.replace("tsig.key", format!("key \"acme\" {{ algorithm hmac-sha256; secret \"{SECRET}\"; }};\n"));
     let checked = folder.check(&[]).await;
     assert_eq!(checked.code, 0, "{checked:?}");
@@ -81,8 +90,7 @@ async fn a_site_gets_a_certificate_for_name_and_wildcard_and_keeps_it_over_a_res
     assert!(checked.stdout.contains(ordered), "{checked:?}");
     assert!(checked.stdout.contains("refuses example.cn: no_certificate"), "{checked:?}");
 
-    let _dns = bind(&folder).await;
-    let authority = Pebble::start(&folder).await;
+    let authority = Pebble::start(&folder, dns.address).await;
     let mut edge = folder.start().await;
     issued(&edge, 1).await;
     for host in ["example.cn", "www.example.cn"] {
@@ -106,10 +114,10 @@ async fn a_site_gets_a_certificate_for_name_and_wildcard_and_keeps_it_over_a_res
 #[tokio::test]
 async fn a_wrong_key_is_named_and_the_last_good_certificate_stays() {
     let origin = Origin::text("ok").await;
-    let folder = builder(HOSTS, BY_UPDATES, &origin).write();
+    let dns = Bind::start().await;
+    let folder = builder(HOSTS, &by_updates(dns.address), &origin).write();
     folder.replace("tsig.key", SECRET);
-    let _dns = bind(&folder).await;
-    let authority = Pebble::start(&folder).await;
+    let authority = Pebble::start(&folder, dns.address).await;
     let edge = folder.start().await;
     issued(&edge, 1).await;
     served(&edge, &authority, "www.example.cn").await;
@@ -118,7 +126,8 @@ async fn a_wrong_key_is_named_and_the_last_good_certificate_stays() {
     edge.replace("tsig.key", "d3Jvbmc=\n");
     let more = edge.configuration().replace("\"*.example.cn\"", "\"*.example.cn\", \"*.a.example.cn\"");
     edge.replace("icpgate.yaml", more);
-    edge.logged("the secret of the TSIG key acme is wrong (BADSIG)").await;
+    let named = "the secret of the TSIG key acme is wrong (BADSIG)";
+    persistently(&edge, named, async || edge.log().contains(named)).await;
     edge.metric_becomes("icpgate_acme_last_result{site=\"shop\",result=\"dns_failed\"}", 1.0).await;
     served(&edge, &authority, "www.example.cn").await;
 
@@ -133,7 +142,8 @@ async fn a_wrong_key_is_named_and_the_last_good_certificate_stays() {
 #[tokio::test]
 async fn settings_that_every_order_would_fail_by_are_problems() {
     let origin = Origin::text("ok").await;
-    let folder = builder(HOSTS, BY_UPDATES, &origin).write();
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
+    let folder = builder(HOSTS, &by_updates(nobody), &origin).write();
     folder.replace("tsig.key", "no secret!");
     let checked = folder.check(&[]).await;
     assert_eq!(checked.code, 1, "{checked:?}");
@@ -151,7 +161,8 @@ async fn a_certificate_is_renewed_at_two_thirds_of_its_lifetime_by_a_program() {
     let start = Clock::system().now();
     let wall = Wall::showing(start);
     let folder = wall.of_folder(builder(HOSTS, BY_PROGRAM, &origin).write());
-    let told = challenges(&folder);
+    let dns = ChallengeServer::start(&folder).await;
+    let told = dns.told;
     let hook = format!(
         "#!/bin/sh\ncase $1 in present) path=set-txt ;; cleanup) path=clear-txt ;; *) exit 2 ;; esac\n\
          exec curl -fsS -d \"{{\\\"host\\\":\\\"$2.\\\",\\\"value\\\":\\\"$3\\\"}}\" http://{told}/$path\n"
@@ -159,8 +170,7 @@ async fn a_certificate_is_renewed_at_two_thirds_of_its_lifetime_by_a_program() {
     folder.replace("hook", hook);
     let executable = std::fs::Permissions::from_mode(0o700);
     fs_err::set_permissions(folder.path("hook"), executable).expect("executable");
-    let _dns = challenge_server(&folder).await;
-    let authority = Pebble::start(&folder).await;
+    let authority = Pebble::start(&folder, dns.dns).await;
     let edge = folder.start().await;
     Wall::check(&edge, start).await;
     issued(&edge, 1).await;

@@ -1,11 +1,13 @@
 //! An ACME authority and name servers: Debian's pebble with its challenge server, and BIND.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use tempfile::TempDir;
 
 use super::client::Target;
 use super::edge::{Edge, Folder, run};
@@ -13,15 +15,15 @@ use super::peer::Peer;
 
 const DIRECTORY: u16 = 14000;
 const MANAGEMENT: u16 = 15000;
-/// Of BIND, and of pebble's challenge server.
-pub(crate) const DNS: u16 = 5353;
+/// Of pebble's challenge server.
+const DNS: u16 = 5353;
 /// Where the challenge server is told which records to show.
-pub(crate) const CHALLENGES: u16 = 8055;
+const CHALLENGES: u16 = 8055;
 
 /// The TSIG secret that BIND knows.
 pub(crate) const SECRET: &str = "aWNwZ2F0ZSB0ZXN0cyBzaWduIHVwZGF0ZXM=";
 
-/// Let's Encrypt's test authority, which asks the DNS at [`DNS`].
+/// Let's Encrypt's test authority.
 #[derive(Debug)]
 pub(crate) struct Pebble {
     _process: Peer,
@@ -29,8 +31,8 @@ pub(crate) struct Pebble {
 }
 
 impl Pebble {
-    /// Starts it beside the program of `folder`, whose authority vouches for it.
-    pub(crate) async fn start(folder: &Folder) -> Self {
+    /// Starts it beside the program of `folder`, whose authority vouches for it. It asks the name server `dns`.
+    pub(crate) async fn start(folder: &Folder, dns: SocketAddr) -> Self {
         let address = folder.beside(DIRECTORY);
         folder.authority.pair(&[&folder.ip().to_string()]).write(&folder.path(""), "pebble");
         let settings = serde_json::json!({"pebble": {
@@ -43,7 +45,7 @@ impl Pebble {
         }});
         folder.replace("pebble.json", settings.to_string());
         let config = folder.path("pebble.json").display().to_string();
-        let dns = folder.beside(DNS).to_string();
+        let dns = dns.to_string();
         // Every order asks for proofs; one nonce in twenty is refused.
         let words = [
             "PEBBLE_VA_NOSLEEP=1",
@@ -77,41 +79,72 @@ async fn roots(folder: &Folder) -> RootCertStore {
     roots
 }
 
-/// Starts BIND with the zone `example.cn`, in which the TSIG key `acme` may set TXT records below `_acme-challenge`.
-pub(crate) async fn bind(folder: &Folder) -> Peer {
-    let address = folder.beside(DNS);
-    let home = folder.path("bind");
-    fs_err::create_dir(&home).expect("a folder");
-    let zone = "$TTL 60\n@ SOA ns.example.cn. ops.example.cn. 1 60 60 60 60\n@ NS ns\nns A 127.0.0.1\n";
-    fs_err::write(home.join("zone"), zone).expect("written");
-    let shown = home.display();
-    let (ip, port) = (address.ip(), address.port());
-    let config = format!(
-        "options {{ directory \"{shown}\"; pid-file none; lock-file none; session-keyfile none; \
-         listen-on port {port} {{ {ip}; }}; listen-on-v6 {{ none; }}; recursion no; dnssec-validation no; \
-         allow-query {{ any; }}; }};\ncontrols {{ }};\n\
-         key \"acme\" {{ algorithm hmac-sha256; secret \"{SECRET}\"; }};\n\
-         zone \"example.cn\" {{ type primary; file \"zone\"; \
-         update-policy {{ grant acme subdomain example.cn. TXT; }}; }};\n"
-    );
-    fs_err::write(home.join("named.conf"), config).expect("written");
-    // A copy, since AppArmor confines the installed program to the system's folders.
-    let program = home.join("named");
-    fs_err::copy("/usr/sbin/named", &program).expect("scripts/setup installs bind9");
-    let config = home.join("named.conf").display().to_string();
-    Peer::start(&program.display().to_string(), ["-f", "-c", &config], address).await
+/// BIND with the zone `example.cn`, in which the TSIG key `acme` may set TXT records.
+#[derive(Debug)]
+pub(crate) struct Bind {
+    pub(crate) address: SocketAddr,
+    _process: Peer,
+    _folder: TempDir,
 }
 
-/// Starts pebble's challenge server, which shows the TXT records that it is told by HTTP.
-pub(crate) async fn challenge_server(folder: &Folder) -> Peer {
-    let (dns, told) = (folder.beside(DNS).to_string(), folder.beside(CHALLENGES));
-    let management = told.to_string();
-    let off = ["-http01", "", "-https01", "", "-tlsalpn01", ""];
-    let words = ["-dns01", &dns, "-management", &management].into_iter().chain(off);
-    Peer::start("pebble-challtestsrv", words, told).await
+impl Bind {
+    /// Starts it on 127.0.0.1: it listens only on addresses that an interface has.
+    pub(crate) async fn start() -> Self {
+        let address = free_port();
+        let folder = tempfile::tempdir().expect("a folder");
+        let zone = "$TTL 60\n@ SOA ns.example.cn. ops.example.cn. 1 60 60 60 60\n@ NS ns\nns A 127.0.0.1\n";
+        fs_err::write(folder.path().join("zone"), zone).expect("written");
+        let (shown, port) = (folder.path().display(), address.port());
+        let text = format!(
+            "options {{ directory \"{shown}\"; pid-file none; lock-file none; session-keyfile none; \
+             listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }}; recursion no; \
+             dnssec-validation no; allow-query {{ any; }}; }};\ncontrols {{ }};\n\
+             key \"acme\" {{ algorithm hmac-sha256; secret \"{SECRET}\"; }};\n\
+             zone \"example.cn\" {{ type primary; file \"zone\"; \
+             update-policy {{ grant acme subdomain example.cn. TXT; }}; }};\n"
+        );
+        let config = folder.path().join("named.conf");
+        fs_err::write(&config, text).expect("written");
+        // A copy, since AppArmor confines the installed program to the system's folders.
+        let program = folder.path().join("named");
+        fs_err::copy("/usr/sbin/named", &program).expect("scripts/setup installs bind9");
+        let words = ["-g".as_ref(), "-c".as_ref(), config.as_os_str()];
+        let process = Peer::start(&program.display().to_string(), words, address).await;
+        Self { address, _process: process, _folder: folder }
+    }
 }
 
-/// Where a program tells the challenge server.
-pub(crate) fn challenges(folder: &Folder) -> SocketAddr {
-    folder.beside(CHALLENGES)
+/// A port of 127.0.0.1 that nobody uses, below those that the system gives to clients.
+fn free_port() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Derived from the process id, so that test programs do not try the same ports.
+        let count = std::process::id().wrapping_mul(16) + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 10_000 + u16::try_from(count % 20_000).expect("it fits");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
+/// Pebble's challenge server, which shows the TXT records that it is told by HTTP.
+#[derive(Debug)]
+pub(crate) struct ChallengeServer {
+    /// Where it answers questions.
+    pub(crate) dns: SocketAddr,
+    /// Where it is told.
+    pub(crate) told: SocketAddr,
+    _process: Peer,
+}
+
+impl ChallengeServer {
+    pub(crate) async fn start(folder: &Folder) -> Self {
+        let (dns, told) = (folder.beside(DNS), folder.beside(CHALLENGES));
+        let (questions, management) = (dns.to_string(), told.to_string());
+        let off = ["-http01", "", "-https01", "", "-tlsalpn01", ""];
+        let words = ["-dns01", &questions, "-management", &management].into_iter().chain(off);
+        let process = Peer::start("pebble-challtestsrv", words, told).await;
+        Self { dns, told, _process: process }
+    }
 }
