@@ -34,7 +34,7 @@ impl Wanted {
                 hosts: site.hosts.clone(),
                 settings: Arc::clone(settings),
                 provider: Arc::clone(site.acme.as_ref()?),
-                file: settings.pair_of(&site.name).chain,
+                file: settings.file_of(&site.name),
                 name_servers: config.name_servers.clone(),
             })
         };

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
 
-use super::CertificateFiles;
 use super::sinks::ServerAddress;
 use crate::hostname::HostPattern;
 
@@ -31,9 +30,8 @@ pub struct AcmeSettings {
 
 impl AcmeSettings {
     /// The file of a site's certificate. Key and chain are in one file, so that one rename replaces both.
-    pub fn pair_of(&self, site: &str) -> CertificateFiles {
-        let file = self.store.join("certificates").join(format!("{}.pem", file_name(site)));
-        CertificateFiles { chain: file.clone(), key: file }
+    pub fn file_of(&self, site: &str) -> PathBuf {
+        self.store.join("certificates").join(format!("{}.pem", file_name(site)))
     }
 }
 

@@ -185,8 +185,8 @@ fn given_or_ordered(value: &Value<'_>, site: Option<&str>, context: &Context<'_>
         order.fatal("no authority to order from: the top level has no acme", hint.to_owned());
     }
     let provider = acme::provider(order, context.folder)?;
-    let files = context.acme.as_ref()?.pair_of(site?);
-    Some((Some(files), Some(provider)))
+    let file = context.acme.as_ref()?.file_of(site?);
+    Some((Some(CertificateFiles { chain: file.clone(), key: file }), Some(provider)))
 }
 
 fn footer(value: &Value<'_>) -> Option<FooterPages> {
