@@ -111,8 +111,11 @@ impl Runner {
         }
     }
 
-    /// How long nothing is due.
+    /// How long nothing can be started.
     fn pause(&self) -> Duration {
+        if self.attempts.len() >= AT_ONCE {
+            return LOOK;
+        }
         let now = self.now();
         let waiting = self.sites.values().filter(|site| site.running.is_none());
         let first = waiting.map(|site| site.next).min();

@@ -156,6 +156,20 @@ async fn settings_that_every_order_would_fail_by_are_problems() {
 }
 
 #[tokio::test]
+async fn an_order_needs_an_authority_and_a_known_provider() {
+    let origin = Origin::text("ok").await;
+    let cloud = "provider: alidns, credentials: {from: environment}";
+    let checked = builder(HOSTS, cloud, &origin).write().check(&[]).await;
+    assert_eq!(checked.code, 1, "{checked:?}");
+    assert!(checked.stdout.contains("\"alidns\" is not one of rfc2136, exec"), "{checked:?}");
+    let folder = builder(HOSTS, BY_PROGRAM, &origin).write();
+    folder.replace("icpgate.yaml", folder.configuration().replace("\nacme: ", "\n# acme: "));
+    let checked = folder.check(&[]).await;
+    assert_eq!(checked.code, 1, "{checked:?}");
+    assert!(checked.stdout.contains("the top level has no acme"), "{checked:?}");
+}
+
+#[tokio::test]
 async fn a_certificate_is_renewed_at_two_thirds_of_its_lifetime_by_a_program() {
     let origin = Origin::text("ok").await;
     let start = Clock::system().now();
