@@ -4,6 +4,7 @@
 //! snapshot is there, and records are kept until the last connection is gone.
 
 mod bind;
+mod certificates;
 mod file_watch;
 mod log;
 mod metrics;
@@ -32,6 +33,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::acme::status::OrderBoard;
 use crate::admin;
 use crate::cache::Cache;
 use crate::clock::Clock;
@@ -130,7 +132,10 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     let loops = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let listeners_status = watch::Sender::new(ListenersStatus::default());
     let shipping = Shipping::start(store.feed(), Arc::clone(&edge));
-    metrics.register_on_scrape(&edge, &upstreams, shipping.board()).map_err(anyhow::Error::from)?;
+    let orders = OrderBoard::default();
+    metrics
+        .register_on_scrape(&edge, &upstreams, shipping.board(), orders.clone())
+        .map_err(anyhow::Error::from)?;
     log.register(&metrics.registry).map_err(anyhow::Error::from)?;
     let journal = ReloadJournal::default();
     let upgrades = Upgrades { status: watch::Sender::default(), counted: metrics.upgrades.clone() };
@@ -140,6 +145,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
         metrics: metrics.registry.clone(),
         listeners_status: listeners_status.subscribe(),
         sinks: shipping.board(),
+        orders: orders.clone(),
         cache,
         listen: metrics.listen.clone(),
         journal: journal.clone(),
@@ -161,6 +167,9 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
         predecessor.take_over().await?;
         upgrades.counted.with_label_values(&["succeeded"]).inc();
     }
+    // Only now: the process before must order nothing at the same time.
+    let ordering = certificates::start(Arc::clone(&edge), orders, signals.retry);
+    let ordering = ordering.context("the thread for certificates cannot be started")?;
     binding.inherit(inherited);
     binding.reconcile().await;
     let admin_end = CancellationToken::new();
@@ -194,6 +203,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     }
     tracing::info!(connections = edge.admission.open(), "draining");
     reloading.cancel();
+    ordering.cancel();
     background.abort_all();
     binding.close().await;
     drain(&edge, &tasks, &cut, &mut signals.stop).await;

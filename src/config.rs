@@ -3,6 +3,7 @@
 //! `load` turns a file into a [`Config`], or into every problem of the file. A `Config` needs no further checks.
 //! The files that it names (allowlist, certificates) are read when a snapshot is built.
 
+pub mod acme;
 mod convert;
 pub mod credentials;
 mod file;
@@ -82,6 +83,8 @@ pub struct Config {
     pub limits: Limits,
     /// The edge cache, if there is one.
     pub cache: Option<CacheSettings>,
+    /// Who issues the certificates that are ordered, if there is such an authority.
+    pub acme: Option<Arc<acme::AcmeSettings>>,
 }
 
 /// The edge cache.
@@ -198,6 +201,8 @@ pub struct Site {
     pub listeners: Vec<ListenerId>,
     /// The certificate and key, for https listeners.
     pub certificate: Option<CertificateFiles>,
+    /// How its certificate is ordered, if icpgate orders it.
+    pub acme: Option<Arc<acme::DnsProvider>>,
     /// Which pages get the footer, and what it shows.
     pub footer: FooterSettings,
     /// Which responses are compressed.

@@ -1,6 +1,7 @@
 //! icpgate: an edge proxy for mainland China that opens and serves only what is filed (ICP 备案).
 
 pub mod access;
+pub mod acme;
 pub mod admin;
 pub mod app;
 pub mod background;

@@ -5,6 +5,7 @@
 pub mod certificates;
 pub mod chain;
 pub mod completeness;
+pub mod issued;
 pub mod pem;
 pub mod roots;
 mod ticket_keys;

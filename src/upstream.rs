@@ -1,5 +1,6 @@
 //! Servers of origins: names, connections, pools, health checks, and the two protocols spoken with them.
 
+pub mod authorities;
 pub mod checks;
 pub mod connect;
 pub mod http1;

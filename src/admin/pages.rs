@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::process::UpgradeStatus;
+use crate::acme::status::OrderBoard;
 use crate::cache::Cache;
 use crate::edge::Edge;
 use crate::edge::journal::ReloadJournal;
@@ -27,6 +28,8 @@ pub struct Pages {
     pub listeners_status: watch::Receiver<ListenersStatus>,
     /// The state of every sink.
     pub sinks: SinkBoard,
+    /// How the last orders of certificates went.
+    pub orders: OrderBoard,
     /// The edge cache, if there is one.
     pub cache: Option<Arc<Cache>>,
     /// The names that listeners refused.

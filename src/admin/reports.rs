@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::acme::status::OrderBoard;
 use crate::clock::shanghai_time;
 use crate::edge::journal::{ReloadEntry, ReloadJournal, ReloadOutcome};
 use crate::gate::Filings;
@@ -49,6 +50,21 @@ pub(super) fn refused(snapshot: &Snapshot, listen: &ListenMetrics, now: Timestam
         json!({"listener": &*listener.name, "reasons": reasons, "names": names.collect::<Vec<_>>()})
     });
     of_listener.collect()
+}
+
+/// The last order of every site that orders its certificate.
+pub(super) fn orders(snapshot: &Snapshot, board: &OrderBoard) -> Vec<Value> {
+    let ordering = snapshot.config.sites.iter().filter(|site| site.acme.is_some());
+    let orders = ordering.map(|site| {
+        let last = board.of(&site.name).last;
+        json!({
+            "site": &*site.name,
+            "result": last.as_ref().map(|last| last.result.label()),
+            "at": last.as_ref().map(|last| shanghai_time(last.at)),
+            "message": last.as_ref().map(|last| last.message.as_str()),
+        })
+    });
+    orders.collect()
 }
 
 /// The last reloads, the newest first.

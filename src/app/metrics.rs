@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::acme::{self, status::OrderBoard};
 use crate::edge::{self, Edge};
 use crate::exchange::thread_counters::ThreadCounters;
 use crate::fleet;
@@ -58,7 +59,9 @@ impl Metrics {
         edge: &Arc<Edge>,
         upstreams: &Arc<Upstreams>,
         sinks: SinkBoard,
+        orders: OrderBoard,
     ) -> Result<(), Error> {
+        acme::metrics::register(&self.registry, edge, orders)?;
         edge::metrics::register(&self.registry, edge)?;
         fleet::metrics::register(&self.registry, edge.filings_source.clone())?;
         ship::metrics::register(&self.registry, sinks, edge.clock.clone())?;

@@ -9,6 +9,8 @@ pub(super) struct Signals {
     pub(super) upgrade: Signal,
     /// SIGHUP: reload.
     pub(super) hangup: Signal,
+    /// SIGHUP again: try failed orders of certificates again.
+    pub(super) retry: Signal,
 }
 
 /// SIGTERM and SIGINT: stop.
@@ -22,7 +24,8 @@ impl Signals {
         let stop =
             Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
         let upgrade = signal(SignalKind::user_defined2())?;
-        Ok(Self { stop, upgrade, hangup: signal(SignalKind::hangup())? })
+        let (hangup, retry) = (signal(SignalKind::hangup())?, signal(SignalKind::hangup())?);
+        Ok(Self { stop, upgrade, hangup, retry })
     }
 }
 

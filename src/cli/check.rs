@@ -1,11 +1,13 @@
 //! `icpgate check`: every problem, or what would be bound, served and refused.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use serde::Serialize;
 
 use super::{Answer, At, ConfigFile};
+use crate::acme::examine::{self as acme, PlannedOrder};
 use crate::app::{Failure, examine, problems};
 use crate::clock::Moment;
 use crate::config::AccessLog;
@@ -40,10 +42,23 @@ struct CheckReport {
     report: Report,
     listeners: Vec<ListenerReport>,
     refused: Vec<RefusedHost>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    orders: Vec<OrderReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     capacity: Option<CapacityReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_cost: Option<ClientCostReport>,
+}
+
+/// A certificate that `run` would order, or keeps.
+#[derive(Serialize)]
+struct OrderReport {
+    site: String,
+    names: Vec<String>,
+    directory: String,
+    provider: &'static str,
+    file: String,
+    kept: bool,
 }
 
 /// For how long the disk holds access records.
@@ -84,7 +99,7 @@ struct RefusedHost {
 /// an allowlist without an approval.
 pub(super) fn check(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<Answer> {
     let at = args.at.or_now();
-    let built = match examine(&args.config.file, at) {
+    let mut built = match examine(&args.config.file, at) {
         Ok(built) => built,
         Err(failure) => {
             // An allowlist that cannot be read does not hide the problems of other files.
@@ -97,6 +112,7 @@ pub(super) fn check(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<Ans
                     report,
                     listeners: Vec::new(),
                     refused: Vec::new(),
+                    orders: Vec::new(),
                     capacity: None,
                     client_cost: None,
                 };
@@ -105,6 +121,9 @@ pub(super) fn check(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<Ans
             return Err(failure.into());
         }
     };
+    let config = built.snapshot.as_ref().map(|snapshot| Arc::clone(&snapshot.config));
+    built.problems.extend(config.as_ref().map_or_else(Vec::new, |config| acme::problems(config)));
+    let orders = config.map_or_else(Vec::new, |config| acme::planned(&config, at));
     let (listeners, refused) =
         built.snapshot.as_ref().map_or_else(Default::default, |snapshot| state(snapshot, Moment::at(at)));
     let capacity = match (args.rate, &built.snapshot) {
@@ -113,7 +132,14 @@ pub(super) fn check(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<Ans
     };
     let client_cost = built.snapshot.as_ref().and_then(|snapshot| client_cost(&snapshot.config.access_log));
     let report = built.problems.iter().collect();
-    let checked = CheckReport { report, listeners, refused, capacity, client_cost };
+    let checked = CheckReport {
+        report,
+        listeners,
+        refused,
+        orders: orders.into_iter().map(order).collect(),
+        capacity,
+        client_cost,
+    };
     show(&checked, args.json, out)?;
     Ok(if checked.report.problems.is_empty() { Answer::Yes } else { Answer::No })
 }
@@ -126,6 +152,11 @@ fn show(checked: &CheckReport, as_json: bool, out: &mut dyn Write) -> anyhow::Re
         print(checked, out)?;
     }
     Ok(())
+}
+
+fn order(planned: PlannedOrder) -> OrderReport {
+    let PlannedOrder { site, names, directory, provider, file, is_kept } = planned;
+    OrderReport { site, names, directory, provider, file, kept: is_kept }
 }
 
 fn state(snapshot: &Snapshot, at: Moment) -> (Vec<ListenerReport>, Vec<RefusedHost>) {
@@ -181,6 +212,14 @@ fn print(checked: &CheckReport, out: &mut dyn Write) -> std::io::Result<()> {
         for refused in checked.refused.iter().filter(|refused| refused.listener == listener.name) {
             writeln!(out, "  refuses {}: {}", refused.host, refused.reason)?;
         }
+    }
+    for OrderReport { site, names, directory, provider, file, kept } in &checked.orders {
+        let verb = if *kept { "keeps and renews" } else { "orders" };
+        let names = names.join(", ");
+        writeln!(
+            out,
+            "site {site} {verb} a certificate for {names}, by DNS-01 ({provider}) from {directory}, in {file}"
+        )?;
     }
     if let Some(capacity) = &checked.capacity {
         let CapacityReport { rate, days, bytes_per_record, retention_days, .. } = capacity;

@@ -3,6 +3,7 @@
 //! References between sections are resolved by position in the file, so that a section with a problem causes no
 //! further problems where others refer to it.
 
+mod acme;
 mod cache;
 mod compress;
 mod context;
@@ -67,6 +68,9 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
     let admin = section(fields.get("admin"), default_admin(), admin);
     let log = section(fields.get("log"), DEFAULT_LOG, log);
     let limits = section(fields.get("limits"), Limits::default(), limits);
+    let acme = or(fields.get("acme"), None, |value| {
+        acme::settings(value, folder).map(|settings| Some(Arc::new(settings)))
+    });
     let cache = or(fields.get("cache"), None, |value| cache::cache(value, folder).map(Some));
 
     let claims = RefCell::new(AddressClaims::default());
@@ -87,10 +91,13 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
     let mut context = context::Context::new(folder, &listener_names, &listeners, &origin_names, &origins);
     context.knows_clients = fields.get("client_regions").is_some();
     context.has_cache = fields.get("cache").is_some();
+    context.has_acme = fields.get("acme").is_some();
+    context.acme = acme.clone().flatten();
     let sites: Vec<_> = site_items.iter().map(|item| sites::site(item, &mut context)).collect();
     if root.is_sound() {
         context.warn_of_unused(&listener_items, &origin_items, fields.get("client_regions"));
         cache::warn_of_unused(fields.get("cache"), &sites);
+        acme::warn_of_unused(fields.get("acme"), &sites);
     }
     if let Some(resolver) = fields.get("resolver") {
         resolver::warn_of_useless(resolver, &origins);
@@ -118,6 +125,7 @@ pub(super) fn config(root: &Value<'_>, file: &Path) -> Option<Config> {
         log: log?,
         limits: limits?,
         cache: cache?,
+        acme: acme?,
     })
 }
 

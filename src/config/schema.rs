@@ -26,7 +26,7 @@ pub(crate) fn has_key(section: &str, key: &str) -> bool {
 sections! {
     ICPGATE = "icpgate.yaml": [
         "node", "filings", "listeners", "sites", "origins", "client_regions", "links", "resolver", "access_log",
-        "admin", "log", "limits", "compress", "cache",
+        "admin", "log", "limits", "compress", "cache", "acme",
     ];
     FILINGS_BY_URL = "filings: {url}": ["url", "interval", "public_key", "trust"];
     FILINGS_BY_ETCD = "filings: {etcd}": ["etcd"];
@@ -40,7 +40,12 @@ sections! {
     SITE = "sites[]": [
         "name", "hosts", "listeners", "certificate", "footer", "compress", "cache", "rate_limit", "max_body", "routes",
     ];
-    CERTIFICATE = "sites[].certificate": ["chain", "key"];
+    CERTIFICATE = "sites[].certificate": ["chain", "key", "acme"];
+    CERTIFICATE_ACME = "sites[].certificate.acme": ["dns"];
+    DNS_RFC2136 = "sites[].certificate.acme.dns[provider: rfc2136]": [
+        "provider", "server", "key_name", "key_file", "algorithm",
+    ];
+    DNS_EXEC = "sites[].certificate.acme.dns[provider: exec]": ["provider", "program", "server"];
     FOOTER = "sites[].footer": ["pages", "display", "template"];
     RATE_LIMIT = "sites[].rate_limit": ["requests", "burst", "per"];
     ROUTE = "sites[].routes[]": [
@@ -91,6 +96,7 @@ sections! {
     ];
     CACHE = "cache": ["memory", "max_object", "disk"];
     CACHE_DISK = "cache.disk": ["directory", "size"];
+    ACME = "acme": ["directory", "contact", "store", "trust"];
     FILINGS = "filings.yaml": ["filings"];
     FILING = "filings[]": [
         "domain", "number", "status", "approved_on", "valid_until", "hosts", "access",

@@ -249,17 +249,22 @@ fn certificate(
     let files = site.certificate.as_ref()?;
     let pair = pairs.get(files)?;
     let of_pair = PairPlace { config: &config.file, site: place, files };
+    if site.acme.is_some() && pair.is_missing() {
+        let message = format!("{} is not there yet: the certificate is to be ordered", files.chain.display());
+        let hint = "`icpgate run` orders it; until it is issued, the site is refused with no_certificate";
+        problems.push(of_pair.problem(Severity::Warning, ".acme", message, hint));
+        return kept.map(Arc::clone);
+    }
     let Some(loaded) = pair.judge(&of_pair, kept.is_some(), at, problems) else {
         return kept.map(Arc::clone);
     };
     for host in site.hosts.iter().filter(|host| !loaded.covers(host)) {
         let message = format!("the certificate in {} is not for {host}", files.chain.display());
-        problems.push(of_pair.problem(
-            Severity::Degraded,
-            "",
-            message,
-            "have it issued for every host of the site",
-        ));
+        let (severity, hint) = match site.acme {
+            Some(_) => (Severity::Warning, "a new one is ordered for every host of the site"),
+            None => (Severity::Degraded, "have it issued for every host of the site"),
+        };
+        problems.push(of_pair.problem(severity, "", message, hint));
     }
     // The previous certificate stays while the new one serves no host and the previous one does.
     let serves = |pair: &Arc<Certificate>| pair.serves(&site.hosts, Moment::at(at));

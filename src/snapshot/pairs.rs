@@ -48,6 +48,11 @@ impl PairPlace<'_> {
 }
 
 impl Pair {
+    /// Whether its file is not there.
+    pub(super) fn is_missing(&self) -> bool {
+        self.certificate.is_err() && self.stamps[0].is_none()
+    }
+
     /// The certificate, if it can be used, and every problem of the pair itself.
     pub(super) fn judge(
         &self,

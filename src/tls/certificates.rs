@@ -202,7 +202,7 @@ fn mismatch(files: &CertificateFiles, certified: &CertifiedKey) -> BadPair {
     }
 }
 
-fn coverage(leaf: &CertificateDer<'_>) -> Result<Coverage, String> {
+pub(super) fn coverage(leaf: &CertificateDer<'_>) -> Result<Coverage, String> {
     let (_, parsed) = X509Certificate::from_der(leaf).map_err(|error| error.to_string())?;
     let mut names = HostTable::default();
     if let Ok(Some(extension)) = parsed.subject_alternative_name() {

@@ -22,6 +22,8 @@ use crate::hostname::Hostname;
 use crate::metrics::IntCounterVec;
 use lookup::{Lookup, LookupResult};
 
+pub(super) use lookup::resolver_of;
+
 /// The shortest time between two lookups of a name, whatever its TTL.
 const SHORTEST: Duration = Duration::from_secs(1);
 /// The longest, so that changes are noticed within minutes.

@@ -8,6 +8,7 @@
 
 mod support;
 
+mod acme;
 mod admin;
 mod bad_input;
 mod bind;

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "topics come one by one")]
 
+pub(crate) mod acme;
 pub(crate) mod chromium;
 pub(crate) mod client;
 pub(crate) mod coding;

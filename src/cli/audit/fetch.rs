@@ -14,8 +14,8 @@ use http::{Request, Uri};
 
 use crate::config::sinks::{Endpoint, ServerAddress, SinkHost};
 use crate::hostname::Hostname;
+use crate::remote::http::{HttpClient, Payload};
 use crate::rewrite::{Charset, Coding, Decoder, declared_charset};
-use crate::ship::http::{HttpClient, Payload};
 
 /// Bytes of a page, decoded: a hundred times what pages have.
 pub(super) const PAGE_BYTES: u64 = 8 << 20;

@@ -9,7 +9,7 @@ use http::{Method, Request, StatusCode};
 use tokio::time::timeout;
 
 use crate::config::sinks::{Endpoint, ServerAddress, SinkHost};
-use crate::ship::http::{HttpClient, Payload};
+use crate::remote::http::{HttpClient, Payload};
 
 /// For all questions to a cloud's own service together: it is on the same host.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::values::Names;
 use crate::config::Listener;
+use crate::config::acme::AcmeSettings;
 use crate::config::reader::Value;
 use crate::gate::ListenerId;
 use crate::hostname::HostPattern;
@@ -29,6 +30,10 @@ pub(super) struct Context<'c> {
     pub(super) asks_for_clients: bool,
     /// Whether the section `cache` is there.
     pub(super) has_cache: bool,
+    /// Whether the section `acme` is there.
+    pub(super) has_acme: bool,
+    /// The section `acme`, if it has no problem.
+    pub(super) acme: Option<Arc<AcmeSettings>>,
     /// Whether the site that is read uses the cache.
     pub(super) site_cache: CacheUse,
 }
@@ -54,6 +59,8 @@ impl<'c> Context<'c> {
             knows_clients: false,
             asks_for_clients: false,
             has_cache: false,
+            has_acme: false,
+            acme: None,
             site_cache: CacheUse::Absent,
         }
     }

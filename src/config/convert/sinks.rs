@@ -334,6 +334,7 @@ fn server_address(value: &Value<'_>) -> Option<ServerAddress> {
     })
 }
 
+/// `HOST:PORT`, or `HOST` where there is a default port.
 pub(super) fn host_and_port(text: &str, default: Option<u16>) -> Result<ServerAddress, String> {
     let without_port = |host: SinkHost| match default {
         Some(port) => Ok(ServerAddress { host, port }),

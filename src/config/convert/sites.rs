@@ -7,7 +7,8 @@ use super::context::Context;
 use super::limits::rate_limit;
 use super::redirects::SiteShape;
 use super::routes::routes;
-use super::{Value, cache, compress, footer, or};
+use super::{Value, acme, cache, compress, footer, or};
+use crate::config::acme::{DnsProvider, MAX_NAMES, names_to_order};
 use crate::config::findings::quote;
 use crate::config::reader::Fields;
 use crate::config::{CertificateFiles, Listener, Protocol, Redirect, Site, schema};
@@ -34,7 +35,13 @@ pub(super) fn site(item: &Value<'_>, context: &mut Context<'_>) -> Option<Site> 
     if let (Some(name), Some(listeners), Some(list)) = (&name, &listeners, fields.get("hosts")) {
         claim_hosts(list, listeners, name, context);
     }
-    let certificate = certificate(&fields, listeners.as_deref(), context);
+    let certificate = certificate(&fields, listeners.as_deref(), name.as_deref(), context);
+    if let Some((_, Some(_))) = certificate
+        && hosts.as_ref().is_some_and(|hosts| names_to_order(hosts).len() > MAX_NAMES)
+    {
+        let message = format!("a certificate is ordered for at most {MAX_NAMES} names");
+        item.fatal(message, "divide the site, or use wildcards".to_owned());
+    }
     let footer = or(fields.get("footer"), FooterSettings::default(), footer::footer);
     let cached = cache::of_site(&fields, context.has_cache);
     context.site_cache = cached.unwrap_or_default();
@@ -46,11 +53,13 @@ pub(super) fn site(item: &Value<'_>, context: &mut Context<'_>) -> Option<Site> 
     if routes.as_ref().is_some_and(|routes| routes.is_empty()) {
         item.warn("it has no routes: every request gets 404", None);
     }
+    let (certificate, acme) = certificate?;
     Some(Site {
         name: name?,
         hosts: hosts?,
         listeners: listeners?,
-        certificate: certificate?,
+        certificate,
+        acme,
         footer: footer?,
         compress: compress?,
         rate_limit: rate_limit?,
@@ -119,12 +128,16 @@ fn claim_hosts(list: &Value<'_>, listeners: &[ListenerId], site: &Arc<str>, cont
     }
 }
 
+/// The files of the certificate, and how it is ordered.
+type SiteCertificate = (Option<CertificateFiles>, Option<Arc<DnsProvider>>);
+
 /// The certificate: required on https listeners, without effect on others.
 fn certificate(
     fields: &Fields<'_>,
     listeners: Option<&[ListenerId]>,
+    site: Option<&str>,
     context: &Context<'_>,
-) -> Option<Option<CertificateFiles>> {
+) -> Option<SiteCertificate> {
     let known: Option<Vec<&Listener>> = listeners.and_then(|listeners| {
         listeners.iter().map(|listener| context.listeners.get(listener.0)?.as_ref()).collect()
     });
@@ -154,12 +167,26 @@ fn certificate(
             );
         }
     }
-    or(fields.get("certificate"), None, |value| {
-        let fields = value.fields(schema::CERTIFICATE)?;
+    fields.get("certificate").map_or(Some((None, None)), |value| given_or_ordered(value, site, context))
+}
+
+fn given_or_ordered(value: &Value<'_>, site: Option<&str>, context: &Context<'_>) -> Option<SiteCertificate> {
+    let fields = value.fields(schema::CERTIFICATE)?;
+    let Some(order) = fields.get("acme") else {
         let chain = fields.required("chain").and_then(|path| path.path(context.folder));
         let key = fields.required("key").and_then(|path| path.path(context.folder));
-        Some(Some(CertificateFiles { chain: chain?, key: key? }))
-    })
+        return Some((Some(CertificateFiles { chain: chain?, key: key? }), None));
+    };
+    fields.useless("chain", "the certificate is ordered");
+    fields.useless("key", "the certificate is ordered");
+    if !context.has_acme {
+        let hint = "acme: {directory: \"https://acme-v02.api.letsencrypt.org/directory\", contact: ops@example.cn, \
+                    store: /var/lib/icpgate/acme}";
+        order.fatal("no authority to order from: the top level has no acme", hint.to_owned());
+    }
+    let provider = acme::provider(order, context.folder)?;
+    let file = context.acme.as_ref()?.file_of(site?);
+    Some((Some(CertificateFiles { chain: file.clone(), key: file }), Some(provider)))
 }
 
 /// A host name in the strict form.

@@ -123,10 +123,15 @@ impl SystemFiles {
         stamps.take(Path::new(RESOLV_CONF));
         // A system without the file has no such names.
         let hosts = Arc::new(Hosts::from_system().unwrap_or_default());
-        let config =
-            if servers.is_empty() { system_config() } else { (configured(servers), ResolverOpts::default()) };
-        Self { stamps, hosts, resolver: resolver(config).map_err(|error| error.to_string()) }
+        Self { stamps, hosts, resolver: resolver_of(servers) }
     }
+}
+
+/// A resolver that asks `servers`, or the system's name servers if there are none.
+pub(in crate::upstream) fn resolver_of(servers: &[SocketAddr]) -> Result<TokioResolver, String> {
+    let config =
+        if servers.is_empty() { system_config() } else { (configured(servers), ResolverOpts::default()) };
+    resolver(config).map_err(|error| error.to_string())
 }
 
 /// Like the C library, asks this machine if no name server is configured.

@@ -1,0 +1,117 @@
+//! `acme`, and `certificate.acme` of sites.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::sinks::host_and_port;
+use super::{Value, or};
+use crate::config::Site;
+use crate::config::acme::{AcmeSettings, DnsProvider, ExecSettings, Rfc2136Settings, TsigAlgorithm};
+use crate::config::reader::Fields;
+use crate::config::schema;
+use crate::config::sinks::ServerAddress;
+
+/// The section `acme`.
+pub(super) fn settings(value: &Value<'_>, folder: &Path) -> Option<AcmeSettings> {
+    let fields = value.fields(schema::ACME)?;
+    let directory = fields.required("directory").and_then(|value| {
+        value.parsed("the URL of a directory", "https://acme-v02.api.letsencrypt.org/directory", |text| {
+            let url: http::Uri = text.parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
+            match (url.scheme_str(), url.host()) {
+                (Some("https"), Some(_)) => Ok(text.to_owned()),
+                _ => Err("it does not begin with https:// and a host".to_owned()),
+            }
+        })
+    });
+    let contact = fields.required("contact").and_then(|value| {
+        value.parsed("a mail address", "ops@example.cn", |text| match text.split_once('@') {
+            Some((user, host)) if !user.is_empty() && !host.is_empty() && is_graphic(text) => {
+                Ok(text.to_owned())
+            }
+            _ => Err("it is not of the form user@host"),
+        })
+    });
+    let store = fields.required("store").and_then(|value| value.path(folder));
+    let trust = or(fields.get("trust"), None, |value| value.path(folder).map(Some));
+    Some(AcmeSettings { directory: directory?, contact: contact?, store: store?, trust: trust? })
+}
+
+/// Warns of a section that no site uses.
+pub(super) fn warn_of_unused(section: Option<&Value<'_>>, sites: &[Option<Site>]) {
+    if let Some(section) = section
+        && sites.iter().flatten().all(|site| site.acme.is_none())
+    {
+        section.warn(
+            "no site orders a certificate",
+            "certificate: {acme: {dns: {provider: rfc2136, …}}}".to_owned(),
+        );
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Rfc2136,
+    Exec,
+}
+
+const PROVIDERS: [(&str, Kind); 2] = [("rfc2136", Kind::Rfc2136), ("exec", Kind::Exec)];
+
+/// `certificate.acme` of a site.
+pub(super) fn provider(value: &Value<'_>, folder: &Path) -> Option<Arc<DnsProvider>> {
+    let fields = value.fields(schema::CERTIFICATE_ACME)?;
+    let dns = fields.required("dns")?;
+    let Some(kind) = dns.own("provider") else {
+        let known = PROVIDERS.map(|(word, _)| word).join(", ");
+        dns.fatal("provider is missing: it is required here", format!("one of {known}"));
+        return None;
+    };
+    let kind = kind.word(&PROVIDERS)?;
+    let fields = dns.fields(match kind {
+        Kind::Rfc2136 => schema::DNS_RFC2136,
+        Kind::Exec => schema::DNS_EXEC,
+    })?;
+    let provider = match kind {
+        Kind::Rfc2136 => DnsProvider::Rfc2136(rfc2136(&fields, folder)?),
+        Kind::Exec => {
+            let program = fields.required("program").and_then(|value| value.path(folder));
+            let server = or(fields.get("server"), None, |value| dns_server(value).map(Some));
+            DnsProvider::Exec(ExecSettings { program: program?, server: server? })
+        }
+    };
+    Some(Arc::new(provider))
+}
+
+fn rfc2136(fields: &Fields<'_>, folder: &Path) -> Option<Rfc2136Settings> {
+    let server = fields.required("server").and_then(dns_server);
+    let key_name = fields.required("key_name").and_then(|value| {
+        value.parsed("the name of a TSIG key", "icpgate.example.cn", |text| {
+            let labels = text.strip_suffix('.').unwrap_or(text).split('.');
+            let is_label = |label: &str| !label.is_empty() && label.len() <= 63;
+            if text.len() <= 253 && is_graphic(text) && !text.contains('\\') && labels.clone().all(is_label) {
+                Ok(text.to_owned())
+            } else {
+                Err("it is not labels of 1 to 63 visible ASCII characters with one '.' between them")
+            }
+        })
+    });
+    let key_file = fields.required("key_file").and_then(|value| value.path(folder));
+    let algorithm = or(fields.get("algorithm"), TsigAlgorithm::default(), |value| {
+        value.word(&[
+            ("hmac-sha256", TsigAlgorithm::HmacSha256),
+            ("hmac-sha384", TsigAlgorithm::HmacSha384),
+            ("hmac-sha512", TsigAlgorithm::HmacSha512),
+        ])
+    });
+    Some(Rfc2136Settings { server: server?, key_name: key_name?, key_file: key_file?, algorithm: algorithm? })
+}
+
+/// A DNS server, at port 53 by default.
+fn dns_server(value: &Value<'_>) -> Option<ServerAddress> {
+    value.parsed("the address of a DNS server", "10.0.0.2:53 or ns1.example.cn", |text| {
+        host_and_port(text, Some(53))
+    })
+}
+
+fn is_graphic(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
+}
