@@ -25,6 +25,7 @@ mod tests;
 mod units;
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -271,6 +272,27 @@ pub enum LogFormat {
     Json,
 }
 
+/// The least pace of a body: the client may be waited for as long as its bytes take at this rate, and for a grace besides.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BodyPace {
+    /// Bytes per second.
+    pub rate: NonZeroU64,
+    /// The time that the client may be behind.
+    pub grace: Duration,
+}
+
+impl BodyPace {
+    /// No pace for a rate of 0.
+    pub fn new(rate: u64, grace: Duration) -> Option<Self> {
+        NonZeroU64::new(rate).map(|rate| Self { rate, grace })
+    }
+
+    /// The time that so many bytes take at this pace.
+    pub fn time(&self, bytes: usize) -> Duration {
+        Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / self.rate)
+    }
+}
+
 /// Limits on what clients can make the program hold.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
@@ -288,6 +310,8 @@ pub struct Limits {
     pub request_head_bytes: usize,
     /// Between two reads of a request body, or two writes of a response.
     pub body_idle_timeout: Duration,
+    /// The least pace of a body, in either direction; `None` for any.
+    pub body_pace: Option<BodyPace>,
     /// A connection without a request.
     pub idle_timeout: Duration,
     /// From the signal to stop until what is left is cut.
@@ -311,6 +335,7 @@ impl Default for Limits {
             request_head_timeout: Duration::from_secs(10),
             request_head_bytes: 64 * 1024,
             body_idle_timeout: Duration::from_secs(60),
+            body_pace: BodyPace::new(64, Duration::from_secs(60)),
             idle_timeout: Duration::from_secs(75),
             drain_timeout: Duration::from_secs(30),
             upgrade_timeout: Duration::from_secs(60),

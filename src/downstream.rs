@@ -1,6 +1,7 @@
 //! Clients: one request on a connection or stream, and the response to it.
 
 mod client;
+mod early;
 mod filling;
 pub mod http1;
 pub mod http2;
@@ -11,7 +12,7 @@ pub mod session;
 pub(crate) enum ClientFailure {
     /// The client closed or reset, or sent a malformed body.
     Gone,
-    /// The client did not take the response in time.
+    /// The client did not take the response, or did not begin its body, in time.
     Slow,
 }
 

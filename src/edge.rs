@@ -1,6 +1,7 @@
 //! What every listener, connection and request shares.
 
 pub mod admission;
+pub mod client_use;
 pub mod descriptors;
 pub mod journal;
 pub mod metrics;

@@ -26,6 +26,7 @@ use crate::access::request_id::RequestIds;
 use crate::access::{AccessRecord, Event};
 use crate::edge::Edge;
 use crate::edge::admission::Admitted;
+use crate::edge::client_use::ClientUse;
 use crate::gate::{Coverage, Refusal};
 use crate::hostname::Hostname;
 use crate::message::request::{NoRequest, Request};
@@ -98,6 +99,8 @@ pub struct Established {
     pub facts: Arc<ConnectionFacts>,
     /// The peer, or the client that its PROXY header names.
     pub client: ClientAddress,
+    /// What the client uses, over all of its connections.
+    pub uses: Arc<ClientUse>,
     /// The host it was opened for: the server name in TLS, else that of the first request. `None` for a load
     /// balancer's probe in clear text, which may name any host.
     pub host: Option<Hostname>,

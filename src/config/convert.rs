@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use super::reader::Value;
 use super::schema;
-use super::{AccessLog, Admin, Config, Limits, Log, LogFormat, WhenFull, units};
+use super::{AccessLog, Admin, BodyPace, Config, Limits, Log, LogFormat, WhenFull, units};
 use crate::hostname::Hostname;
 use crate::rewrite::CompressSettings;
 use crate::route::region::is_internal;
@@ -257,6 +257,9 @@ fn limits(value: &Value<'_>, default: Limits) -> Option<Limits> {
     let handshake_timeout = time("handshake_timeout", default.handshake_timeout);
     let request_head_timeout = time("request_head_timeout", default.request_head_timeout);
     let body_idle_timeout = time("body_idle_timeout", default.body_idle_timeout);
+    let pace = default.body_pace;
+    let rate = or(fields.get("body_rate"), pace.map_or(0, |pace| pace.rate.get()), |v| v.size(0, 1 << 30));
+    let grace = time("body_rate_grace", pace.map_or(default.body_idle_timeout, |pace| pace.grace));
     let idle_timeout = time("idle_timeout", default.idle_timeout);
     let drain_timeout = time_or_zero("drain_timeout", default.drain_timeout);
     let upgrade_timeout = time("upgrade_timeout", default.upgrade_timeout);
@@ -270,6 +273,7 @@ fn limits(value: &Value<'_>, default: Limits) -> Option<Limits> {
         request_head_timeout: request_head_timeout?,
         request_head_bytes: head_bytes?,
         body_idle_timeout: body_idle_timeout?,
+        body_pace: BodyPace::new(rate?, grace?),
         idle_timeout: idle_timeout?,
         drain_timeout: drain_timeout?,
         upgrade_timeout: upgrade_timeout?,

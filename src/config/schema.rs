@@ -83,8 +83,8 @@ sections! {
     LOG = "log": ["format", "level"];
     LIMITS = "limits": [
         "connections", "connections_per_client", "client_hello_timeout", "handshake_timeout",
-        "request_head_timeout", "request_head_bytes", "body_idle_timeout", "idle_timeout",
-        "drain_timeout", "upgrade_timeout", "revocation_grace", "filings_stale_after",
+        "request_head_timeout", "request_head_bytes", "body_idle_timeout", "body_rate", "body_rate_grace",
+        "idle_timeout", "drain_timeout", "upgrade_timeout", "revocation_grace", "filings_stale_after",
     ];
     CACHE = "cache": ["memory", "max_object", "disk"];
     CACHE_DISK = "cache.disk": ["directory", "size"];

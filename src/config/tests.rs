@@ -86,6 +86,8 @@ limits:
   request_head_timeout: 12s
   request_head_bytes: 32KiB
   body_idle_timeout: 61s
+  body_rate: 1KiB
+  body_rate_grace: 62s
   idle_timeout: 76s
   drain_timeout: 31s
   upgrade_timeout: 61s

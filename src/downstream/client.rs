@@ -16,6 +16,14 @@ pub(crate) enum ClientSession<'s> {
 }
 
 impl ClientSession<'_> {
+    pub(super) fn is_body_done(&self) -> bool {
+        match self {
+            Self::Http1(session) => session.is_body_done(),
+            Self::Http2(session) => session.is_body_done(),
+            Self::Absent(_) => true,
+        }
+    }
+
     pub(super) fn poll_body(
         &mut self,
         cx: &mut Context<'_>,

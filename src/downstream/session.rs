@@ -5,15 +5,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::{HeaderMap, Version, header};
 use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub(crate) use super::client::ClientSession;
+use super::early::EarlyBody;
 use super::filling::Filling;
 use super::{ClientFailure, Wanted, http1, http2};
 use crate::cache::{Fill, Leaving};
-use crate::message::fields::has_token;
+use crate::message::fields::{content_length, expects_continue, has_token};
 use crate::message::{RequestHead, ResponseHead};
 use crate::net::timer::Timer;
 use crate::rewrite::FooterResult;
@@ -27,20 +28,40 @@ pub(crate) struct Downstream<'s> {
     filling: Option<Box<Filling>>,
     /// The route's edits of the response's fields. What is stored is not edited; each answer from the cache is.
     edits: Option<Box<ReadyEdits>>,
+    /// What came of the body before a server was chosen.
+    early: EarlyBody,
 }
 
 impl<'s> Downstream<'s> {
     pub(crate) fn http1(head: &'s RequestHead, session: &'s mut http1::ClientHttp1) -> Self {
-        Self { head, session: ClientSession::Http1(session), filling: None, edits: None }
+        Self {
+            head,
+            session: ClientSession::Http1(session),
+            filling: None,
+            edits: None,
+            early: EarlyBody::default(),
+        }
     }
 
     pub(crate) fn http2(head: &'s RequestHead, session: &'s mut http2::ClientHttp2) -> Self {
-        Self { head, session: ClientSession::Http2(session), filling: None, edits: None }
+        Self {
+            head,
+            session: ClientSession::Http2(session),
+            filling: None,
+            edits: None,
+            early: EarlyBody::default(),
+        }
     }
 
     /// No client: a fetch for the cache.
     pub(crate) fn absent(head: &'s RequestHead) -> Self {
-        Self { head, session: ClientSession::Absent(Timer::default()), filling: None, edits: None }
+        Self {
+            head,
+            session: ClientSession::Absent(Timer::default()),
+            filling: None,
+            edits: None,
+            early: EarlyBody::default(),
+        }
     }
 
     /// Lets the cache watch the response.
@@ -103,13 +124,32 @@ impl<'s> Downstream<'s> {
         }
     }
 
+    /// Whether the client waits for 100 before it sends its body. HTTP/1.0 knows no informational responses (RFC 9110,
+    /// 10.1.1).
+    pub(crate) fn expects_continue(&self) -> bool {
+        self.head.version > Version::HTTP_10 && expects_continue(&self.head.headers)
+    }
+
+    /// Waits for the first bytes of a body with a declared length, or for all of a small one, `idle` at most.
+    ///
+    /// A body without a length may be one side of a conversation that the server begins, and a client that expects 100
+    /// sends nothing before: neither is waited for.
+    pub(crate) async fn begin_body(&mut self, idle: Duration) -> Result<(), ClientFailure> {
+        let Some(length) = content_length(&self.head.headers).ok().flatten() else { return Ok(()) };
+        if self.is_body_done() || self.expects_continue() {
+            return Ok(());
+        }
+        let until = Instant::now() + idle;
+        let mut deadline = std::mem::take(self.deadline());
+        let Self { early, session, .. } = self;
+        let begun = poll_fn(|cx| early.poll_begin(length, session, cx, (&mut deadline, until))).await;
+        *self.deadline() = deadline;
+        begun
+    }
+
     /// Whether the request has no body, or all of it was read.
     pub(crate) fn is_body_done(&mut self) -> bool {
-        match &mut self.session {
-            ClientSession::Http1(session) => session.is_body_done(),
-            ClientSession::Http2(session) => session.is_body_done(),
-            ClientSession::Absent(_) => true,
-        }
+        self.early.is_empty() && self.session.is_body_done()
     }
 
     /// The next bytes of the body if `wanted`; `None` at its end. Fails once the client is known to be gone.
@@ -119,6 +159,11 @@ impl<'s> Downstream<'s> {
         cx: &mut Context<'_>,
         wanted: Wanted,
     ) -> Poll<Result<Option<Bytes>, ClientFailure>> {
+        if wanted == Wanted::Body
+            && let Some(bytes) = self.early.pop()
+        {
+            return Poll::Ready(Ok(Some(bytes)));
+        }
         if let Some(filling) = &mut self.filling {
             // What waits for the client goes on while the server has nothing new.
             if let Poll::Ready(Err(failure)) = filling.poll_room(&mut self.session, cx) {

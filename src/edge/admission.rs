@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::client_use::ClientUse;
 use super::presence::{Presence, Presences};
 use crate::config::Limits;
 use crate::metrics::IntGauge;
+use crate::net::address::client_network;
 
 /// The number of tables over which client addresses are spread, so that cores rarely contend for one lock.
 const TABLES: usize = 16;
@@ -26,16 +28,23 @@ pub struct Admission(Arc<Counts>);
 struct Counts {
     all: AtomicUsize,
     hasher: RandomState,
-    clients: [Mutex<HashMap<IpAddr, usize>>; TABLES],
+    clients: [Mutex<HashMap<IpAddr, Client>>; TABLES],
     presences: Presences,
+}
+
+#[derive(Debug, Default)]
+struct Client {
+    connections: usize,
+    uses: Arc<ClientUse>,
 }
 
 /// One counted connection.
 #[derive(Debug)]
 pub struct Admitted {
     counts: Arc<Counts>,
-    /// The client under which it is counted, once known.
+    /// The network of the client under which it is counted, once known.
     client: Option<IpAddr>,
+    uses: Arc<ClientUse>,
     open: IntGauge,
     presence: Arc<Presence>,
 }
@@ -48,7 +57,8 @@ impl Admission {
             return None;
         }
         open.inc();
-        Some(Admitted { counts: Arc::clone(&self.0), client: None, open, presence: self.0.presences.enter() })
+        let presence = self.0.presences.enter();
+        Some(Admitted { counts: Arc::clone(&self.0), client: None, uses: Arc::default(), open, presence })
     }
 
     /// Closes the connections that have been idle the longest, unless some are closing already; how many. `None` if no
@@ -77,7 +87,7 @@ impl Admission {
 }
 
 impl Counts {
-    fn table(&self, client: IpAddr) -> &Mutex<HashMap<IpAddr, usize>> {
+    fn table(&self, client: IpAddr) -> &Mutex<HashMap<IpAddr, Client>> {
         let hash = usize::try_from(self.hasher.hash_one(client) % TABLES as u64).unwrap_or(0);
         &self.clients[hash]
     }
@@ -102,16 +112,21 @@ impl Admitted {
     /// Counts the connection under `client`, unless that client has reached its limit. Call it once per
     /// connection.
     pub fn count(&mut self, client: IpAddr, limits: &Limits) -> bool {
-        // IPv4 and IPv4-mapped IPv6 are the same client.
-        let client = client.to_canonical();
+        let client = client_network(client);
         let mut table = self.counts.table(client).lock().unwrap_or_else(PoisonError::into_inner);
-        let count = table.entry(client).or_insert(0);
-        let has_room = *count < limits.connections_per_client;
+        let entry = table.entry(client).or_default();
+        let has_room = entry.connections < limits.connections_per_client;
         if has_room {
-            *count += 1;
+            entry.connections += 1;
+            self.uses = Arc::clone(&entry.uses);
             self.client = Some(client);
         }
         has_room
+    }
+
+    /// What the client uses, over all of its connections.
+    pub fn uses(&self) -> Arc<ClientUse> {
+        Arc::clone(&self.uses)
     }
 }
 
@@ -120,9 +135,9 @@ impl Drop for Admitted {
         self.counts.presences.leave(&self.presence);
         if let Some(client) = self.client {
             let mut table = self.counts.table(client).lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(count) = table.get_mut(&client) {
-                *count -= 1;
-                if *count == 0 {
+            if let Some(entry) = table.get_mut(&client) {
+                entry.connections -= 1;
+                if entry.connections == 0 {
                     table.remove(&client);
                 }
             }
@@ -146,13 +161,19 @@ mod tests {
             admitted.count(client.parse().expect("an address"), &limits).then_some(admitted)
         };
         let first = admit("192.0.2.1").expect("a place");
-        let _second = admit("::ffff:192.0.2.1").expect("a place");
+        let second = admit("::ffff:192.0.2.1").expect("a place");
         assert!(admit("192.0.2.1").is_none(), "two of one client");
-        let _third = admit("192.0.2.2").expect("a place");
+        let third = admit("192.0.2.2").expect("a place");
         assert!(admit("192.0.2.3").is_none(), "three in all");
         assert_eq!((admission.open(), open.get()), (3, 3));
         drop(first);
         assert!(admit("192.0.2.1").is_some());
+        drop((second, third));
+        let same_network = ["2001:db8::1", "2001:db8::2"].map(|client| admit(client).expect("a place"));
+        assert!(admit("2001:db8::3").is_none(), "two of one /64");
+        assert!(admit("2001:db8:0:1::1").is_some());
+        drop(same_network);
+        let _two = [admit("192.0.2.2").expect("a place"), admit("192.0.2.3").expect("a place")];
         assert_eq!((admission.open(), open.get()), (2, 2));
     }
 }

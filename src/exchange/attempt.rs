@@ -117,7 +117,7 @@ impl<'a, 'd> Attempt<'a, 'd> {
         let framing = BodyFraming::of(head, done);
         Self {
             proxy,
-            candidates: Candidates::new(proxy, snapshot, forward, sticky),
+            candidates: Candidates::new(proxy, snapshot, forward, sticky, context.client_use()),
             ask: rewrite::ask(page.pages, &head.method, path, &head.headers),
             idempotent: is_idempotent(&head.method),
             page,

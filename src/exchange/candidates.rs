@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Proxy;
 use super::sticky::StickySource;
+use crate::edge::client_use::ClientUse;
 use crate::origin::OriginId;
 use crate::origin::health::Fault;
 use crate::origin::load::InFlight;
@@ -40,6 +41,10 @@ pub(super) struct Candidates<'s> {
     sticky: StickySource<'s>,
     tried: Tried,
     found: bool,
+    /// What the client uses; `None` for a trusted proxy, which stands for many clients.
+    uses: Option<&'s ClientUse>,
+    /// An origin whose places the client has had its share of.
+    beyond_share: Option<&'s Arc<OriginState>>,
 }
 
 /// Servers tried so far. The first one needs no allocation.
@@ -65,20 +70,31 @@ impl<'s> Candidates<'s> {
         snapshot: &'s Snapshot,
         forward: &'s Forward,
         sticky: StickySource<'s>,
+        uses: Option<&'s ClientUse>,
     ) -> Self {
-        Self { proxy, snapshot, forward, sticky, tried: Tried::default(), found: false }
+        Self {
+            proxy,
+            snapshot,
+            forward,
+            sticky,
+            tried: Tried::default(),
+            found: false,
+            uses,
+            beyond_share: None,
+        }
     }
 
     pub(super) fn found(&self) -> bool {
         self.found
     }
 
-    /// The first origin with a server at its limit of concurrent requests.
+    /// The first origin with a server at its limit of concurrent requests, or one whose limit the client has had its share of.
     pub(super) fn full(&self) -> Option<&'s Arc<OriginState>> {
         let is_full = |origin: &OriginState| {
             origin.servers.iter().any(|server| !server.load.has_room(origin.origin.max_in_flight))
         };
-        allowed(self.snapshot, self.forward).map(|(_, origin)| origin).find(|origin| is_full(origin))
+        let mut origins = allowed(self.snapshot, self.forward).map(|(_, origin)| origin);
+        self.beyond_share.or_else(|| origins.find(|origin| is_full(origin)))
     }
 
     /// The next server: from the first origin that has an available one, else the ejected server whose pause
@@ -120,7 +136,7 @@ impl<'s> Candidates<'s> {
         (self.found || candidate.server.health.claim_as_last_resort(now)).then_some(candidate)
     }
 
-    /// `None` for a server at its limit of concurrent requests.
+    /// `None` for a server at its limit of concurrent requests, or at the client's share of it.
     fn take(
         &mut self,
         id: OriginId,
@@ -130,7 +146,12 @@ impl<'s> Candidates<'s> {
     ) -> Option<Candidate<'s>> {
         self.tried.push(id, index);
         let server = origin.servers.get(index)?;
-        let in_flight = server.load.begin(origin.origin.max_in_flight)?;
+        let most = origin.origin.max_in_flight;
+        if self.uses.is_some_and(|uses| uses.exceeds_share(server.load.in_flight(), most as usize)) {
+            self.beyond_share = Some(origin);
+            return None;
+        }
+        let in_flight = server.load.begin(most)?;
         Some(Candidate { id, origin, index, server, since, fresh_only: false, _in_flight: in_flight })
     }
 

@@ -18,11 +18,12 @@ use crate::access::texts::RequestTexts;
 use crate::access::{AccessRecord, Event, QueryRedaction, Reason, RequestId};
 use crate::clock::Moment;
 use crate::config::Listener;
+use crate::edge::client_use::{ClientUse, CountedRequest};
 use crate::gate::{ListenerId, Permit, Refusal, SiteId};
 use crate::listen::Established;
 use crate::message::{BadMessage, RequestHead};
 use crate::net::address::{ClientAddress, LocalAddress};
-use crate::retention::{Slot, is_unrecorded};
+use crate::retention::{SLOTS, Slot, is_unrecorded};
 use crate::rewrite::EncodedBytes;
 use crate::snapshot::Snapshot;
 use crate::upstream::request::{HeadEdits, UpstreamRequest};
@@ -43,6 +44,10 @@ pub(crate) struct RequestContext<'x> {
     /// When the head was complete.
     pub(crate) moment: Moment,
     slot: Option<Slot<'x>>,
+    /// Counts the request among those of its client.
+    _counted: CountedRequest<'x>,
+    /// The client has had its share of the record store's slots.
+    beyond_share: bool,
     site: Option<SiteId>,
     request_id: RequestId,
     /// Whether the connection comes from a trusted proxy.
@@ -84,6 +89,8 @@ impl<'x> RequestContext<'x> {
                 context.request_id = id;
             }
         }
+        let slots = proxy.edge.recorder.stats().slots_in_use();
+        context.beyond_share = context.client_use().is_some_and(|uses| uses.exceeds_share(slots, SLOTS));
         context
     }
 
@@ -96,6 +103,11 @@ impl<'x> RequestContext<'x> {
         let mut context = Self::of_nothing(proxy, established, snapshot, Version::HTTP_11);
         context.slot = None;
         context
+    }
+
+    /// What the client uses of what all share; `None` for a trusted proxy, which stands for many clients.
+    pub(crate) fn client_use(&self) -> Option<&'x ClientUse> {
+        (!self.proxy_is_trusted).then_some(&*self.established.uses)
     }
 
     /// Starts an exchange whose head could not be parsed.
@@ -115,6 +127,8 @@ impl<'x> RequestContext<'x> {
             began: Instant::now(),
             moment: proxy.edge.moment(),
             slot: proxy.edge.recorder.reserve().ok(),
+            _counted: established.uses.begin(),
+            beyond_share: false,
             site: None,
             request_id: established.facts.ids.next(),
             proxy_is_trusted: false,
@@ -164,9 +178,9 @@ impl<'x> RequestContext<'x> {
         self.proxy.edge.is_draining()
     }
 
-    /// Whether the record store has room for its record; if not, the request is answered with 503.
+    /// Whether the record store has room for its record, within the client's share; if not, the request is answered with 503.
     pub(crate) fn can_be_recorded(&self) -> bool {
-        self.slot.is_some()
+        self.slot.is_some() && !self.beyond_share
     }
 
     pub(crate) fn permitted(&mut self, permit: &Permit) {

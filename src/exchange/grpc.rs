@@ -42,6 +42,11 @@ fn code(status: StatusCode) -> Option<HeaderValue> {
     Some(HeaderValue::from(code))
 }
 
+/// Whether a request is a gRPC call.
+pub(super) fn is_call(head: &RequestHead) -> bool {
+    content_type(head).is_some()
+}
+
 /// The content type of a call: `application/grpc`, alone or with a suffix (`+proto`, `-web`).
 fn content_type(head: &RequestHead) -> Option<HeaderValue> {
     let sent = head.headers.get(header::CONTENT_TYPE)?;

@@ -6,6 +6,7 @@
 
 mod answer;
 pub mod drive;
+mod pace;
 mod upload;
 
 use std::collections::VecDeque;
@@ -16,6 +17,7 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::context::RequestContext;
+use super::grpc;
 use crate::cache::PageStamp;
 use crate::config::Limits;
 use crate::downstream::session::Downstream;
@@ -28,6 +30,7 @@ use crate::rewrite::{Ask, Compress, Conversion, FooterPages, Footers, Injector};
 use crate::route::PathRewrite;
 use crate::upstream::request::BodyFraming;
 use crate::upstream::session::ServerSession;
+use pace::Pace;
 
 pub(super) struct ExchangeSettings<'e> {
     pub(super) site: FooterContext<'e>,
@@ -152,6 +155,12 @@ struct Pump<'p, 'd> {
     sent: Instant,
     /// When body bytes last came from the client.
     uploaded: Instant,
+    /// Since when the client is waited for, while its body is open.
+    wanted_since: Instant,
+    upload_pace: Pace,
+    download_pace: Pace,
+    /// Bytes of the pending write to the client.
+    leaving_bytes: usize,
     /// When response bytes last came from the server.
     answered: Instant,
     sent_body: bool,
@@ -172,6 +181,9 @@ impl<'p, 'd> Pump<'p, 'd> {
         down: &'p mut Downstream<'d>,
         context: &'p mut RequestContext<'d>,
     ) -> Self {
+        let limits = exchange.limits;
+        // A gRPC client sends its messages when it has some.
+        let upload_pace = Pace::new(limits.body_pace.filter(|_| !grpc::is_call(down.head)));
         let upload = if exchange.framing.has_body() { Upload::Open } else { Upload::Done };
         Self {
             exchange,
@@ -185,6 +197,10 @@ impl<'p, 'd> Pump<'p, 'd> {
             half_closed: None,
             sent,
             uploaded: sent,
+            wanted_since: sent,
+            upload_pace,
+            download_pace: Pace::new(limits.body_pace),
+            leaving_bytes: 0,
             answered: sent,
             sent_body: false,
             up_since: None,

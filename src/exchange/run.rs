@@ -13,6 +13,7 @@ use super::routed::Step;
 use super::{Outcome, Proxy, cached, own_paths, response};
 use crate::access::Reason;
 use crate::config::{Protocol, Redirect};
+use crate::downstream::ClientFailure;
 use crate::downstream::session::Downstream;
 use crate::edge::updates::SnapshotUpdates;
 use crate::gate::{self, Permit, Refusal};
@@ -231,6 +232,12 @@ async fn send<'d>(
     if site.max_body.is_some_and(|most| declared_length(head) > most) {
         context.reason = Some(Reason::MaxBody);
         return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    // A body that does not come takes no server's place.
+    match down.begin_body(snapshot.config.limits.body_idle_timeout).await {
+        Ok(()) => {}
+        Err(ClientFailure::Slow) => return Err(StatusCode::REQUEST_TIMEOUT),
+        Err(ClientFailure::Gone) => return Ok(Outcome::Abort),
     }
     let page = FooterContext {
         pages: site.footer.pages,

@@ -55,7 +55,14 @@ pub async fn establish(
     let Accepted { edge, socket, endpoints, port, admitted, .. } = accepted;
     Some(Connection {
         edge,
-        established: Arc::new(Established { port, facts, client: endpoints.client, host, coverage: None }),
+        established: Arc::new(Established {
+            port,
+            facts,
+            client: endpoints.client,
+            uses: admitted.uses(),
+            host,
+            coverage: None,
+        }),
         stream: Box::new(Http2Stream::new(Transport::Tcp(socket), bytes)),
         protocol: HttpVersion::Http1,
         first: Some(Box::new(first)),

@@ -176,6 +176,7 @@ pub(super) async fn handshake(
             port,
             facts: Arc::new(facts),
             client: endpoints.client,
+            uses: admitted.uses(),
             host: Some(permit.host().clone()),
             coverage: Some(Arc::clone(&certificate.coverage)),
         }),

@@ -12,6 +12,15 @@ pub struct PeerAddress(pub SocketAddr);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ClientAddress(pub SocketAddr);
 
+/// The network that limits count as one client: an IPv4 address, also one mapped into IPv6, or the first 64 bits of an IPv6
+/// address, which one subscriber has (RFC 6177).
+pub fn client_network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(client) => IpAddr::V6((client.to_bits() >> 64 << 64).into()),
+        client @ IpAddr::V4(_) => client,
+    }
+}
+
 /// This end of the socket.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LocalAddress(pub SocketAddr);

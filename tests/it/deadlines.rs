@@ -241,7 +241,10 @@ async fn an_early_answer_waits_for_a_body_that_arrives_steadily() {
         "  - {name: main, region: mainland, scheme: http, servers: [\"$ORIGIN\"], timeouts: {idle: 1s}}\n";
     let edge = Edge::builder().origin(origin.address).origins(origins).start().await;
     let mut client = Target::https(&edge).http1(HOST).await;
-    client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 6\r\n\r\n")).await;
+    // A large body: a small one is read before the server is asked.
+    let begun = "x".repeat(20_000);
+    let asked = format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 20006\r\n\r\n{begun}");
+    client.send(&asked).await;
     for byte in ["s", "t", "e", "a", "d", "y"] {
         pause(SECOND / 3).await;
         client.send(byte).await;
@@ -250,7 +253,7 @@ async fn an_early_answer_waits_for_a_body_that_arrives_steadily() {
     // An exchange that stops on both sides ends.
     let mut client = Target::https(&edge).http1(HOST).await;
     let outcome = not_before(SECOND, async {
-        client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 6\r\n\r\nst")).await;
+        client.send(format!("{asked}st")).await;
         client.try_answer("POST").await
     });
     assert!(outcome.await.is_err());

@@ -1,6 +1,7 @@
 //! Limits of connections and time.
 
 mod floods;
+mod shares;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

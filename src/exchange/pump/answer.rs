@@ -306,7 +306,11 @@ impl Pump<'_, '_> {
     /// Writes the next part, now that the client has taken the one before.
     pub(super) fn leave(&mut self) -> Result<(), ClientFailure> {
         self.answered = Instant::now();
-        self.down_since = None;
+        if let Some(since) = self.down_since.take()
+            && !self.is_tunnel()
+        {
+            self.download_pace.moved(self.answered - since, self.leaving_bytes);
+        }
         match self.leaving.pop_front() {
             Some(part) => self.put(part, self.answered),
             None => Ok(()),
@@ -316,6 +320,7 @@ impl Pump<'_, '_> {
     fn put(&mut self, bytes: Bytes, now: Instant) -> Result<(), ClientFailure> {
         self.context.facts.bytes_out += bytes.len() as u64;
         self.down_since = Some(now);
+        self.leaving_bytes = bytes.len();
         self.down.put_body(bytes)
     }
 

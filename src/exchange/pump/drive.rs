@@ -2,8 +2,8 @@
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use http::Version;
 use tokio::time::Instant;
 
 use super::{ExchangeEnd, ExchangeSettings, Pump, ResponsePhase, Upload};
@@ -11,7 +11,6 @@ use crate::access::Reason;
 use crate::downstream::session::{ClientSession, Downstream};
 use crate::downstream::{ClientFailure, Wanted};
 use crate::exchange::context::RequestContext;
-use crate::message::fields::expects_continue;
 use crate::net::timer::Timer;
 use crate::upstream::request::HeadEdits;
 use crate::upstream::session::ServerSession;
@@ -32,8 +31,7 @@ pub(in crate::exchange) async fn run<'d>(
     if sent.is_err() || (!has_body && up.sent().await.is_err()) {
         return ExchangeEnd::Unanswered { sent_body: false };
     }
-    // HTTP/1.0 knows no informational responses (RFC 9110, 10.1.1).
-    if has_body && down.head.version > Version::HTTP_10 && expects_continue(&down.head.headers) {
+    if has_body && down.expects_continue() {
         // The server may answer from the head alone.
         if up.sent().await.is_err() {
             return ExchangeEnd::Unanswered { sent_body: false };
@@ -198,14 +196,17 @@ impl Pump<'_, '_> {
     fn deadline(&self) -> Instant {
         let (limits, timeouts) = (self.exchange.limits, self.exchange.timeouts);
         let takes = [
-            self.down_since.map(|since| since + limits.body_idle_timeout),
+            self.down_since.map(|since| since + self.client_patience()),
             self.up_since.map(|since| since + timeouts.idle),
         ];
         if let Some(late) = takes.into_iter().flatten().min() {
             return late;
         }
         match (&self.answer, self.upload) {
-            (ResponsePhase::Awaited, Upload::Open) => self.uploaded + limits.body_idle_timeout,
+            (ResponsePhase::Awaited, Upload::Open) => {
+                let idle = self.uploaded + limits.body_idle_timeout;
+                idle.min(self.wanted_since + self.upload_pace.patience(0, limits.body_idle_timeout))
+            }
             (ResponsePhase::Awaited, Upload::Ending | Upload::Done | Upload::Refused) => {
                 self.sent + timeouts.first_byte
             }
@@ -217,9 +218,15 @@ impl Pump<'_, '_> {
         }
     }
 
+    /// How long one write to the client may take.
+    fn client_patience(&self) -> Duration {
+        let idle = self.exchange.limits.body_idle_timeout;
+        if self.is_tunnel() { idle } else { self.download_pace.patience(self.leaving_bytes, idle) }
+    }
+
     /// The result when that deadline has passed.
     fn late(&mut self) -> Result<bool, ExchangeEnd> {
-        let limit = self.exchange.limits.body_idle_timeout;
+        let limit = self.client_patience();
         if self.down_since.is_some_and(|since| since.elapsed() >= limit) {
             return Err(ExchangeEnd::Broken);
         }

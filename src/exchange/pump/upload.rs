@@ -14,6 +14,9 @@ impl Pump<'_, '_> {
     /// Forwards bytes of the body, or its end. `true` once the exchange is over.
     pub(super) fn on_body(&mut self, body: Option<Bytes>) -> bool {
         self.uploaded = Instant::now();
+        let bytes = body.as_ref().map_or(0, Bytes::len);
+        self.upload_pace.moved(self.uploaded.saturating_duration_since(self.wanted_since), bytes);
+        self.wanted_since = self.uploaded;
         let body_ended = body.is_none();
         match body {
             // HTTP/2 allows empty DATA frames; an empty chunk would end the body.
@@ -45,6 +48,7 @@ impl Pump<'_, '_> {
             self.sent = Instant::now();
             return self.is_tunnel_over();
         }
+        self.wanted_since = Instant::now();
         self.ends(false)
     }
 
@@ -78,7 +82,7 @@ impl Pump<'_, '_> {
         self.is_tunnel_over()
     }
 
-    fn is_tunnel(&self) -> bool {
+    pub(super) fn is_tunnel(&self) -> bool {
         matches!(
             self.answer,
             ResponsePhase::Tunnel | ResponsePhase::TunnelEnding | ResponsePhase::TunnelEnded
