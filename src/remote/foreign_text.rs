@@ -4,7 +4,7 @@
 const MAX: usize = 200;
 
 /// The beginning of `bytes` on one line, with a question mark for everything that a terminal might obey.
-pub fn shown(bytes: &[u8]) -> String {
+pub(crate) fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * MAX)]).into_owned();
     let plain = |character: char| if character.is_control() { '?' } else { character };
     text.trim().chars().take(MAX).map(plain).collect()
