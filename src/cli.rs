@@ -5,6 +5,7 @@ mod arguments;
 mod audit;
 mod check;
 mod demo;
+mod doctor;
 mod explain;
 mod filings;
 mod import;
@@ -40,12 +41,14 @@ enum Command {
     },
     /// Show every problem, or what would be bound, served and refused.
     Check(check::CheckArgs),
-    /// Say why a host is or is not served.
+    /// Say why a host is or is not served, and where a request for a URL goes.
     Explain(explain::ExplainArgs),
     /// Serve a demonstration with its own certificates, origins and allowlist.
     Demo(demo::DemoArgs),
     /// Measure every upstream server: DNS, connect, TLS, first byte.
     Probe(probe::ProbeArgs),
+    /// Audit the deployment: addresses, DNS, certificates, sinks, clock, ports, kernel, disk.
+    Doctor(doctor::DoctorArgs),
     /// Show what is due for each filing, in how many hours, and what happens if it is missed.
     Filings(filings::FilingsArgs),
     /// Replace the running process by the program on disk, without downtime.
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::explain(&args, out, notes),
         Command::Demo(args) => demo::demo(&args, out),
         Command::Probe(args) => probe::probe(&args, out, notes),
+        Command::Doctor(args) => doctor::doctor(&args, out),
         Command::Filings(args) => filings::filings(&args, out, notes),
         Command::Upgrade(args) => upgrade::upgrade(&args, out),
         Command::Purge(args) => purge::purge(&args, notes),

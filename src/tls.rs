@@ -4,6 +4,7 @@
 
 pub mod certificates;
 pub mod chain;
+pub mod completeness;
 pub mod pem;
 pub mod roots;
 mod ticket_keys;

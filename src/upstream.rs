@@ -10,7 +10,7 @@ pub mod loops;
 pub mod maintenance;
 pub mod measure;
 pub mod metrics;
-mod names;
+pub(crate) mod names;
 mod probe_request;
 pub mod reach;
 pub mod request;

@@ -228,6 +228,9 @@ sed -i 's/status: suspended/status: approved/' {folder}/filings.yaml
 {program} logs sinks --config {folder}/icpgate.yaml
 {program} logs verify --config {folder}/icpgate.yaml --sink audit
 
+# What would cost the address or the evidence, and what to do about it:
+{program} doctor --offline --config {folder}/icpgate.yaml
+
 The allowlist is {folder}/filings.yaml: edit it, and watch the ports follow.
 Ctrl-C ends the demo and removes the folder.
 

@@ -1,8 +1,13 @@
-//! `icpgate explain`: why a host is or is not served.
+//! `icpgate explain`: why a host is or is not served, and what becomes of a request for a URL.
+
+mod request;
+mod url;
 
 use std::io::Write;
+use std::net::IpAddr;
 
 use anyhow::Context as _;
+use http::Method;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -13,15 +18,23 @@ use crate::config::report::Report;
 use crate::gate::{self, Filing, ListenerId, Refusal};
 use crate::hostname::Hostname;
 use crate::snapshot::Snapshot;
+use request::{Question, RequestAnswer};
+use url::Url;
 
 /// The arguments of `explain`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExplainArgs {
     #[command(flatten)]
     config: ConfigFile,
-    /// The host.
+    /// The host, or a URL for the route, origins and limits of a request too.
     #[arg(allow_hyphen_values = true)]
     host: String,
+    /// The method of a request for the URL; GET by default.
+    #[arg(long, value_name = "METHOD")]
+    method: Option<Method>,
+    /// The client's address, for routes with `clients` or `from`; without it they are not taken.
+    #[arg(long, value_name = "IP")]
+    client: Option<IpAddr>,
     /// Ask about this listener only.
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
@@ -49,6 +62,45 @@ struct ListenerAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     because: String,
+    /// What is done with a request for the URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<RequestAnswer>,
+}
+
+/// What is asked: a host, or a request for a URL.
+struct Asked<'a> {
+    host: &'a str,
+    url: Option<Url<'a>>,
+    request: Option<Question>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(args: &'a ExplainArgs) -> anyhow::Result<Self> {
+        let Some(url) = Url::parse(&args.host) else {
+            let is_plain = args.method.is_none() && args.client.is_none();
+            anyhow::ensure!(is_plain, "--method and --client are for a URL: write https://{}/", args.host);
+            return Ok(Self { host: &args.host, url: None, request: None });
+        };
+        let url = url?;
+        let method = args.method.clone().unwrap_or(Method::GET);
+        let request = Question { method, target: url.target(), client: args.client };
+        Ok(Self { host: url.host, url: Some(url), request: Some(request) })
+    }
+
+    /// The listeners that it can come in on, of those that are asked about.
+    fn listeners(&self, snapshot: &Snapshot, name: Option<&str>) -> anyhow::Result<Vec<ListenerId>> {
+        let named = match name {
+            Some(name) => vec![snapshot.listener(name).with_context(|| unknown_listener(snapshot, name))?],
+            None => (0..snapshot.config.listeners.len()).map(ListenerId).collect(),
+        };
+        let Some(url) = self.url else { return Ok(named) };
+        let may_reach = |id: &ListenerId| snapshot.listener_config(*id).is_some_and(|one| url.may_reach(one));
+        let reached: Vec<ListenerId> = named.into_iter().filter(may_reach).collect();
+        let scheme = if url.is_tls { "https" } else { "http" };
+        let port = url.port.map(|port| format!(" with port {port}")).unwrap_or_default();
+        anyhow::ensure!(!reached.is_empty(), "no {scheme} listener{port} is asked about");
+        Ok(reached)
+    }
 }
 
 /// Explains the gate's answers. The answer is no if any listener that is asked about refuses.
@@ -57,25 +109,24 @@ pub(super) fn explain(
     out: &mut dyn Write,
     notes: &mut dyn Write,
 ) -> anyhow::Result<Answer> {
+    let asked = Asked::of(args)?;
     let at = args.at.or_now();
     let built = examine(&args.config.file, at)?;
     let Some(snapshot) = built.snapshot else {
         let report: Report = built.problems.iter().collect();
         write!(notes, "{report}")?;
         if args.json {
-            let (host, at) = (args.host.clone(), shanghai_time(at));
+            let (host, at) = (asked.host.to_owned(), shanghai_time(at));
             print_json(&Explanation { host, at, answers: Vec::new(), report: Some(report) }, out)?;
         }
         return Ok(Answer::No);
     };
-    let listeners: Vec<ListenerId> = match &args.listener {
-        Some(name) => vec![snapshot.listener(name).with_context(|| unknown_listener(&snapshot, name))?],
-        None => (0..snapshot.config.listeners.len()).map(ListenerId).collect(),
-    };
+    let listeners = asked.listeners(&snapshot, args.listener.as_deref())?;
     let answers: Vec<ListenerAnswer> =
-        listeners.into_iter().map(|listener| answer(&snapshot, listener, &args.host, at)).collect();
+        listeners.into_iter().map(|listener| answer(&snapshot, listener, &asked, at)).collect();
     let permitted = answers.iter().all(|answer| answer.permitted);
-    let explanation = Explanation { host: args.host.clone(), at: shanghai_time(at), answers, report: None };
+    let explanation =
+        Explanation { host: asked.host.to_owned(), at: shanghai_time(at), answers, report: None };
     if args.json {
         print_json(&explanation, out)?;
     } else {
@@ -83,6 +134,9 @@ pub(super) fn explain(
             let verdict =
                 answer.reason.map_or_else(|| "permitted".to_owned(), |reason| format!("refused: {reason}"));
             writeln!(out, "{} on {}: {verdict} — {}", explanation.host, answer.listener, answer.because)?;
+            if let Some(request) = &answer.request {
+                write!(out, "{request}")?;
+            }
         }
     }
     Ok(if permitted { Answer::Yes } else { Answer::No })
@@ -98,13 +152,19 @@ fn unknown_listener(snapshot: &Snapshot, name: &str) -> String {
     format!("there is no listener {name:?}; there are: {}", known.join(", "))
 }
 
-fn answer(snapshot: &Snapshot, listener: ListenerId, host: &str, at: Timestamp) -> ListenerAnswer {
+fn answer(snapshot: &Snapshot, listener: ListenerId, asked: &Asked<'_>, at: Timestamp) -> ListenerAnswer {
     let parsed =
-        Hostname::from_unicode(host).map_err(|invalid| (Refusal::from(invalid), invalid.to_string()));
+        Hostname::from_unicode(asked.host).map_err(|invalid| (Refusal::from(invalid), invalid.to_string()));
+    let mut request = None;
     let (refusal, because) = match parsed {
         Err((refusal, because)) => (Some(refusal), because),
         Ok(host) => match gate::decide(&snapshot.gate, listener, &host, Moment::at(at)) {
-            Ok(permit) => (None, permitted(snapshot, &permit)),
+            Ok(permit) => {
+                let question = asked.request.as_ref();
+                request =
+                    question.and_then(|question| RequestAnswer::of(snapshot, listener, &permit, question));
+                (None, permitted(snapshot, &permit))
+            }
             Err(refusal) => (Some(refusal), because(snapshot, listener, &host, refusal)),
         },
     };
@@ -116,6 +176,7 @@ fn answer(snapshot: &Snapshot, listener: ListenerId, host: &str, at: Timestamp) 
         permitted: refusal.is_none(),
         reason: refusal.map(Refusal::label),
         because,
+        request,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::hostname::Hostname;
 use crate::retention::proof;
 use crate::retention::{Item, Reader, Selection, Summary, encrypted_segments, summarize};
 
-pub(super) use sinks::{SinksArgs, sinks};
+pub(super) use sinks::{SinksArgs, sinks, sinks_now};
 pub use verify::VerifyArgs;
 pub(super) use verify::verify;
 

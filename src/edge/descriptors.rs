@@ -37,6 +37,11 @@ impl Descriptors {
         Self { limit: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) }
     }
 
+    /// The limit of another process.
+    pub fn with_limit(limit: u64) -> Self {
+        Self { limit }
+    }
+
     /// Raises the soft limit to the hard one: a connection takes one descriptor, and often a second one upstream.
     pub fn raise() -> io::Result<Self> {
         let maximum = getrlimit(Resource::Nofile).maximum;

@@ -8,7 +8,7 @@ pub(crate) mod feed;
 mod forwarder;
 mod gaps;
 mod intake;
-mod kernel_clock;
+pub(crate) mod kernel_clock;
 mod lanes;
 mod link;
 mod lock;

@@ -51,6 +51,11 @@ impl Remark {
         }
     }
 
+    /// Whether the issuer of the site's certificate is not in the file.
+    pub fn is_missing_issuer(&self) -> bool {
+        matches!(self, Self::NoIntermediate { .. })
+    }
+
     /// Whether it is a problem rather than a warning.
     pub fn is_problem(&self) -> bool {
         matches!(self, Self::WrongOrder { .. })

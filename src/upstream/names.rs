@@ -5,6 +5,7 @@
 //! names are resolved, and others are forgotten.
 
 mod lookup;
+pub(crate) mod records;
 
 use std::collections::HashMap;
 use std::io;

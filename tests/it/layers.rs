@@ -75,7 +75,7 @@ const DOORS: &[(&[&str], &[&str])] = &[
             "upstream/probe_request.rs",
         ],
     ),
-    (&["hickory_resolver::"], &["upstream/names/lookup.rs"]),
+    (&["hickory_resolver::"], &["upstream/names/lookup.rs", "upstream/names/records.rs"]),
     (&["axum::"], &["admin.rs", "admin/events.rs", "admin/hosts.rs", "cli/demo.rs"]),
     (&["askama::"], &["admin/page.rs"]),
     (&["prometheus::"], &["metrics.rs", "metrics/"]),

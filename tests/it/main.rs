@@ -21,6 +21,7 @@ mod crash;
 mod deadlines;
 mod demo;
 mod descriptors;
+mod doctor;
 mod documents;
 mod drain;
 mod failover;

@@ -12,6 +12,7 @@ pub(crate) mod hello;
 pub(crate) mod http2_origin;
 pub(crate) mod machine;
 pub(crate) mod message;
+pub(crate) mod named;
 pub(crate) mod netns;
 pub(crate) mod origin;
 pub(crate) mod peer;

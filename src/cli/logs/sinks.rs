@@ -33,12 +33,7 @@ pub(in crate::cli) struct SinksArgs {
 /// Shows the sinks. The answer is no if one does not keep its promise.
 pub(in crate::cli) fn sinks(args: &SinksArgs, out: &mut dyn Write) -> anyhow::Result<Answer> {
     let config = running::configuration(&args.config.file)?;
-    let (running, sinks) = runtime()?.block_on(async {
-        match ask_program(&config).await {
-            Ok(sinks) => (true, sinks),
-            Err(_) => (false, ask_sinks(&config).await),
-        }
-    });
+    let (running, sinks) = runtime()?.block_on(sinks_now(&config));
     if args.json {
         writeln!(out, "{}", json!({"running": running, "sinks": sinks}))?;
     } else {
@@ -46,6 +41,14 @@ pub(in crate::cli) fn sinks(args: &SinksArgs, out: &mut dyn Write) -> anyhow::Re
     }
     let is_kept = |sink: &Value| sink["retention_ok"] == true;
     Ok(if sinks.iter().all(is_kept) { Answer::Yes } else { Answer::No })
+}
+
+/// Whether the program runs, and its sinks: as it reports them, or as they report themselves.
+pub(in crate::cli) async fn sinks_now(config: &Config) -> (bool, Vec<Value>) {
+    match ask_program(config).await {
+        Ok(sinks) => (true, sinks),
+        Err(_) => (false, ask_sinks(config).await),
+    }
 }
 
 /// The sinks, as the running program reports them.

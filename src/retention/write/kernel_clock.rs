@@ -11,7 +11,7 @@ const UNSYNCHRONIZED: i32 = 5;
 const NANOSECONDS: i32 = 0x2000;
 
 /// The state of the clock. A kernel that does not answer counts as not synchronized.
-pub(super) fn state() -> ClockState {
+pub(crate) fn state() -> ClockState {
     let mut told = Timex::new();
     // With no mode set, the call only reads.
     let Ok(state) = adjtimex(&mut told) else { return ClockState::default() };

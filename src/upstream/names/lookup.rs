@@ -130,14 +130,14 @@ impl SystemFiles {
 }
 
 /// Like the C library, asks this machine if no name server is configured.
-fn system_config() -> (ResolverConfig, ResolverOpts) {
+pub(super) fn system_config() -> (ResolverConfig, ResolverOpts) {
     system_conf::read_system_conf().unwrap_or_else(|error| {
         tracing::debug!(%error, "{RESOLV_CONF} names no name server");
         (configured(&[SocketAddr::from((Ipv4Addr::LOCALHOST, 53))]), ResolverOpts::default())
     })
 }
 
-fn configured(servers: &[SocketAddr]) -> ResolverConfig {
+pub(super) fn configured(servers: &[SocketAddr]) -> ResolverConfig {
     let server = |address: &SocketAddr| {
         let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
             connection.port = address.port();
@@ -148,7 +148,9 @@ fn configured(servers: &[SocketAddr]) -> ResolverConfig {
     ResolverConfig::from_name_servers(servers.iter().map(server).collect())
 }
 
-fn resolver((config, mut options): (ResolverConfig, ResolverOpts)) -> Result<TokioResolver, NetError> {
+pub(super) fn resolver(
+    (config, mut options): (ResolverConfig, ResolverOpts),
+) -> Result<TokioResolver, NetError> {
     options.cache_size = 0;
     options.use_hosts_file = ResolveHosts::Never;
     options.timeout = options.timeout.min(TIMEOUT);
@@ -205,7 +207,13 @@ fn together(one: LookupResult, other: LookupResult) -> LookupResult {
     }
 }
 
-fn judge(answer: Result<Found, NetError>) -> LookupResult {
+/// Whether the answer is that there is no such record.
+pub(super) fn no_records(error: &NetError) -> bool {
+    matches!(error, NetError::Dns(DnsError::NoRecordsFound(none))
+        if [ResponseCode::NXDomain, ResponseCode::NoError].contains(&none.response_code))
+}
+
+pub(super) fn judge(answer: Result<Found, NetError>) -> LookupResult {
     let found = match answer {
         Ok(found) => found,
         Err(NetError::Dns(DnsError::NoRecordsFound(none)))

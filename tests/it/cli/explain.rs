@@ -1,8 +1,8 @@
 //! `explain`: the reason that the gate gives for a host at a time.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::every_answer;
+use super::{every_answer, list};
 use crate::support::edge::Edge;
 
 #[tokio::test]
@@ -79,5 +79,73 @@ async fn explain_takes_the_reason_from_the_filing_that_names_the_host() {
             folder.explain(&["m.example.cn", "--json"]).await.json()["answers"][0]["reason"],
             "host_excluded"
         );
+    }
+}
+
+const ROUTES: &str = "  - name: shop
+    hosts: [www.example.cn]
+    certificate: {chain: site.pem, key: site.key}
+    footer: {pages: home}
+    routes:
+      - {match: {path: /admin, from: [10.0.0.0/8]}, origins: [near]}
+      - {match: {path: /admin}, respond: {status: 403, body: \"no\"}}
+      - {match: {path: /old}, redirect: {to: \"https://{host}/new{query}\", status: 301}}
+      - {match: {path: /api, method: [GET]}, origins: [near, far], path: {strip: /api, prepend: /v2}}
+";
+const ORIGINS: &str = "  - {name: near, region: mainland, scheme: http, servers: [\"10.0.1.10:8080\"]}
+  - {name: far, region: offshore, scheme: http, servers: [\"192.0.2.1:8080\"]}
+";
+
+#[tokio::test]
+async fn a_url_is_followed_to_its_route_origins_and_path() {
+    let folder = Edge::builder().sites(ROUTES).origins(ORIGINS).write();
+    let explained = async |words: &[&str]| {
+        let run = folder.explain(&[&["--json"], words].concat()).await;
+        assert_eq!(run.code, 0, "{run:?}");
+        let found = run.json();
+        assert_eq!((&found["host"], list(&found["answers"]).len()), (&json!("www.example.cn"), 1), "{found}");
+        found["answers"][0].clone()
+    };
+    let answer = explained(&["https://www.example.cn/api/x?y=1"]).await;
+    assert_eq!((&answer["listener"], &answer["permitted"]), (&json!("https"), &json!(true)));
+    let request = &answer["request"];
+    assert_eq!((&request["site"], &request["action"]), (&json!("shop"), &json!("forward")));
+    assert_eq!(request["route"], json!({"index": 3, "match": {"path": "/api", "method": ["GET"]}}));
+    let forward = &request["forward"];
+    assert_eq!((&forward["path"], &forward["footer"]), (&json!("/v2/x?y=1"), &json!("home")));
+    let near = json!({"name": "near", "region": "mainland", "servers": ["10.0.1.10:8080"]});
+    assert_eq!(forward["origins"][0], near);
+    assert_eq!(forward["origins"][1]["name"], "far");
+    assert_eq!(request["limits"]["request_head_bytes"], 65_536);
+
+    let action = async |words: &[&str]| {
+        let request = explained(words).await["request"].clone();
+        (request["action"].clone(), request["status"].clone(), request["location"].clone())
+    };
+    let url = "https://www.example.cn/admin/x";
+    assert_eq!(action(&[url]).await, (json!("respond"), json!(403), Value::Null));
+    assert_eq!(action(&[url, "--client", "10.1.2.3"]).await, (json!("forward"), Value::Null, Value::Null));
+    let moved = json!("https://www.example.cn/new?a=b");
+    assert_eq!(action(&["https://www.example.cn/old?a=b"]).await, (json!("redirect"), json!(301), moved));
+    let nothing = (json!("no_route"), json!(404), Value::Null);
+    assert_eq!(action(&["https://www.example.cn/api", "--method", "POST"]).await, nothing);
+    let tls = json!("https://www.example.cn/a?b");
+    assert_eq!(action(&["http://www.example.cn/a?b"]).await, (json!("redirect_to_tls"), json!(308), tls));
+
+    let text = folder.explain(&["https://www.example.cn:8443/api"]).await;
+    assert!(
+        text.stdout.contains("    forward (routes[3] ") && text.stdout.contains("    path /v2\n"),
+        "{text:?}"
+    );
+    let refused = folder.explain(&["https://www.example.net/", "--json"]).await;
+    assert_eq!(refused.code, 1);
+    assert_eq!(refused.json()["answers"][0].get("request"), None);
+    for (words, said) in [
+        (&["https://www.example.cn:444/"][..], "no https listener with port 444"),
+        (&["www.example.cn", "--method", "POST"], "are for a URL"),
+        (&["ftp://www.example.cn/"], "ftp://"),
+    ] {
+        let run = folder.explain(words).await;
+        assert!(run.code == 2 && run.stderr.contains(said), "{run:?}");
     }
 }
