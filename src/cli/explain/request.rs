@@ -11,7 +11,7 @@ use crate::config::{Limits, Protocol, Redirect, Site};
 use crate::gate::{ListenerId, Permit};
 use crate::origin::OriginId;
 use crate::rewrite::{CompressMode, FooterPages};
-use crate::route::{self, Action, Asked, Forward, Matcher, PathMatch, RequestValues, Residency};
+use crate::route::{self, Action, Asked, CacheUse, Forward, Matcher, PathMatch, RequestValues, Residency};
 use crate::snapshot::Snapshot;
 
 /// A request without fields of its own.
@@ -60,6 +60,8 @@ struct ForwardReport {
     path: String,
     footer: &'static str,
     compress: &'static str,
+    /// Whether answers may be stored, as far as the route decides.
+    cache: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -196,6 +198,7 @@ impl ForwardReport {
                 CompressMode::On => "on",
                 CompressMode::Off => "off",
             },
+            cache: if forward.cache == CacheUse::Used { "on" } else { "off" },
         }
     }
 }
@@ -252,12 +255,12 @@ impl fmt::Display for RequestAnswer {
             }
             None => writeln!(f)?,
         }
-        if let Some(ForwardReport { origins, residency, path, footer, compress }) = &self.forward {
+        if let Some(ForwardReport { origins, residency, path, footer, compress, cache }) = &self.forward {
             writeln!(f, "    path {path}")?;
             for OriginReport { name, region, servers } in origins {
                 writeln!(f, "    origin {name} ({region}): {}", servers.join(", "))?;
             }
-            writeln!(f, "    residency {residency}, footer {footer}, compress {compress}")?;
+            writeln!(f, "    residency {residency}, footer {footer}, compress {compress}, cache {cache}")?;
         }
         let LimitsReport { request_head_bytes, request_head_timeout, body_idle_timeout } = &self.limits;
         writeln!(
