@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::config::{Limits, Protocol, Redirect, Site};
 use crate::gate::{ListenerId, Permit};
 use crate::origin::OriginId;
+use crate::rate::{RateLimit, RateScope};
 use crate::rewrite::{CompressMode, FooterPages};
 use crate::route::{self, Action, Asked, CacheUse, Forward, Matcher, PathMatch, RequestValues, Residency};
 use crate::snapshot::Snapshot;
@@ -77,6 +78,16 @@ struct LimitsReport {
     request_head_bytes: usize,
     request_head_timeout: f64,
     body_idle_timeout: f64,
+    /// Bytes of a request's body; `None` without a limit.
+    max_body: Option<u64>,
+    rate_limit: Option<RateReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct RateReport {
+    requests_per_second: f64,
+    burst: u32,
+    per: &'static str,
 }
 
 impl RequestAnswer {
@@ -89,7 +100,7 @@ impl RequestAnswer {
     ) -> Option<Self> {
         let site = snapshot.site(permit.site())?;
         let protocol = &snapshot.listener_config(listener)?.protocol;
-        let limits = LimitsReport::of(&snapshot.config.limits);
+        let limits = LimitsReport::of(&snapshot.config.limits, site);
         let nothing = Self {
             site: site.name.to_string(),
             action: "no_route",
@@ -204,11 +215,21 @@ impl ForwardReport {
 }
 
 impl LimitsReport {
-    fn of(limits: &Limits) -> Self {
+    fn of(limits: &Limits, site: &Site) -> Self {
+        let rate = |limit: RateLimit| RateReport {
+            requests_per_second: (1e3 / limit.interval.as_secs_f64()).round() / 1e3,
+            burst: limit.burst,
+            per: match limit.per {
+                RateScope::Client => "client",
+                RateScope::Site => "site",
+            },
+        };
         Self {
             request_head_bytes: limits.request_head_bytes,
             request_head_timeout: limits.request_head_timeout.as_secs_f64(),
             body_idle_timeout: limits.body_idle_timeout.as_secs_f64(),
+            max_body: site.max_body,
+            rate_limit: site.rate_limit.map(rate),
         }
     }
 }
@@ -262,11 +283,19 @@ impl fmt::Display for RequestAnswer {
             }
             writeln!(f, "    residency {residency}, footer {footer}, compress {compress}, cache {cache}")?;
         }
-        let LimitsReport { request_head_bytes, request_head_timeout, body_idle_timeout } = &self.limits;
-        writeln!(
+        let limits = &self.limits;
+        let LimitsReport { request_head_bytes, request_head_timeout, body_idle_timeout, .. } = limits;
+        write!(
             f,
             "    limits: head {request_head_bytes} bytes within {request_head_timeout} s, body {body_idle_timeout} s \
              without progress"
-        )
+        )?;
+        if let Some(bytes) = limits.max_body {
+            write!(f, ", body at most {bytes} bytes")?;
+        }
+        if let Some(RateReport { requests_per_second, burst, per }) = &limits.rate_limit {
+            write!(f, ", {requests_per_second} requests a second per {per}, {burst} at once")?;
+        }
+        writeln!(f)
     }
 }

@@ -86,6 +86,8 @@ const ROUTES: &str = "  - name: shop
     hosts: [www.example.cn]
     certificate: {chain: site.pem, key: site.key}
     footer: {pages: home}
+    max_body: 1MiB
+    rate_limit: {requests: 50/s, burst: 100, per: client}
     routes:
       - {match: {path: /admin, from: [10.0.0.0/8]}, origins: [near]}
       - {match: {path: /admin}, respond: {status: 403, body: \"no\"}}
@@ -116,7 +118,9 @@ async fn a_url_is_followed_to_its_route_origins_and_path() {
     let near = json!({"name": "near", "region": "mainland", "servers": ["10.0.1.10:8080"]});
     assert_eq!(forward["origins"][0], near);
     assert_eq!(forward["origins"][1]["name"], "far");
-    assert_eq!(request["limits"]["request_head_bytes"], 65_536);
+    let limits = &request["limits"];
+    assert_eq!((&limits["request_head_bytes"], &limits["max_body"]), (&json!(65_536), &json!(1 << 20)));
+    assert_eq!(limits["rate_limit"], json!({"requests_per_second": 50.0, "burst": 100, "per": "client"}));
 
     let action = async |words: &[&str]| {
         let request = explained(words).await["request"].clone();
