@@ -102,7 +102,7 @@ async fn every_printed_command_does_what_the_guide_says() {
     );
     let verified = demo.typed(&["logs verify"]).await;
     assert_eq!(verified.code, 0, "{verified:?}");
-    let audited = demo.typed(&["doctor"]).await;
+    let audited = demo.typed(&["doctor --offline"]).await;
     assert!(audited.code == 0 && audited.stdout.contains("held by the running icpgate"), "{audited:?}");
     let status = demo.typed(&["curl", "status.json"]).await;
     assert!(serde_json::from_str::<serde_json::Value>(&status.stdout).unwrap()["ready"] == true);
