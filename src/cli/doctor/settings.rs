@@ -74,7 +74,7 @@ pub(super) fn risks(config: &Config) -> Vec<Finding> {
             "ship records to a store with a lock: docs/sinks.md",
         ));
     }
-    for site in config.sites.iter().filter(|site| site.footer == FooterPages::Off) {
+    for site in config.sites.iter().filter(|site| site.footer.pages == FooterPages::Off) {
         findings.push(Finding::warn(
             Check::Configuration,
             format!("site {}", site.name),

@@ -199,7 +199,7 @@ impl ForwardReport {
                 Residency::Within(region) => region.label(),
             },
             path: sent.map_or_else(|| target.to_owned(), |sent| String::from_utf8_lossy(&sent).into_owned()),
-            footer: match site.footer {
+            footer: match site.footer.pages {
                 FooterPages::All => "all",
                 FooterPages::Home => "home",
                 FooterPages::Off => "off",
