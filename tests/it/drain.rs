@@ -33,7 +33,8 @@ async fn a_stop_closes_idle_connections_and_finishes_exchanges_in_flight() {
     let mut http2 = target.http2(HOST).await;
     let mut data = stream(&mut http2, HOST).await;
     let mut upload = target.http1(HOST).await;
-    upload.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\n\r\nbo")).await;
+    let chunked = format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    upload.send(format!("{chunked}2\r\nbo\r\n")).await;
     origin.until("the upload", |seen| seen.iter().any(|request| request.body == b"bo")).await;
 
     edge.signal(Signal::TERM);
@@ -46,7 +47,7 @@ async fn a_stop_closes_idle_connections_and_finishes_exchanges_in_flight() {
     assert_eq!((status, reason.contains("draining")), (503, true), "{reason}");
     assert_eq!(edge.get("/livez").await.unwrap().0, 200);
 
-    upload.send("dy").await;
+    upload.send("2\r\ndy\r\n0\r\n\r\n").await;
     let answer = upload.answer("POST").await;
     assert_eq!((answer.text().as_str(), answer.field("connection")), ("hello", Some("close")));
     gate.open();
