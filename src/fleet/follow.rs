@@ -266,7 +266,7 @@ fn pause(interval: Duration, failures: u32) -> Duration {
         0 => interval,
         _ => {
             let longest = interval.saturating_mul(10).min(LONGEST_PAUSE).max(interval);
-            FIRST_PAUSE.saturating_mul(1 << failures.min(10).saturating_sub(1)).min(longest)
+            FIRST_PAUSE.saturating_mul(1 << (failures.min(20) - 1)).min(longest)
         }
     };
     pause.mul_f64(0.75 + fastrand::f64() / 4.0)

@@ -14,6 +14,8 @@ use crate::support::time::{PATIENCE, eventually, within};
 /// A reader of `/events`.
 struct Events {
     lines: tokio::io::Lines<BufReader<TcpStream>>,
+    /// Events that nobody has waited for yet: what follows from one change comes in any order.
+    passed: Vec<Value>,
 }
 
 impl Events {
@@ -22,7 +24,7 @@ impl Events {
         let mut socket = TcpStream::connect(edge.admin()).await.unwrap();
         let request = format!("GET /events HTTP/1.1\r\nhost: {}\r\n\r\n", edge.admin());
         socket.write_all(request.as_bytes()).await.unwrap();
-        let mut events = Self { lines: BufReader::new(socket).lines() };
+        let mut events = Self { lines: BufReader::new(socket).lines(), passed: Vec::new() };
         while !events.line().await.expect("a stream").starts_with(": icpgate") {}
         events
     }
@@ -33,14 +35,20 @@ impl Events {
 
     /// The first event that has all the members of `wanted`.
     async fn next(&mut self, wanted: Value) -> Value {
+        let is_wanted =
+            |event: &Value| wanted.as_object().unwrap().iter().all(|(key, value)| event[key] == *value);
+        if let Some(place) = self.passed.iter().position(is_wanted) {
+            return self.passed.remove(place);
+        }
         let search = async {
             loop {
                 let line = self.line().await.expect("the stream goes on");
                 let Some(data) = line.strip_prefix("data: ") else { continue };
                 let event: Value = serde_json::from_str(data).expect("JSON");
-                if wanted.as_object().unwrap().iter().all(|(key, value)| event[key] == *value) {
+                if is_wanted(&event) {
                     return event;
                 }
+                self.passed.push(event);
             }
         };
         tokio::time::timeout(PATIENCE, search).await.unwrap_or_else(|_| panic!("no {wanted}"))
