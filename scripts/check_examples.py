@@ -6,6 +6,7 @@ certificate files, and none belong into a repository.
 usage: check_examples.py ICPGATE
 """
 
+import collections
 import pathlib
 import shutil
 import subprocess
@@ -60,10 +61,14 @@ def certify(chain, key, hosts):
 def provide(config):
     """Makes the certificates that `config` names; the files that it is made of."""
     content = yaml.safe_load(config.read_text())
+    # Sites may share a certificate.
+    hosts = collections.defaultdict(list)
     for site in content["sites"]:
         if "certificate" in site:
             pair = site["certificate"]
-            certify(config.parent / pair["chain"], config.parent / pair["key"], site["hosts"])
+            hosts[config.parent / pair["chain"], config.parent / pair["key"]] += site["hosts"]
+    for (chain, key), names in hosts.items():
+        certify(chain, key, names)
     for origin in content.get("origins", []):
         if "trust" in origin:
             certify(config.parent / origin["trust"], config.parent / "unused.key", [origin["server_name"]])
