@@ -202,6 +202,7 @@ async fn status_json(State(pages): State<Pages>) -> Response {
         status["process"] = process::status(&pages.upgrades.borrow());
         status["due"] = reports::due(&snapshot.gate.filings, now).into();
         status["refused"] = reports::refused(&snapshot, &pages.listen, now).into();
+        status["foreign_assets"] = reports::foreign_assets(&snapshot, &pages.exchanges);
         status["reloads"] = reports::reloads(&pages.journal).into();
         format!("{status:#}\n")
     };

@@ -137,6 +137,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
         sinks: shipping.board(),
         cache,
         listen: metrics.listen.clone(),
+        exchanges: metrics.exchanges.clone(),
         journal: journal.clone(),
         upgrades: upgrades.status.subscribe(),
     };

@@ -197,6 +197,8 @@ pub struct Site {
     pub certificate: Option<CertificateFiles>,
     /// Which pages get the footer, and what it shows.
     pub footer: FooterSettings,
+    /// Whether the foreign assets of pages are counted.
+    pub reports_assets: bool,
     /// Which responses are compressed.
     pub compress: CompressMode,
     /// The limit on requests.
