@@ -203,6 +203,7 @@ async fn status_json(State(pages): State<Pages>) -> Response {
         status["due"] = reports::due(&snapshot.gate.filings, now).into();
         status["refused"] = reports::refused(&snapshot, &pages.listen, now).into();
         status["orders"] = reports::orders(&snapshot, &pages.orders).into();
+        status["foreign_assets"] = reports::foreign_assets(&snapshot, &pages.exchanges);
         status["reloads"] = reports::reloads(&pages.journal).into();
         format!("{status:#}\n")
     };

@@ -148,6 +148,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
         orders: orders.clone(),
         cache,
         listen: metrics.listen.clone(),
+        exchanges: metrics.exchanges.clone(),
         journal: journal.clone(),
         upgrades: upgrades.status.subscribe(),
     };

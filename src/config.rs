@@ -205,6 +205,8 @@ pub struct Site {
     pub acme: Option<Arc<acme::DnsProvider>>,
     /// Which pages get the footer, and what it shows.
     pub footer: FooterSettings,
+    /// Whether the foreign assets of pages are counted.
+    pub reports_assets: bool,
     /// Which responses are compressed.
     pub compress: CompressMode,
     /// The limit on requests.

@@ -5,6 +5,7 @@
 //! order, whatever the result.
 
 mod accept;
+mod asset_report;
 mod audit;
 mod charset;
 mod compress;
@@ -27,6 +28,7 @@ mod tags;
 mod template;
 
 pub use accept::for_origin as accepted_from_origin;
+pub use asset_report::{AssetCounts, AssetReport};
 pub use audit::{Audit, ForeignAsset, LinkFound, NumberFound, audit};
 pub use charset::Charset;
 pub use compress::{Choice, Compress, CompressMode, CompressSettings, is_event_stream, unwanted_coding};
@@ -34,7 +36,7 @@ pub use conversion::{Broken, Conversion};
 pub use decode::{BadCoding, Coding, Decoder, PIECE};
 pub use encode::{EncodedBytes, Encoder, EncoderFailed, Encoding};
 pub use footer::{Footer, FooterDisplay, FooterSettings, Footers, ICON, ICON_PATH, OWN_PATHS};
-pub use foreign_hosts::Verdict;
+pub use foreign_hosts::{Verdict, foreign_domains};
 pub use head::{apply_to_head, vary_by_destination};
 pub use inject::{Injector, shows_number_and_link};
 pub use plan::{Ask, Rewrite, ask, declared_charset, plan};

@@ -9,6 +9,7 @@ use crate::acme::status::OrderBoard;
 use crate::cache::Cache;
 use crate::edge::Edge;
 use crate::edge::journal::ReloadJournal;
+use crate::exchange::thread_counters::ThreadCounters;
 use crate::listen::metrics::ListenMetrics;
 use crate::listen::set::ListenersStatus;
 use crate::metrics::Registry;
@@ -34,6 +35,8 @@ pub struct Pages {
     pub cache: Option<Arc<Cache>>,
     /// The names that listeners refused.
     pub listen: ListenMetrics,
+    /// What exchanges counted.
+    pub exchanges: ThreadCounters,
     /// The last reloads.
     pub journal: ReloadJournal,
     /// The upgrades that were tried.

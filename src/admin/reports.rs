@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::acme::status::OrderBoard;
 use crate::clock::shanghai_time;
 use crate::edge::journal::{ReloadEntry, ReloadJournal, ReloadOutcome};
+use crate::exchange::thread_counters::ThreadCounters;
 use crate::gate::Filings;
 use crate::listen::metrics::ListenMetrics;
 use crate::snapshot::Snapshot;
@@ -99,4 +100,14 @@ fn part(part: &PartChanges) -> Value {
         "removed": names(&part.removed),
         "replaced": names(&part.replaced),
     })
+}
+
+/// The references of pages to foreign hosts since the start, by site and domain, of the sites that count them.
+pub(super) fn foreign_assets(snapshot: &Snapshot, exchanges: &ThreadCounters) -> Value {
+    let of_site = |site: &str| -> Value {
+        let found = exchanges.foreign_assets(site).into_iter();
+        found.map(|(domain, count)| (domain.to_owned(), Value::from(count))).collect()
+    };
+    let sites = snapshot.config.sites.iter().filter(|site| site.reports_assets);
+    sites.map(|site| (site.name.to_string(), of_site(&site.name))).collect()
 }

@@ -38,7 +38,7 @@ sections! {
     PROXY_PROTOCOL = "listeners[].proxy_protocol": ["trusted"];
     HEALTH_CHECK = "listeners[].health_check": ["path", "from"];
     SITE = "sites[]": [
-        "name", "hosts", "listeners", "certificate", "footer", "compress", "cache", "rate_limit", "max_body", "routes",
+        "name", "hosts", "listeners", "certificate", "footer", "assets", "compress", "cache", "rate_limit", "max_body", "routes",
     ];
     CERTIFICATE = "sites[].certificate": ["chain", "key", "acme"];
     CERTIFICATE_ACME = "sites[].certificate.acme": ["dns"];
@@ -48,6 +48,7 @@ sections! {
     DNS_EXEC = "sites[].certificate.acme.dns[provider: exec]": ["provider", "program", "server"];
     FOOTER = "sites[].footer": ["pages", "display", "template"];
     RATE_LIMIT = "sites[].rate_limit": ["requests", "burst", "per"];
+    ASSETS = "sites[].assets": ["report"];
     ROUTE = "sites[].routes[]": [
         "match", "origins", "residency", "cache", "redirect", "respond", "path", "request_headers", "response_headers",
     ];

@@ -231,6 +231,13 @@ impl<'x> RequestContext<'x> {
         }
     }
 
+    /// Counts the foreign assets of a page.
+    pub(crate) fn count_assets(&self, found: &[(&'static str, u64)]) {
+        if let Some(site) = &self.facts.site {
+            self.proxy.counters.add_assets(site, found);
+        }
+    }
+
     fn count(&self) {
         if let (Some(id), Some(site)) = (self.site, &self.facts.site) {
             // Without a server's response, the bytes are this edge's own and count as no egress.

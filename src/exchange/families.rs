@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::access::record::CacheResult;
 use crate::metrics::{Error, Histogram, IntCounter, IntCounterVec, counters, histogram};
 use crate::origin::Region;
-use crate::rewrite::{EncodedBytes, Encoding, FooterResult, SkipReason};
+use crate::rewrite::{EncodedBytes, Encoding, FooterResult, SkipReason, foreign_domains};
 use crate::snapshot::Snapshot;
 
 /// Request durations, in seconds: from a small page to a report that takes a minute.
@@ -55,6 +55,8 @@ pub(super) struct Families {
     pub(super) footer: IntCounterVec,
     /// By site and reason. Added to directly: pages are skipped seldom.
     pub(super) footer_skipped: IntCounterVec,
+    /// By site and domain. Added to directly, of sites that count them.
+    pub(super) foreign_assets: IntCounterVec,
     /// By site and region.
     pub(super) egress: IntCounterVec,
     /// By site.
@@ -108,6 +110,11 @@ impl Families {
                 "HTML pages that passed unchanged, by reason.",
                 &["site", "reason"],
             )?,
+            foreign_assets: counters(
+                "icpgate_foreign_assets_total",
+                "References of pages to hosts that are blocked or slow in the mainland, or were taken over.",
+                &["site", "host"],
+            )?,
             egress: counters(
                 "icpgate_egress_bytes_total",
                 "Response body bytes sent to clients, by the region they came from.",
@@ -141,19 +148,20 @@ impl Families {
     }
 
     /// All but the histogram.
-    pub(super) fn counters(&self) -> [&IntCounterVec; 8] {
+    pub(super) fn counters(&self) -> [&IntCounterVec; 9] {
         let Self {
             requests,
             duration: _,
             footer,
             footer_skipped,
+            foreign_assets,
             egress,
             limited,
             encoder_in,
             encoder_out,
             cache,
         } = self;
-        [requests, footer, footer_skipped, egress, limited, encoder_in, encoder_out, cache]
+        [requests, footer, footer_skipped, foreign_assets, egress, limited, encoder_in, encoder_out, cache]
     }
 
     pub(super) fn add_encoded(&self, bytes: EncodedBytes) {
@@ -167,6 +175,11 @@ impl Families {
         for site in &snapshot.config.sites {
             for reason in SkipReason::ALL {
                 self.footer_skipped.with_label_values(&[&*site.name, reason.label()]);
+            }
+        }
+        for site in snapshot.config.sites.iter().filter(|site| site.reports_assets) {
+            for domain in foreign_domains() {
+                self.foreign_assets.with_label_values(&[&*site.name, domain]);
             }
         }
         let sites = snapshot.config.sites.iter().map(|site| self.site(&site.name)).collect();

@@ -55,6 +55,8 @@ pub(super) struct ExchangeSettings<'e> {
 #[derive(Clone, Copy)]
 pub(super) struct FooterContext<'e> {
     pub(super) pages: FooterPages,
+    /// Whether the foreign assets of those pages are counted.
+    pub(super) reports_assets: bool,
     pub(super) footers: &'e Footers,
     pub(super) site: SiteId,
     pub(super) filing: &'e Arc<Filing>,

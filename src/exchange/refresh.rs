@@ -58,6 +58,7 @@ async fn run(
     let route = site.routes.resolve(&asked)?;
     let page = FooterContext {
         pages: site.footer.pages,
+        reports_assets: site.reports_assets,
         footers: &snapshot.footers,
         site: permit.site(),
         filing: permit.filing(),

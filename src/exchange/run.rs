@@ -241,6 +241,7 @@ async fn send<'d>(
     }
     let page = FooterContext {
         pages: site.footer.pages,
+        reports_assets: site.reports_assets,
         footers: &snapshot.footers,
         site: permit.site(),
         filing: permit.filing(),

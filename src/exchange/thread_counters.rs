@@ -13,7 +13,7 @@ use thread_local::ThreadLocal;
 use super::families::{Families, SiteCounters, SiteTable, Tally};
 use crate::gate::SiteId;
 use crate::metrics::{Collector, Desc, Error, LocalHistogram, MetricFamily, Registry};
-use crate::rewrite::FooterResult;
+use crate::rewrite::{FooterResult, foreign_domains};
 use crate::snapshot::Snapshot;
 
 /// The counters of exchanges. Clones are the same counters.
@@ -84,6 +84,19 @@ impl ThreadCounters {
         if let Some(bytes) = tally.encoded {
             families.add_encoded(bytes);
         }
+    }
+
+    /// Counts references to foreign hosts, by domain.
+    pub(super) fn add_assets(&self, site: &str, found: &[(&'static str, u64)]) {
+        for (domain, count) in found {
+            self.0.families.foreign_assets.with_label_values(&[site, *domain]).inc_by(*count);
+        }
+    }
+
+    /// The references of a site's pages to foreign hosts since the start, by domain.
+    pub fn foreign_assets(&self, site: &str) -> Vec<(&'static str, u64)> {
+        let count = |domain| self.0.families.foreign_assets.with_label_values(&[site, domain]).get();
+        foreign_domains().map(|domain| (domain, count(domain))).filter(|(_, count)| *count > 0).collect()
     }
 
     /// `None` if the table is of another generation, or has no such site.

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use encoding_rs::{Encoding, GBK, ISO_2022_JP, UTF_8};
 
+use super::asset_report::Resolver;
 use super::charset::Known;
 use super::existing_number::{ExistingNumber, Landmarks, NumberSearch, OwnNumbers};
-use super::foreign_hosts::{Verdict, verdict};
+use super::foreign_hosts::Verdict;
 use super::inject::read_whole;
 use super::ministry_link;
-use super::references::{Reference, host, references};
+use super::references::{Reference, ReferenceReader, host};
 use super::{Charset, FooterDisplay};
 use crate::gate::FilingNumber;
 
@@ -101,6 +102,14 @@ fn decoded(page: &[u8], charset: Charset, search: &NumberSearch) -> String {
     encoding.decode(page).0.into_owned()
 }
 
+fn references(text: &str) -> Vec<Reference> {
+    // As much as its longest tag: images in the page are long.
+    let mut reader = ReferenceReader::new(text.len().saturating_add(1 << 16));
+    let mut found = reader.read(text.as_bytes());
+    found.extend(reader.finish());
+    found
+}
+
 fn link(references: &[Reference]) -> LinkFound {
     let hosts = references.iter().filter_map(|reference| match reference {
         Reference::Link(url) => host(url),
@@ -120,19 +129,12 @@ fn link(references: &[Reference]) -> LinkFound {
 
 fn foreign_assets(references: &[Reference]) -> Vec<ForeignAsset> {
     let mut found: Vec<ForeignAsset> = Vec::new();
-    // The first one counts (HTML Standard, 4.2.3).
-    let base = references.iter().find_map(|reference| match reference {
-        Reference::Base(url) => host(url),
-        Reference::Link(_) | Reference::Loaded(_) => None,
-    });
+    let mut resolver = Resolver::default();
     for reference in references {
-        let Reference::Loaded(url) = reference else { continue };
-        let is_relative = !url.contains(':');
-        let Some(host) = host(url).or_else(|| base.clone().filter(|_| is_relative)) else { continue };
-        if let Some(verdict) = verdict(&host)
+        if let (Some((host, foreign)), Reference::Loaded(url)) = (resolver.foreign(reference), reference)
             && !found.iter().any(|asset| asset.url == *url)
         {
-            found.push(ForeignAsset { host, url: url.clone(), verdict });
+            found.push(ForeignAsset { host, url: url.clone(), verdict: foreign.verdict });
         }
     }
     found

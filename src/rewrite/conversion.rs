@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use super::encode::{EncodedBytes, Encoder, EncoderFailed};
-use super::{BadCoding, Decoder, FooterResult, Injector, PIECE};
+use super::{AssetCounts, AssetReport, BadCoding, Decoder, FooterResult, Injector, PIECE};
 
 /// Why a body cannot be completed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -24,6 +24,8 @@ pub enum Broken {
 #[derive(Debug)]
 pub struct Conversion {
     source: Source,
+    /// Reads what came, before the footer is in it.
+    assets: Option<AssetReport>,
     injector: Option<Injector>,
     encoder: Option<Encoder>,
     /// Whether every chunk is flushed.
@@ -43,13 +45,24 @@ impl Conversion {
     /// Of a body that is decoded, injected and encoded by those that are given, in this order.
     pub fn new(decoder: Option<Decoder>, injector: Option<Injector>, encoder: Option<Encoder>) -> Self {
         let source = decoder.map_or(Source::Plain(Bytes::new()), Source::Coded);
-        Self { source, injector, encoder, flushes_chunks: false, broken: None }
+        Self { source, assets: None, injector, encoder, flushes_chunks: false, broken: None }
     }
 
     /// Flushes after every chunk that is fed: it may be all that the client waits for.
     #[must_use]
     pub fn flushing_chunks(self, flushes_chunks: bool) -> Self {
         Self { flushes_chunks, ..self }
+    }
+
+    /// Counts the page's foreign assets.
+    #[must_use]
+    pub fn counting_assets(self, assets: Option<AssetReport>) -> Self {
+        Self { assets, ..self }
+    }
+
+    /// The foreign assets of what has been converted, if they are counted.
+    pub fn take_assets(&mut self) -> Option<AssetCounts> {
+        self.assets.take().map(AssetReport::finish)
     }
 
     /// Takes the next bytes of the body.
@@ -81,6 +94,9 @@ impl Conversion {
             Source::Plain(held) => held.split_to(held.len().min(PIECE)),
             Source::Coded(decoder) => decoder.step()?,
         };
+        if let Some(assets) = &mut self.assets {
+            assets.read(&piece);
+        }
         let (injector, encoder) = (&mut self.injector, &mut self.encoder);
         let mut outcome = Ok(());
         let mut leave = |part| {

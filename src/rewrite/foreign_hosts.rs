@@ -25,12 +25,27 @@ impl Verdict {
     }
 }
 
-/// What is wrong with `host`, a name in lower case, or with a domain that it is below.
-pub(super) fn verdict(host: &str) -> Option<Verdict> {
+/// A domain that pages must not load from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct ForeignHost {
+    /// The domain; names below it are meant too.
+    pub(super) domain: &'static str,
+    /// What is wrong with it.
+    pub(super) verdict: Verdict,
+}
+
+/// Every domain of the list.
+pub fn foreign_domains() -> impl Iterator<Item = &'static str> {
+    DOMAINS.iter().map(|(domain, _)| *domain)
+}
+
+/// The domain of the list that `host`, a name in lower case, is or is below.
+pub(super) fn foreign_host(host: &str) -> Option<ForeignHost> {
     let is_below = |domain: &str| {
         host.strip_suffix(domain).is_some_and(|front| front.is_empty() || front.ends_with('.'))
     };
-    DOMAINS.iter().find(|(domain, _)| is_below(domain)).map(|(_, verdict)| *verdict)
+    let found = DOMAINS.iter().find(|(domain, _)| is_below(domain));
+    found.map(|(domain, verdict)| ForeignHost { domain, verdict: *verdict })
 }
 
 /// Each stands for itself and every name below it.
@@ -82,7 +97,7 @@ mod tests {
             ("www.example.cn", None),
             ("", None),
         ] {
-            assert_eq!(verdict(host), expected, "{host}");
+            assert_eq!(foreign_host(host).map(|found| found.verdict), expected, "{host}");
         }
     }
 }

@@ -3,11 +3,11 @@
 //! Templates are inert, and so is what a browser with scripting on does not parse, such as `noscript`. What scripts load is
 //! not seen.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lol_html::html_content::Element;
-use lol_html::{Settings, element, end_tag, rewrite_str, text};
+use lol_html::html_content::TextChunk;
+use lol_html::send::{Element, HtmlRewriter, Settings};
+use lol_html::{MemorySettings, element, end_tag, text};
 
 /// A URL as a page writes it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -20,40 +20,102 @@ pub(super) enum Reference {
     Base(String),
 }
 
-/// The references of a whole page, in order; those of a style sheet in it stand where it ends.
-pub(super) fn references(html: &str) -> Vec<Reference> {
-    let found = RefCell::new(Vec::new());
-    let style = RefCell::new(String::new());
-    let templates = Rc::new(Cell::new(0_usize));
-    let settings = Settings::new()
-        .with_strict(false)
-        .append_element_content_handler(element!("*", |element| {
-            if element.tag_name() == "template" && element.can_have_content() {
-                templates.set(templates.get() + 1);
-                let templates = Rc::clone(&templates);
-                element.on_end_tag(end_tag!(move |_| {
-                    templates.set(templates.get().saturating_sub(1));
-                    Ok(())
-                }))?;
-            } else if templates.get() == 0 {
-                of_element(element, &mut found.borrow_mut());
-            }
-            Ok(())
-        }))
-        .append_element_content_handler(text!("style", |chunk| {
-            let mut style = style.borrow_mut();
-            style.push_str(chunk.as_str());
-            if chunk.last_in_text_node() {
-                let style = std::mem::take(&mut *style);
-                if templates.get() == 0 {
-                    found.borrow_mut().extend(of_style(&style));
+/// Its output is discarded: the page itself goes another way.
+type Tokenizer = HtmlRewriter<'static, fn(&[u8])>;
+
+/// Reads the references of a page as it comes.
+pub(super) struct ReferenceReader {
+    /// `None` behind a tag that is too long.
+    rewriter: Option<Tokenizer>,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    /// Bytes of the longest style sheet that is read whole.
+    held: usize,
+    found: Vec<Reference>,
+    /// The style sheet that is being read.
+    style: String,
+    /// Open templates.
+    templates: usize,
+}
+
+impl ReferenceReader {
+    /// At the beginning of a page in a superset of ASCII. Tags of more than `held` bytes end the reading, and longer style
+    /// sheets are read up to there.
+    pub(super) fn new(held: usize) -> Self {
+        let state = State { held, found: Vec::new(), style: String::new(), templates: 0 };
+        let state = Arc::new(Mutex::new(state));
+        let (of_elements, of_styles) = (Arc::clone(&state), Arc::clone(&state));
+        let memory = MemorySettings::new().with_max_allowed_memory_usage(held);
+        let settings = Settings::new_send()
+            .with_strict(false)
+            .with_memory_settings(memory)
+            .append_element_content_handler(element!("*", move |element: &mut Element<'_, '_>| {
+                let mut state = lock(&of_elements);
+                if element.tag_name() == "template" && element.can_have_content() {
+                    state.templates += 1;
+                    let state = Arc::clone(&of_elements);
+                    element.on_end_tag(end_tag!(move |_| {
+                        let mut state = lock(&state);
+                        state.templates = state.templates.saturating_sub(1);
+                        Ok(())
+                    }))?;
+                } else if state.templates == 0 {
+                    of_element(element, &mut state.found);
                 }
+                Ok(())
+            }))
+            .append_element_content_handler(text!("style", move |chunk: &mut TextChunk<'_>| {
+                lock(&of_styles).style(chunk.as_str(), chunk.last_in_text_node());
+                Ok(())
+            }));
+        let rewriter: Tokenizer = HtmlRewriter::new(settings, |_| ());
+        Self { rewriter: Some(rewriter), state }
+    }
+
+    /// Takes the page's next bytes; returns what was found since the last call, in order. Those of a style sheet come
+    /// where it ends.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Vec<Reference> {
+        if self.rewriter.as_mut().is_some_and(|rewriter| rewriter.write(bytes).is_err()) {
+            // It must not be used after an error.
+            self.rewriter = None;
+        }
+        std::mem::take(&mut lock(&self.state).found)
+    }
+
+    /// Ends the page; returns the rest.
+    pub(super) fn finish(self) -> Vec<Reference> {
+        if let Some(rewriter) = self.rewriter {
+            // It fails only where it holds too much, which `read` would have told.
+            let _ = rewriter.end();
+        }
+        std::mem::take(&mut lock(&self.state).found)
+    }
+}
+
+impl std::fmt::Debug for ReferenceReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReferenceReader").finish_non_exhaustive()
+    }
+}
+
+impl State {
+    fn style(&mut self, text: &str, is_last: bool) {
+        if self.style.len() + text.len() <= self.held {
+            self.style.push_str(text);
+        }
+        if is_last {
+            let style = std::mem::take(&mut self.style);
+            if self.templates == 0 {
+                self.found.extend(of_style(&style));
             }
-            Ok(())
-        }));
-    // What was read before a failure is worth telling, and no handler fails.
-    let _ = rewrite_str(html, settings);
-    found.into_inner()
+        }
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn of_element(element: &Element<'_, '_>, found: &mut Vec<Reference>) {
@@ -182,11 +244,17 @@ mod tests {
 
     #[track_caller]
     fn check(html: &str, expected: &[&str]) {
-        let loaded = references(html).into_iter().filter_map(|reference| match reference {
-            Reference::Loaded(url) => Some(url),
-            Reference::Link(_) | Reference::Base(_) => None,
-        });
-        assert_eq!(loaded.collect::<Vec<_>>(), expected, "{html}");
+        for size in [html.len(), 1, 7] {
+            let mut reader = ReferenceReader::new(1 << 16);
+            let mut found: Vec<_> =
+                html.as_bytes().chunks(size).flat_map(|chunk| reader.read(chunk)).collect();
+            found.extend(reader.finish());
+            let loaded = found.into_iter().filter_map(|reference| match reference {
+                Reference::Loaded(url) => Some(url),
+                Reference::Link(_) | Reference::Base(_) => None,
+            });
+            assert_eq!(loaded.collect::<Vec<_>>(), expected, "{html}");
+        }
     }
 
     #[test]
@@ -208,6 +276,16 @@ mod tests {
         check("<style>@import 'a';@IMPORT url(b);p{x:url(\"c\") url( d )}</style>", &["a", "b", "c", "d"]);
         check("<style>/* url(a) */p{x:url(b)/*</style>", &["b"]);
         check("<img src='https://x/?a&amp;b'><img src='https:&#x2F;/y'>", &["https://x/?a&b", "https://y"]);
+    }
+
+    #[test]
+    fn a_tag_that_is_too_long_ends_the_reading() {
+        let mut reader = ReferenceReader::new(1 << 16);
+        assert_eq!(reader.read(b"<img src=a><img title='").len(), 1);
+        for _ in 0..100 {
+            reader.read(&[b'x'; 1000]);
+        }
+        assert!(reader.read(b"'><img src=b>").is_empty() && reader.finish().is_empty());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The footer with the filing number is put into HTML pages; nothing else changes.
 
+mod assets;
 mod charsets;
 mod data;
 mod display;

@@ -45,6 +45,9 @@ pub(super) fn site(item: &Value<'_>, context: &mut Context<'_>) -> Option<Site> 
     let footer = or(fields.get("footer"), FooterSettings::default(), footer::footer);
     let cached = cache::of_site(&fields, context.has_cache);
     context.site_cache = cached.unwrap_or_default();
+    let reports_assets = or(fields.get("assets"), false, |assets| {
+        footer::reports_assets(assets, footer.as_ref().map(|footer| footer.pages))
+    });
     let compress = or(fields.get("compress"), CompressMode::default(), compress::mode);
     let rate_limit = or(fields.get("rate_limit"), None, |value| rate_limit(value).map(Some));
     let max_body = or(fields.get("max_body"), None, |value| value.size(1, 1 << 50).map(Some));
@@ -61,6 +64,7 @@ pub(super) fn site(item: &Value<'_>, context: &mut Context<'_>) -> Option<Site> 
         certificate,
         acme,
         footer: footer?,
+        reports_assets: reports_assets?,
         compress: compress?,
         rate_limit: rate_limit?,
         max_body: max_body?,

@@ -13,8 +13,8 @@ use crate::exchange::response;
 use crate::message::trailers::passable;
 use crate::message::{RequestHead, ResponseHead};
 use crate::rewrite::{
-    self, Ask, Broken, Charset, Choice, Coding, Conversion, Decoder, Encoder, FooterResult, Injector,
-    Rewrite, SkipReason,
+    self, Ask, AssetReport, Broken, Charset, Choice, Coding, Conversion, Decoder, Encoder, FooterResult,
+    Injector, Rewrite, SkipReason,
 };
 use crate::upstream::ResponsePart;
 use crate::upstream::request::BodyFraming;
@@ -234,11 +234,13 @@ impl Pump<'_, '_> {
             encoder => encoder.and_then(Result::ok),
         };
         choice.apply_to_head(&mut head.headers);
+        let counts_assets = self.exchange.site.reports_assets && injector.is_some() && has_body;
         match (coding, injector, encoder) {
             (None, None, None) => ResponsePhase::Passing,
-            (None, Some(injector), None) => ResponsePhase::Injecting(Box::new(injector)),
+            (None, Some(injector), None) if !counts_assets => ResponsePhase::Injecting(Box::new(injector)),
             (coding, injector, encoder) => {
                 let conversion = Conversion::new(coding.map(Decoder::new), injector, encoder)
+                    .counting_assets(counts_assets.then(AssetReport::default))
                     .flushing_chunks(is_event_stream);
                 ResponsePhase::Converting(Box::new(Converted { conversion, waits: false, pauses: false }))
             }
@@ -355,6 +357,9 @@ impl Pump<'_, '_> {
             ResponsePhase::Converting(mut body) => {
                 let finished = body.conversion.finish(&mut put);
                 self.context.encoded = body.conversion.encoded();
+                if let Some(found) = body.conversion.take_assets() {
+                    self.context.count_assets(&found);
+                }
                 self.answer = ResponsePhase::Converting(body);
                 finished?
             }

@@ -28,7 +28,7 @@ sites:
     hosts: [www.example.cn, example.cn, "*.static.example.cn"]   # a wildcard stands for one label
     listeners: [https, http]         # default: all
     certificate: {chain: certs/example.cn.pem, key: certs/example.cn.key}   # watched; kept if the new pair is bad
-    footer: {pages: all}             # all (default) | home (the path / alone) | off
+    footer: {pages: all, display: auto}   # pages: all (default) | home (the path / alone) | off; display: auto (default: by the province's rule) | service | subject
     routes:                          # first match wins; none matches: 404
       - match: {path: /pay, method: [GET, POST]}      # /pay and /pay/x, not /payments; /pay/ means the same; also: path_exact, header: {NAME: VALUE}
         origins: [offshore-sg]       # in order of preference: the next one serves while the one before it is down
