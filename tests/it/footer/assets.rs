@@ -36,7 +36,7 @@ async fn references_are_counted_and_the_page_is_the_same() {
         _ => html(PAGE),
     })
     .await;
-    let edge = builder(&origin, "assets: {report: true}").start().await;
+    let edge = builder(&origin, "assets: {report: true}, compress: off").start().await;
     assert_eq!(edge.metric(&series("unpkg.com")).await, 0.0, "a link loads nothing");
     assert_eq!(edge.status().await["foreign_assets"], json!({"shop": {}}));
     let mut client = Target::https(&edge).http1(HOST).await;
