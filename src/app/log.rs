@@ -84,7 +84,9 @@ impl LogControl {
 
 /// The filters are layers of their own: a filter attached to the format layer could not be replaced at run time.
 fn layer(log: Log, output: &Output) -> LogLayer {
-    let filters = levels(log).and_then(output.repeats.clone());
+    // The levels come last: only the last layer tells the library which levels nobody wants, and without that every
+    // trace line of a library is asked about.
+    let filters = output.repeats.clone().and_then(levels(log));
     let lines = output.lines.clone();
     match log.format {
         LogFormat::Text => {
