@@ -14,7 +14,7 @@ mod template;
 pub use action::{Action, CacheUse, FixedAnswer, Forward, Redirect, Residency};
 pub use field_edits::{FieldEdits, Heading, ReadyEdits, why_fixed};
 pub use matcher::{Asked, Matcher, PathMatch};
-pub use normal::{normal, with_slashes_decoded};
+pub use normal::normal;
 pub use path_rewrite::PathRewrite;
 pub use region::ClientRegions;
 pub use table::{Routes, Unrouted};

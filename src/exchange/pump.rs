@@ -19,15 +19,16 @@ use tokio::time::Instant;
 use super::context::RequestContext;
 use super::grpc;
 use crate::cache::PageStamp;
-use crate::config::Limits;
+use crate::config::{Limits, Site};
 use crate::downstream::session::Downstream;
-use crate::gate::{Filing, SiteId};
+use crate::gate::{Filing, Permit, SiteId};
 use crate::message::hop_by_hop::Nominated;
 use crate::message::{BadMessage, ResponseHead};
 use crate::net::http1_stream::Http1Stream;
 use crate::origin::Timeouts;
 use crate::rewrite::{Ask, Compress, Conversion, FooterPages, Footers, Injector};
 use crate::route::PathRewrite;
+use crate::snapshot::Snapshot;
 use crate::upstream::request::BodyFraming;
 use crate::upstream::session::ServerSession;
 use pace::Pace;
@@ -62,7 +63,18 @@ pub(super) struct FooterContext<'e> {
     pub(super) filing: &'e Arc<Filing>,
 }
 
-impl FooterContext<'_> {
+impl<'e> FooterContext<'e> {
+    /// Of a request to `site` that `permit` is for.
+    pub(super) fn of(snapshot: &'e Snapshot, site: &Site, permit: &'e Permit) -> Self {
+        Self {
+            pages: site.footer.pages,
+            reports_assets: site.reports_assets,
+            footers: &snapshot.footers,
+            site: permit.site(),
+            filing: permit.filing(),
+        }
+    }
+
     /// What pages of the site carry now.
     pub(super) fn stamp(&self) -> PageStamp {
         let footer = self.footers.of(self.site, self.filing).map(|footer| footer.html());

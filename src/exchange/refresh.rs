@@ -55,14 +55,8 @@ async fn run(
     let normal = route::normal(path);
     let client = established.client.ip();
     let asked = Asked { method: &head.method, path: &normal, headers: &head.headers, region, client };
-    let route = site.routes.resolve(&asked)?;
-    let page = FooterContext {
-        pages: site.footer.pages,
-        reports_assets: site.reports_assets,
-        footers: &snapshot.footers,
-        site: permit.site(),
-        filing: permit.filing(),
-    };
+    let route = site.routes.route(path, &asked).ok()?;
+    let page = FooterContext::of(&snapshot, site, &permit);
     let compress = Compress::new(site.compress, &snapshot.config.compress, head.version);
     let scheme = if established.coverage.is_some() { "https" } else { "http" };
     let mut context = RequestContext::of_own_fetch(proxy, established, &snapshot);

@@ -213,11 +213,7 @@ async fn send<'d>(
     }
     let client = context.client.ip();
     let asked = Asked { method: &head.method, path: &normal, headers: &head.headers, region, client };
-    let route = match route::with_slashes_decoded(path) {
-        None => site.routes.resolve(&asked).ok_or(Unrouted::NoMatch),
-        Some(decoded) => site.routes.resolve_either(&asked, &decoded),
-    };
-    let route = route.map_err(|unrouted| match unrouted {
+    let route = site.routes.route(path, &asked).map_err(|unrouted| match unrouted {
         Unrouted::NoMatch => StatusCode::NOT_FOUND,
         Unrouted::Ambiguous => StatusCode::BAD_REQUEST,
     })?;
@@ -239,13 +235,7 @@ async fn send<'d>(
         Err(ClientFailure::Slow) => return Err(StatusCode::REQUEST_TIMEOUT),
         Err(ClientFailure::Gone) => return Ok(Outcome::Abort),
     }
-    let page = FooterContext {
-        pages: site.footer.pages,
-        reports_assets: site.reports_assets,
-        footers: &snapshot.footers,
-        site: permit.site(),
-        filing: permit.filing(),
-    };
+    let page = FooterContext::of(snapshot, site, permit);
     let compress = Compress::new(site.compress, &snapshot.config.compress, head.version);
     let max_body = site.max_body;
     let validators = None;

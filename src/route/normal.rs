@@ -26,7 +26,7 @@ pub fn normal(path: &str) -> Cow<'_, str> {
 }
 
 /// The path as a server reads it to which `%2F` is a separator; `None` if there is none in it.
-pub fn with_slashes_decoded(path: &str) -> Option<String> {
+pub(super) fn with_slashes_decoded(path: &str) -> Option<String> {
     let has_encoded_slash = path.contains("%2F") || path.contains("%2f");
     (has_encoded_slash && path.starts_with('/')).then(|| spelled(path, EncodedSlash::Separator))
 }

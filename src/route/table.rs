@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use super::normal::with_slashes_decoded;
 use super::{Action, Asked, PathMatch, Residency, Route};
 use crate::origin::Region;
 
@@ -81,10 +82,19 @@ impl std::ops::Deref for Routes {
 }
 
 impl Routes {
+    /// The route of a request, whose path came as `sent` and is normal in `asked`. In whichever way a server reads it, it
+    /// does not leave its residency.
+    pub fn route(&self, sent: &str, asked: &Asked<'_>) -> Result<&Route, Unrouted> {
+        match with_slashes_decoded(sent) {
+            None => self.resolve(asked).ok_or(Unrouted::NoMatch),
+            Some(decoded) => self.resolve_either(asked, &decoded),
+        }
+    }
+
     /// The route of a request for a path that a server may read in two ways: as `asked`, or as `decoded`.
     ///
     /// `asked` decides, unless the other reading is bound more closely, which must not be left by spelling.
-    pub fn resolve_either(&self, asked: &Asked<'_>, decoded: &str) -> Result<&Route, Unrouted> {
+    fn resolve_either(&self, asked: &Asked<'_>, decoded: &str) -> Result<&Route, Unrouted> {
         let as_sent = self.resolve(asked);
         let as_decoded = self.resolve(&Asked { path: decoded, ..*asked });
         let route = match (Bound::of(as_sent), Bound::of(as_decoded)) {
@@ -97,7 +107,7 @@ impl Routes {
     }
 
     /// The first route that is for the request.
-    pub fn resolve(&self, asked: &Asked<'_>) -> Option<&Route> {
+    fn resolve(&self, asked: &Asked<'_>) -> Option<&Route> {
         let mut best = usize::MAX;
         let mut consider = |places: &[usize]| {
             let matches =
@@ -126,7 +136,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::route::{Action, FixedAnswer, Forward, Matcher, normal, with_slashes_decoded};
+    use crate::route::{Action, FixedAnswer, Forward, Matcher, normal};
 
     fn to(path: &str, action: Action) -> Route {
         let matcher = Matcher { path: PathMatch::prefix(path), ..Matcher::default() };

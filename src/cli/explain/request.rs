@@ -12,7 +12,9 @@ use crate::gate::{ListenerId, Permit};
 use crate::origin::OriginId;
 use crate::rate::{RateLimit, RateScope};
 use crate::rewrite::{CompressMode, FooterPages};
-use crate::route::{self, Action, Asked, CacheUse, Forward, Matcher, PathMatch, RequestValues, Residency};
+use crate::route::{
+    self, Action, Asked, CacheUse, Forward, Matcher, PathMatch, RequestValues, Residency, Unrouted,
+};
 use crate::snapshot::Snapshot;
 
 /// A request without fields of its own.
@@ -29,7 +31,8 @@ pub(super) struct Question {
 #[derive(Debug, Serialize)]
 pub(super) struct RequestAnswer {
     site: String,
-    /// `forward`, `redirect`, `respond`, `redirect_to_tls`, `health_check`, `no_route` or `method_not_allowed`.
+    /// `forward`, `redirect`, `respond`, `redirect_to_tls`, `health_check`, `no_route`, `ambiguous_path` or
+    /// `method_not_allowed`.
     action: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<RouteReport>,
@@ -153,7 +156,14 @@ fn routed(
     let client = question.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let headers = HeaderMap::new();
     let asked = Asked { method: &question.method, path: &normal, headers: &headers, region, client };
-    let Some(route) = site.routes.resolve(&asked) else { return nothing };
+    let route = match site.routes.route(path, &asked) {
+        Ok(route) => route,
+        Err(Unrouted::NoMatch) => return nothing,
+        Err(Unrouted::Ambiguous) => {
+            let status = Some(StatusCode::BAD_REQUEST.as_u16());
+            return RequestAnswer { action: "ambiguous_path", status, ..nothing };
+        }
+    };
     let index = site.routes.iter().position(|other| std::ptr::eq(other, route)).unwrap_or_default();
     let found = RouteReport { index, conditions: conditions(&route.matcher) };
     let nothing = RequestAnswer { route: Some(found), ..nothing };

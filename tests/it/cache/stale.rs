@@ -1,6 +1,6 @@
 //! Stale answers: revalidated, served while they are, served when the origin fails.
 
-use super::{get, in_front_of, series, status, text};
+use super::{SITES, cached, get, in_front_of, series, status, text};
 use crate::support::edge::Edge;
 use crate::support::origin::{Gate, Origin, Request, Script, Step, answer, head};
 use crate::support::time::{PATIENCE, eventually};
@@ -69,6 +69,33 @@ async fn a_stale_answer_is_served_while_one_fetch_renews_it() {
     assert!(records.iter().all(|record| record.get("upstream_address").is_none()), "{records:?}");
     let all = edge.records().await;
     assert!(all.iter().all(|record| record["upstream_status"] != 304), "the renewal is no client's: {all:?}");
+}
+
+#[tokio::test]
+async fn a_renewal_asks_no_other_region_than_the_request_did() {
+    let near = Origin::start(|request: &Request| match request.head.get("if-none-match") {
+        Some(_) => text(&["cache-control: max-age=3600"], "new"),
+        None => short(", stale-while-revalidate=3600", "old"),
+    })
+    .await;
+    let far = Origin::start(|_| text(&[], "far")).await;
+    let sites = SITES.replace(
+        "path: /off}, origins: [main], cache: off",
+        "path: /pay}, origins: [main], residency: mainland",
+    );
+    let sites = sites.replace("path: /}, origins: [main]", "path: /}, origins: [far]");
+    let server = |name: &str, region: &str, origin: &Origin| {
+        format!("  - {{name: {name}, region: {region}, scheme: http, servers: [\"{}\"]}}\n", origin.address)
+    };
+    let origins = server("main", "mainland", &near) + &server("far", "offshore", &far);
+    let edge = cached().sites(&sites).origins(&origins).start().await;
+    // To a server that decodes `%2F` first, this is /pay.
+    eventually("the new answer", PATIENCE, async || {
+        let answer = get(&edge, "/%2Fpay").await;
+        (answer.text() == "new").then_some(())
+    })
+    .await;
+    assert_eq!((near.seen_count(), far.seen_count()), (2, 0));
 }
 
 #[tokio::test]

@@ -129,6 +129,9 @@ async fn a_url_is_followed_to_its_route_origins_and_path() {
     let url = "https://www.example.cn/admin/x";
     assert_eq!(action(&[url]).await, (json!("respond"), json!(403), Value::Null));
     assert_eq!(action(&[url, "--client", "10.1.2.3"]).await, (json!("forward"), Value::Null, Value::Null));
+    // Servers that decode `%2F` first would read /admin/x.
+    let spelled = "https://www.example.cn/%2Fadmin/x";
+    assert_eq!(action(&[spelled]).await, (json!("respond"), json!(403), Value::Null));
     let moved = json!("https://www.example.cn/new?a=b");
     assert_eq!(action(&["https://www.example.cn/old?a=b"]).await, (json!("redirect"), json!(301), moved));
     let nothing = (json!("no_route"), json!(404), Value::Null);
