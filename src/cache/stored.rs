@@ -12,12 +12,22 @@ use super::key::Key;
 use super::vary::Variance;
 use crate::rewrite::{FooterPages, FooterResult};
 
-/// What the filing and the site's settings add to a page. A stored response with another stamp is not served.
+/// What the settings of the route and the site, and the filing, make of an answer. A stored response with another stamp is
+/// not served.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct PageStamp {
+    /// The digest of the route: one URL may have routes to different origins, by client or field.
+    pub(crate) route: u64,
     pub(crate) pages: FooterPages,
     /// The footer's HTML; `None` for a filing without a number.
     pub(crate) footer: Option<Bytes>,
+}
+
+impl PageStamp {
+    /// Whether a response with this stamp and variance takes the place of an older one.
+    pub(super) fn replaces(&self, variance: &Variance, old: &Self, old_variance: &Variance) -> bool {
+        self.route == old.route && (variance == old_variance || self != old)
+    }
 }
 
 /// The validators that the origin sent, for a conditional request to it.

@@ -71,7 +71,8 @@ impl Table {
         let fresh = system_time(stored.freshness.received);
         let mut shard = self.shard(hash).write().unwrap_or_else(PoisonError::into_inner);
         let variants = shard.entry(hash).or_default();
-        let is_replaced = |old: &Arc<Stored>| old.variance == stored.variance || old.stamp != stored.stamp;
+        let is_replaced =
+            |old: &Arc<Stored>| stored.stamp.replaces(&stored.variance, &old.stamp, &old.variance);
         let mut gone: Vec<_> = variants.extract_if(.., |old| is_replaced(old)).collect();
         if variants.len() >= VARIANTS {
             gone.push(variants.remove(0));

@@ -56,7 +56,7 @@ pub(super) async fn run<'d>(
         }
         return fetch(proxy, routed, down, context).await;
     }
-    let stamp = routed.page.stamp();
+    let stamp = routed.page.stamp(routed.forward);
     let (stale, turn) = match find(cache, &key, &stamp, down, context).await {
         Found::ClientLeft => return Ok(Outcome::Abort),
         Found::Usable(stored, note, result) => {

@@ -27,7 +27,7 @@ use crate::message::{BadMessage, ResponseHead};
 use crate::net::http1_stream::Http1Stream;
 use crate::origin::Timeouts;
 use crate::rewrite::{Ask, Compress, Conversion, FooterPages, Footers, Injector};
-use crate::route::PathRewrite;
+use crate::route::{Forward, PathRewrite};
 use crate::snapshot::Snapshot;
 use crate::upstream::request::BodyFraming;
 use crate::upstream::session::ServerSession;
@@ -75,10 +75,10 @@ impl<'e> FooterContext<'e> {
         }
     }
 
-    /// What pages of the site carry now.
-    pub(super) fn stamp(&self) -> PageStamp {
+    /// What an answer of this route carries now.
+    pub(super) fn stamp(&self, route: &Forward) -> PageStamp {
         let footer = self.footers.of(self.site, self.filing).map(|footer| footer.html());
-        PageStamp { pages: self.pages, footer }
+        PageStamp { route: route.digest, pages: self.pages, footer }
     }
 }
 

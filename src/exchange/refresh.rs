@@ -76,7 +76,7 @@ async fn run(
     };
 
     let key = Key::new(&site.name, &host.shared(), &head.target);
-    let stamp = page.stamp();
+    let stamp = page.stamp(forward);
     let stale = cache.find(&key, &head.headers, &stamp)?;
     let purpose = Purpose::Store { permit: Some(turn), stale: Some(Arc::clone(&stale)), stamp };
     down.watch(Fill::new(cache, &key, Forwarded::Stale, purpose, context.seconds()));

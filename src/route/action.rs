@@ -32,6 +32,9 @@ pub struct Forward {
     pub request_fields: Option<FieldEdits>,
     /// Whether its answers are cached.
     pub cache: CacheUse,
+    /// A digest of everything above but `cache`, with the names of the origins: routes that would get other answers for one
+    /// URL have other digests. The same over restarts.
+    pub digest: u64,
 }
 
 /// Whether the answers of a route are cached.

@@ -82,6 +82,28 @@ async fn what_is_fresh_is_answered_without_the_origin() {
 }
 
 #[tokio::test]
+async fn a_route_is_never_answered_with_what_another_route_got() {
+    let origin = Origin::start(|_| fresh("for all")).await;
+    let staff = Origin::start(|_| fresh("for staff")).await;
+    let match_staff = "{match: {path: /, header: {x-staff: \"yes\"}}, origins: [staff]}";
+    let sites = SITES.replace("{match: {path: /off}, origins: [main], cache: off}", match_staff);
+    let origins = [("main", &origin), ("staff", &staff)].map(|(name, origin)| {
+        let address = origin.address;
+        format!("  - {{name: {name}, region: mainland, scheme: http, servers: [\"{address}\"]}}\n")
+    });
+    let edge = cached().sites(&sites).origins(&origins.concat()).start().await;
+    let mut client = Target::https(&edge).http1(HOST).await;
+    for seen in ["icpgate; fwd=", "icpgate; hit"] {
+        client.send(format!("GET /a HTTP/1.1\r\nHost: {HOST}\r\nX-Staff: yes\r\n\r\n")).await;
+        let of_staff = client.answer("GET").await;
+        assert_eq!((of_staff.text().as_str(), status(&of_staff).starts_with(seen)), ("for staff", true));
+        let of_all = client.get(HOST, "/a").await;
+        assert_eq!((of_all.text().as_str(), status(&of_all).starts_with(seen)), ("for all", true));
+    }
+    assert_eq!((origin.seen_count(), staff.seen_count()), (1, 1));
+}
+
+#[tokio::test]
 async fn what_is_not_looked_up_is_bypassed() {
     let origin = Origin::start(|request: &Request| fresh(request.method())).await;
     let edge = in_front_of(&origin).await;

@@ -41,6 +41,7 @@ pub(super) struct Head {
     last_modified: Option<String>,
     vary: Vec<String>,
     variance: Option<String>,
+    route: u64,
     pages: u8,
     footer_html: Option<String>,
     footer: Option<String>,
@@ -98,6 +99,7 @@ impl Head {
             last_modified: field(&stored.validators.last_modified),
             vary,
             variance,
+            route: stored.stamp.route,
             pages: u8::try_from(pages).unwrap_or(0),
             footer_html: stored.stamp.footer.as_ref().map(|html| text(html)),
             footer: stored.footer.map(|footer| footer.label().to_owned()),
@@ -119,7 +121,7 @@ impl Head {
             Some(html) => Some(Bytes::from(bytes(html)?)),
             None => None,
         };
-        Some(PageStamp { pages, footer })
+        Some(PageStamp { route: self.route, pages, footer })
     }
 
     fn stored(&self, body: Bytes) -> Option<Stored> {

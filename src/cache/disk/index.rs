@@ -74,7 +74,7 @@ impl Index {
             return vec![entry.number];
         }
         let variants = entries.entry(hash).or_default();
-        let is_replaced = |old: &Entry| old.variance == entry.variance || old.stamp != entry.stamp;
+        let is_replaced = |old: &Entry| entry.stamp.replaces(&entry.variance, &old.stamp, &old.variance);
         let mut gone: Vec<_> = variants
             .extract_if(.., |old| old.number != entry.number && is_replaced(old))
             .map(|old| old.number)

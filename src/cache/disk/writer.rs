@@ -86,7 +86,8 @@ fn enter(
     let size = opened.metadata().ok()?.len();
     let (head, _) = file::read_head(&mut opened).ok()?;
     let (key, stamp) = (head.key()?, head.stamp()?);
-    let name = [&[stamp.pages as u8], stamp.footer.as_deref().unwrap_or_default()].concat();
+    let route = stamp.route.to_be_bytes();
+    let name = [&route[..], &[stamp.pages as u8], stamp.footer.as_deref().unwrap_or_default()].concat();
     let stamp = Arc::clone(stamps.entry(name).or_insert_with(|| Arc::new(stamp)));
     let entry = Entry { number, site: Arc::clone(key.site()), variance: head.variance()?, stamp };
     Some(index.add(key.hash(), entry, size, purges))

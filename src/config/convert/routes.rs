@@ -1,6 +1,7 @@
 //! `routes` of a site.
 
 use http::{HeaderName, HeaderValue, Method};
+use sha2::{Digest as _, Sha256};
 
 use super::cache;
 use super::context::Context;
@@ -97,13 +98,15 @@ fn forward(
     let request_fields =
         or(fields.get("request_headers"), None, |value| field_edits(value, Heading::Upstream).map(Some));
     let cache = cache::of_route(fields, context.has_cache, context.site_cache);
-    Some(Forward {
-        origins: origins?,
-        residency: residency?,
-        path: path?,
-        request_fields: request_fields?,
-        cache: cache?,
-    })
+    let (origins, residency, path, request_fields) = (origins?, residency?, path?, request_fields?);
+    let names: Vec<_> = list.items()?.iter().map(Value::name).collect();
+    let digest = digest(&format!("{names:?} {residency:?} {path:?} {request_fields:?}"));
+    Some(Forward { origins, residency, path, request_fields, cache: cache?, digest })
+}
+
+fn digest(settings: &str) -> u64 {
+    let digest = Sha256::digest(settings);
+    u64::from_be_bytes(std::array::from_fn(|place| digest[place]))
 }
 
 fn residency(value: &Value<'_>) -> Option<Residency> {
