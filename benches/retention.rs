@@ -156,6 +156,7 @@ fn record(request: &Request, names: &Names, time: Timestamp) -> AccessRecord {
             icp_number: Some(Arc::clone(&names.number)),
             footer: None,
             cache: None,
+            trace_id: None,
         }),
         upstream: Some(UpstreamFacts {
             server: Arc::clone(&names.servers[request.over]),

@@ -11,6 +11,7 @@ pub mod record;
 pub mod redact;
 pub mod request_id;
 pub mod texts;
+pub mod trace_id;
 pub mod wire;
 
 pub use record::{AccessRecord, Event, Expired, Gap, GapReason, Reason};

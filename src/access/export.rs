@@ -3,6 +3,7 @@
 //! One record is one line whatever a client sent: control characters and line separators are escaped. Fields
 //! that do not apply are absent, never empty.
 
+use std::fmt::Display;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
@@ -66,6 +67,9 @@ fn write_exchange(exchange: &Exchange<'_>, node: &str, line: &mut Line<'_>) {
     }
     line.text("footer", exchange.request.as_ref().map_or("", |request| request.footer));
     line.text("cache", exchange.request.as_ref().map_or("", |request| request.cache));
+    if let Some(id) = exchange.request.as_ref().and_then(|request| request.trace_id) {
+        line.shown("trace_id", id);
+    }
     line.maybe_number("count", exchange.count);
     if exchange.truncated {
         line.key("truncated");
@@ -92,10 +96,10 @@ fn write_upstream(upstream: &Upstream<'_>, line: &mut Line<'_>) {
     line.text("region", upstream.region);
     line.text("link", upstream.link);
     if let Some(address) = upstream.address {
-        line.address("upstream_address", address);
+        line.shown("upstream_address", address);
     }
     if let Some(local) = upstream.local {
-        line.address("upstream_local_address", local);
+        line.shown("upstream_local_address", local);
     }
     line.maybe_number("upstream_status", upstream.status.map(u64::from));
     if let Some(first_byte) = upstream.first_byte_us {
@@ -168,10 +172,11 @@ impl Line<'_> {
         }
     }
 
-    fn address(&mut self, key: &str, address: SocketAddr) {
+    /// A value whose text has nothing to escape.
+    fn shown(&mut self, key: &str, value: impl Display) {
         self.key(key);
         // Writing to a Vec cannot fail.
-        let _ = write!(self.out, "\"{address}\"");
+        let _ = write!(self.out, "\"{value}\"");
     }
 }
 

@@ -5,6 +5,8 @@ use std::ops::Deref;
 
 use jiff::Timestamp;
 
+use crate::access::trace_id::TraceId;
+
 /// A record as it is exported. A text that does not apply is empty.
 #[derive(Clone, Debug)]
 pub struct Fields<'r> {
@@ -146,6 +148,8 @@ pub struct Request<'r> {
     pub footer: &'r str,
     /// What the edge cache did.
     pub cache: &'r str,
+    /// The trace that it belongs to.
+    pub trace_id: Option<TraceId>,
 }
 
 /// The upstream that a request went to, or would have gone to.

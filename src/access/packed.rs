@@ -42,6 +42,7 @@ mod flag {
 /// Flags of what follows the values of [`flag`], if anything does: one byte.
 mod more {
     pub(super) const CACHE: u8 = 1;
+    pub(super) const TRACE_ID: u8 = 1 << 1;
 }
 
 /// Flags of a setting: its first byte.

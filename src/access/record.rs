@@ -12,6 +12,7 @@ use http::Version;
 use jiff::Timestamp;
 
 use crate::access::request_id::{RequestId, RequestIds};
+use crate::access::trace_id::TraceId;
 use crate::gate::Refusal;
 use crate::message::BadMessage;
 use crate::origin::Region;
@@ -196,6 +197,8 @@ pub struct RequestFacts {
     pub footer: Option<FooterResult>,
     /// What the edge cache did; `None` on a site without it.
     pub cache: Option<CacheResult>,
+    /// The trace that the client says it belongs to.
+    pub trace_id: Option<TraceId>,
 }
 
 /// What the edge cache did for a request.

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use tokio::time::Instant;
 
 use super::Proxy;
@@ -15,6 +15,7 @@ use crate::access::fields::IdText;
 use crate::access::record::{CacheResult, RequestFacts, ServerFacts, UpstreamFacts};
 use crate::access::redact::redact_userinfo;
 use crate::access::texts::RequestTexts;
+use crate::access::trace_id::TraceId;
 use crate::access::{AccessRecord, Event, QueryRedaction, Reason, RequestId};
 use crate::clock::Moment;
 use crate::config::Listener;
@@ -30,6 +31,8 @@ use crate::upstream::request::{HeadEdits, UpstreamRequest};
 
 /// The longest request id that is accepted from a trusted proxy, in bytes.
 const REQUEST_ID_BYTES: usize = 128;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 pub(crate) struct RequestContext<'x> {
     proxy: &'x Proxy,
@@ -146,6 +149,11 @@ impl<'x> RequestContext<'x> {
         self.established.facts.ids.text_of(&self.request_id)
     }
 
+    /// The trace that the client says the request belongs to.
+    pub(crate) fn trace_id(&self) -> Option<TraceId> {
+        self.head.and_then(|head| trace_id(&head.headers))
+    }
+
     /// The connection's client, whatever `x-forwarded-for` says.
     pub(crate) fn opened_by(&self) -> ClientAddress {
         self.established.client
@@ -204,6 +212,7 @@ impl<'x> RequestContext<'x> {
             server = %server.address,
             path,
             request_id = &*self.request_id(),
+            trace_id = self.trace_id().map(tracing::field::display),
             "a server's answer is refused: {bad}"
         );
     }
@@ -262,6 +271,7 @@ impl<'x> RequestContext<'x> {
     }
 
     fn record(&mut self, slot: Slot<'_>) {
+        self.facts.trace_id = self.trace_id();
         let record = AccessRecord {
             time: self.moment.now,
             event: Event::Request,
@@ -314,6 +324,13 @@ fn forwarded_client(headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) ->
         }
     }
     client
+}
+
+/// The trace id of the only `traceparent`: of several, none may be believed (W3C Trace Context, 3.2).
+fn trace_id(headers: &HeaderMap) -> Option<TraceId> {
+    let mut sent = headers.get_all(TRACEPARENT).iter();
+    let value = sent.next()?;
+    TraceId::of_traceparent(value.as_bytes()).filter(|_| sent.next().is_none())
 }
 
 fn believable_id(headers: &HeaderMap) -> Option<RequestId> {

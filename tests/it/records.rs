@@ -31,7 +31,7 @@ const ALWAYS: [&str; 13] = [
     "listener",
 ];
 /// Further fields of a request, when all are known.
-const OF_REQUEST: [&str; 25] = [
+const OF_REQUEST: [&str; 26] = [
     "request_id",
     "protocol",
     "tls_version",
@@ -57,6 +57,7 @@ const OF_REQUEST: [&str; 25] = [
     "upstream_status",
     "upstream_ms",
     "footer",
+    "trace_id",
 ];
 
 #[track_caller]
@@ -83,15 +84,17 @@ async fn a_request_record_has_every_field() {
     let origin = Origin::start(move |_| html(page)).await;
     let edge = Edge::in_front_of(&origin).await;
     let mut http1 = Target::https(&edge).http1(HOST).await;
-    let fields =
-        "Referer: https://www.example.cn/from?token=secret&a=b\r\nUser-Agent: a \"quoted\" agent\r\n";
+    let fields = "Referer: https://www.example.cn/from?token=secret&a=b\r\nUser-Agent: a \"quoted\" agent\r\nTraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
     http1
         .send(format!("GET /a%20b?c=d&token=secret HTTP/1.1\r\nHost: {HOST}:8443\r\n{fields}Content-Length: 4\r\n\r\nbody"))
         .await;
     let answer = http1.answer("GET").await;
     let mut http2 = Target::https(&edge).http2(HOST).await;
-    let fields =
-        [("referer", "https://www.example.cn/from?token=secret&a=b"), ("user-agent", "a \"quoted\" agent")];
+    let fields = [
+        ("referer", "https://www.example.cn/from?token=secret&a=b"),
+        ("user-agent", "a \"quoted\" agent"),
+        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+    ];
     http2.request(Method::GET, HOST, "/a%20b?c=d&token=secret", &fields).await.unwrap();
 
     let records = edge.records_where(2, |_| true).await;
@@ -122,6 +125,7 @@ async fn a_request_record_has_every_field() {
             ("link", "default"),
             ("upstream_address", &origin.address.to_string()),
             ("footer", "injected"),
+            ("trace_id", "0af7651916cd43dd8448eb211c80319c"),
             ("request_id", sent.head.get("x-request-id").unwrap()),
         ] {
             assert_eq!(record[field], expected, "{field}");

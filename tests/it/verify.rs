@@ -110,7 +110,12 @@ async fn of_all_kinds() -> Edge {
   - {name: http, addresses: ["$HTTP"], protocol: http}
 "#;
     let access_log = "{directory: access, reserve: 1MiB, client_budget: 1KiB}";
+    let sites = format!(
+        "  - {{name: shop, hosts: [{}], cache: on, certificate: {{chain: site.pem, key: site.key}}, routes: [{{match: {{path: /}}, origins: [main]}}]}}\n",
+        HOSTS.join(", ")
+    );
     let builder = Edge::builder().origin(origin.address).listeners(listeners).access_log(access_log);
+    let builder = builder.sites(&sites).more("cache: {memory: 1MiB, max_object: 64KiB}\n");
     let mut edge = builder.start().await;
     let mut first = Target::https(&edge).http1(HOSTS[0]).await;
     let mut second = Target::https(&edge).http1(HOSTS[1]).await;
@@ -120,7 +125,7 @@ async fn of_all_kinds() -> Edge {
         let told = [
             "referer: https://www.example.cn/from?token=secret\r\nuser-agent: curl/8\r\n",
             "x-forwarded-for: 2001:db8::7\r\nx-request-id: given-by-a-proxy\r\n",
-            "x-forwarded-for: 192.0.2.7\r\nuser-agent: \"猫\"\r\n",
+            "x-forwarded-for: 192.0.2.7\r\nuser-agent: \"猫\"\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n",
         ][number / 2 % 3];
         for client in [&mut first, &mut second] {
             client.send(format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n{told}\r\n")).await;
@@ -180,7 +185,14 @@ async fn an_independent_reader_in_go_reads_and_verifies_every_record() {
     }
     assert_eq!(strangers.len(), ours.len());
     assert!(ours.iter().any(|record| record["truncated"] == true), "no record with shortened texts");
-    for (field, value) in [("event", "request"), ("event", "refused"), ("event", "gap"), ("protocol", "h2")] {
+    for (field, value) in [
+        ("event", "request"),
+        ("event", "refused"),
+        ("event", "gap"),
+        ("protocol", "h2"),
+        ("cache", "miss"),
+        ("trace_id", "0af7651916cd43dd8448eb211c80319c"),
+    ] {
         assert!(ours.iter().any(|record| record[field] == value), "no record of {field} {value}");
     }
 }

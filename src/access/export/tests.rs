@@ -13,6 +13,7 @@ use crate::access::record::{
 };
 use crate::access::request_id::RequestIds;
 use crate::access::texts::RequestTexts;
+use crate::access::trace_id::TraceId;
 use crate::access::{AccessRecord, Event, RequestId};
 use crate::gate::Refusal;
 use crate::origin::Region;
@@ -49,6 +50,7 @@ fn request() -> AccessRecord {
             icp_number: Some("京ICP备2024012345号-1".into()),
             footer: Some(FooterResult::Injected),
             cache: Some(CacheResult::Hit),
+            trace_id: TraceId::of_traceparent(b"00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"),
         }),
         upstream: Some(UpstreamFacts {
             server: Arc::new(ServerFacts {
@@ -99,7 +101,7 @@ fn a_request_has_every_field_in_its_place() {
         r#""duration_ms":12.034,"user_agent":"curl/8","site":"shop","icp_number":"京ICP备2024012345号-1","#,
         r#""origin":"mainland","region":"mainland","link":"default","upstream_address":"10.0.1.10:8080","#,
         r#""upstream_local_address":"10.0.0.2:50000","upstream_status":200,"upstream_ms":11.000,"#,
-        r#""footer":"injected","cache":"hit","clock_synchronized":true,"clock_offset_ms":-1.234}"#,
+        r#""footer":"injected","cache":"hit","trace_id":"0af7651916cd43dd8448eb211c80319c","clock_synchronized":true,"clock_offset_ms":-1.234}"#,
         "\n",
     );
     assert_eq!(line(&request(), Clients::One), expected);

@@ -99,9 +99,8 @@ fn pack_own(record: &AccessRecord, sent: &RequestTexts<'_>, clients: Clients, ou
         }
     }
     out[start..start + 2].copy_from_slice(&flags.to_le_bytes());
-    if let Some(cache) = record.request.as_ref().and_then(|request| request.cache) {
-        out.push(more::CACHE);
-        write_bytes(cache.label().as_bytes(), out);
+    if let Some(request) = &record.request {
+        pack_more(request, out);
     }
 }
 
@@ -132,6 +131,20 @@ fn pack_request(
         && set(flag::FOOTER, true)
     {
         write_bytes(footer.label().as_bytes(), out);
+    }
+}
+
+fn pack_more(request: &RequestFacts, out: &mut Vec<u8>) {
+    let flag = |flag, holds: bool| if holds { flag } else { 0 };
+    let flags = flag(more::CACHE, request.cache.is_some()) | flag(more::TRACE_ID, request.trace_id.is_some());
+    if flags != 0 {
+        out.push(flags);
+    }
+    if let Some(cache) = request.cache {
+        write_bytes(cache.label().as_bytes(), out);
+    }
+    if let Some(id) = request.trace_id {
+        out.extend_from_slice(&id.bytes());
     }
 }
 

@@ -16,6 +16,7 @@ use crate::access::record::{
 };
 use crate::access::request_id::{RequestId, RequestIds, own};
 use crate::access::texts::{RequestTexts, to_utf8};
+use crate::access::trace_id::TraceId;
 use crate::gate::Refusal;
 use crate::origin::Region;
 use crate::rewrite::FooterResult;
@@ -41,8 +42,8 @@ fn records() -> impl Strategy<Value = AccessRecord> {
         Just(Some(RequestId::Given("given".into()))),
         any::<u32>().prop_map(|number| Some(RequestId::Own(number))),
     ];
-    let request = (any::<Option<u16>>(), any::<(u64, u64, u32)>(), any::<(bool, bool, u8)>()).prop_map(
-        |(status, (bytes_in, bytes_out, micros), (site, footer, cache))| RequestFacts {
+    let request = (any::<Option<u16>>(), any::<(u64, u64, u32)>(), any::<(bool, bool, u8, u128)>()).prop_map(
+        |(status, (bytes_in, bytes_out, micros), (site, footer, cache, trace_id))| RequestFacts {
             status,
             bytes_in,
             bytes_out,
@@ -51,6 +52,7 @@ fn records() -> impl Strategy<Value = AccessRecord> {
             icp_number: site.then(|| "京ICP备1号-1".into()),
             footer: footer.then_some(FooterResult::Injected),
             cache: CacheResult::ALL.get(usize::from(cache % 8)).copied(),
+            trace_id: TraceId::of_bytes((trace_id >> (trace_id % 128)).to_be_bytes()),
         },
     );
     let known: SocketAddr = "[2001:db8::2]:8080".parse().expect("an address");
@@ -132,6 +134,7 @@ proptest! {
             prop_assert_eq!((read.status, read.bytes_in, read.bytes_out), (request.status, request.bytes_in, request.bytes_out));
             prop_assert_eq!(u128::from(read.duration_us), request.duration.as_micros());
             prop_assert_eq!((read.site, read.footer), (request.site.as_deref().unwrap_or(""), request.footer.map_or("", FooterResult::label)));
+            prop_assert_eq!((read.cache, read.trace_id), (request.cache.map_or("", CacheResult::label), request.trace_id));
         }
         prop_assert_eq!(read.upstream.is_some(), record.upstream.is_some());
         if let (Some(read), Some(upstream)) = (&read.upstream, &record.upstream) {
@@ -148,7 +151,7 @@ proptest! {
         mut record in records(), texts in texts(), part in 0.0..1.0_f64, noise in prop::collection::vec(any::<u8>(), 0..60),
     ) {
         // Further flags may be absent: earlier writers knew none.
-        record.request.iter_mut().for_each(|request| request.cache = None);
+        record.request.iter_mut().for_each(|request| (request.cache, request.trace_id) = (None, None));
         let sent = sent(&texts);
         let (mut packed, mut connection) = (Packed::default(), Vec::new());
         packed.pack(&record, &sent, Clients::One);

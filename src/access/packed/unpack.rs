@@ -6,6 +6,7 @@ use crate::access::fields::{Client, Exchange, IdText, Request, Upstream};
 use crate::access::packed::{Sections, flag, more, setting};
 use crate::access::record::UNKNOWN_ADDRESS;
 use crate::access::request_id::own;
+use crate::access::trace_id::TraceId;
 use crate::access::wire::Wire;
 
 /// Reads a record of the connection described by `connection`; `None` if the bytes are malformed.
@@ -89,6 +90,9 @@ fn unpack_own<'p>(
     if !wire.0.is_empty() {
         let flags = wire.byte()?;
         request.cache = if flags & more::CACHE != 0 { wire.text()? } else { "" };
+        if flags & more::TRACE_ID != 0 {
+            request.trace_id = Some(TraceId::of_bytes(wire.array()?)?);
+        }
     }
     exchange.request = has(flag::REQUEST).then_some(request);
     Some(flags)

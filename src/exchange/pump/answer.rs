@@ -393,7 +393,11 @@ impl Pump<'_, '_> {
 
     /// Sends what came out of a body that cannot be completed.
     async fn break_off(&mut self, broken: Broken) -> Result<(), ClientFailure> {
-        tracing::debug!("the answer stays incomplete: {broken}");
+        tracing::debug!(
+            request_id = &*self.context.request_id(),
+            trace_id = self.context.trace_id().map(tracing::field::display),
+            "the answer stays incomplete: {broken}"
+        );
         if let ResponsePhase::Converting(body) = &mut self.answer {
             // An encoder that failed has nothing more to give.
             let _ = body.conversion.flush(&mut |part| self.leaving.push_back(part));

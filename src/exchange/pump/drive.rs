@@ -165,7 +165,12 @@ impl Pump<'_, '_> {
         if !matches!(self.answer, ResponsePhase::Awaited) {
             return ExchangeEnd::Broken;
         }
-        tracing::debug!(%failure, "no answer");
+        tracing::debug!(
+            %failure,
+            request_id = &*self.context.request_id(),
+            trace_id = self.context.trace_id().map(tracing::field::display),
+            "no answer"
+        );
         if let UpstreamFailure::Unprocessed = failure {
             return ExchangeEnd::Unprocessed { sent_body: self.sent_body };
         }

@@ -247,6 +247,7 @@ func (r record) exchange(c *connection, ownSection []byte) error {
 		r.add(ofUpstream)
 		r.upstream(o, has, from, status)
 	}
+	r.more(o)
 	for _, part := range []*wire{w, s, o} {
 		if part.err != nil {
 			return part.err
@@ -282,6 +283,23 @@ func (r record) request(o *wire, has func(int) bool, setting record) (status uin
 		r.texts(o, "footer")
 	}
 	return status
+}
+
+// more reads the flags after the values of the first ones. What follows an unknown flag is not for this reader.
+func (r record) more(o *wire) {
+	if o.err != nil || len(o.rest) == 0 {
+		return
+	}
+	flags := o.octet()
+	if flags&1 != 0 {
+		r.texts(o, "cache")
+	}
+	if flags&2 != 0 {
+		r["trace_id"] = hex.EncodeToString(o.take(16))
+	}
+	if flags&^3 != 0 {
+		o.rest = nil
+	}
 }
 
 func (r record) upstream(o *wire, has func(int) bool, from netip.Addr, status uint16) {

@@ -149,9 +149,8 @@ async fn a_slow_client_holds_no_more_than_one_piece() {
     })
     .await;
     let target = Target::https(&edge);
-    let asked = |coding: &str| {
-        format!("GET /a.css HTTP/1.1\r\nhost: {HOST}\r\naccept-encoding: {coding}\r\n\r\n")
-    };
+    let asked =
+        |coding: &str| format!("GET /a.css HTTP/1.1\r\nhost: {HOST}\r\naccept-encoding: {coding}\r\n\r\n");
     // The code of the encoders, and what the allocator keeps, is in memory after a first answer.
     for coding in CODINGS {
         let mut http1 = target.http1(HOST).await;

@@ -69,6 +69,41 @@ async fn forwarded_headers_of_a_trusted_proxy_are_believed() {
 }
 
 #[tokio::test]
+async fn a_trace_context_passes_as_it_came_and_only_a_sound_one_is_recorded() {
+    const SOUND: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const OTHER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+    let zeros = SOUND.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32));
+    let cases: [(&[&str], Option<&str>); 4] = [
+        (&[SOUND], Some("0af7651916cd43dd8448eb211c80319c")),
+        (&[SOUND, OTHER], None),
+        (&[&zeros], None),
+        (&["00-short"], None),
+    ];
+    let origin = Origin::text("hello").await;
+    let edge = Edge::in_front_of(&origin).await;
+    let mut http1 = Target::https(&edge).http1(HOST).await;
+    let mut http2 = Target::https(&edge).http2(HOST).await;
+    for (place, (sent, trace)) in cases.into_iter().enumerate() {
+        let lines: String = sent.iter().map(|value| format!("Traceparent: {value}\r\n")).collect();
+        http1
+            .send(format!("GET /{place} HTTP/1.1\r\nHost: {HOST}\r\n{lines}Tracestate: a=1,b=2\r\n\r\n"))
+            .await;
+        assert_eq!(http1.answer("GET").await.status, 200);
+        let mut fields: Vec<(&str, &str)> = sent.iter().map(|value| ("traceparent", *value)).collect();
+        fields.push(("tracestate", "a=1,b=2"));
+        http2.request(Method::GET, HOST, &format!("/{place}"), &fields).await.expect("an answer");
+        let path = format!("/{place}");
+        for record in edge.records_where(2, |record| record["path"] == path.as_str()).await {
+            assert_eq!(record.get("trace_id").and_then(|id| id.as_str()), trace, "{sent:?}");
+        }
+        for request in origin.seen().into_iter().filter(|request| request.target() == path) {
+            assert_eq!(request.head.all("traceparent"), sent);
+            assert_eq!(request.head.get("tracestate"), Some("a=1,b=2"));
+        }
+    }
+}
+
+#[tokio::test]
 async fn hop_by_hop_fields_are_removed() {
     let origin = Origin::start(|_| {
         let fields = [
