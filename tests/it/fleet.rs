@@ -8,6 +8,8 @@ mod url;
 
 use std::sync::{Arc, Mutex};
 
+use rustls::ServerConfig;
+
 use crate::support::edge::{Builder, Edge};
 use crate::support::origin::{Origin, Script, Step, answer, head, raw};
 
@@ -43,13 +45,13 @@ struct Source {
 impl Source {
     /// Holds `allowlist`.
     async fn start(allowlist: &str) -> Self {
-        let mut source = Self::down(allowlist);
+        let mut source = Self::down(allowlist, None);
         source.server.up();
         source
     }
 
-    /// The same, not listening yet.
-    fn down(allowlist: &str) -> Self {
+    /// The same over TLS, if there is a `tls`; not listening yet.
+    fn down(allowlist: &str, tls: Option<Arc<ServerConfig>>) -> Self {
         let held = Arc::new(Mutex::new(Held { allowlist: allowlist.into(), ..Held::default() }));
         let shared = Arc::clone(&held);
         let server = Origin::down(
@@ -57,7 +59,7 @@ impl Source {
                 let held = shared.lock().expect("no panic").clone();
                 answered(&held, request.target(), request.head.get("if-none-match"))
             },
-            None,
+            tls,
         );
         Self { server, held }
     }

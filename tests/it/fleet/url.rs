@@ -1,11 +1,13 @@
 //! An allowlist behind a URL.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 
 use rustix::process::Signal;
 
 use super::{AGE, Fault, REJECTED, Source, builder, fetches};
 use crate::support::edge::{APPROVED, Edge, SUSPENDED};
+use crate::support::pki::Authority;
 use crate::support::{PATIENCE, eventually};
 
 #[tokio::test]
@@ -87,7 +89,7 @@ async fn a_damaged_copy_is_not_used() {
 
 #[tokio::test]
 async fn without_source_and_copy_nothing_is_bound_and_the_source_is_asked_again() {
-    let mut source = Source::down(APPROVED);
+    let mut source = Source::down(APPROVED, None);
     let folder = builder(&source.filings("")).write();
     let checked = folder.check(&["--json"]).await;
     assert_eq!(checked.code, 0, "{checked:?}");
@@ -172,7 +174,7 @@ fn age_copies(edge: &Edge) {
 
 #[tokio::test]
 async fn the_source_itself_may_change_and_the_old_one_stays_until_the_new_one_answers() {
-    let (first, mut second) = (Source::start(APPROVED).await, Source::down(SUSPENDED));
+    let (first, mut second) = (Source::start(APPROVED).await, Source::down(SUSPENDED, None));
     let edge = builder(&first.filings("")).start().await;
     edge.ports_open().await;
     let moved = edge.configuration().replace(&first.filings(""), &second.filings(""));
@@ -187,6 +189,25 @@ async fn the_source_itself_may_change_and_the_old_one_stays_until_the_new_one_an
     edge.replace("icpgate.yaml", moved.replace(&second.filings(""), "filings.yaml"));
     edge.ports_open().await;
     assert_eq!(edge.metric(AGE).await, 0.0);
+}
+
+#[tokio::test]
+async fn over_tls_only_a_server_that_the_roots_verify_is_believed() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let tls = authority.pair(&["127.0.0.1"]).server_config(&[]);
+    let mut source = Source::down(APPROVED, Some(Arc::new(tls)));
+    source.server.up();
+    let filings = source.filings(", trust: source.pem").replace("http://", "https://");
+    let folder = builder(&filings).write();
+    folder.overwrite("source.pem", &other.pem);
+    let edge = folder.start().await;
+    edge.logged("invalid peer certificate").await;
+    edge.ports_closed().await;
+    assert!(source.server.seen().is_empty(), "nothing is asked of a server that is not verified");
+    edge.overwrite("source.pem", &authority.pem);
+    edge.ports_open().await;
+    source.hold(SUSPENDED);
+    edge.ports_closed().await;
 }
 
 #[tokio::test]
