@@ -1,7 +1,9 @@
 //! Upgrades: a new process takes over from the running one, and nobody notices.
 
 mod failures;
+mod generators;
 mod load;
+mod open;
 
 use std::os::unix::net::UnixDatagram;
 
@@ -13,6 +15,13 @@ use crate::support::origin::Gate;
 use crate::support::probe::is_refused;
 use crate::support::slow::{download, slow_origin};
 use crate::support::{HOST, PATIENCE, eventually};
+
+/// Upgrades in a row; more by hand: `ICPGATE_UPGRADES=50`.
+const UPGRADES: usize = 4;
+
+fn upgrades() -> usize {
+    std::env::var("ICPGATE_UPGRADES").map_or(UPGRADES, |count| count.parse().expect("a number"))
+}
 
 /// The process that serves now.
 async fn serving(edge: &Edge) -> u32 {

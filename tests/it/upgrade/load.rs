@@ -7,64 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::process::Signal;
 
-use super::{ended, proved, signal, upgrade};
+use super::open::{Open, answer};
+use super::{ended, proved, signal, upgrade, upgrades};
 use crate::support::client::{Http1, Target};
 use crate::support::edge::Edge;
-use crate::support::message::Body;
-use crate::support::origin::{Gate, Origin, Request, Script, Step, head, ok, raw};
+use crate::support::origin::{Gate, Origin};
 use crate::support::{HOST, PATIENCE, eventually};
 
-/// Upgrades in a row; more by hand: `ICPGATE_UPGRADES=50`.
-const UPGRADES: usize = 4;
 const CLIENTS: usize = 4;
-
-const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nHost: www.example.cn\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-const ACCEPTED: [&str; 3] =
-    ["connection: Upgrade", "upgrade: websocket", "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="];
-
-/// `/slow/…` sends its second half once the gate is open, `/chat` echoes, everything else is `hello`.
-fn answer(request: &Request, gate: &Gate) -> Script {
-    match request.target() {
-        "/chat" => vec![head("101 Switching Protocols", &ACCEPTED), Step::Echo],
-        slow if slow.starts_with("/slow/") => {
-            let fields = ["content-type: text/plain", "content-length: 10"];
-            vec![head("200 OK", &fields), raw("begin"), Step::Wait(gate.clone()), raw("ended")]
-        }
-        _ => ok("hello"),
-    }
-}
-
-/// What is open while a process is replaced.
-struct Open {
-    chat: Http1,
-    download: Http1,
-    body: Body,
-}
-
-impl Open {
-    async fn begin(target: &Target, name: usize) -> Self {
-        let mut chat = target.http1(HOST).await;
-        chat.send(HANDSHAKE).await;
-        assert_eq!(chat.head().await.start, "HTTP/1.1 101 Switching Protocols");
-        let mut download = target.http1(HOST).await;
-        download.ask("GET", HOST, &format!("/slow/{name}")).await;
-        let head = download.head().await;
-        let mut body = Body::of_answer(&head, "GET");
-        assert_eq!(body.next(&mut download.wire).await.unwrap().unwrap(), "begin");
-        Self { chat, download, body }
-    }
-
-    async fn speak(&mut self) {
-        self.chat.send("still here").await;
-        assert_eq!(self.chat.read(10).await, b"still here");
-    }
-
-    async fn finish(mut self) {
-        self.speak().await;
-        assert_eq!(self.body.next(&mut self.download.wire).await.unwrap().unwrap(), "ended");
-    }
-}
 
 /// Requests one after the other, over kept connections and new ones by turns, until `over`; their paths.
 async fn load(
@@ -104,8 +54,7 @@ async fn stay_ready(edge: &Edge, over: &AtomicBool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn upgrades_under_load_lose_no_request_and_no_record() {
-    let upgrades =
-        std::env::var("ICPGATE_UPGRADES").map_or(UPGRADES, |count| count.parse().expect("a number"));
+    let upgrades = upgrades();
     let gates: Arc<Vec<Gate>> = Arc::new((0..=upgrades).map(|_| Gate::default()).collect());
     let by_name = Arc::clone(&gates);
     let origin = Origin::start(move |request| {
