@@ -23,6 +23,9 @@ const BEYOND: Duration = Duration::from_secs(60);
 pub(super) struct UpgradeArgs {
     #[command(flatten)]
     config: ConfigFile,
+    /// If the program on disk is the one that runs, has the files read again (SIGHUP) and does not wait.
+    #[arg(long)]
+    or_reload: bool,
 }
 
 /// Upgrades the running process. The answer is no if it serves on.
@@ -30,8 +33,13 @@ pub(super) fn upgrade(args: &UpgradeArgs, out: &mut dyn Write) -> anyhow::Result
     let config = running::configuration(&args.config.file)?;
     runtime()?.block_on(async {
         let old = Process::find(&config).await?;
+        if args.or_reload && !old.is_replaced {
+            old.signal(Signal::HUP)?;
+            writeln!(out, "process {} runs the program on disk: it reads its files again", old.pid)?;
+            return Ok(Answer::Yes);
+        }
         ensure!(!old.is_upgrading, "process {}: an upgrade is under way already", old.pid);
-        old.signal()?;
+        old.signal(Signal::USR2)?;
         outcome(&config, &old, out).await
     })
 }
@@ -42,6 +50,8 @@ struct Process {
     /// When it was started: an id alone may be of another process, or of another container.
     started: Option<u64>,
     version: String,
+    /// Whether the program on disk is another one.
+    is_replaced: bool,
     upgrades: u64,
     is_upgrading: bool,
     failure: String,
@@ -64,6 +74,7 @@ impl Process {
             pid: process["pid"].as_u64()?.try_into().ok()?,
             started: process["started"].as_u64(),
             version: process["version"].as_str()?.to_owned(),
+            is_replaced: process["program_replaced"] == true,
             upgrades: upgrades["begun"].as_u64()?,
             is_upgrading: upgrades["under_way"] == true,
             failure: upgrades["failure"].as_str().unwrap_or_default().to_owned(),
@@ -74,14 +85,14 @@ impl Process {
         (self.pid, self.started) == (other.pid, other.started)
     }
 
-    fn signal(&self) -> anyhow::Result<()> {
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         let pid = self.pid;
         ensure!(
             self.started.is_some() && self.started == started(pid),
             "the running icpgate is process {pid} of another container; run this command there"
         );
         let id = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no process id")?;
-        kill_process(id, Signal::USR2)
+        kill_process(id, signal)
             .with_context(|| format!("process {pid} cannot be signalled; run this command as its user"))
     }
 }

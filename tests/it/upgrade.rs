@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::client::Target;
 use crate::support::edge::{APPROVED, Edge, icpgate};
-use crate::support::origin::Gate;
+use crate::support::origin::{Gate, Origin};
 use crate::support::probe::is_refused;
 use crate::support::slow::{download, slow_origin};
 use crate::support::{HOST, PATIENCE, eventually};
@@ -105,6 +105,34 @@ async fn a_new_process_takes_the_addresses_that_it_still_wants() {
     assert_eq!(edge.wait_replaced().await, Some(0));
     eventually("the new address", PATIENCE, async || (!is_refused(added).await).then_some(())).await;
     assert!(!is_refused(kept).await && is_refused(dropped).await);
+}
+
+#[tokio::test]
+async fn a_reload_upgrades_only_to_a_program_that_was_replaced() {
+    // Only a signal makes it ask a second time.
+    let source = Origin::text(APPROVED).await;
+    let filings = format!("{{url: \"http://{}/filings.yaml\", interval: 1h}}", source.address);
+    let folder = Edge::builder().filings_from(&filings).write();
+    folder.install();
+    let mut edge = folder.start().await;
+    edge.ports_open().await;
+    let (first, asked) = (serving(&edge).await, source.seen().len());
+    let reload = edge.ask("upgrade", &["--or-reload"]).await;
+    assert!(reload.code == 0 && reload.stdout.contains("reads its files again"), "{reload:?}");
+    source.until("the files are read again", |seen| seen.len() > asked).await;
+    assert_eq!(
+        (serving(&edge).await, &edge.status().await["process"]["program_replaced"]),
+        (first, &false.into())
+    );
+
+    edge.install_copy();
+    let reload = edge.ask("upgrade", &["--or-reload"]).await;
+    assert!(reload.code == 0 && reload.stdout.contains("is replaced by"), "{reload:?}");
+    assert_eq!(edge.wait_replaced().await, Some(0));
+    let second = serving(&edge).await;
+    assert!(second != first);
+    let reload = edge.ask("upgrade", &["--or-reload"]).await;
+    assert!(reload.code == 0 && serving(&edge).await == second, "{reload:?}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::channel::{Channel, Missing};
 use super::{CONNECTIONS, Go, Handed, Hello, PROTOCOL, Step, TicketsText, VARIABLE};
+use crate::admin::process::program;
 use crate::app::shipping::ShippingControl;
 use crate::app::systemd;
 use crate::edge::Edge;
@@ -124,7 +125,7 @@ impl Upgrader<'_> {
 }
 
 impl Successor {
-    fn start(program: &PathBuf) -> std::io::Result<Self> {
+    fn start(program: &Path) -> std::io::Result<Self> {
         let (channel, far) = Channel::pair()?;
         let mut words = std::env::args_os();
         let mut command = Command::new(program);
@@ -189,16 +190,4 @@ impl Drop for Successor {
             let _ = child.start_kill();
         }
     }
-}
-
-/// The program on disk: as it was called, so that a replaced file or link is followed. Called by a bare name, the
-/// path that the system knows, where another file may stand by now.
-fn program() -> PathBuf {
-    let called = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
-    if called.components().count() > 1 {
-        return called;
-    }
-    let known = std::env::current_exe().unwrap_or(called);
-    let text = known.to_string_lossy();
-    text.strip_suffix(" (deleted)").map_or_else(|| known.clone(), PathBuf::from)
 }

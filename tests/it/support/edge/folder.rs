@@ -181,6 +181,13 @@ impl Folder {
         fs_err::rename(aside, self.path("icpgate")).expect("renamed");
     }
 
+    /// Puts a copy of the program in the place of the installed one: another file.
+    pub(crate) fn install_copy(&self) {
+        let aside = self.path("icpgate.new");
+        fs_err::copy(env!("CARGO_BIN_EXE_icpgate"), &aside).expect("copied");
+        fs_err::rename(aside, self.path("icpgate")).expect("renamed");
+    }
+
     /// Puts another program in the place of the installed one.
     pub(crate) fn install_script(&self, text: &str, mode: u32) {
         use std::os::unix::fs::PermissionsExt as _;
