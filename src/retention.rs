@@ -19,7 +19,7 @@ pub(crate) mod tests;
 pub use format::epoch::{Epoch, Epochs};
 pub use format::segment::{Segment, SegmentName, encrypted_segments};
 pub use prove::proof;
-pub use prove::verify::copy::{Anchor, Copy, verify_copy};
+pub use prove::verify::copy::{Anchor, AnchoredRoot, Copy, verify_copy};
 pub use prove::verify::{Against, verify};
 pub use prove::{Break, Reason, Verdict};
 pub use read::capacity::{Capacity, ClientCost};

@@ -16,6 +16,7 @@ pub mod sink;
 pub mod sls;
 pub mod status;
 
+mod anchor_key;
 mod directory;
 mod lane;
 mod pace;

@@ -2,16 +2,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use jiff::Timestamp;
-use jiff::civil::DateTime;
-
-use super::segments::CHECKPOINTS;
+use super::anchor_key::{AnchorKey, CHECKPOINTS};
 use super::sink::SegmentSink;
 use crate::clock::SHANGHAI;
 use crate::encryption;
 use crate::remote::failure::RemoteFailure;
 use crate::retention::format::note::VERIFIER_FILE;
-use crate::retention::{Anchor, Copy, SegmentName};
+use crate::retention::{Anchor, AnchoredRoot, Copy, SegmentName};
 
 /// What every segment's name begins with.
 const SEGMENTS: &str = "access-";
@@ -43,7 +40,7 @@ impl Holdings {
     }
 }
 
-/// Lists what `sink` holds, and reads the keys and a checkpoint of each day. `scratch` is for files.
+/// Lists what `sink` holds, and reads the verifier keys and the last checkpoint of each day. `scratch` is for files.
 pub async fn holdings(
     sink: &mut dyn SegmentSink,
     scratch: &std::path::Path,
@@ -63,10 +60,11 @@ pub async fn holdings(
     for key in all(sink, VERIFIER_FILE).await? {
         copy.keys.push_str(&String::from_utf8_lossy(&read(sink, &key, scratch).await?));
     }
-    // The last of each day: a year has 365 of them, and half a million checkpoints.
+    // Signatures are checked on the last checkpoint of each day: a year has 365 of those, and half a million in all.
     let mut of_days = BTreeMap::new();
     for key in all(sink, CHECKPOINTS).await? {
-        if let Some(at) = anchored_at(&key) {
+        if let Some(AnchorKey { at, size, root }) = AnchorKey::parse(&key) {
+            copy.roots.push(AnchoredRoot { size, root });
             of_days.insert(SHANGHAI.to_datetime(at).date(), (at, key));
         }
     }
@@ -100,10 +98,4 @@ async fn read(
     let _ = std::fs::remove_file(&file);
     sink.get(key, &file).await?;
     crate::retention::format::note::read_note(&file).map_err(|error| RemoteFailure::of_io(key, &error))
-}
-
-/// The time in a checkpoint's key: `checkpoints/20261129/205500-…`.
-fn anchored_at(key: &str) -> Option<Timestamp> {
-    let (at, _) = key.strip_prefix(CHECKPOINTS)?.split_once('-')?;
-    SHANGHAI.to_timestamp(DateTime::strptime("%Y%m%d/%H%M%S", at).ok()?).ok()
 }

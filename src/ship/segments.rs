@@ -14,18 +14,15 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
+use super::anchor_key::AnchorKey;
 use super::lane::{Lane, Step, Work};
 use super::sink::{Body, Promise, SegmentSink};
-use crate::clock::SHANGHAI;
 use crate::encryption::{self, Recipient};
 use crate::remote::failure::RemoteFailure;
 use crate::retention::format::Frame;
 use crate::retention::format::frames::{self, Frames};
 use crate::retention::format::note::{CHECKPOINT_FILE, VERIFIER_FILE, read_note, unverified};
 use crate::retention::format::segment::{self, Segment};
-
-/// The folder of checkpoints that were anchored.
-pub(super) const CHECKPOINTS: &str = "checkpoints/";
 
 /// Ships segments to a sink.
 pub(super) struct Segments {
@@ -151,10 +148,12 @@ impl Work for Segments {
 
     fn anchor<'a>(&'a mut self, lane: &'a Lane, note: &'a [u8]) -> BoxFuture<'a, Result<(), RemoteFailure>> {
         async move {
-            let size = unverified(note).map_or(0, |checkpoint| checkpoint.size());
+            let checkpoint = unverified(note).ok_or_else(|| {
+                let what = format!("{CHECKPOINT_FILE} is no signed checkpoint");
+                RemoteFailure::of_store(&io::Error::new(io::ErrorKind::InvalidData, what))
+            })?;
             let now = lane.clock.now();
-            let at = SHANGHAI.to_datetime(now).strftime("%Y%m%d/%H%M%S").to_string();
-            let key = format!("{CHECKPOINTS}{at}-{size:020}");
+            let key = AnchorKey { at: now, size: checkpoint.size(), root: checkpoint.hash().0 }.to_string();
             let body = Body::Bytes(Bytes::copy_from_slice(note));
             self.sink.put(&key, &body, lane.retain_until(now)).await.map(|_| ())
         }

@@ -1,5 +1,6 @@
 //! Sinks that hold whole segments, each against a real server: what arrives, what is proved of it, what is promised.
 
+mod anchors;
 mod directory;
 mod object_lock;
 mod oss;

@@ -99,6 +99,8 @@ struct Verification<'v> {
     verdict: &'v mut Verdict,
     position: Position,
     milestones: Vec<Milestone>,
+    /// The root that the tree must have at a size, by anchored checkpoints.
+    anchored: BTreeMap<u64, [u8; 32]>,
     after_checkpoint: bool,
     /// The first block after the last checkpoint.
     unsigned: Option<BlockHead>,
@@ -151,6 +153,7 @@ impl<'v> Verification<'v> {
     ) -> io::Result<Self> {
         Ok(Self {
             milestones,
+            anchored: BTreeMap::new(),
             keys,
             verdict,
             position: Position::default(),

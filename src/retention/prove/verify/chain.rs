@@ -75,9 +75,12 @@ impl Verification<'_> {
         Ok(())
     }
 
-    /// Compares the tree with the milestones at its size.
+    /// Compares the tree with the milestones and the anchored root at its size.
     fn milestones(&mut self) -> Result<(), Stop> {
         let tree = &self.position.tree;
+        if self.anchored.remove(&tree.size()).is_some_and(|root| root != tree.root().0) {
+            return Err(Reason::OtherThanAnchored.into());
+        }
         for milestone in self.milestones.extract_if(.., |one| one.checkpoint.size() == tree.size()) {
             if *milestone.checkpoint.hash() != tree.root() {
                 return Err(milestone.otherwise.into());
