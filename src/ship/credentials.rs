@@ -108,6 +108,14 @@ impl CredentialSource {
         }
     }
 
+    /// `text` of a service, without the token that it may quote.
+    pub(super) fn without_token(&self, text: &str) -> String {
+        let token = self.held.as_ref().and_then(|held| held.keys.security_token.as_deref());
+        token
+            .filter(|token| !token.is_empty())
+            .map_or_else(|| text.to_owned(), |token| text.replace(token, "***"))
+    }
+
     /// Forgets keys that the service has refused, so that the next request is signed with fresh ones.
     pub fn refused(&mut self) {
         self.held = None;

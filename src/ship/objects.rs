@@ -214,11 +214,17 @@ impl ObjectSink {
             Dialect::S3 => s3::kind(answer.status, &code),
             Dialect::Oss => oss::kind(answer.status, &code),
         };
+        // The service's message may quote the request; its code does not.
+        let shown = if code.is_empty() {
+            foreign_text::shown(
+                self.credentials.without_token(&String::from_utf8_lossy(&answer.body)).as_bytes(),
+            )
+        } else {
+            code
+        };
         if matches!(kind, FailureKind::Unauthorized | FailureKind::Expired) {
             self.credentials.refused();
         }
-        // The service's message may quote the request; its code does not.
-        let shown = if code.is_empty() { foreign_text::shown(&answer.body) } else { code };
         let mut failure = self.failure(kind, format_args!("{} {shown}", answer.status));
         failure.retry_after = answer.retry_after(self.clock.now());
         failure

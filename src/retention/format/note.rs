@@ -39,7 +39,11 @@ pub(crate) fn unverified(note: &[u8]) -> Option<Checkpoint> {
 /// Replaces the file `name` atomically and durably.
 pub(crate) fn replace(directory: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
     let new = directory.join(format!("{name}.new"));
-    let _ = fs_err::remove_file(&new);
+    // Left by a replacement that failed.
+    match fs_err::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;

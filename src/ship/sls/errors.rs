@@ -39,11 +39,9 @@ pub(super) fn failure(
         Some(failure)
     };
     if answer.status == StatusCode::OK {
-        // PutLogs answers with an empty body. Anything else without the id comes from somebody else, such as a
-        // login page, and acknowledges nothing.
-        let is_theirs = request.is_some() || answer.body.is_empty();
-        let what = "the answer is not the Log Service's".to_owned();
-        return if is_theirs { None } else { fail(FailureKind::Protocol, what) };
+        // An answer without the id comes from somebody else, such as a login page, and acknowledges nothing.
+        let what = format!("the answer is not the Log Service's: it has no {REQUEST_ID}");
+        return if request.is_some() { None } else { fail(FailureKind::Protocol, what) };
     }
     let Ok(ErrorBody { error_code, error_message }) = serde_json::from_slice(&answer.body) else {
         return fail(kind_of_status(answer.status), format!("it answered {}", answer.status));
