@@ -45,6 +45,8 @@ mod records;
 mod regions;
 mod request_limits;
 mod segment_sinks;
+mod shipped;
+mod sink_strangers;
 mod tls;
 mod upgrade;
 mod upstream_http2;

@@ -1,12 +1,10 @@
 //! Sinks that take a message per record, each against a real server: what arrives, what is promised, and what failures
 //! are called.
 
-mod end_to_end;
 mod examples;
-mod kafka;
-mod relp;
-mod sls;
-mod strangers;
+pub(crate) mod kafka;
+pub(crate) mod relp;
+pub(crate) mod sls;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -25,7 +23,7 @@ use crate::support::time::pause;
 /// The node of the sinks here.
 const NODE: &str = "bj-edge-1";
 /// The name in the servers' certificates.
-const SERVER_NAME: &str = "log.internal";
+pub(crate) const SERVER_NAME: &str = "log.internal";
 /// The default settings.
 const RETENTION: Duration = Duration::from_secs(190 * 86_400);
 
@@ -56,7 +54,7 @@ fn message(seq: u64) -> Message {
     }
 }
 
-fn messages(seqs: std::ops::Range<u64>) -> Vec<Message> {
+pub(crate) fn messages(seqs: std::ops::Range<u64>) -> Vec<Message> {
     seqs.map(message).collect()
 }
 
@@ -65,7 +63,7 @@ fn server_address(address: SocketAddr) -> ServerAddress {
 }
 
 /// Certificates for a server, in a folder of their own.
-struct Certificates {
+pub(crate) struct Certificates {
     folder: TempDir,
 }
 
@@ -84,7 +82,7 @@ impl Certificates {
         self.folder.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         self.path(name).display().to_string()
     }
 

@@ -2,8 +2,10 @@
 
 mod anchors;
 mod directory;
-mod object_lock;
-mod oss;
+mod gateway;
+pub(crate) mod killed;
+pub(crate) mod object_lock;
+pub(crate) mod oss;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,7 +31,7 @@ const RECORDS: u64 = 100_000;
 const AT_ONCE: u64 = 20_000;
 
 /// A store with a configuration of its own, and no listener.
-struct Spool {
+pub(crate) struct Spool {
     folder: TempDir,
     store: Option<Store>,
     shipper: Option<Shipper>,
@@ -37,20 +39,23 @@ struct Spool {
     reserve: u64,
     /// More keys of `access_log`.
     more: String,
+    /// The shipper's.
+    clock: Clock,
 }
 
 impl Spool {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Self { folder, store: None, shipper: None, reserve: 0, more: String::new() }
+        let clock = Clock::system();
+        Self { folder, store: None, shipper: None, reserve: 0, more: String::new(), clock }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Writes the configuration with these items of `access_log.sinks`.
-    fn configure(&self, sinks: &str) -> Arc<Config> {
+    pub(crate) fn configure(&self, sinks: &str) -> Arc<Config> {
         let more = &self.more;
         let text = format!(
             "node: test\nfilings: filings.yaml\nlisteners: [{{name: https, addresses: [\"127.0.0.1:1\"], protocol: https}}]\nsites: []\n\
@@ -68,7 +73,7 @@ impl Spool {
     }
 
     /// Opens the store and ships as `config` says.
-    fn start(&mut self, config: &Config) -> SinkBoard {
+    pub(crate) fn start(&mut self, config: &Config) -> SinkBoard {
         let log = AccessLog {
             directory: self.path("access"),
             retention: config.access_log.retention,
@@ -77,9 +82,8 @@ impl Spool {
             redact_query: Vec::new(),
             client_budget: config.access_log.client_budget,
         };
-        let clock = Clock::system();
-        let store = Store::open(&log, "test".into(), clock.clone()).expect("opened");
-        let mut shipper = Shipper::new(store.feed(), clock, config);
+        let store = Store::open(&log, "test".into(), Clock::system()).expect("opened");
+        let mut shipper = Shipper::new(store.feed(), self.clock.clone(), config);
         shipper.configure(config);
         let board = shipper.board();
         (self.store, self.shipper) = (Some(store), Some(shipper));
@@ -87,7 +91,7 @@ impl Spool {
     }
 
     /// Keeps `count` records.
-    async fn record(&self, count: u64) {
+    pub(crate) async fn record(&self, count: u64) {
         let store = self.store.as_ref().expect("open");
         let (recorder, connection, clock) = (store.recorder(), connection(), Clock::system());
         for number in 0..count {
@@ -122,7 +126,7 @@ impl Spool {
     }
 
     /// Closes the store in good order, and ships what is left.
-    async fn close(&mut self) {
+    pub(crate) async fn close(&mut self) {
         let store = self.store.take().expect("open");
         tokio::task::spawn_blocking(move || store.close()).await.expect("ended").expect("closed");
         self.shipper.take().expect("open").finish(Duration::from_secs(60)).await;
@@ -167,7 +171,7 @@ fn connection() -> Arc<ConnectionFacts> {
 }
 
 /// Every record of a store or of a copy of one, as a line.
-fn records(directory: &Path) -> Vec<String> {
+pub(crate) fn records(directory: &Path) -> Vec<String> {
     let mut reader = Reader::open(directory, Selection::default()).expect("a store");
     let mut lines = Vec::new();
     while let Some(item) = reader.next_item().expect("read") {

@@ -171,8 +171,10 @@ class Handler(BaseHTTPRequestHandler):
             meta = {name: value for name, value in headers.items() if name.startswith("x-oss-meta-")}
             with open(path + ".meta~", "w") as file:
                 json.dump(meta, file)
-            with open(path, "wb") as file:
+            with open(path + ".new~", "wb") as file:
                 file.write(body)
+            # Whole or not at all, whenever this process is killed.
+            os.rename(path + ".new~", path)
             self.answer(200, b"", [("ETag", '"' + hashlib.md5(body).hexdigest().upper() + '"')])
         elif "worm" in params:
             if not now.get("worm"):

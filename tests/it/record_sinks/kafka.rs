@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use icpgate::config::sinks::{KafkaSettings, SaslMechanism, SaslSettings, TlsSettings};
 use icpgate::remote::failure::FailureKind;
@@ -15,10 +16,13 @@ use crate::support::edge::Loopback;
 use crate::support::peer::Peer;
 use crate::support::python::{self, PythonServer};
 
-pub(super) const USER: &str = "edge";
-pub(super) const PASSWORD: &str = "pass=word,京";
+pub(crate) const USER: &str = "edge";
+pub(crate) const PASSWORD: &str = "pass=word,京";
 /// 190 days in milliseconds, as librdkafka shows it.
 const KEPT: &str = "retention.ms=16416000000";
+
+/// Reading a topic of many records.
+const READING: Duration = Duration::from_secs(60);
 
 /// A broker that advertises the address `advertised`.
 struct Broker {
@@ -67,7 +71,7 @@ async fn read(
 ) -> Vec<(u32, String, Value)> {
     let (address, count) = (address.to_string(), count.to_string());
     let words = [&[address.as_str(), topic, &count], settings].concat();
-    let printed = python::output("kafka_client.py", "read", &words).await;
+    let printed = python::output_within(READING, "kafka_client.py", "read", &words).await;
     let line = |line: &str| {
         let mut parts = line.splitn(3, '\t');
         let mut next = || parts.next().expect("three parts");
@@ -86,16 +90,16 @@ fn sink(settings: KafkaSettings) -> KafkaSink {
 }
 
 /// A broker behind TLS and SASL.
-pub(super) struct Guarded {
+pub(crate) struct Guarded {
     broker: Broker,
     gateway: Option<PythonServer>,
-    pub(super) address: SocketAddr,
-    pub(super) certificates: Certificates,
+    pub(crate) address: SocketAddr,
+    pub(crate) certificates: Certificates,
 }
 
 impl Guarded {
     /// With TLS, and with SASL unless `user` is empty.
-    pub(super) async fn start(user: &str) -> Self {
+    pub(crate) async fn start(user: &str) -> Self {
         let (loopback, certificates) = (Loopback::claim(), Certificates::new());
         // The gateway's port has to be known to the broker before either runs.
         let port = {
@@ -109,10 +113,15 @@ impl Guarded {
         guarded
     }
 
-    pub(super) async fn restart(&mut self, user: &str) {
+    /// Kills the gateway, so that the broker cannot be reached.
+    pub(crate) async fn kill(&mut self) {
         if let Some(gateway) = self.gateway.take() {
             gateway.kill().await;
         }
+    }
+
+    pub(crate) async fn restart(&mut self, user: &str) {
+        self.kill().await;
         let [codes, chain, key] =
             ["codes", "server.pem", "server.key"].map(|name| self.certificates.text(name));
         let (port, broker) = (self.address.port().to_string(), self.broker.address.to_string());
@@ -140,14 +149,14 @@ impl Guarded {
     }
 
     /// Creates the topic `access`.
-    pub(super) async fn topic(&self, mechanism: &str) {
+    pub(crate) async fn topic(&self, mechanism: &str) {
         let words = self.client(mechanism);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         make_topic(self.address, "access", &words).await;
     }
 
     /// The records of the topic.
-    pub(super) async fn read(&self, count: usize, mechanism: &str) -> Vec<(u32, String, Value)> {
+    pub(crate) async fn read(&self, count: usize, mechanism: &str) -> Vec<(u32, String, Value)> {
         let words = self.client(mechanism);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         read(self.address, "access", count, &words).await

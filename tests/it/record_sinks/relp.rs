@@ -16,14 +16,14 @@ use crate::support::peer::Peer;
 use crate::support::{PATIENCE, eventually};
 
 /// rsyslog with a `direct` queue: it writes a message before it acknowledges it.
-pub(super) struct Rsyslog {
-    pub(super) certificates: Certificates,
+pub(crate) struct Rsyslog {
+    pub(crate) certificates: Certificates,
     loopback: Loopback,
     peer: Option<Peer>,
 }
 
 impl Rsyslog {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (certificates, loopback) = (Certificates::new(), Loopback::claim());
         let path = |name: &str| certificates.text(name);
         let (ip, out) = (loopback.ip, path("out"));
@@ -48,8 +48,8 @@ input(type="imrelp" address="{ip}" port="2515" maxDataSize="512k" ruleset="recor
     }
 
     /// Starts the server, after killing it if it runs.
-    pub(super) async fn restart(&mut self) {
-        self.peer = None;
+    pub(crate) async fn restart(&mut self) {
+        self.kill();
         let path = |name: &str| self.certificates.text(name);
         // A killed process leaves its pid file, which would stop the next.
         let _ = fs_err::remove_file(self.certificates.path("pid"));
@@ -62,11 +62,16 @@ input(type="imrelp" address="{ip}" port="2515" maxDataSize="512k" ruleset="recor
         self.loopback.at(2514)
     }
 
-    pub(super) fn secure(&self) -> SocketAddr {
+    /// Kills the server.
+    pub(crate) fn kill(&mut self) {
+        self.peer = None;
+    }
+
+    pub(crate) fn secure(&self) -> SocketAddr {
         self.loopback.at(2515)
     }
 
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let text = fs_err::read_to_string(self.certificates.path("out")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }

@@ -22,14 +22,14 @@ use crate::support::python::{self, PythonServer};
 const SECRET: &str = "k3y-Secret";
 
 /// The service over TLS, with the client's settings.
-pub(super) struct Service {
-    pub(super) certificates: Certificates,
+pub(crate) struct Service {
+    pub(crate) certificates: Certificates,
     server: Option<PythonServer>,
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Service {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let certificates = Certificates::new();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut service = Self { certificates, server: None, address };
@@ -39,11 +39,15 @@ impl Service {
         service
     }
 
-    /// Starts the server, after killing it if it runs.
-    pub(super) async fn restart(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         if let Some(server) = self.server.take() {
             server.kill().await;
         }
+    }
+
+    /// Starts the server, after killing it if it runs.
+    pub(crate) async fn restart(&mut self) {
+        self.kill().await;
         let [folder, chain, key] = ["", "server.pem", "server.key"].map(|name| self.certificates.text(name));
         let port = self.address.port().to_string();
         let words = [&port, &folder, &chain, &key].map(String::as_str);
@@ -89,7 +93,7 @@ impl Service {
     }
 
     /// What it has taken. A line that a kill has cut, or that is being written, was not acknowledged.
-    pub(super) fn logs(&self) -> Vec<Value> {
+    pub(crate) fn logs(&self) -> Vec<Value> {
         let text = fs_err::read_to_string(self.certificates.path("logs.ndjson")).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
@@ -100,7 +104,7 @@ fn sink(settings: SlsSettings) -> SlsSink {
 }
 
 /// A value as the Log Service stores it: text.
-pub(super) fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
@@ -238,10 +242,11 @@ async fn a_burst_of_errors_loses_nothing() {
         {"close": true},
         {"half": true},
         {"status": 200, "body": "<html>Please log in</html>"},
+        {"status": 200},
         {"status": 302, "headers": {"Location": "http://portal.example/"}},
     ]}));
     let failures = super::send_until_acknowledged(&mut service.sink(), &messages(0..100)).await;
-    assert_eq!(failures, 9);
+    assert_eq!(failures, 10);
     let seqs: Vec<Value> = service.logs().iter().map(|log| log["contents"]["seq"].clone()).collect();
     assert_eq!(seqs, (0..100).map(|seq: u64| json!(seq.to_string())).collect::<Vec<_>>());
 }

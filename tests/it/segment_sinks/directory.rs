@@ -1,11 +1,13 @@
 //! `directory`: a copy that is a store in itself.
 
+use icpgate::ship::status::{SinkBoard, SinkLook};
 use rustix::process::Signal;
 
 use super::{RECORDS, Spool, records};
 use super::{run, run_bytes};
 use crate::support::client::Target;
 use crate::support::edge::{Edge, HOSTS, icpgate};
+use crate::support::machine::Mounted;
 use crate::support::origin::Origin;
 use crate::support::{PATIENCE, eventually};
 
@@ -47,6 +49,40 @@ async fn a_share_that_is_gone_costs_nothing_and_is_caught_up_with() {
     spool.record(10).await;
     spool.close().await;
     assert_eq!(records(&spool.path("copy")), records(&spool.path("access")));
+}
+
+/// Waits until the sink has failed with this name.
+async fn fails_by(board: &SinkBoard, name: &str) {
+    let is_named = |look: &SinkLook| look.last_error.as_ref().is_some_and(|(_, one)| one.kind.name() == name);
+    eventually(name, PATIENCE, async || board.look().iter().any(is_named).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_that_is_full_or_read_only_is_named_and_caught_up_with() {
+    let mut spool = Spool::new();
+    let config = spool.configure(SINK);
+    let share = Mounted::at(&spool.path("copy"), &["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).await;
+    let filler = share.path("filler");
+    let full = fs_err::write(&filler, vec![0; 2 << 20]).expect_err("full");
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    let board = spool.start(&config);
+    spool.record(1000).await;
+    fails_by(&board, "full").await;
+    spool.close().await;
+
+    fs_err::remove_file(&filler).expect("removed");
+    share.change("remount,ro").await;
+    let board = spool.start(&config);
+    spool.record(1000).await;
+    fails_by(&board, "unauthorized").await;
+    spool.close().await;
+
+    share.change("remount,rw").await;
+    spool.start(&config);
+    spool.record(10).await;
+    spool.close().await;
+    assert_eq!(records(&spool.path("copy")), records(&spool.path("access")));
+    assert_eq!(spool.verify("nas").await.json()["records"], 2010);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,43 +1,83 @@
 //! `s3` against SeaweedFS, a real S3 server with Object Lock.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HOST};
+use icpgate::clock::Clock;
 use icpgate::ship::credentials::Credentials;
 use icpgate::ship::objects::sign::{Signed, Signer};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::gateway::Gateway;
+use super::killed::{ObjectServer, ships_everything};
 use super::{RECORDS, Spool, records};
 use crate::support::edge::Edge;
+use crate::support::origin::{Origin, ok};
+use crate::support::pki::Authority;
 use crate::support::probe::is_refused;
 use crate::support::python::{self, PythonServer};
 use crate::support::{PATIENCE, eventually};
 
-const KEYS: &str = "access_key_id: AKID\naccess_key_secret: k3y-Secret\n";
+pub(crate) const KEYS: &str = "access_key_id: AKID\naccess_key_secret: k3y-Secret\n";
 
-struct Service {
-    _folder: TempDir,
-    server: PythonServer,
+pub(crate) struct Service {
+    folder: TempDir,
+    server: Option<PythonServer>,
+    pub(crate) address: SocketAddr,
 }
 
 impl Service {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().display().to_string();
-        let server = PythonServer::start_with("s3_server.py", &[&path]).await;
-        Self { _folder: folder, server }
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut service = Self { folder, server: None, address };
+        ObjectServer::start(&mut service).await;
+        service
     }
 
     fn sink(&self, bucket: &str, more: &str) -> String {
-        let port = self.server.port;
-        format!(
-            "{{name: vault, type: s3, endpoint: \"http://127.0.0.1:{port}\", region: cn-north-1, bucket: {bucket}, prefix: bj/, \
-             path_style: true, credentials: {{from: file, path: keys.yaml}}{more}}}"
-        )
+        sink(self.address, bucket, more)
     }
+
+    fn port(&self) -> String {
+        self.address.port().to_string()
+    }
+}
+
+impl ObjectServer for Service {
+    async fn kill(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.kill().await;
+        }
+    }
+
+    async fn start(&mut self) {
+        let path = self.folder.path().display().to_string();
+        let server = PythonServer::start_with("s3_server.py", &[&path]).await;
+        self.address.set_port(server.port);
+        self.server = Some(server);
+    }
+
+    /// Those in the bucket `locked`.
+    async fn records(&self) -> Vec<String> {
+        let copy = tempfile::tempdir().expect("a folder");
+        let folder = copy.path().display().to_string();
+        python::part("s3_server.py", "fetch", &[&self.port(), "locked", "bj/access-", &folder]).await;
+        records(copy.path())
+    }
+}
+
+/// A sink that reaches the service at `address`.
+pub(crate) fn sink(address: SocketAddr, bucket: &str, more: &str) -> String {
+    format!(
+        "{{name: vault, type: s3, endpoint: \"http://{address}\", region: cn-north-1, bucket: {bucket}, prefix: bj/, \
+         path_style: true, credentials: {{from: file, path: keys.yaml}}{more}}}"
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,8 +107,18 @@ async fn a_hundred_thousand_records_arrive_locked_and_are_proved() {
         .filter(|name| name.ends_with(".seg"))
         .collect();
     names.sort();
-    let port = service.server.port.to_string();
-    python::part("s3_server.py", "client", &[&port, "locked", &format!("bj/{}", names[0])]).await;
+    let key = format!("bj/{}", names[0]);
+    python::part("s3_server.py", "client", &[&service.port(), "locked", &key]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_thousand_records_arrive_from_a_server_that_is_killed_and_answers_badly() {
+    let mut service = Service::start().await;
+    let gateway = Gateway::to(service.address).await;
+    let mut spool = Spool::new();
+    fs_err::write(spool.path("keys.yaml"), KEYS).expect("written");
+    let sink = sink(gateway.address, "locked", "");
+    ships_everything((&mut spool, &sink, "vault"), &gateway, &mut service).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,16 +143,48 @@ async fn a_bucket_that_promises_too_little_is_told_and_shipped_to_all_the_same()
         assert_eq!(told.code, i32::from(!why.is_empty()), "{told:?}");
         assert_eq!(spool.verify("vault").await.code, 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_refusal_parks_the_sink_and_has_its_name() {
+    let service = Service::start().await;
+    let hour = SignedDuration::from_hours(1);
+    for (bucket, secret, off, name) in [
+        ("locked", "other-Secret", SignedDuration::ZERO, "unauthorized"),
+        ("nowhere", "k3y-Secret", SignedDuration::ZERO, "missing"),
+        ("locked", "k3y-Secret", hour, "clock_skew"),
+        ("locked", "k3y-Secret", -hour, "clock_skew"),
+    ] {
+        let mut spool = Spool::new();
+        spool.clock = Clock::from_fn(move || Clock::system().now() + off);
+        fs_err::write(spool.path("keys.yaml"), KEYS.replace("k3y-Secret", secret)).expect("written");
+        let board = spool.start(&spool.configure(&service.sink(bucket, "")));
+        let failed =
+            eventually(name, PATIENCE, async || board.look().into_iter().find(|look| look.is_parked)).await;
+        let (_, failure) = failed.last_error.expect("an error");
+        assert_eq!(failure.kind.name(), name, "{failure}");
+        assert!(!format!("{failure}").contains(secret), "{failure}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_right_certificate_is_believed() {
+    let authority = Authority::new();
+    let tls = Origin::tls(Arc::new(authority.pair(&["127.0.0.1"]).server_config(&[])), |_| ok("")).await;
     let mut spool = Spool::new();
-    fs_err::write(spool.path("keys.yaml"), KEYS.replace("k3y", "other")).expect("written");
-    let board = spool.start(&spool.configure(&service.sink("locked", "")));
-    let failed = eventually("the keys are refused by name", PATIENCE, async || {
-        board.look().into_iter().find(|look| look.is_parked)
-    })
-    .await;
-    let (_, failure) = failed.last_error.expect("an error");
-    assert_eq!(failure.kind.name(), "unauthorized", "{failure}");
-    assert!(!format!("{failure}").contains("other-Secret"), "{failure}");
+    fs_err::write(spool.path("keys.yaml"), KEYS).expect("written");
+    fs_err::write(spool.path("other.pem"), Authority::new().pem).expect("written");
+    for plain in [sink(tls.address, "locked", ", trust: other.pem"), super::oss::sink(tls.address)] {
+        let board = spool.start(&spool.configure(&plain.replace("http:", "https:")));
+        let failed = eventually("the certificate is refused", PATIENCE, async || {
+            board.look().into_iter().find(|look| look.is_parked)
+        })
+        .await;
+        let (_, failure) = failed.last_error.expect("an error");
+        assert_eq!(failure.kind.name(), "tls", "{failure}");
+        spool.close().await;
+    }
+    assert_eq!(tls.seen_count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
