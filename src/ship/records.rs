@@ -19,8 +19,10 @@ use crate::remote::failure::RemoteFailure;
 use crate::retention::format::note::unverified;
 use crate::retention::{Epoch, Follower, Found};
 
-/// The most JSON that a lane holds before it sends, in bytes; a block of the store may come on top.
+/// The most JSON that a lane holds before it sends, in bytes; one record may come on top.
 const HELD_BYTES: usize = 4 * 1024 * 1024;
+/// 64 KiB: consecutive messages share an allocation of this size, which is freed with the last of them.
+const LINES_BYTES: usize = 64 * 1024;
 
 /// Ships records to a sink.
 pub(super) struct Records {
@@ -29,13 +31,16 @@ pub(super) struct Records {
     /// Read and not acknowledged, in order.
     held: Vec<Message>,
     held_bytes: usize,
+    /// The room for the JSON of the next messages.
+    lines: BytesMut,
     /// The epoch of the last record read, and its text.
     epoch: (Option<Epoch>, Arc<str>),
 }
 
 impl Records {
     pub(super) fn new(sink: Box<dyn RecordSink>) -> Self {
-        Self { sink, follower: None, held: Vec::new(), held_bytes: 0, epoch: (None, "".into()) }
+        let lines = BytesMut::with_capacity(LINES_BYTES);
+        Self { sink, follower: None, held: Vec::new(), held_bytes: 0, lines, epoch: (None, "".into()) }
     }
 
     async fn ship_next(&mut self, lane: &mut Lane) -> Result<Step, RemoteFailure> {
@@ -91,7 +96,6 @@ impl Records {
             match found {
                 Found::Missing(missing) => warn_of_missing(lane, missing.from, missing.to),
                 Found::Records(records) => {
-                    let mut lines = BytesMut::new();
                     let mut line = Vec::new();
                     for record in records {
                         let fields = match record {
@@ -108,11 +112,15 @@ impl Records {
                         let epoch = Arc::clone(&self.epoch.1);
                         line.clear();
                         write_line(&fields, &mut line);
-                        lines.extend_from_slice(with_epoch(&mut line, &epoch));
+                        self.lines.extend_from_slice(with_epoch(&mut line, &epoch));
                         let (seq, time) = (fields.seq, fields.time);
-                        let json = lines.split().freeze();
+                        let json = self.lines.split().freeze();
                         self.held_bytes += json.len();
                         self.held.push(Message { kind: MessageKind::Record, epoch, seq, time, json });
+                        // A block of records that repeat each other is many times as large as JSON.
+                        if enough(&self.held, self.held_bytes) {
+                            break;
+                        }
                     }
                 }
             }

@@ -21,6 +21,18 @@ pub struct Follower {
     current: Option<Current>,
     unpacker: Unpacker,
     rows: Vec<u8>,
+    /// The block in `rows`, while some of its records are not read.
+    block: Option<OpenBlock>,
+}
+
+/// How far a block is read.
+#[derive(Debug)]
+struct OpenBlock {
+    reader: RowReader,
+    /// The first record to return.
+    from: u64,
+    /// The `seq` after the last record.
+    to: u64,
 }
 
 struct Current {
@@ -33,7 +45,7 @@ struct Current {
 /// What a follower finds next.
 #[derive(Debug)]
 pub enum Found<'f> {
-    /// The records of one block.
+    /// The records of one block. Those that are not taken come again with the next call.
     Records(Records<'f>),
     /// Records that cannot be read: damaged, or deleted before they were read.
     Missing(Missing),
@@ -52,18 +64,8 @@ pub struct Missing {
 #[derive(Debug)]
 pub struct Records<'f> {
     rows: &'f [u8],
-    reader: RowReader,
-    /// The first record to return.
-    from: u64,
-    /// The `seq` after the last record.
-    to: u64,
-}
-
-impl Records<'_> {
-    /// The `seq` after the last record: where to continue once these are kept.
-    pub fn next_seq(&self) -> u64 {
-        self.to
-    }
+    /// `None` after the last record.
+    block: &'f mut Option<OpenBlock>,
 }
 
 impl<'f> Iterator for Records<'f> {
@@ -71,13 +73,19 @@ impl<'f> Iterator for Records<'f> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            match self.reader.next(self.rows)? {
-                Ok(fields) if fields.seq < self.from => {}
-                Ok(fields) => {
-                    self.from = fields.seq + 1;
+            let block = self.block.as_mut()?;
+            match block.reader.next(self.rows) {
+                Some(Ok(fields)) if fields.seq < block.from => {}
+                Some(Ok(fields)) => {
+                    block.from = fields.seq + 1;
                     return Some(Ok(fields));
                 }
-                Err(_) => return Some(Err(Missing { from: self.from, to: self.to })),
+                Some(Err(_)) => {
+                    let missing = Missing { from: block.from, to: block.to };
+                    *self.block = None;
+                    return Some(Err(missing));
+                }
+                None => *self.block = None,
             }
         }
     }
@@ -86,13 +94,20 @@ impl<'f> Iterator for Records<'f> {
 impl Follower {
     /// Follows the store in `directory` from the record `seq` on.
     pub fn new(directory: &Path, seq: u64) -> io::Result<Self> {
-        let unpacker = Unpacker::new()?;
-        Ok(Self { directory: directory.to_owned(), next_seq: seq, current: None, unpacker, rows: Vec::new() })
+        let (unpacker, rows) = (Unpacker::new()?, Vec::new());
+        Ok(Self {
+            directory: directory.to_owned(),
+            next_seq: seq,
+            current: None,
+            unpacker,
+            rows,
+            block: None,
+        })
     }
 
     /// The record that comes next.
     pub fn next_seq(&self) -> u64 {
-        self.next_seq
+        self.block.as_ref().map_or(self.next_seq, |block| block.from)
     }
 
     /// Bytes of the store from here to its end. Reads the directory.
@@ -109,6 +124,9 @@ impl Follower {
 
     /// The next records, all before `synced_before`; `None` if there are no more yet. Reads the disk.
     pub fn next(&mut self, synced_before: u64) -> io::Result<Option<Found<'_>>> {
+        if self.block.is_some() {
+            return Ok(Some(self.records()));
+        }
         while self.next_seq < synced_before {
             let Some(current) = &mut self.current else {
                 let Some(first) = first_segment(&self.directory, self.next_seq)? else { return Ok(None) };
@@ -156,7 +174,12 @@ impl Follower {
         if !whole {
             return Ok(Found::Missing(Missing { from, to: self.next_seq }));
         }
-        Ok(Found::Records(Records { rows: &self.rows, reader: RowReader::of(head), from, to: self.next_seq }))
+        self.block = Some(OpenBlock { reader: RowReader::of(head), from, to: self.next_seq });
+        Ok(self.records())
+    }
+
+    fn records(&mut self) -> Found<'_> {
+        Found::Records(Records { rows: &self.rows, block: &mut self.block })
     }
 
     /// At the end of a segment: whether there may be more to read, in it or in the next one.

@@ -53,6 +53,23 @@ fn follow_from(feed: &StoreFeed, seq: u64) -> (Vec<u64>, Vec<Missing>) {
 }
 
 #[test]
+fn records_that_are_not_taken_come_again() {
+    let folder = Folder::new();
+    let store = folder.open();
+    (0..100).for_each(|_| keep(&store, "/"));
+    store.close().expect("closed");
+    let mut follower = Follower::new(&folder.log().directory, 1).expect("followed");
+    let mut seqs = Vec::new();
+    while let Some(found) = follower.next(LAST).expect("readable") {
+        let Found::Records(mut records) = found else { panic!("{found:?}") };
+        // One at a time, of a block that holds many.
+        seqs.extend(records.next().map(|fields| fields.expect("intact").seq));
+        assert_eq!(follower.next_seq(), seqs.len() as u64 + 1);
+    }
+    assert_eq!(seqs, (1..=100).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_clean_restart_keeps_the_epoch() {
     let folder = Folder::new();
     let store = folder.open();
