@@ -3,7 +3,9 @@
 //! Every wait has a deadline, every answer a size limit, and a server is always verified.
 
 pub(crate) mod connect;
+pub mod credentials;
 pub mod failure;
 pub(crate) mod foreign_text;
 pub mod http;
 pub(crate) mod password;
+pub mod signing;

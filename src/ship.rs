@@ -3,7 +3,6 @@
 //! The record store is the queue. A lane per sink reads the store up to its durable watermark and ships what the
 //! sink has not acknowledged. A lane never blocks the data plane or another lane, and it never drops a record.
 
-pub mod credentials;
 pub mod cursor;
 pub mod holdings;
 pub mod kafka;

@@ -20,15 +20,15 @@ use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use jiff::Timestamp;
 
 use self::digest::{Digests, payload};
-use self::sign::percent_encoded;
-use super::credentials::{CredentialSource, Credentials, Variables};
 use super::sink::{Body, Promise, Put, SegmentSink, SinkResult, Stored};
 use crate::clock::Clock;
 use crate::config::sinks::{CredentialsFrom, Endpoint, OssSettings, S3Settings, ServerAddress, SinkHost};
 use crate::hostname::Hostname;
+use crate::remote::credentials::{CredentialSource, Credentials, Variables};
 use crate::remote::failure::{FailureKind, RemoteFailure};
 use crate::remote::foreign_text;
 use crate::remote::http::{Answer, HttpClient, Payload};
+use crate::remote::signing::percent_encoded;
 
 /// Keys in a page of a listing: as many as both services give.
 const PAGE: &str = "1000";

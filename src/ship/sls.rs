@@ -16,11 +16,11 @@ use serde::Deserialize;
 
 use self::log_group::LogGroup;
 use self::sign::{Signed, Signer};
-use super::credentials::{CredentialSource, Credentials, Variables};
 use super::sink::{BatchLimits, Immutability, Message, Promise, RecordSink, SinkResult};
 use crate::clock::Clock;
 use crate::config::sinks::{Endpoint, ServerAddress, SinkHost, SlsSettings};
 use crate::hostname::Hostname;
+use crate::remote::credentials::{CredentialSource, Credentials, Variables};
 use crate::remote::failure::{FailureKind, RemoteFailure};
 use crate::remote::http::{Answer, HttpClient, Payload};
 

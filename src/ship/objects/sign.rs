@@ -3,12 +3,14 @@
 //! They differ in what is signed and in the names of things; the chain of keys is the same. The date signed is the
 //! caller's: the services refuse one that is more than 15 minutes off their own clock.
 
-use aws_lc_rs::{digest, hmac};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
+use http::header::{CONTENT_TYPE, HOST};
 use jiff::Timestamp;
 
-use super::super::credentials::Credentials;
+use crate::remote::credentials::Credentials;
+use crate::remote::signing::{
+    NotAField, authorize, canonical_fields, canonical_query, hex, hmac_chain, insert, sha256,
+};
 
 /// The digest of a request without a body.
 const NO_PAYLOAD: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -36,11 +38,6 @@ pub struct Signed<'a> {
     /// The SHA-256 of the body in hexadecimal digits, if there is a body.
     pub payload: Option<&'a str>,
 }
-
-/// Part of a header cannot be sent: a key or a token with control characters.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{0} holds characters that no HTTP field may have")]
-pub struct NotAField(&'static str);
 
 impl Signer<'_> {
     /// Adds date, payload digest, token and `authorization` to the headers of a request to S3.
@@ -108,72 +105,11 @@ impl Signer<'_> {
     ) -> (String, String) {
         let day = date.get(..8).unwrap_or_default();
         let scope = format!("{day}/{}/{service}/{end}", self.region);
-        let hashed = hex(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref());
+        let hashed = sha256(canonical.as_bytes());
         let to_sign = format!("{algorithm}-HMAC-SHA256\n{date}\n{scope}\n{hashed}");
         let prefix = if algorithm == "AWS4" { "AWS4" } else { "aliyun_v4" };
         let first = format!("{prefix}{}", self.keys.access_key_secret).into_bytes();
-        let steps = [day, self.region, service, end, &to_sign];
-        let mac = steps.into_iter().fold(first, |key, step| {
-            hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), step.as_bytes()).as_ref().to_vec()
-        });
+        let mac = hmac_chain(first, [day, self.region, service, end, &to_sign]);
         (scope, hex(&mac))
     }
-}
-
-fn authorize(headers: &mut HeaderMap, text: String) -> Result<(), NotAField> {
-    let mut value = HeaderValue::try_from(text).map_err(|_| NotAField("the access key id"))?;
-    value.set_sensitive(true);
-    headers.insert(AUTHORIZATION, value);
-    Ok(())
-}
-
-fn insert(
-    headers: &mut HeaderMap,
-    name: &'static str,
-    value: &str,
-    what: &'static str,
-) -> Result<(), NotAField> {
-    let mut value = HeaderValue::from_str(value).map_err(|_| NotAField(what))?;
-    value.set_sensitive(name.ends_with("token"));
-    headers.insert(HeaderName::from_static(name), value);
-    Ok(())
-}
-
-/// The fields that are signed, a line each, and their names.
-fn canonical_fields(headers: &HeaderMap, is_signed: impl Fn(&HeaderName) -> bool) -> (String, String) {
-    let mut signed: Vec<(&str, &str)> = headers
-        .iter()
-        .filter(|(name, _)| is_signed(name))
-        .map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default().trim()))
-        .collect();
-    signed.sort_unstable();
-    let fields = signed.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
-    let names: Vec<&str> = signed.iter().map(|(name, _)| *name).collect();
-    (fields, names.join(";"))
-}
-
-fn canonical_query(query: &[(&str, &str)], after_a_bare_name: &str) -> String {
-    let part = |(name, value): &(&str, &str)| match *value {
-        "" => format!("{}{after_a_bare_name}", percent_encoded(name)),
-        value => format!("{}={}", percent_encoded(name), percent_encoded(value)),
-    };
-    let mut parts: Vec<String> = query.iter().map(part).collect();
-    parts.sort_unstable();
-    parts.join("&")
-}
-
-/// RFC 3986: everything but the unreserved characters is encoded.
-pub(super) fn percent_encoded(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-        encoded
-    })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::config::sinks::Endpoint;
+use crate::remote::credentials::Credentials;
 use crate::remote::failure::{FailureKind, RemoteFailure};
 use crate::remote::foreign_text;
 use crate::remote::http::Answer;
-use crate::ship::credentials::Credentials;
 
 /// Names the request, in every answer of the service.
 const REQUEST_ID: &str = "x-log-requestid";

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HOST};
 use icpgate::clock::Clock;
-use icpgate::ship::credentials::Credentials;
+use icpgate::remote::credentials::Credentials;
 use icpgate::ship::objects::sign::{Signed, Signer};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;

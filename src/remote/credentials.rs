@@ -9,11 +9,11 @@ use http::{Method, Request, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
+use super::failure::{FailureKind, RemoteFailure};
+use super::http::{Answer, HttpClient, Payload};
 use crate::clock::Clock;
 use crate::config::credentials::StaticKeys;
 use crate::config::sinks::{CredentialsFrom, Endpoint};
-use crate::remote::failure::{FailureKind, RemoteFailure};
-use crate::remote::http::{Answer, HttpClient, Payload};
 
 /// How often a file is read again, so that rotated keys are found.
 const FILE_AGE: SignedDuration = SignedDuration::from_secs(60);
@@ -53,12 +53,18 @@ pub struct Variables([&'static str; 3]);
 impl Variables {
     /// Of S3.
     pub const AWS: Self = Self(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]);
-    /// Of OSS and SLS.
+    /// Of OSS, SLS and Alidns.
     pub const ALIBABA_CLOUD: Self = Self([
         "ALIBABA_CLOUD_ACCESS_KEY_ID",
         "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
         "ALIBABA_CLOUD_SECURITY_TOKEN",
     ]);
+    /// Of DNSPod. Tencent's SDK reads no token from the environment; the name follows the other two.
+    pub const TENCENT_CLOUD: Self =
+        Self(["TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY", "TENCENTCLOUD_TOKEN"]);
+    /// Of Huawei Cloud's DNS.
+    pub const HUAWEI_CLOUD: Self =
+        Self(["HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "HUAWEICLOUD_SDK_SECURITY_TOKEN"]);
 }
 
 /// Gives the keys of the moment.
