@@ -5,6 +5,7 @@
 
 mod account;
 mod authority;
+pub mod cloud;
 mod dns;
 pub mod examine;
 mod exec;

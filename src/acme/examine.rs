@@ -7,7 +7,9 @@ use super::job::Wanted;
 use super::rfc2136;
 use crate::config::Config;
 use crate::config::acme::DnsProvider;
+use crate::config::credentials;
 use crate::config::problem::{Problem, Severity};
+use crate::config::sinks::CredentialsFrom;
 use crate::tls::issued::Issued;
 use crate::tls::roots::Roots;
 
@@ -77,6 +79,18 @@ pub fn problems(config: &Config) -> Vec<Problem> {
             Some(DnsProvider::Exec(settings)) => {
                 if let Err(error) = is_executable(&settings.program) {
                     report(place("program"), error, "give a program, with the right to execute it");
+                }
+            }
+            Some(DnsProvider::Cloud(settings)) => {
+                // The environment of `run` is another one, and a role's keys come from the metadata service.
+                if let CredentialsFrom::File(path) = &settings.credentials
+                    && let Err(error) = credentials::read(path)
+                {
+                    report(
+                        place("credentials.path"),
+                        error,
+                        "access_key_id and access_key_secret, one a line",
+                    );
                 }
             }
             None => {}

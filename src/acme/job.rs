@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::Mutex;
+
 use super::status::OrderResult;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -51,6 +53,8 @@ impl Wanted {
 pub(super) struct Job {
     pub(super) wanted: Arc<Wanted>,
     pub(super) clock: Clock,
+    /// Held during a change by a cloud's API.
+    pub(super) cloud_turn: Arc<Mutex<()>>,
 }
 
 /// A TXT record that proves control of a name.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
@@ -46,12 +46,19 @@ struct Runner {
     board: OrderBoard,
     sites: HashMap<Arc<str>, Site>,
     attempts: JoinSet<Ended>,
+    cloud_turn: Arc<Mutex<()>>,
 }
 
 /// Runs until the task is dropped. `retry` asks to try everything again at once.
 pub async fn run(edge: Arc<Edge>, board: OrderBoard, retry: Arc<Notify>) {
     let mut changed = edge.snapshots.subscribe();
-    let mut runner = Runner { edge, board, sites: HashMap::new(), attempts: JoinSet::new() };
+    let mut runner = Runner {
+        edge,
+        board,
+        sites: HashMap::new(),
+        attempts: JoinSet::new(),
+        cloud_turn: Arc::new(Mutex::new(())),
+    };
     loop {
         runner.follow();
         runner.start_due();
@@ -98,7 +105,11 @@ impl Runner {
             if self.attempts.len() >= AT_ONCE {
                 return;
             }
-            let job = Job { wanted: Arc::clone(&site.wanted), clock: self.edge.clock.clone() };
+            let job = Job {
+                wanted: Arc::clone(&site.wanted),
+                clock: self.edge.clock.clone(),
+                cloud_turn: Arc::clone(&self.cloud_turn),
+            };
             site.again = false;
             let attempt = self.attempts.spawn(async move {
                 let attended = timeout(ATTEMPT, Box::pin(attend(&job))).await.unwrap_or_else(|_| {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
 
-use super::sinks::ServerAddress;
+use super::sinks::{CredentialsFrom, Endpoint, ServerAddress};
 use crate::hostname::HostPattern;
 
 /// The most names of one certificate (Let's Encrypt's limit).
@@ -71,6 +71,8 @@ pub enum DnsProvider {
     Rfc2136(Rfc2136Settings),
     /// A program of the operator.
     Exec(ExecSettings),
+    /// The DNS service of a cloud.
+    Cloud(CloudSettings),
 }
 
 impl DnsProvider {
@@ -79,6 +81,7 @@ impl DnsProvider {
         match self {
             Self::Rfc2136(_) => "rfc2136",
             Self::Exec(_) => "exec",
+            Self::Cloud(settings) => settings.dns.name(),
         }
     }
 
@@ -87,6 +90,7 @@ impl DnsProvider {
         match self {
             Self::Rfc2136(settings) => Some(&settings.server),
             Self::Exec(settings) => settings.server.as_ref(),
+            Self::Cloud(settings) => settings.server.as_ref(),
         }
     }
 }
@@ -123,6 +127,50 @@ pub struct ExecSettings {
     pub program: PathBuf,
     /// Where the record is looked for.
     pub server: Option<ServerAddress>,
+}
+
+/// The keys of the providers `alidns`, `dnspod` and `huawei`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CloudSettings {
+    /// Which service it is.
+    pub dns: CloudDns,
+    /// Where its API answers.
+    pub endpoint: Endpoint,
+    /// The credentials.
+    pub credentials: CredentialsFrom,
+    /// Where the record is looked for.
+    pub server: Option<ServerAddress>,
+}
+
+/// The DNS service of a cloud.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CloudDns {
+    /// Alibaba Cloud DNS.
+    Alidns,
+    /// Tencent Cloud DNSPod.
+    Dnspod,
+    /// Huawei Cloud DNS.
+    Huawei,
+}
+
+impl CloudDns {
+    /// The word for it in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Alidns => "alidns",
+            Self::Dnspod => "dnspod",
+            Self::Huawei => "huawei",
+        }
+    }
+
+    /// Where its API answers in public.
+    pub fn public_host(self) -> &'static str {
+        match self {
+            Self::Alidns => "alidns.aliyuncs.com",
+            Self::Dnspod => "dnspod.tencentcloudapi.com",
+            Self::Huawei => "dns.myhuaweicloud.com",
+        }
+    }
 }
 
 #[cfg(test)]

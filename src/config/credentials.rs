@@ -1,4 +1,4 @@
-//! Reads the credentials file of a sink.
+//! Reads the credentials file of a sink or a DNS provider.
 //!
 //! Its values are secrets: no message shows one.
 

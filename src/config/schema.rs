@@ -45,6 +45,10 @@ sections! {
     DNS_RFC2136 = "sites[].certificate.acme.dns[provider: rfc2136]": [
         "provider", "server", "key_name", "key_file", "algorithm",
     ];
+    DNS_CLOUD = "sites[].certificate.acme.dns[provider: alidns, dnspod, huawei]": [
+        "provider", "credentials", "endpoint", "server",
+    ];
+    DNS_CREDENTIALS = "sites[].certificate.acme.dns.credentials": ["from", "path", "role", "metadata"];
     DNS_EXEC = "sites[].certificate.acme.dns[provider: exec]": ["provider", "program", "server"];
     FOOTER = "sites[].footer": ["pages", "display", "template"];
     RATE_LIMIT = "sites[].rate_limit": ["requests", "burst", "per"];

@@ -176,7 +176,8 @@ pub enum SaslMechanism {
 /// Where the credentials of a cloud service come from.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum CredentialsFrom {
-    /// The environment: `AWS_*` for s3, `ALIBABA_CLOUD_*` for oss and sls.
+    /// The environment: `AWS_*` for s3, `ALIBABA_CLOUD_*` for oss, sls and alidns, `TENCENTCLOUD_*` for dnspod,
+    /// `HUAWEICLOUD_SDK_*` for huawei.
     Environment,
     /// A file with `access_key_id`, `access_key_secret` and optionally `security_token`.
     File(PathBuf),

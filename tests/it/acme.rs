@@ -1,5 +1,7 @@
 //! Certificates by ACME and DNS-01, from a real authority (pebble) and real name servers (BIND, pebble's own).
 
+mod cloud;
+
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -158,10 +160,11 @@ async fn settings_that_every_order_would_fail_by_are_problems() {
 #[tokio::test]
 async fn an_order_needs_an_authority_and_a_known_provider() {
     let origin = Origin::text("ok").await;
-    let cloud = "provider: alidns, credentials: {from: environment}";
-    let checked = builder(HOSTS, cloud, &origin).write().check(&[]).await;
+    let unknown = "provider: route53, credentials: {from: environment}";
+    let checked = builder(HOSTS, unknown, &origin).write().check(&[]).await;
     assert_eq!(checked.code, 1, "{checked:?}");
-    assert!(checked.stdout.contains("\"alidns\" is not one of rfc2136, exec"), "{checked:?}");
+    let known = "\"route53\" is not one of alidns, dnspod, huawei, rfc2136, exec";
+    assert!(checked.stdout.contains(known), "{checked:?}");
     let folder = builder(HOSTS, BY_PROGRAM, &origin).write();
     folder.replace("icpgate.yaml", folder.configuration().replace("\nacme: ", "\n# acme: "));
     let checked = folder.check(&[]).await;

@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::sinks::host_and_port;
+use super::sinks::{credentials, endpoint, host_and_port};
 use super::{Value, or};
 use crate::config::Site;
-use crate::config::acme::{AcmeSettings, DnsProvider, ExecSettings, Rfc2136Settings, TsigAlgorithm};
+use crate::config::acme::{
+    AcmeSettings, CloudDns, CloudSettings, DnsProvider, ExecSettings, Rfc2136Settings, TsigAlgorithm,
+};
 use crate::config::reader::Fields;
 use crate::config::schema;
-use crate::config::sinks::ServerAddress;
+use crate::config::sinks::{CredentialsFrom, Endpoint, ServerAddress, SinkHost};
+use crate::hostname::Hostname;
 
 /// The section `acme`.
 pub(super) fn settings(value: &Value<'_>, folder: &Path) -> Option<AcmeSettings> {
@@ -52,9 +55,16 @@ pub(super) fn warn_of_unused(section: Option<&Value<'_>>, sites: &[Option<Site>]
 enum Kind {
     Rfc2136,
     Exec,
+    Cloud(CloudDns),
 }
 
-const PROVIDERS: [(&str, Kind); 2] = [("rfc2136", Kind::Rfc2136), ("exec", Kind::Exec)];
+const PROVIDERS: [(&str, Kind); 5] = [
+    ("alidns", Kind::Cloud(CloudDns::Alidns)),
+    ("dnspod", Kind::Cloud(CloudDns::Dnspod)),
+    ("huawei", Kind::Cloud(CloudDns::Huawei)),
+    ("rfc2136", Kind::Rfc2136),
+    ("exec", Kind::Exec),
+];
 
 /// `certificate.acme` of a site.
 pub(super) fn provider(value: &Value<'_>, folder: &Path) -> Option<Arc<DnsProvider>> {
@@ -69,6 +79,7 @@ pub(super) fn provider(value: &Value<'_>, folder: &Path) -> Option<Arc<DnsProvid
     let fields = dns.fields(match kind {
         Kind::Rfc2136 => schema::DNS_RFC2136,
         Kind::Exec => schema::DNS_EXEC,
+        Kind::Cloud(_) => schema::DNS_CLOUD,
     })?;
     let provider = match kind {
         Kind::Rfc2136 => DnsProvider::Rfc2136(rfc2136(&fields, folder)?),
@@ -77,8 +88,35 @@ pub(super) fn provider(value: &Value<'_>, folder: &Path) -> Option<Arc<DnsProvid
             let server = or(fields.get("server"), None, |value| dns_server(value).map(Some));
             DnsProvider::Exec(ExecSettings { program: program?, server: server? })
         }
+        Kind::Cloud(dns) => DnsProvider::Cloud(cloud(dns, &fields, folder)?),
     };
     Some(Arc::new(provider))
+}
+
+fn cloud(dns: CloudDns, fields: &Fields<'_>, folder: &Path) -> Option<CloudSettings> {
+    let credentials = fields.required("credentials").and_then(|value| {
+        let from = credentials(value, schema::DNS_CREDENTIALS, folder)?;
+        if dns != CloudDns::Alidns && matches!(from, CredentialsFrom::EcsRole { .. }) {
+            let hint = "from: environment, or from: file".to_owned();
+            value.fatal(
+                format_args!("ecs_role is of Alibaba Cloud, which {} does not know", dns.name()),
+                hint,
+            );
+            return None;
+        }
+        Some(from)
+    });
+    let endpoint = match fields.get("endpoint") {
+        Some(value) => endpoint(value, "changes of the DNS go"),
+        None => public_endpoint(dns),
+    };
+    let server = or(fields.get("server"), None, |value| dns_server(value).map(Some));
+    Some(CloudSettings { dns, endpoint: endpoint?, credentials: credentials?, server: server? })
+}
+
+fn public_endpoint(dns: CloudDns) -> Option<Endpoint> {
+    let host = SinkHost::Name(Hostname::parse(dns.public_host()).ok()?);
+    Some(Endpoint { is_tls: true, address: ServerAddress { host, port: 443 } })
 }
 
 fn rfc2136(fields: &Fields<'_>, folder: &Path) -> Option<Rfc2136Settings> {

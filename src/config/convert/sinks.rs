@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Names, Value, or};
 use crate::config::reader::Fields;
-use crate::config::schema;
+use crate::config::schema::{self, Section};
 use crate::config::sinks::{
     CredentialsFrom, DirectorySettings, Endpoint, KafkaSettings, OssSettings, RelpSettings, S3Settings,
     SaslMechanism, SaslSettings, ServerAddress, Sink, SinkHost, SinkSettings, SlsSettings, TlsSettings,
@@ -146,13 +146,14 @@ struct Service {
 }
 
 fn service(fields: &Fields<'_>, folder: &Path) -> Option<Service> {
-    let endpoint = fields.required("endpoint").and_then(endpoint);
+    let endpoint = fields.required("endpoint").and_then(|value| endpoint(value, "records go"));
     if endpoint.as_ref().is_some_and(|endpoint| !endpoint.is_tls) {
         fields.useless("trust", "the endpoint is not https");
     }
     let trust = trust(fields, folder);
     let region = fields.required("region").and_then(word);
-    let credentials = fields.required("credentials").and_then(|value| credentials(value, folder));
+    let credentials =
+        fields.required("credentials").and_then(|value| credentials(value, schema::SINK_CREDENTIALS, folder));
     Some(Service { endpoint: endpoint?, trust: trust?, region: region?, credentials: credentials? })
 }
 
@@ -248,8 +249,13 @@ enum From {
     EcsRole,
 }
 
-fn credentials(value: &Value<'_>, folder: &Path) -> Option<CredentialsFrom> {
-    let fields = value.fields(schema::SINK_CREDENTIALS)?;
+/// The credentials of a cloud service, of which `section` lists the keys.
+pub(super) fn credentials(
+    value: &Value<'_>,
+    section: &'static Section,
+    folder: &Path,
+) -> Option<CredentialsFrom> {
+    let fields = value.fields(section)?;
     let from = fields.required("from").and_then(|value| {
         value.word(&[("environment", From::Environment), ("file", From::File), ("ecs_role", From::EcsRole)])
     })?;
@@ -265,7 +271,8 @@ fn credentials(value: &Value<'_>, folder: &Path) -> Option<CredentialsFrom> {
         From::File => fields.required("path").and_then(|value| value.path(folder)).map(CredentialsFrom::File),
         From::EcsRole => {
             let role = or(fields.get("role"), None, |value| word(value).map(Some));
-            let metadata = or(fields.get("metadata"), ECS_METADATA, endpoint);
+            let metadata =
+                or(fields.get("metadata"), ECS_METADATA, |value| endpoint(value, "requests for keys go"));
             Some(CredentialsFrom::EcsRole { role: role?, metadata: metadata? })
         }
     }
@@ -306,8 +313,8 @@ fn prefix(value: &Value<'_>) -> Option<String> {
     })
 }
 
-/// `https://HOST[:PORT]`, without a path.
-fn endpoint(value: &Value<'_>) -> Option<Endpoint> {
+/// `https://HOST[:PORT]`, without a path. `what` begins the warning of clear text, such as `records go`.
+pub(super) fn endpoint(value: &Value<'_>, what: &str) -> Option<Endpoint> {
     let endpoint =
         value.parsed("the root of a service", "https://s3.cn-north-1.amazonaws.com.cn", |text| {
             let (is_tls, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
@@ -321,7 +328,7 @@ fn endpoint(value: &Value<'_>) -> Option<Endpoint> {
         })?;
     if !endpoint.is_tls && is_public(&endpoint.address) {
         value.warn(
-            format_args!("records go to {endpoint} in clear text"),
+            format_args!("{what} to {endpoint} in clear text"),
             "http:// is for tests and private networks: write https://".to_owned(),
         );
     }
