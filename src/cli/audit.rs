@@ -1,6 +1,6 @@
 //! `icpgate audit`: what a checker sees of a page, live or in a file.
 
-mod fetch;
+pub(super) mod fetch;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -83,7 +83,7 @@ fn page(args: &AuditArgs) -> anyhow::Result<(Vec<u8>, Charset)> {
     Ok((regular_file::read(Path::new(&args.page), PAGE_BYTES)?, Charset::Undeclared))
 }
 
-/// The numbers of the approved filings, or of those of one host, with what its site shows of each.
+/// The numbers of the configuration at `file`.
 fn filed(
     file: &Path,
     host: Option<&Hostname>,
@@ -95,19 +95,23 @@ fn filed(
         write!(notes, "{report}")?;
         anyhow::bail!("nothing was audited: mend the problems above (`icpgate check` shows them too)");
     };
+    let numbers = numbers(&snapshot, host);
+    if numbers.is_empty() {
+        let of = host.map_or_else(String::new, |host| format!(" of {host}"));
+        writeln!(notes, "the allowlist has no approved filing{of}: no number is the right one")?;
+    }
+    Ok(numbers)
+}
+
+/// The numbers of the approved filings, or of those of one host, with what its site shows of each.
+pub(super) fn numbers(snapshot: &Snapshot, host: Option<&Hostname>) -> Vec<(FilingNumber, FooterDisplay)> {
     let is_wanted = |filing: &Filing| {
         let is_of_host =
             |host: &Hostname| host.registrable_domain() == Some(filing.domain.as_str()) && filing.names(host);
         filing.status == FilingStatus::Approved && host.is_none_or(is_of_host)
     };
     let filings = snapshot.gate.filings.iter().filter(|filing| is_wanted(filing));
-    let numbers: Vec<_> =
-        filings.filter_map(|filing| Some((filing.number.clone()?, display(&snapshot, filing)))).collect();
-    if numbers.is_empty() {
-        let of = host.map_or_else(String::new, |host| format!(" of {host}"));
-        writeln!(notes, "the allowlist has no approved filing{of}: no number is the right one")?;
-    }
-    Ok(numbers)
+    filings.filter_map(|filing| Some((filing.number.clone()?, display(snapshot, filing)))).collect()
 }
 
 /// What the first site with a host of the filing's domain shows.

@@ -12,6 +12,7 @@ mod issuers;
 mod machine;
 mod names;
 mod ntp;
+mod pages;
 mod ports;
 mod settings;
 mod sinks;
@@ -41,7 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct DoctorArgs {
     #[command(flatten)]
     config: ConfigFile,
-    /// Leave out what asks the network: name servers, the cloud's metadata, sinks, time servers.
+    /// Leave out what asks the network: name servers, the cloud's metadata, sinks, time servers, the sites' pages.
     #[arg(long)]
     offline: bool,
     /// Compare the clock with this time server (HOST or HOST:PORT) in place of Alibaba's and Tencent's; may be repeated.
@@ -102,13 +103,15 @@ async fn look(args: &DoctorArgs, snapshot: &Snapshot, clock: &Clock) -> Vec<Find
     let cloud = if args.offline {
         CloudAddresses::NotAsked
     } else {
-        let (cloud, names, sinks, offsets) = tokio::join!(
+        let bound = ports::held(running.as_ref());
+        let (cloud, names, sinks, offsets, pages) = tokio::join!(
             cloud::ask(args.metadata),
             names::check(snapshot, &issuers, Moment::at(at)),
             sinks::promises(config),
             clock::offsets(&args.ntp, clock),
+            pages::check(snapshot, &bound, Moment::at(at)),
         );
-        findings.extend([names, sinks, offsets].into_iter().flatten());
+        findings.extend([names, sinks, offsets, pages].into_iter().flatten());
         cloud
     };
     findings.extend(addresses::check(snapshot, &machine::addresses(), &cloud));

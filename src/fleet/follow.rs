@@ -51,7 +51,7 @@ pub struct Follower {
 }
 
 enum Client {
-    Url(UrlClient),
+    Url(Box<UrlClient>),
     Etcd(Box<EtcdClient>),
 }
 
@@ -66,7 +66,7 @@ impl Follower {
         again: Arc<Notify>,
     ) -> Self {
         let client = match &*source {
-            RemoteFilings::Url(url) => Client::Url(UrlClient::new(url)),
+            RemoteFilings::Url(url) => Client::Url(Box::new(UrlClient::new(url))),
             RemoteFilings::Etcd(etcd) => Client::Etcd(Box::new(EtcdClient::new(etcd))),
         };
         let copy = Copy::of(store, &source);

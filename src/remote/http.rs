@@ -1,4 +1,4 @@
-//! The HTTP client of sinks and allowlist sources: HTTP/1.1 over TLS or in clear text, one connection kept at a time.
+//! The HTTP client of services, such as sinks and allowlist sources: HTTP/1.1 over TLS or in clear text, one connection kept at a time.
 //!
 //! Every wait has a deadline and every answer a size limit. A request is sent once; trying again is the caller's.
 
@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use super::connect::{client_config, connect};
 use super::failure::{FailureKind, RemoteFailure};
-use crate::config::sinks::Endpoint;
+use crate::config::sinks::{Endpoint, ServerAddress};
 use crate::tls::roots::http1_alone;
 
 /// From the end of the upload to the head of the answer.
@@ -38,6 +38,8 @@ const CHUNK: usize = 64 * 1024;
 /// A client of one service.
 pub struct HttpClient {
     endpoint: Endpoint,
+    /// Where connections go to.
+    at: ServerAddress,
     tls: Option<Arc<ClientConfig>>,
     kept: Option<SendRequest<Payload>>,
 }
@@ -70,8 +72,18 @@ impl Answer {
 impl HttpClient {
     /// A client of the service at `endpoint`, verified by the certificates in `trust` or the system's.
     pub fn new(endpoint: &Endpoint, trust: Option<&Path>) -> Result<Self, RemoteFailure> {
+        Self::reached_at(endpoint, endpoint.address.clone(), trust)
+    }
+
+    /// A client of the service at `endpoint` that connects to `at`. The server is asked and verified by the endpoint's
+    /// name all the same.
+    pub fn reached_at(
+        endpoint: &Endpoint,
+        at: ServerAddress,
+        trust: Option<&Path>,
+    ) -> Result<Self, RemoteFailure> {
         let tls = if endpoint.is_tls { Some(http1_alone(&*client_config(trust)?)) } else { None };
-        Ok(Self { endpoint: endpoint.clone(), tls, kept: None })
+        Ok(Self { endpoint: endpoint.clone(), at, tls, kept: None })
     }
 
     /// Sends a request whose `host` field is set, and reads the whole answer.
@@ -134,9 +146,9 @@ impl HttpClient {
     }
 
     async fn connect(&self) -> Result<SendRequest<Payload>, RemoteFailure> {
-        let Endpoint { address, .. } = &self.endpoint;
-        let tls = self.tls.as_ref().map(|config| (Arc::clone(config), &address.host));
-        let stream = connect(address, tls, &self.endpoint).await?;
+        let host = &self.endpoint.address.host;
+        let tls = self.tls.as_ref().map(|config| (Arc::clone(config), host));
+        let stream = connect(&self.at, tls, &self.endpoint).await?;
         let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.failed(&error))?;
         tokio::spawn(async move {

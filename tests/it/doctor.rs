@@ -233,3 +233,61 @@ async fn an_address_that_is_not_filed_fails_and_a_sink_is_asked_for_its_promise(
     assert_found(&found, ["address", "fail", "example.cn", "filed for access at 203.0.113.11 alone"]);
     assert_found(&found, ["sink", "warn", "nas", "it promises nothing"]);
 }
+
+const NUMBER: &str = "京ICP备2024012345号-1";
+
+/// A page with `body`, which says nothing else.
+fn page(body: &str) -> String {
+    format!("<!doctype html><html><head><title>t</title></head><body>{body}</body></html>")
+}
+
+#[tokio::test]
+async fn the_page_of_every_host_is_looked_at_over_the_listener() {
+    let origin = Origin::start(|request| {
+        let html = |body: &str| answer("200 OK", &["content-type: text/html; charset=utf-8"], page(body));
+        match request.head.get("host").unwrap_or_default() {
+            "example.cn" => answer("301 Moved Permanently", &["location: https://www.example.cn/"], ""),
+            "www.example.cn" if request.target() == "/" => answer("302 Found", &["location: /home"], ""),
+            "www.example.cn" => html("<script src=\"https://ajax.googleapis.com/a.js\"></script>"),
+            "linked.example.cn" => html(NUMBER),
+            "bare.example.cn" => html("nothing"),
+            "api.example.cn" => answer("200 OK", &["content-type: application/json"], "{}"),
+            _ => answer("404 Not Found", &[], "not there"),
+        }
+    })
+    .await;
+    let site = |name: &str, hosts: &str, footer: &str| {
+        format!(
+            "  - {{name: {name}, hosts: [{hosts}], certificate: {{chain: site.pem, key: site.key}}, footer: {{pages: {footer}}},              routes: [{{origins: [main]}}]}}\n"
+        )
+    };
+    let hosts = "www.example.cn, example.cn, linked.example.cn, api.example.cn, gone.example.cn, \"*.static.example.cn\"";
+    let sites = site("shop", hosts, "all") + &site("bare", "bare.example.cn", "off");
+    let folder = Edge::builder().sites(&sites).origin(origin.address).write();
+    let names = ["www.example.cn", "example.cn", "*.example.cn", "*.static.example.cn"];
+    folder.authority.pair(&names).write(&folder.path(""), "site");
+    let named = Named::with("www A 127.0.0.1\n").await;
+    let (exact, cloud) = (time_server(0).await, metadata("203.0.113.10").await);
+    let resolver = format!("resolver: {{servers: [\"{}\"]}}\n", named.address);
+    folder.replace("icpgate.yaml", folder.configuration() + &resolver);
+    let cloud_address = cloud.address.to_string();
+    let words = ["--ntp", &exact, "--metadata", &cloud_address];
+    let (_, found) = doctor(&folder, &words).await;
+    assert_found(&found, ["page", "warn", "pages", "icpgate does not run"]);
+
+    let edge = folder.start().await;
+    edge.ports_open().await;
+    let (code, found) = doctor(&edge, &words).await;
+    assert_eq!(code, 1);
+    assert_found(&found, ["page", "ok", "www.example.cn", "shows the number"]);
+    assert_found(&found, ["page", "warn", "www.example.cn", "ajax.googleapis.com"]);
+    assert_found(&found, ["page", "ok", "example.cn", "leads to https://www.example.cn/"]);
+    assert_found(&found, ["page", "fail", "linked.example.cn", "not linked to the ministry"]);
+    assert_found(&found, ["page", "fail", "bare.example.cn", "does not show the number"]);
+    assert_found(&found, ["page", "ok", "api.example.cn", "application/json"]);
+    assert_found(&found, ["page", "warn", "gone.example.cn", "404"]);
+    let about_pages = found.iter().filter(|finding| finding["check"] == "page");
+    assert!(about_pages.clone().all(|finding| finding["subject"] != "*.static.example.cn"), "{found:#?}");
+    let (_, found) = doctor(&edge, &["--offline"]).await;
+    assert!(found.iter().all(|finding| finding["check"] != "page"), "{found:#?}");
+}

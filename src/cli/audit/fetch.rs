@@ -18,11 +18,30 @@ use crate::remote::http::{HttpClient, Payload};
 use crate::rewrite::{Charset, Coding, Decoder, declared_charset};
 
 /// Bytes of a page, decoded: a hundred times what pages have.
-pub(super) const PAGE_BYTES: u64 = 8 << 20;
+pub(in crate::cli) const PAGE_BYTES: u64 = 8 << 20;
 /// As many as curl's scripts use; a page that needs more runs in a circle.
-const REDIRECTS: usize = 5;
+pub(in crate::cli) const REDIRECTS: usize = 5;
 /// For everything together.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a server answers to a request for a page.
+#[derive(Debug)]
+pub(in crate::cli) enum Fetched {
+    Page(Page),
+    /// It is to be asked for elsewhere.
+    Redirect(Uri),
+}
+
+/// A page that was fetched.
+#[derive(Debug)]
+pub(in crate::cli) struct Page {
+    /// Decoded.
+    pub(in crate::cli) body: Vec<u8>,
+    /// What its head says of its charset.
+    pub(in crate::cli) charset: Charset,
+    /// The media type, without parameters and in lower case; empty if there is none.
+    pub(in crate::cli) media_type: String,
+}
 
 /// Fetches the page at `url` and what its head says of its charset. A server at an IP address is asked for `host`.
 pub(super) async fn fetch(
@@ -44,27 +63,41 @@ async fn follow(
     let mut url = parse(url)?;
     for _ in 0..=REDIRECTS {
         let mut client = HttpClient::new(&endpoint(&url)?, trust)?;
-        let mut answer = client.begin(request(&url, host)?).await?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        if status.is_redirection()
-            && let Some(location) = headers.get(header::LOCATION)
-        {
-            let location = location.to_str().context("the location of a redirect is not ASCII")?;
-            url = resolve(&url, location)?;
-            continue;
+        match get(&mut client, &url, host).await? {
+            Fetched::Redirect(next) => url = next,
+            Fetched::Page(page) => return Ok((page.body, page.charset)),
         }
-        anyhow::ensure!(status.is_success(), "{url} answered {status}");
-        let mut body = Vec::new();
-        while let Some(chunk) = client.next_chunk(answer.body_mut()).await? {
-            body.extend_from_slice(&chunk);
-            anyhow::ensure!(body.len() as u64 <= PAGE_BYTES, "it is larger than {PAGE_BYTES} bytes");
-        }
-        return Ok((decoded(body, &headers)?, declared_charset(&headers)));
     }
     anyhow::bail!("more than {REDIRECTS} redirects, the last one to {url}")
 }
 
-fn parse(url: &str) -> anyhow::Result<Uri> {
+/// Asks once for `url`. A URL with an IP address is asked for `host`. Fails unless the answer is a page or a redirect.
+pub(in crate::cli) async fn get(
+    client: &mut HttpClient,
+    url: &Uri,
+    host: Option<&Hostname>,
+) -> anyhow::Result<Fetched> {
+    let mut answer = client.begin(request(url, host)?).await?;
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    if status.is_redirection()
+        && let Some(location) = headers.get(header::LOCATION)
+    {
+        let location = location.to_str().context("the location of a redirect is not ASCII")?;
+        return Ok(Fetched::Redirect(resolve(url, location)?));
+    }
+    anyhow::ensure!(status.is_success(), "{url} answered {status}");
+    let mut body = Vec::new();
+    while let Some(chunk) = client.next_chunk(answer.body_mut()).await? {
+        body.extend_from_slice(&chunk);
+        anyhow::ensure!(body.len() as u64 <= PAGE_BYTES, "it is larger than {PAGE_BYTES} bytes");
+    }
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+    let (charset, media_type) = (declared_charset(&headers), media_type.trim().to_ascii_lowercase());
+    Ok(Fetched::Page(Page { body: decoded(body, &headers)?, charset, media_type }))
+}
+
+pub(in crate::cli) fn parse(url: &str) -> anyhow::Result<Uri> {
     let url = url.split('#').next().unwrap_or_default();
     let url: Uri = url.parse().with_context(|| format!("{url} is no URL"))?;
     let is_web = matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some();
@@ -87,7 +120,8 @@ fn resolve(from: &Uri, location: &str) -> anyhow::Result<Uri> {
     })
 }
 
-fn endpoint(url: &Uri) -> anyhow::Result<Endpoint> {
+/// The server of a URL.
+pub(in crate::cli) fn endpoint(url: &Uri) -> anyhow::Result<Endpoint> {
     let is_tls = url.scheme_str() == Some("https");
     let name = url.host().unwrap_or_default();
     let host = match address(url) {

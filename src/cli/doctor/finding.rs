@@ -42,6 +42,7 @@ pub(super) enum Check {
     Disk,
     Clock,
     Port,
+    Page,
     Descriptors,
     Kernel,
 }
@@ -61,6 +62,7 @@ impl Check {
             Self::Disk => "disk",
             Self::Clock => "clock",
             Self::Port => "port",
+            Self::Page => "page",
             Self::Descriptors => "descriptors",
             Self::Kernel => "kernel",
         }

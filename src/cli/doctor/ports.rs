@@ -26,7 +26,7 @@ pub(super) fn check(config: &Config, running: Option<&Value>) -> Vec<Finding> {
 }
 
 /// What the running program has bound.
-fn held(running: Option<&Value>) -> Vec<SocketAddr> {
+pub(super) fn held(running: Option<&Value>) -> Vec<SocketAddr> {
     let listeners = running.and_then(|status| status["listeners"].as_array()).into_iter().flatten();
     let bound = listeners.filter_map(|listener| listener["bound"].as_array()).flatten();
     bound.filter_map(|address| address.as_str()?.parse().ok()).collect()
