@@ -3,6 +3,7 @@
 //! Read only but for the purge. Connections are bounded in number and in time. A new connection always gets a place, so that readers
 //! who stall keep no probe out. Pages about the configuration answer only to known hosts, against DNS rebinding.
 
+mod cache_state;
 mod connection;
 mod events;
 mod filing_state;
@@ -204,6 +205,7 @@ async fn status_json(State(pages): State<Pages>) -> Response {
         status["refused"] = reports::refused(&snapshot, &pages.listen, now).into();
         status["orders"] = reports::orders(&snapshot, &pages.orders).into();
         status["foreign_assets"] = reports::foreign_assets(&snapshot, &pages.exchanges);
+        status["cache"] = reports::cache(pages.cache.as_deref(), &snapshot, &pages.exchanges);
         status["reloads"] = reports::reloads(&pages.journal).into();
         format!("{status:#}\n")
     };

@@ -2,6 +2,7 @@
 //!
 //! Every table is bounded, and shows first what needs attention. The templates escape every text: names come from strangers.
 
+mod cache;
 mod due;
 mod explain;
 mod filings;
@@ -17,6 +18,7 @@ mod words;
 
 use askama::Template;
 
+use self::cache::CachePart;
 use self::due::DueRow;
 use self::filings::{FilingRow, Source};
 use self::language::Language;
@@ -28,6 +30,7 @@ use self::reloads::ReloadRow;
 use self::retention::Retention;
 use self::sites::{CertificateCell, SiteRow};
 use self::words::Words;
+use super::cache_state::CacheState;
 use super::latency::Latencies;
 use super::pages::Pages;
 use super::status;
@@ -68,6 +71,7 @@ struct StatusPage {
     sites: Listing<SiteRow>,
     links: Listing<LinkRow>,
     servers: Listing<ServerRow>,
+    cache: Option<CachePart>,
     retention: Retention,
     reloads: Vec<ReloadRow>,
 }
@@ -118,6 +122,8 @@ pub(super) fn render(pages: &Pages, latencies: &Latencies, asked: &Asked) -> Res
         sites: sites::listing(&snapshot, at, &search, language),
         links: origins::links(&snapshot, latencies, now, &search, language),
         servers: origins::servers(&snapshot, now, &search, language),
+        cache: CacheState::of(pages.cache.as_deref(), &snapshot, &pages.exchanges)
+            .map(|state| cache::cache(state, &search)),
         retention,
         reloads,
         search,

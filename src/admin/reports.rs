@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::cache_state::{CacheState, SiteCache, Space};
 use crate::acme::status::OrderBoard;
+use crate::cache::Cache;
 use crate::clock::shanghai_time;
 use crate::edge::journal::{ReloadEntry, ReloadJournal, ReloadOutcome};
 use crate::exchange::thread_counters::ThreadCounters;
@@ -99,6 +101,25 @@ fn part(part: &PartChanges) -> Value {
         "added": names(&part.added),
         "removed": names(&part.removed),
         "replaced": names(&part.replaced),
+    })
+}
+
+/// How full the edge cache is, and what it did for each site since the start; null without a cache.
+pub(super) fn cache(cache: Option<&Cache>, snapshot: &Snapshot, exchanges: &ThreadCounters) -> Value {
+    let Some(state) = CacheState::of(cache, snapshot, exchanges) else { return Value::Null };
+    let space =
+        |space: Space| json!({"bytes": space.bytes, "responses": space.responses, "limit": space.limit});
+    let site = |site: &SiteCache<'_>| {
+        let mut shown: serde_json::Map<String, Value> =
+            site.counts().map(|(result, count)| (result.label().to_owned(), count.into())).collect();
+        shown.insert("site".to_owned(), site.site.into());
+        shown.insert("hit_rate".to_owned(), site.hit_rate().into());
+        Value::from(shown)
+    };
+    json!({
+        "memory": space(state.memory),
+        "disk": state.disk.map(space),
+        "sites": state.sites.iter().map(site).collect::<Vec<_>>(),
     })
 }
 

@@ -53,6 +53,11 @@ impl Disk {
         Ok(Self { index, orders, largest })
     }
 
+    /// Bytes and responses.
+    pub(super) fn usage(&self) -> (usize, usize) {
+        (self.index.eviction.total_size(), self.index.eviction.total_items())
+    }
+
     /// Whether a response that these fields select may be on disk.
     pub(super) fn find(&self, key: &Key, asked: &HeaderMap, stamp: &PageStamp) -> Option<u64> {
         let entries = self.index.entries();

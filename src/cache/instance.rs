@@ -140,7 +140,12 @@ impl Cache {
         }
     }
 
-    /// Bytes and responses stored.
+    /// Bytes and responses on disk; `None` if nothing is stored there.
+    pub fn disk_usage(&self) -> Option<(usize, usize)> {
+        self.disk.as_ref().map(Disk::usage)
+    }
+
+    /// Bytes and responses in memory.
     pub fn usage(&self) -> (usize, usize) {
         self.table.usage()
     }

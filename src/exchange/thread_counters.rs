@@ -11,10 +11,14 @@ use foldhash::HashMap;
 use thread_local::ThreadLocal;
 
 use super::families::{Families, SiteCounters, SiteTable, Tally};
+use crate::access::record::CacheResult;
 use crate::gate::SiteId;
 use crate::metrics::{Collector, Desc, Error, LocalHistogram, MetricFamily, Registry};
 use crate::rewrite::{FooterResult, foreign_domains};
 use crate::snapshot::Snapshot;
+
+/// Requests by what the cache did, in the order of [`CacheResult::ALL`].
+pub type CacheCounts = [u64; CacheResult::ALL.len()];
 
 /// The counters of exchanges. Clones are the same counters.
 #[derive(Clone, Debug)]
@@ -97,6 +101,14 @@ impl ThreadCounters {
     pub fn foreign_assets(&self, site: &str) -> Vec<(&'static str, u64)> {
         let count = |domain| self.0.families.foreign_assets.with_label_values(&[site, domain]).get();
         foreign_domains().map(|domain| (domain, count(domain))).filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// What the cache did for each of `sites` since the start: the counts of [`CacheResult::ALL`].
+    pub fn cache_results<'s>(&self, sites: impl Iterator<Item = &'s str>) -> Vec<(&'s str, CacheCounts)> {
+        self.flush();
+        let cache = &self.0.families.cache;
+        let of = |site| CacheResult::ALL.map(|result| cache.with_label_values(&[site, result.label()]).get());
+        sites.map(|site| (site, of(site))).collect()
     }
 
     /// `None` if the table is of another generation, or has no such site.

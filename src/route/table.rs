@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::normal::with_slashes_decoded;
-use super::{Action, Asked, PathMatch, Residency, Route};
+use super::{Action, Asked, CacheUse, PathMatch, Residency, Route};
 use crate::origin::Region;
 
 /// The routes of a site, in order.
@@ -82,6 +82,14 @@ impl std::ops::Deref for Routes {
 }
 
 impl Routes {
+    /// Whether answers of any route are cached.
+    pub fn use_cache(&self) -> bool {
+        self.all.iter().any(|route| match &route.action {
+            Action::Forward(forward) => forward.cache == CacheUse::Used,
+            Action::Redirect(_) | Action::Respond(_) => false,
+        })
+    }
+
     /// The route of a request, whose path came as `sent` and is normal in `asked`. In whichever way a server reads it, it
     /// does not leave its residency.
     pub fn route(&self, sent: &str, asked: &Asked<'_>) -> Result<&Route, Unrouted> {

@@ -104,6 +104,15 @@ words! {
     loss = "Loss", "丢包";
     no_data = "no data", "无数据";
 
+    cache = "Edge cache", "边缘缓存";
+    memory = "Memory", "内存";
+    disk = "Disk", "磁盘";
+    stored_answers = "answers", "个响应";
+    not_configured = "not configured", "未配置";
+    hit_rate = "Hit rate since start", "启动以来的命中率";
+    from_cache = "From the cache", "来自缓存";
+    requests = "Requests", "请求";
+
     retention = "Records and retention", "日志留存";
     records = "Records since start", "启动以来的记录";
     lost = "Lost", "丢失";

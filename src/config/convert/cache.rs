@@ -6,7 +6,7 @@ use super::values::or;
 use crate::config::reader::{Fields, Value};
 use crate::config::schema;
 use crate::config::{CacheSettings, DiskCache, Site};
-use crate::route::{Action, CacheUse, Route};
+use crate::route::CacheUse;
 
 const MEMORY: u64 = 256 << 20;
 const MAX_OBJECT: u64 = 64 << 20;
@@ -39,11 +39,7 @@ fn disk(value: &Value<'_>, folder: &Path) -> Option<DiskCache> {
 
 /// Warns of a cache that no site uses.
 pub(super) fn warn_of_unused(section: Option<&Value<'_>>, sites: &[Option<Site>]) {
-    let is_cached = |route: &Route| match &route.action {
-        Action::Forward(forward) => forward.cache == CacheUse::Used,
-        Action::Redirect(_) | Action::Respond(_) => false,
-    };
-    let is_used = |site: &Site| site.routes.iter().any(is_cached);
+    let is_used = |site: &Site| site.routes.use_cache();
     if let Some(section) = section
         && !sites.iter().any(|site| site.as_ref().is_none_or(is_used))
     {

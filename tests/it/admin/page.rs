@@ -7,10 +7,10 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 use crate::support::client::{Answer, Http1, Target};
-use crate::support::edge::{Edge, SUSPENDED};
+use crate::support::edge::{Builder, Edge, SUSPENDED};
 use crate::support::hello::Handmade;
 
-use crate::support::origin::Origin;
+use crate::support::origin::{Origin, Script, answer};
 use crate::support::probe::probe;
 use crate::support::time::PATIENCE;
 use crate::support::{HOST, eventually, python};
@@ -154,6 +154,58 @@ async fn what_is_due_is_listed_with_its_consequence() {
     assert!(page.contains("Open, with attention needed"), "{page}");
 }
 
+/// An answer that the cache stores.
+fn stored(text: &str) -> Script {
+    answer("200 OK", &["content-type: text/plain", "cache-control: max-age=3600"], text)
+}
+
+/// A program with a cache in memory and on disk, which one of two sites uses.
+fn caching() -> Builder {
+    Edge::builder()
+        .sites(
+            "  - {name: shop, hosts: [www.example.cn], cache: on, certificate: {chain: site.pem, key: site.key}, routes: [{origins: [main]}]}\n  \
+             - {name: plain, hosts: [example.cn], certificate: {chain: site.pem, key: site.key}, routes: [{origins: [main]}]}\n",
+        )
+        .more("cache: {memory: 64MiB, disk: {directory: cached, size: 1GiB}}\n")
+}
+
+#[tokio::test]
+async fn the_cache_tells_how_full_it_is_and_how_often_each_site_hits() {
+    let origin = Origin::start(|_| stored(&"x".repeat(5000))).await;
+    let edge = caching().origin(origin.address).start().await;
+    let none = &edge.status().await["cache"];
+    assert_eq!((&none["sites"][0]["hit_rate"], &none["sites"][1]), (&Value::Null, &Value::Null), "{none}");
+    assert_eq!((&none["memory"]["bytes"], &none["memory"]["limit"]), (&0.into(), &(64 << 20).into()));
+    let target = Target::https(&edge);
+    for _ in 0..4 {
+        assert_eq!(target.get(HOST, "/a").await.status, 200);
+    }
+    let cache = eventually("three of four are hits", PATIENCE, async || {
+        let cache = edge.status().await["cache"].clone();
+        let is_full = cache["disk"]["bytes"].as_u64().unwrap() > 5000;
+        (is_full && cache["sites"][0]["hit"] == 3).then_some(cache)
+    })
+    .await;
+    let site = &cache["sites"][0];
+    assert_eq!((&site["site"], &site["miss"], &site["hit_rate"]), (&"shop".into(), &1.into(), &0.75.into()));
+    assert!(cache["memory"]["bytes"].as_u64().unwrap() > 5000, "{cache}");
+    assert_eq!((&cache["memory"]["responses"], &cache["disk"]["responses"]), (&1.into(), &1.into()));
+
+    let page = get(&edge, "/?lang=en", "").await.text();
+    for text in ["Edge cache", "of 64 MiB (0 %), 1 answers", "of 1.0 GiB (0 %), 1 answers", "75.0 %"] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    let page = get(&edge, "/?lang=zh", "").await.text();
+    assert!(
+        page.contains("边缘缓存") && page.contains("启动以来的命中率") && page.contains("75.0 %"),
+        "{page}"
+    );
+    let edge = Edge::builder().start().await;
+    assert_eq!(edge.status().await["cache"], Value::Null);
+    let page = get(&edge, "/?lang=zh", "").await.text();
+    assert!(page.contains("未配置"), "{page}");
+}
+
 #[tokio::test]
 async fn ten_thousand_filings_and_two_thousand_sites_make_a_page_of_bounded_size() {
     let mut filings = String::from("filings:\n");
@@ -197,8 +249,8 @@ async fn ten_thousand_filings_and_two_thousand_sites_make_a_page_of_bounded_size
 
 #[tokio::test]
 async fn a_browser_shows_changes_without_a_reload() {
-    let origin = Origin::text("hello").await;
-    let edge = Edge::in_front_of(&origin).await;
+    let origin = Origin::start(|_| stored("hello")).await;
+    let edge = caching().origin(origin.address).start().await;
     edge.ports_open().await;
     probe(edge.https(), &Handmade::named("<script>document.title='taken'</script>").bytes()).await;
     fs_err::write(edge.path("filings.yaml.next"), SUSPENDED).unwrap();
@@ -243,7 +295,7 @@ async fn a_browser_shows_changes_without_a_reload() {
 fn assert_tree(tree: &[Value], what: &str) {
     let count = |role: &str| tree.iter().filter(|node| node[0] == role).count();
     let heading = |level: u32| tree.iter().filter(|node| node[0] == "heading" && node[2] == level).count();
-    assert_eq!((heading(1), heading(2)), (1, 8), "{what}");
+    assert_eq!((heading(1), heading(2)), (1, 9), "{what}");
     for (role, least) in [
         ("main", 1),
         ("status", 1),
