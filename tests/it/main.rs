@@ -32,6 +32,7 @@ mod footer;
 mod from_nginx;
 mod grpc;
 mod hello;
+mod imports;
 mod layers;
 mod limits;
 mod long_haul;

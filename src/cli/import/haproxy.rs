@@ -159,6 +159,7 @@ impl Frontend {
                 routes.push(Route {
                     path: path.clone(),
                     methods: rule.methods.clone(),
+                    from: Vec::new(),
                     action: action.clone(),
                     rewrite: None,
                     request_headers: self.request_headers.clone(),

@@ -97,8 +97,12 @@ fn import_server(
         }
     }
     site.certificate = chain.zip(key).map(|(chain, key)| Pair { chain, key });
-    site.max_body.clone_from(&scope.max_body);
-    site.compress = scope.compress;
+    let mut of_site = scope.clone();
+    for directive in location::only_location(server).into_iter().flat_map(|one| one.children()) {
+        of_site.take(directive);
+    }
+    site.max_body = of_site.max_body;
+    site.compress = of_site.compress;
     site.is_cached = scope.cache == Some(true);
     site.routes = location::routes(plan, upstreams, server, &scope);
     let redirects = location::sends_everybody_to_tls(server);

@@ -98,6 +98,8 @@ pub(super) struct RateLimit {
 pub(super) struct Route {
     pub(super) path: PathMatch,
     pub(super) methods: Vec<String>,
+    /// Networks of clients; empty for everybody.
+    pub(super) from: Vec<String>,
     pub(super) action: Action,
     pub(super) rewrite: Option<PathRewrite>,
     pub(super) request_headers: HeaderChanges,

@@ -29,8 +29,9 @@ pub(super) fn yaml(plan: &Plan) -> String {
         write_listener(&mut text, address, listener);
     }
     text.push_str("\nsites:\n");
+    let mut names: Vec<String> = Vec::new();
     for site in &plan.sites {
-        write_site(&mut text, site);
+        write_site(&mut text, site, &mut names);
     }
     text.push_str("\norigins:\n");
     for origin in &plan.origins {
@@ -82,8 +83,17 @@ fn write_listener(text: &mut String, address: &str, listener: &Listener) {
     }
 }
 
-fn write_site(text: &mut String, site: &Site) {
+/// Writes a site, and adds its name to `names`: a site is named by its first host, unless another one is.
+fn write_site(text: &mut String, site: &Site, names: &mut Vec<String>) {
     line!(text, "  - hosts: {}  # {}", list(&site.hosts), site.place);
+    let first = site.hosts.first().map_or("", String::as_str);
+    let numbered = (2..).map(|number| format!("{first}-{number}"));
+    let name = std::iter::once(first.to_owned()).chain(numbered).find(|name| !names.contains(name));
+    let name = name.unwrap_or_default();
+    if name != first {
+        line!(text, "    name: {}", quoted(&name));
+    }
+    names.push(name);
     line!(text, "    listeners: {}", list(&site.listeners));
     if let Some(pair) = &site.certificate {
         line!(text, "    certificate: {{chain: {}, key: {}}}", quoted(&pair.chain), quoted(&pair.key));
@@ -114,7 +124,8 @@ fn write_route(text: &mut String, route: &Route) {
     };
     let methods =
         if route.methods.is_empty() { String::new() } else { format!(", method: {}", list(&route.methods)) };
-    line!(text, "      - match: {{{path}{methods}}}  # {}", route.place);
+    let from = if route.from.is_empty() { String::new() } else { format!(", from: {}", list(&route.from)) };
+    line!(text, "      - match: {{{path}{methods}{from}}}  # {}", route.place);
     match &route.action {
         Action::Origins(origins) => line!(text, "        origins: {}", list(origins)),
         Action::Redirect { to, status } => {

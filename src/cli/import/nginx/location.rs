@@ -23,12 +23,15 @@ pub(super) struct Scope {
     owns_request_fields: bool,
     response_fields: Vec<Directive>,
     owns_response_fields: bool,
+    /// `allow` and `deny`, in order.
+    access: Vec<Directive>,
+    owns_access: bool,
 }
 
 impl Scope {
     /// The scope of a block within this one.
     pub(super) fn inner(&self) -> Self {
-        Self { owns_request_fields: false, owns_response_fields: false, ..self.clone() }
+        Self { owns_request_fields: false, owns_response_fields: false, owns_access: false, ..self.clone() }
     }
 
     /// Takes a directive that is inherited; `false` where it is none.
@@ -41,6 +44,7 @@ impl Scope {
             "proxy_read_timeout" => self.timeouts.first_byte = values::time(directive.first()),
             "proxy_set_header" => add(&mut self.request_fields, &mut self.owns_request_fields, directive),
             "add_header" => add(&mut self.response_fields, &mut self.owns_response_fields, directive),
+            "allow" | "deny" => add(&mut self.access, &mut self.owns_access, directive),
             _ => return false,
         }
         true
@@ -89,18 +93,31 @@ pub(super) fn routes(
 ) -> Vec<Route> {
     let mut routes = Vec::new();
     for location in server.children().iter().filter(|one| one.name == "location") {
-        routes.extend(route(plan, upstreams, location, scope));
+        let is_only = only_location(server).is_some();
+        for setting in location.children().iter().filter(|one| is_of_site(one) && !is_only) {
+            plan.note(&setting.place, &setting.text(), "a site has one such setting for all of its routes");
+        }
+        if let Some(route) = route(plan, upstreams, location, scope) {
+            routes.extend(guarded(plan, route, location, scope));
+        }
     }
     let whole = Directive { arguments: vec!["/".to_owned()], ..server.clone() };
     let has_action = |one: &Directive| matches!(one.name.as_str(), "return" | "rewrite");
     if server.children().iter().any(has_action) && !sends_everybody_to_tls(server) {
         routes.extend(route(plan, upstreams, &whole, scope));
     }
+    // Stable: routes of one location stay in order.
     routes.sort_by_key(|route| match &route.path {
         PathMatch::Exact(path) => (0, usize::MAX - path.len()),
         PathMatch::Prefix(path) => (1, usize::MAX - path.len()),
     });
     routes
+}
+
+/// The only location of a server, whose settings are the site's.
+pub(super) fn only_location(server: &Directive) -> Option<&Directive> {
+    let mut locations = server.children().iter().filter(|one| one.name == "location");
+    locations.next().filter(|_| locations.next().is_none())
 }
 
 /// The path that a location matches; the error says why it cannot be carried over.
@@ -114,6 +131,47 @@ fn path_of(location: &Directive) -> Result<PathMatch, &'static str> {
         [prefix, path] if prefix == "^~" => Ok(PathMatch::Prefix(path.clone())),
         _ => Err("routes match prefixes and exact paths, not regular expressions"),
     }
+}
+
+/// A setting that a site has, and a route has not.
+fn is_of_site(directive: &Directive) -> bool {
+    matches!(directive.name.as_str(), "client_max_body_size" | "gzip")
+}
+
+/// The route with `allow` and `deny` of its location: the first of them that names the client's network decides, and
+/// whoever is named by none may pass. nginx answers `return` before it looks at them.
+fn guarded(plan: &mut Plan, route: Route, location: &Directive, outer: &Scope) -> Vec<Route> {
+    let mut scope = outer.inner();
+    for directive in location.children() {
+        scope.take(directive);
+    }
+    if scope.access.is_empty() || !matches!(route.action, Action::Origins(_)) {
+        return vec![route];
+    }
+    let denied = Route {
+        action: Action::Respond { status: 403, body: String::new() },
+        rewrite: None,
+        request_headers: HeaderChanges::default(),
+        cache: None,
+        ..route.clone()
+    };
+    let mut routes: Vec<Route> = Vec::new();
+    for directive in &scope.access {
+        let ruled = if directive.name == "allow" { &route } else { &denied };
+        match directive.first() {
+            "all" => {
+                routes.push(ruled.clone());
+                return routes;
+            }
+            "unix:" => plan.note(&directive.place, &directive.text(), "icpgate binds TCP addresses"),
+            network => match routes.last_mut().filter(|last| last.action == ruled.action) {
+                Some(last) => last.from.push(network.to_owned()),
+                None => routes.push(Route { from: vec![network.to_owned()], ..ruled.clone() }),
+            },
+        }
+    }
+    routes.push(route);
+    routes
 }
 
 fn route(plan: &mut Plan, upstreams: &mut Upstreams, location: &Directive, outer: &Scope) -> Option<Route> {
@@ -165,6 +223,7 @@ fn route(plan: &mut Plan, upstreams: &mut Upstreams, location: &Directive, outer
     Some(Route {
         path,
         methods: Vec::new(),
+        from: Vec::new(),
         rewrite,
         request_headers: if asks_origin { request_headers } else { HeaderChanges::default() },
         response_headers,

@@ -196,7 +196,7 @@ fn tokens(text: &str, file: &str) -> anyhow::Result<Vec<(Token, Place)>> {
                 loop {
                     match characters.next() {
                         Some(next) if next == character => break,
-                        Some('\\') => word.extend(escaped(character, characters.next())),
+                        Some('\\') => word.extend(escaped(characters.next())),
                         Some(next) => {
                             line += usize::from(next == '\n');
                             word.push(next);
@@ -232,10 +232,13 @@ fn tokens(text: &str, file: &str) -> anyhow::Result<Vec<(Token, Place)>> {
     Ok(tokens)
 }
 
-/// What a backslash in quotes stands for: the quote, itself, or, as nginx has it, both characters.
-fn escaped(quote: char, next: Option<char>) -> Vec<char> {
+/// What a backslash in quotes stands for: a quote, itself, white space, or, as nginx has it, both characters.
+fn escaped(next: Option<char>) -> Vec<char> {
     match next {
-        Some(next) if next == quote || next == '\\' => vec![next],
+        Some(next @ ('"' | '\'' | '\\')) => vec![next],
+        Some('t') => vec!['\t'],
+        Some('r') => vec!['\r'],
+        Some('n') => vec!['\n'],
         Some(next) => vec!['\\', next],
         None => vec!['\\'],
     }
@@ -262,6 +265,7 @@ mod tests {
     fn words_quotes_comments_and_variables_are_told_apart() {
         let text = "a b; # c\n\"d e\" 'f\\'g' ${h}i {\n}";
         assert_eq!(words(text), ["1:a", "1:b", ";", "2:d e", "2:f'g", "2:${h}i", "{", "}"]);
+        assert_eq!(words(r#""a\nb\"\.""#), ["1:a\nb\"\\."]);
         assert!(tokens("a \"b", "f").is_err());
     }
 

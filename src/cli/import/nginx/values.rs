@@ -135,8 +135,8 @@ fn reason(name: &str) -> &'static str {
             "TLS to origins is always verified; `trust` names private roots"
         }
         "set_real_ip_from" | "real_ip_header" => "see `trusted_proxies` of a listener",
-        "auth_basic" | "auth_basic_user_file" | "auth_request" | "allow" | "deny" | "satisfy" => {
-            "icpgate has no access control of its own: leave it to the origin"
+        "auth_basic" | "auth_basic_user_file" | "auth_request" | "satisfy" => {
+            "icpgate asks nobody for a password: leave it to the origin"
         }
         "map" | "geo" | "split_clients" | "set" | "if" => "icpgate has no variables or conditions",
         "sub_filter" | "sub_filter_once" => "the filing's footer is put in by itself",
