@@ -1,15 +1,18 @@
 //! The account with the authority: registered once, kept in `acme.store`.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use instant_acme::{Account, AccountCredentials, NewAccount};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use instant_acme::{Account, AccountCredentials, ExternalAccountKey, NewAccount};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::authority::{Authority, failed};
 use super::files;
 use super::job::Failure;
+use super::status::OrderResult;
 use crate::config::acme::AcmeSettings;
 
 #[derive(Deserialize, Serialize)]
@@ -59,11 +62,33 @@ pub(super) async fn open(settings: &AcmeSettings) -> Result<Account, Failure> {
         only_return_existing: false,
     };
     let builder = Account::builder_with_http(Box::new(authority));
-    let created = builder.create(&new, settings.directory.clone(), None).await;
+    let external = match &settings.external_account {
+        Some(external) => {
+            let refused =
+                |error| Failure::new(OrderResult::CaRefused, format_args!("acme.external_account: {error}"));
+            let key = external_key(&external.key_file).map_err(refused)?;
+            Some(ExternalAccountKey::new(external.key_id.clone(), &key))
+        }
+        None => None,
+    };
+    let created = builder.create(&new, settings.directory.clone(), external.as_ref()).await;
     let (account, credentials) = created.map_err(failed)?;
     save(settings, credentials)?;
     tracing::info!(directory = settings.directory, account = account.id(), "registered with the authority");
     Ok(account)
+}
+
+/// The largest file of a key.
+const KEY_BYTES: u64 = 4096;
+
+/// The key in a file, as authorities give it: base64url. No message shows it.
+pub(super) fn external_key(file: &Path) -> Result<Vec<u8>, String> {
+    let shown = file.display();
+    let text = crate::regular_file::read(file, KEY_BYTES).map_err(|error| format!("{shown}: {error}"))?;
+    let digits = text.trim_ascii();
+    let end = digits.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
+    let key = BASE64_URL_SAFE_NO_PAD.decode(&digits[..end]).ok().filter(|key| !key.is_empty());
+    key.ok_or_else(|| format!("{shown} holds no key in base64url"))
 }
 
 fn mailto(settings: &AcmeSettings) -> String {

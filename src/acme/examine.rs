@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::job::Wanted;
-use super::rfc2136;
+use super::{account, rfc2136};
 use crate::config::Config;
 use crate::config::acme::DnsProvider;
 use crate::config::credentials;
@@ -61,6 +61,12 @@ pub fn problems(config: &Config) -> Vec<Problem> {
         && let Err(error) = Roots::load(Some(trust))
     {
         report("acme.trust".to_owned(), error, "give a PEM file with the certificates of the authority's CA");
+    }
+    if let Some(external) = &settings.external_account
+        && let Err(error) = account::external_key(&external.key_file)
+    {
+        let hint = "give the key that the authority shows beside the key id, in a file";
+        report("acme.external_account.key_file".to_owned(), error, hint);
     }
     if let Ok(file) = settings.store.metadata()
         && !file.is_dir()

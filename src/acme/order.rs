@@ -86,8 +86,9 @@ async fn begin(job: &Job, account: &Account, replaces: Option<&Issued>) -> Resul
     let order = match replaces.and_then(identifier) {
         None => account.new_order(&new()).await,
         Some(replaced) => match account.new_order(&new().replaces(replaced)).await {
-            // The authority may have seen a successor already, of which this machine knows nothing.
-            Err(Error::Api(_) | Error::Unsupported(_)) => account.new_order(&new()).await,
+            // The authority may have seen a successor already, of which this machine knows nothing, or may not confirm
+            // what is replaced (RFC 9773, 5), which the library refuses.
+            Err(_) => account.new_order(&new()).await,
             order => order,
         },
     };

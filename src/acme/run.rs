@@ -179,7 +179,8 @@ impl Site {
             }
             Ok(Attended::Ordered) => {
                 tracing::info!(site = &**name, file = %self.wanted.file.display(), "the certificate was issued");
-                (self.failures, self.next) = (0, now);
+                self.failures = 0;
+                self.next = if self.again { now } else { schedule::after_issue(now) };
                 (OrderResult::Issued, String::new())
             }
             Err(Failure { result, message }) => {

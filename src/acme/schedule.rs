@@ -15,6 +15,12 @@ const LONGEST: Duration = Duration::from_secs(6 * 60 * 60);
 /// certificates issued together are not renewed together.
 const SPREAD: f64 = 0.05;
 
+/// When a certificate that was just issued is looked at again. An authority that advises to renew whatever it issues, or
+/// that leaves out a host, is not asked for one certificate after the other.
+pub fn after_issue(now: Timestamp) -> Timestamp {
+    now.saturating_add(SignedDuration::from_hours(1)).unwrap_or(Timestamp::MAX)
+}
+
 /// When a certificate is renewed without the authority's advice: at two thirds of its lifetime, and `place` (0 to 1) of
 /// the spread later.
 pub fn at_two_thirds(begins: Timestamp, ends: Timestamp, place: f64) -> Timestamp {

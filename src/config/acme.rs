@@ -26,6 +26,17 @@ pub struct AcmeSettings {
     pub store: PathBuf,
     /// Certificates that verify the directory, in place of the system's.
     pub trust: Option<PathBuf>,
+    /// The customer's account that the authority's account is bound to (RFC 8555, 7.3.4).
+    pub external_account: Option<ExternalAccount>,
+}
+
+/// An account with the authority outside ACME.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ExternalAccount {
+    /// Names the key.
+    pub key_id: String,
+    /// The file of the key, in base64url.
+    pub key_file: PathBuf,
 }
 
 impl AcmeSettings {

@@ -101,7 +101,8 @@ sections! {
     ];
     CACHE = "cache": ["memory", "max_object", "disk"];
     CACHE_DISK = "cache.disk": ["directory", "size"];
-    ACME = "acme": ["directory", "contact", "store", "trust"];
+    ACME = "acme": ["directory", "contact", "store", "trust", "external_account"];
+    ACME_EXTERNAL_ACCOUNT = "acme.external_account": ["key_id", "key_file"];
     FILINGS = "filings.yaml": ["filings"];
     FILING = "filings[]": [
         "domain", "number", "status", "approved_on", "valid_until", "hosts", "access",

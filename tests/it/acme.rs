@@ -1,5 +1,6 @@
 //! Certificates by ACME and DNS-01, from a real authority (pebble) and real name servers (BIND, pebble's own).
 
+mod advice;
 mod cloud;
 
 use std::net::SocketAddr;
@@ -8,6 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use icpgate::clock::Clock;
 use jiff::ToSpan as _;
 use rustix::process::Signal;
+use serde_json::json;
 
 use crate::support::acme::{Bind, ChallengeServer, Pebble, SECRET};
 use crate::support::edge::{Builder, Edge, Folder};
@@ -199,5 +201,31 @@ async fn a_certificate_is_renewed_at_two_thirds_of_its_lifetime_by_a_program() {
     edge.signal(Signal::HUP);
     issued(&edge, 2).await;
     assert!(private(&edge, PAIR) != first, "it is another one");
+    served(&edge, &authority, "www.example.cn").await;
+}
+
+#[tokio::test]
+async fn an_authority_that_knows_its_customers_gets_the_key_of_one() {
+    let origin = Origin::text("ok").await;
+    let dns = Bind::start().await;
+    let folder = builder(HOSTS, &by_updates(dns.address), &origin).write();
+    folder.replace("tsig.key", SECRET);
+    let external = "trust: ca.pem, external_account: {key_id: kid-1, key_file: eab.key}}";
+    folder.replace("icpgate.yaml", folder.configuration().replace("trust: ca.pem}", external));
+    folder.replace("eab.key", "no key!\n");
+    let checked = folder.check(&[]).await;
+    assert_eq!(checked.code, 1, "{checked:?}");
+    assert!(checked.stdout.contains("acme.external_account.key_file"), "{checked:?}");
+
+    let key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
+    let more =
+        [("externalAccountBindingRequired", true.into()), ("externalAccountMACKeys", json!({"kid-1": key}))];
+    let authority = Pebble::start_with(&folder, dns.address, folder.beside(14_000), &more).await;
+    folder.replace("eab.key", "d3Jvbmc\n");
+    let edge = folder.start().await;
+    edge.metric_becomes("icpgate_acme_last_result{site=\"shop\",result=\"ca_refused\"}", 1.0).await;
+    edge.replace("eab.key", format!("{key}\n"));
+    edge.signal(Signal::HUP);
+    issued(&edge, 1).await;
     served(&edge, &authority, "www.example.cn").await;
 }

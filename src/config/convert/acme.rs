@@ -7,7 +7,8 @@ use super::sinks::{credentials, endpoint, host_and_port};
 use super::{Value, or};
 use crate::config::Site;
 use crate::config::acme::{
-    AcmeSettings, CloudDns, CloudSettings, DnsProvider, ExecSettings, Rfc2136Settings, TsigAlgorithm,
+    AcmeSettings, CloudDns, CloudSettings, DnsProvider, ExecSettings, ExternalAccount, Rfc2136Settings,
+    TsigAlgorithm,
 };
 use crate::config::reader::Fields;
 use crate::config::schema;
@@ -36,7 +37,30 @@ pub(super) fn settings(value: &Value<'_>, folder: &Path) -> Option<AcmeSettings>
     });
     let store = fields.required("store").and_then(|value| value.path(folder));
     let trust = or(fields.get("trust"), None, |value| value.path(folder).map(Some));
-    Some(AcmeSettings { directory: directory?, contact: contact?, store: store?, trust: trust? })
+    let external_account =
+        or(fields.get("external_account"), None, |value| external_account(value, folder).map(Some));
+    Some(AcmeSettings {
+        directory: directory?,
+        contact: contact?,
+        store: store?,
+        trust: trust?,
+        external_account: external_account?,
+    })
+}
+
+fn external_account(value: &Value<'_>, folder: &Path) -> Option<ExternalAccount> {
+    let fields = value.fields(schema::ACME_EXTERNAL_ACCOUNT)?;
+    let key_id = fields.required("key_id").and_then(|value| {
+        value.parsed("the id of a key", "kid-1", |text| {
+            if !text.is_empty() && is_graphic(text) {
+                Ok(text.to_owned())
+            } else {
+                Err("it is not visible ASCII")
+            }
+        })
+    });
+    let key_file = fields.required("key_file").and_then(|value| value.path(folder));
+    Some(ExternalAccount { key_id: key_id?, key_file: key_file? })
 }
 
 /// Warns of a section that no site uses.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::client::Target;
@@ -33,9 +34,18 @@ pub(crate) struct Pebble {
 impl Pebble {
     /// Starts it beside the program of `folder`, whose authority vouches for it. It asks the name server `dns`.
     pub(crate) async fn start(folder: &Folder, dns: SocketAddr) -> Self {
-        let address = folder.beside(DIRECTORY);
+        Self::start_with(folder, dns, folder.beside(DIRECTORY), &[]).await
+    }
+
+    /// The same at another address, with more settings.
+    pub(crate) async fn start_with(
+        folder: &Folder,
+        dns: SocketAddr,
+        address: SocketAddr,
+        more: &[(&str, Value)],
+    ) -> Self {
         folder.authority.pair(&[&folder.ip().to_string()]).write(&folder.path(""), "pebble");
-        let settings = serde_json::json!({"pebble": {
+        let mut settings = serde_json::json!({"pebble": {
             "listenAddress": address.to_string(),
             "managementListenAddress": folder.beside(MANAGEMENT).to_string(),
             "certificate": folder.path("pebble.pem"),
@@ -43,6 +53,9 @@ impl Pebble {
             "httpPort": 1,
             "tlsPort": 1,
         }});
+        for (key, value) in more {
+            settings["pebble"][*key] = value.clone();
+        }
         folder.replace("pebble.json", settings.to_string());
         let config = folder.path("pebble.json").display().to_string();
         let dns = dns.to_string();

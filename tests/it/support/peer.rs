@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use tokio::net::TcpStream;
 
-use super::edge::Edge;
+use super::edge::Folder;
 use super::{PATIENCE, eventually};
 
 /// A program that listens on an address. It is killed on drop.
@@ -33,15 +33,15 @@ impl Peer {
     }
 }
 
-/// nginx in the folder of an edge, with `http` in its `http` block.
-pub(crate) async fn nginx(edge: &Edge, http: &str, address: SocketAddr) -> Peer {
+/// nginx in a folder, with `http` in its `http` block.
+pub(crate) async fn nginx(folder: &Folder, http: &str, address: SocketAddr) -> Peer {
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("  {kind}_temp_path {kind};\n"))
         .concat();
     let main = "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr;\nevents {}\n";
-    edge.replace("nginx.conf", format!("{main}http {{\n{temporary}  access_log off;\n{http}}}\n"));
-    let folder = format!("{}/", edge.path("").display());
-    Peer::start("/usr/sbin/nginx", ["-p", &folder, "-c", "nginx.conf", "-e", "stderr"], address).await
+    folder.replace("nginx.conf", format!("{main}http {{\n{temporary}  access_log off;\n{http}}}\n"));
+    let place = format!("{}/", folder.path("").display());
+    Peer::start("/usr/sbin/nginx", ["-p", &place, "-c", "nginx.conf", "-e", "stderr"], address).await
 }
 
 impl Drop for Peer {
