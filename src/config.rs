@@ -207,6 +207,8 @@ pub struct Site {
     pub footer: FooterSettings,
     /// Whether the foreign assets of pages are counted.
     pub reports_assets: bool,
+    /// The hosts whose assets are served from local copies.
+    pub asset_folders: Vec<AssetFolder>,
     /// Which responses are compressed.
     pub compress: CompressMode,
     /// The limit on requests.
@@ -215,6 +217,15 @@ pub struct Site {
     pub max_body: Option<u64>,
     /// Tried in order; the first match wins.
     pub routes: Routes,
+}
+
+/// Where the copied assets of a host are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AssetFolder {
+    /// The host that they were copied from.
+    pub host: Hostname,
+    /// The folder.
+    pub folder: PathBuf,
 }
 
 /// A certificate and its key, in PEM.

@@ -1,10 +1,12 @@
-//! What happens to an answer on its way to the client: the footer is put in, and the body compressed.
+//! What happens to an answer on its way to the client: references to copied assets are mapped, the footer is put in, and
+//! the body compressed.
 //!
-//! [`plan`] judges heads for the footer, [`Compress`] for compression. A [`Conversion`] decodes a body, gives it the
-//! footer and encodes it, as far as each applies. All of it is pure and synchronous. Every byte of a page comes out, in
+//! [`plan`] judges heads for the footer, [`mapping`] for assets, [`Compress`] for compression. A [`Conversion`] decodes a
+//! body, maps it, gives it the footer and encodes it, as far as each applies. All of it is pure and synchronous. Every byte of a page comes out, in
 //! order, whatever the result.
 
 mod accept;
+mod asset_map;
 mod asset_report;
 mod audit;
 mod charset;
@@ -28,6 +30,10 @@ mod tags;
 mod template;
 
 pub use accept::for_origin as accepted_from_origin;
+pub use asset_map::{
+    AssetFile, AssetMap, AssetMapper, AssetName, Found, MapResult, Mapped, Mapping, Unmapped, conditions,
+    mapping, media_type,
+};
 pub use asset_report::{AssetCounts, AssetReport};
 pub use audit::{Audit, ForeignAsset, LinkFound, NumberFound, audit};
 pub use charset::Charset;

@@ -4,6 +4,7 @@
 //! one keeps seeing the same generation.
 
 mod allowlist;
+mod assets;
 mod build;
 pub mod changes;
 mod kernel;
@@ -35,7 +36,7 @@ use crate::origin::ring::Ring;
 use crate::origin::timing::Timing;
 use crate::origin::{Links, Origin, OriginId};
 use crate::rate::RateLimiter;
-use crate::rewrite::Footers;
+use crate::rewrite::{AssetMap, Footers};
 use crate::route::ClientRegions;
 use crate::tls::Certificate;
 use crate::tls::roots::Fingerprint;
@@ -66,6 +67,8 @@ pub struct Snapshot {
     pub rate_limiters: Vec<Option<Arc<RateLimiter>>>,
     /// By [`SiteId`] and filing.
     pub footers: Footers,
+    /// By [`SiteId`]; `None` for a site without copied assets.
+    pub asset_maps: Vec<Option<Arc<AssetMap>>>,
     /// What was read, for the next build.
     sources: Arc<Sources>,
     /// The dates of [`Snapshot::next_date`], sorted, without repeats.
@@ -208,6 +211,11 @@ impl Snapshot {
         self.rate_limiters.get(site.0)?.as_deref()
     }
 
+    /// The copied assets of a site.
+    pub fn asset_map(&self, site: SiteId) -> Option<&Arc<AssetMap>> {
+        self.asset_maps.get(site.0)?.as_ref()
+    }
+
     /// An origin.
     pub fn origin(&self, origin: OriginId) -> Option<&Arc<OriginState>> {
         self.origins.get(origin.0)
@@ -231,6 +239,7 @@ impl Snapshot {
             regions: self.regions.clone(),
             rate_limiters: self.rate_limiters.clone(),
             footers: Footers::new(self.config.sites.iter().map(|site| &site.footer)),
+            asset_maps: self.asset_maps.clone(),
             sources: Arc::clone(&self.sources),
             dates: self.dates.clone(),
         }

@@ -28,11 +28,17 @@ pub(super) struct Watch {
 struct Noticed {
     /// The files, and every link and folder on the way to them.
     names: HashSet<PathBuf>,
+    /// Folders that are followed themselves: whatever is in them counts.
+    folders: HashSet<PathBuf>,
     /// Those of them with an event since directories were last watched.
     changed: BTreeSet<PathBuf>,
 }
 
 impl Noticed {
+    fn is_ours(&self, path: &Path) -> bool {
+        self.names.contains(path) || path.parent().is_some_and(|folder| self.folders.contains(folder))
+    }
+
     /// Notes an event; `false` if it is about other files. Reads, ours among them, change nothing.
     fn note(&mut self, event: Event) -> bool {
         if event.need_rescan() {
@@ -43,7 +49,7 @@ impl Noticed {
         if matches!(event.kind, EventKind::Access(_)) {
             return false;
         }
-        let ours: Vec<PathBuf> = event.paths.into_iter().filter(|path| self.names.contains(path)).collect();
+        let ours: Vec<PathBuf> = event.paths.into_iter().filter(|path| self.is_ours(path)).collect();
         let is_ours = !ours.is_empty();
         self.changed.extend(ours);
         is_ours
@@ -80,10 +86,10 @@ impl Watch {
         if self.watcher.is_none() {
             return;
         }
-        let Trail { directories, names } = Trail::of(files);
+        let Trail { directories, names, folders } = Trail::of(files);
         let changed = {
             let mut noticed = lock(&self.noticed);
-            noticed.names = names;
+            (noticed.names, noticed.folders) = (names, folders);
             mem::take(&mut noticed.changed)
         };
         // The watch of a removed folder ends with all below it, and that of a renamed one follows it.
@@ -143,6 +149,8 @@ struct Trail {
     directories: BTreeSet<PathBuf>,
     /// The files, links and folders that are looked up in these directories, whether they exist or not.
     names: HashSet<PathBuf>,
+    /// The files that are folders.
+    folders: HashSet<PathBuf>,
 }
 
 impl Trail {
@@ -160,7 +168,11 @@ impl Trail {
                 folders.insert(folder.to_owned(), real.clone());
                 real
             });
-            trail.walk(real, Path::new(name), &mut links);
+            let end = trail.walk(real, Path::new(name), &mut links);
+            if end.is_dir() {
+                trail.directories.insert(end.clone());
+                trail.folders.insert(end);
+            }
         }
         trail
     }

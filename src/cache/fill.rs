@@ -215,7 +215,7 @@ impl Fill {
     /// The stored response takes the fields of a 304, and its age begins anew.
     fn revalidate(&mut self, new: &HeaderMap) {
         let Some(stale) = self.stale.take() else { return };
-        let mut headers = merged(&stale.headers, new);
+        let mut headers = merged(&stale.headers, stale.validators.etag.as_ref(), new);
         if let Some(age) = new.get(header::AGE) {
             headers.insert(header::AGE, age.clone());
         }

@@ -21,6 +21,8 @@ pub(crate) struct PageStamp {
     pub(crate) pages: FooterPages,
     /// The footer's HTML; `None` for a filing without a number.
     pub(crate) footer: Option<Bytes>,
+    /// The digest of the copied assets; 0 without any.
+    pub(crate) assets: u64,
 }
 
 impl PageStamp {

@@ -23,7 +23,7 @@ fn key(target: &str) -> Key {
 }
 
 fn stamp() -> PageStamp {
-    PageStamp { route: 1, pages: FooterPages::All, footer: Some(Bytes::from_static(b"number")) }
+    PageStamp { route: 1, pages: FooterPages::All, footer: Some(Bytes::from_static(b"number")), assets: 0 }
 }
 
 fn request(method: &str, target: &str, headers: HeaderMap) -> RequestHead {
@@ -177,6 +177,8 @@ fn a_page_with_another_number_is_not_served() {
     assert!(cache.find(&key("/"), &HeaderMap::new(), &other).is_none());
     let no_footer = PageStamp { pages: FooterPages::Off, ..stamp() };
     assert!(cache.find(&key("/"), &HeaderMap::new(), &no_footer).is_none());
+    let other_assets = PageStamp { assets: 1, ..stamp() };
+    assert!(cache.find(&key("/"), &HeaderMap::new(), &other_assets).is_none());
     let other_route = PageStamp { route: 2, ..stamp() };
     assert!(cache.find(&key("/"), &HeaderMap::new(), &other_route).is_none());
     assert!(is_stored(&cache, "/"));

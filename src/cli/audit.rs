@@ -12,10 +12,12 @@ use super::Answer;
 use crate::app::examine;
 use crate::clock::Clock;
 use crate::config::report::Report;
-use crate::gate::{Filing, FilingNumber, FilingStatus};
+use crate::gate::{Filing, FilingNumber, FilingStatus, SiteId};
 use crate::hostname::Hostname;
 use crate::regular_file;
-use crate::rewrite::{self, Audit, Charset, FooterDisplay, LinkFound, NumberFound};
+use crate::rewrite::{
+    self, AssetMapper, Audit, Charset, FooterDisplay, LinkFound, Mapped, Mapping, NumberFound,
+};
 use crate::snapshot::Snapshot;
 use fetch::PAGE_BYTES;
 
@@ -54,11 +56,15 @@ struct Asset<'a> {
 
 /// Audits a page. The answer is no unless it shows the number and the link, and loads nothing from a listed host.
 pub(super) fn audit(args: &AuditArgs, out: &mut dyn Write, notes: &mut dyn Write) -> anyhow::Result<Answer> {
-    let filed = match &args.config {
-        Some(file) => Some(filed(file, args.host.as_ref(), notes)?),
+    let snapshot = match &args.config {
+        Some(file) => Some(snapshot(file, notes)?),
         None => None,
     };
-    let (page, charset) = page(args)?;
+    let filed = match &snapshot {
+        Some(snapshot) => Some(filed(snapshot, args.host.as_ref(), notes)?),
+        None => None,
+    };
+    let (page, charset) = page(args, snapshot.as_ref())?;
     let audit = rewrite::audit(&page, charset, filed.as_deref());
     let found = Found::of(&audit);
     if args.json {
@@ -70,8 +76,8 @@ pub(super) fn audit(args: &AuditArgs, out: &mut dyn Write, notes: &mut dyn Write
     Ok(if audit.is_clean() { Answer::Yes } else { Answer::No })
 }
 
-/// The page and what its head says of its charset.
-fn page(args: &AuditArgs) -> anyhow::Result<(Vec<u8>, Charset)> {
+/// The page and what its head says of its charset. What is in a file is mapped as the site would serve it.
+fn page(args: &AuditArgs, snapshot: Option<&Snapshot>) -> anyhow::Result<(Vec<u8>, Charset)> {
     let is_url = |scheme: &str| {
         args.page.split_at_checked(scheme.len()).is_some_and(|(start, _)| start.eq_ignore_ascii_case(scheme))
     };
@@ -80,22 +86,45 @@ fn page(args: &AuditArgs) -> anyhow::Result<(Vec<u8>, Charset)> {
         return super::run::runtime()?.block_on(fetched).with_context(|| args.page.clone());
     }
     anyhow::ensure!(args.trust.is_none(), "--trust is for a URL, and {} is none", args.page);
-    Ok((regular_file::read(Path::new(&args.page), PAGE_BYTES)?, Charset::Undeclared))
+    let page = regular_file::read(Path::new(&args.page), PAGE_BYTES)?;
+    let page = snapshot.and_then(|snapshot| mapped(&page, snapshot, args.host.as_ref())).unwrap_or(page);
+    Ok((page, Charset::Undeclared))
 }
 
-/// The numbers of the configuration at `file`.
-fn filed(
-    file: &Path,
-    host: Option<&Hostname>,
-    notes: &mut dyn Write,
-) -> anyhow::Result<Vec<(FilingNumber, FooterDisplay)>> {
+/// The page with references to the copied assets of the host's site, or of the only one.
+fn mapped(page: &[u8], snapshot: &Snapshot, host: Option<&Hostname>) -> Option<Vec<u8>> {
+    let sites = &snapshot.config.sites;
+    let place = match host {
+        Some(host) => sites.iter().position(|site| site.hosts.iter().any(|pattern| pattern.matches(host)))?,
+        None if sites.len() == 1 => 0,
+        None => return None,
+    };
+    let map = snapshot.asset_map(SiteId(place))?;
+    let mapping = Mapping { kind: Mapped::Page, coding: None, charset: Charset::Undeclared };
+    let mut mapper = AssetMapper::new(mapping, map, host.map_or("", Hostname::as_str));
+    let mut mapped = mapper.push(page.to_vec().into()).to_vec();
+    mapped.extend(mapper.finish().0);
+    Some(mapped)
+}
+
+/// The snapshot of a configuration; its problems go to `notes`.
+fn snapshot(file: &Path, notes: &mut dyn Write) -> anyhow::Result<Snapshot> {
     let built = examine(file, Clock::system().now())?;
     let Some(snapshot) = built.snapshot else {
         let report: Report = built.problems.iter().collect();
         write!(notes, "{report}")?;
         anyhow::bail!("nothing was audited: mend the problems above (`icpgate check` shows them too)");
     };
-    let numbers = numbers(&snapshot, host);
+    Ok(snapshot)
+}
+
+/// The numbers of `snapshot`; says so in `notes` if there is none.
+fn filed(
+    snapshot: &Snapshot,
+    host: Option<&Hostname>,
+    notes: &mut dyn Write,
+) -> anyhow::Result<Vec<(FilingNumber, FooterDisplay)>> {
+    let numbers = numbers(snapshot, host);
     if numbers.is_empty() {
         let of = host.map_or_else(String::new, |host| format!(" of {host}"));
         writeln!(notes, "the allowlist has no approved filing{of}: no number is the right one")?;

@@ -4,6 +4,7 @@
 //! further problems where others refer to it.
 
 mod acme;
+mod assets;
 mod cache;
 mod compress;
 mod context;

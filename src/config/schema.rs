@@ -52,7 +52,7 @@ sections! {
     DNS_EXEC = "sites[].certificate.acme.dns[provider: exec]": ["provider", "program", "server"];
     FOOTER = "sites[].footer": ["pages", "display", "template"];
     RATE_LIMIT = "sites[].rate_limit": ["requests", "burst", "per"];
-    ASSETS = "sites[].assets": ["report"];
+    ASSETS = "sites[].assets": ["report", "map"];
     ROUTE = "sites[].routes[]": [
         "match", "origins", "residency", "cache", "redirect", "respond", "path", "request_headers", "response_headers",
     ];

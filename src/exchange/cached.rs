@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{Method, StatusCode, header};
 
 use super::attempt::{Attempt, RoutedRequest};
 use super::context::RequestContext;
-use super::{Outcome, Proxy, refresh};
+use super::{Outcome, Proxy, refresh, response};
 use crate::access::record::CacheResult;
 use crate::cache::{
     self, Cache, Fill, Forwarded, Key, Note, PageStamp, Permit, Purpose, State, Stored, Turn, Validators,
@@ -24,8 +23,6 @@ use crate::route::CacheUse;
 
 /// How often a request waits for somebody else's fetch before it fetches for itself.
 const WAITS: u32 = 2;
-/// A slow client gets this many bytes of a stored body within the write limit.
-const PIECE: usize = 64 * 1024;
 
 /// What is stored for a request, and who fetches the rest.
 enum Found {
@@ -87,7 +84,7 @@ pub(super) async fn run<'d>(
     let validators = match &stale {
         Some(stale) if is_stored => Some(&stale.validators),
         None if is_shared => Some(&unconditional),
-        _ => None,
+        _ => routed.validators,
     };
     fetch(proxy, RoutedRequest { validators, ..routed }, down, context).await
 }
@@ -249,25 +246,11 @@ async fn serve(
     }
     let sent = async {
         down.write_head(head, body.is_empty())?;
-        send_body(body, down, context).await?;
+        response::send_body(body, down, context).await?;
         down.finish(None)
     };
     match sent.await {
         Ok(()) => Outcome::KeepAlive,
         Err(ClientFailure::Gone | ClientFailure::Slow) => Outcome::Abort,
     }
-}
-
-async fn send_body(
-    mut body: Bytes,
-    down: &mut Downstream<'_>,
-    context: &mut RequestContext<'_>,
-) -> Result<(), ClientFailure> {
-    while !body.is_empty() {
-        let piece = body.split_to(body.len().min(PIECE));
-        context.facts.bytes_out += piece.len() as u64;
-        down.put_body(piece)?;
-        down.taken().await?;
-    }
-    Ok(())
 }

@@ -25,7 +25,7 @@ use crate::listen::Established;
 use crate::message::{BadMessage, RequestHead};
 use crate::net::address::{ClientAddress, LocalAddress};
 use crate::retention::{SLOTS, Slot, is_unrecorded};
-use crate::rewrite::EncodedBytes;
+use crate::rewrite::{EncodedBytes, MapResult};
 use crate::snapshot::Snapshot;
 use crate::upstream::request::{HeadEdits, UpstreamRequest};
 
@@ -244,6 +244,13 @@ impl<'x> RequestContext<'x> {
     pub(crate) fn count_assets(&self, found: &[(&'static str, u64)]) {
         if let Some(site) = &self.facts.site {
             self.proxy.counters.add_assets(site, found);
+        }
+    }
+
+    /// Counts a page or style sheet whose references were looked for.
+    pub(crate) fn count_mapped(&self, result: MapResult) {
+        if let Some(site) = &self.facts.site {
+            self.proxy.counters.add_mapped(site, result);
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::access::record::CacheResult;
 use crate::metrics::{Error, Histogram, IntCounter, IntCounterVec, counters, histogram};
 use crate::origin::Region;
-use crate::rewrite::{EncodedBytes, Encoding, FooterResult, SkipReason, foreign_domains};
+use crate::rewrite::{EncodedBytes, Encoding, FooterResult, MapResult, SkipReason, foreign_domains};
 use crate::snapshot::Snapshot;
 
 /// Request durations, in seconds: from a small page to a report that takes a minute.
@@ -57,6 +57,8 @@ pub(super) struct Families {
     pub(super) footer_skipped: IntCounterVec,
     /// By site and domain. Added to directly, of sites that count them.
     pub(super) foreign_assets: IntCounterVec,
+    /// By site and result. Added to directly, of sites with copied assets.
+    pub(super) mapped: IntCounterVec,
     /// By site and region.
     pub(super) egress: IntCounterVec,
     /// By site.
@@ -115,6 +117,11 @@ impl Families {
                 "References of pages to hosts that are blocked or slow in the mainland, or were taken over.",
                 &["site", "host"],
             )?,
+            mapped: counters(
+                "icpgate_asset_pages_total",
+                "Pages and style sheets whose references to copied assets were looked for, by result.",
+                &["site", "result"],
+            )?,
             egress: counters(
                 "icpgate_egress_bytes_total",
                 "Response body bytes sent to clients, by the region they came from.",
@@ -148,20 +155,32 @@ impl Families {
     }
 
     /// All but the histogram.
-    pub(super) fn counters(&self) -> [&IntCounterVec; 9] {
+    pub(super) fn counters(&self) -> [&IntCounterVec; 10] {
         let Self {
             requests,
             duration: _,
             footer,
             footer_skipped,
             foreign_assets,
+            mapped,
             egress,
             limited,
             encoder_in,
             encoder_out,
             cache,
         } = self;
-        [requests, footer, footer_skipped, foreign_assets, egress, limited, encoder_in, encoder_out, cache]
+        [
+            requests,
+            footer,
+            footer_skipped,
+            foreign_assets,
+            mapped,
+            egress,
+            limited,
+            encoder_in,
+            encoder_out,
+            cache,
+        ]
     }
 
     pub(super) fn add_encoded(&self, bytes: EncodedBytes) {
@@ -180,6 +199,11 @@ impl Families {
         for site in snapshot.config.sites.iter().filter(|site| site.reports_assets) {
             for domain in foreign_domains() {
                 self.foreign_assets.with_label_values(&[&*site.name, domain]);
+            }
+        }
+        for site in snapshot.config.sites.iter().filter(|site| !site.asset_folders.is_empty()) {
+            for result in MapResult::ALL_LABELS {
+                self.mapped.with_label_values(&[&*site.name, result]);
             }
         }
         let sites = snapshot.config.sites.iter().map(|site| self.site(&site.name)).collect();

@@ -6,6 +6,7 @@
 
 mod answer;
 pub mod drive;
+mod mapped;
 mod pace;
 mod upload;
 
@@ -26,7 +27,7 @@ use crate::message::hop_by_hop::Nominated;
 use crate::message::{BadMessage, ResponseHead};
 use crate::net::http1_stream::Http1Stream;
 use crate::origin::Timeouts;
-use crate::rewrite::{Ask, Compress, Conversion, FooterPages, Footers, Injector};
+use crate::rewrite::{Ask, AssetMap, Compress, Conversion, FooterPages, Footers, Injector};
 use crate::route::{Forward, PathRewrite};
 use crate::snapshot::Snapshot;
 use crate::upstream::request::BodyFraming;
@@ -59,6 +60,8 @@ pub(super) struct FooterContext<'e> {
     /// Whether the foreign assets of those pages are counted.
     pub(super) reports_assets: bool,
     pub(super) footers: &'e Footers,
+    /// The copied assets that pages and style sheets refer to.
+    pub(super) assets: Option<&'e Arc<AssetMap>>,
     pub(super) site: SiteId,
     pub(super) filing: &'e Arc<Filing>,
 }
@@ -70,6 +73,7 @@ impl<'e> FooterContext<'e> {
             pages: site.footer.pages,
             reports_assets: site.reports_assets,
             footers: &snapshot.footers,
+            assets: snapshot.asset_map(permit.site()),
             site: permit.site(),
             filing: permit.filing(),
         }
@@ -78,7 +82,12 @@ impl<'e> FooterContext<'e> {
     /// What an answer of this route carries now.
     pub(super) fn stamp(&self, route: &Forward) -> PageStamp {
         let footer = self.footers.of(self.site, self.filing).map(|footer| footer.html());
-        PageStamp { route: route.digest, pages: self.pages, footer }
+        PageStamp {
+            route: route.digest,
+            pages: self.pages,
+            footer,
+            assets: self.assets.map_or(0, |map| map.digest()),
+        }
     }
 }
 

@@ -21,6 +21,9 @@ use crate::upstream::request::X_REQUEST_ID;
 /// What 405 names: the methods that are passed on, of those that RFC 9110 and RFC 5789 define.
 const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
+/// A slow client gets this many bytes of a body within the write limit.
+const PIECE: usize = 64 << 10;
+
 pub(crate) fn body(status: StatusCode, request_id: &str) -> String {
     format!("{status}\nrequest id: {request_id}\n")
 }
@@ -150,11 +153,24 @@ pub(super) async fn send_text(
     down.write_head(head, ends)?;
     context.facts.status = Some(status.as_u16());
     if !ends {
-        context.facts.bytes_out = body.len() as u64;
-        down.put_body(body)?;
-        down.taken().await?;
+        send_body(body, down, context).await?;
     }
     down.finish(None)
+}
+
+/// Sends a whole body. A slow client gets each piece of it within the write limit.
+pub(super) async fn send_body(
+    mut body: Bytes,
+    down: &mut Downstream<'_>,
+    context: &mut RequestContext<'_>,
+) -> Result<(), ClientFailure> {
+    while !body.is_empty() {
+        let piece = body.split_to(body.len().min(PIECE));
+        context.facts.bytes_out += piece.len() as u64;
+        down.put_body(piece)?;
+        down.taken().await?;
+    }
+    Ok(())
 }
 
 /// Changes paths in a server's head to those that clients know.

@@ -12,6 +12,7 @@ use super::pump::FooterContext;
 use super::routed::Step;
 use super::{Outcome, Proxy, cached, own_paths, response};
 use crate::access::Reason;
+use crate::cache::Validators;
 use crate::config::{Protocol, Redirect};
 use crate::downstream::ClientFailure;
 use crate::downstream::session::Downstream;
@@ -20,7 +21,7 @@ use crate::gate::{self, Permit, Refusal};
 use crate::listen::Established;
 use crate::listen::requested_host::{host_as_sent, requested_host};
 use crate::message::{RequestHead, fields};
-use crate::rewrite::{Compress, OWN_PATHS};
+use crate::rewrite::{self, Compress, OWN_PATHS};
 use crate::route::{self, Asked, CacheUse, Unrouted};
 use crate::snapshot::Snapshot;
 
@@ -209,7 +210,9 @@ async fn send<'d>(
     let region = snapshot.regions.as_ref().and_then(|regions| regions.table.region(context.client.ip()));
     let normal = route::normal(path);
     if normal.starts_with(OWN_PATHS) {
-        return Ok(answered(own_paths::answer(down, context, &normal).await));
+        let assets = snapshot.asset_map(permit.site());
+        let compress = Compress::new(site.compress, &snapshot.config.compress, head.version);
+        return Ok(answered(own_paths::answer(down, context, &normal, assets, compress).await));
     }
     let client = context.client.ip();
     let asked = Asked { method: &head.method, path: &normal, headers: &head.headers, region, client };
@@ -238,7 +241,9 @@ async fn send<'d>(
     let page = FooterContext::of(snapshot, site, permit);
     let compress = Compress::new(site.compress, &snapshot.config.compress, head.version);
     let max_body = site.max_body;
-    let validators = None;
+    let conditions = page.assets.and_then(|map| rewrite::conditions(head, path, map));
+    let conditions = conditions.map(|etag| Validators { etag, last_modified: None });
+    let validators = conditions.as_ref();
     let routed = RoutedRequest {
         snapshot,
         forward,

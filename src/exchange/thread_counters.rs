@@ -14,7 +14,7 @@ use super::families::{Families, SiteCounters, SiteTable, Tally};
 use crate::access::record::CacheResult;
 use crate::gate::SiteId;
 use crate::metrics::{Collector, Desc, Error, LocalHistogram, MetricFamily, Registry};
-use crate::rewrite::{FooterResult, foreign_domains};
+use crate::rewrite::{FooterResult, MapResult, foreign_domains};
 use crate::snapshot::Snapshot;
 
 /// Requests by what the cache did, in the order of [`CacheResult::ALL`].
@@ -95,6 +95,11 @@ impl ThreadCounters {
         for (domain, count) in found {
             self.0.families.foreign_assets.with_label_values(&[site, *domain]).inc_by(*count);
         }
+    }
+
+    /// Counts a page or style sheet of a site with copied assets.
+    pub(super) fn add_mapped(&self, site: &str, result: MapResult) {
+        self.0.families.mapped.with_label_values(&[site, result.label()]).inc();
     }
 
     /// The references of a site's pages to foreign hosts since the start, by domain.

@@ -173,7 +173,7 @@ fn attribute(tag: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 }
 
 /// `gbk` of `text/html; charset=gbk`.
-fn charset_parameter(content: &[u8]) -> Option<&[u8]> {
+pub(super) fn charset_parameter(content: &[u8]) -> Option<&[u8]> {
     const NAME: &[u8] = b"charset";
     let at = content.windows(NAME.len()).position(|name| name.eq_ignore_ascii_case(NAME))?;
     let value = content[at + NAME.len()..].trim_ascii_start().strip_prefix(b"=")?.trim_ascii_start();

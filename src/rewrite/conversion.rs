@@ -1,4 +1,5 @@
-//! A body on its way to the client: it is decoded, gets the footer, and is encoded, as far as each applies.
+//! A body on its way to the client: it is decoded, mapped to copied assets, gets the footer, and is encoded, as far as
+//! each applies.
 //!
 //! Work is done in steps, each of at most [`PIECE`] bytes of input and as many decoded, so that a large or hostile body
 //! takes no thread for itself. What comes out does not depend on how the body is cut, except for where it is flushed.
@@ -6,7 +7,9 @@
 use bytes::Bytes;
 
 use super::encode::{EncodedBytes, Encoder, EncoderFailed};
-use super::{AssetCounts, AssetReport, BadCoding, Decoder, FooterResult, Injector, PIECE};
+use super::{
+    AssetCounts, AssetMapper, AssetReport, BadCoding, Decoder, FooterResult, Injector, MapResult, PIECE,
+};
 
 /// Why a body cannot be completed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -24,7 +27,10 @@ pub enum Broken {
 #[derive(Debug)]
 pub struct Conversion {
     source: Source,
-    /// Reads what came, before the footer is in it.
+    mapper: Option<AssetMapper>,
+    /// What it has done.
+    mapped: Option<MapResult>,
+    /// Reads what is left of foreign assets, before the footer is in.
     assets: Option<AssetReport>,
     injector: Option<Injector>,
     encoder: Option<Encoder>,
@@ -45,7 +51,16 @@ impl Conversion {
     /// Of a body that is decoded, injected and encoded by those that are given, in this order.
     pub fn new(decoder: Option<Decoder>, injector: Option<Injector>, encoder: Option<Encoder>) -> Self {
         let source = decoder.map_or(Source::Plain(Bytes::new()), Source::Coded);
-        Self { source, assets: None, injector, encoder, flushes_chunks: false, broken: None }
+        Self {
+            source,
+            mapper: None,
+            mapped: None,
+            assets: None,
+            injector,
+            encoder,
+            flushes_chunks: false,
+            broken: None,
+        }
     }
 
     /// Flushes after every chunk that is fed: it may be all that the client waits for.
@@ -54,7 +69,13 @@ impl Conversion {
         Self { flushes_chunks, ..self }
     }
 
-    /// Counts the page's foreign assets.
+    /// Maps references to copied assets.
+    #[must_use]
+    pub fn mapping(self, mapper: Option<AssetMapper>) -> Self {
+        Self { mapper, ..self }
+    }
+
+    /// Counts the page's foreign assets, those that are mapped apart.
     #[must_use]
     pub fn counting_assets(self, assets: Option<AssetReport>) -> Self {
         Self { assets, ..self }
@@ -63,6 +84,11 @@ impl Conversion {
     /// The foreign assets of what has been converted, if they are counted.
     pub fn take_assets(&mut self) -> Option<AssetCounts> {
         self.assets.take().map(AssetReport::finish)
+    }
+
+    /// What was done to references, once the body is complete.
+    pub fn mapped(&self) -> Option<MapResult> {
+        self.mapped
     }
 
     /// Takes the next bytes of the body.
@@ -94,6 +120,16 @@ impl Conversion {
             Source::Plain(held) => held.split_to(held.len().min(PIECE)),
             Source::Coded(decoder) => decoder.step()?,
         };
+        let piece = match &mut self.mapper {
+            Some(mapper) => mapper.push(piece),
+            None => piece,
+        };
+        self.pass_on(piece, out)?;
+        if self.flushes_chunks && self.is_hungry() { self.flush(out) } else { Ok(()) }
+    }
+
+    /// Passes bytes on that are decoded and mapped.
+    fn pass_on(&mut self, piece: Bytes, out: &mut impl FnMut(Bytes)) -> Result<(), Broken> {
         if let Some(assets) = &mut self.assets {
             assets.read(&piece);
         }
@@ -108,8 +144,7 @@ impl Conversion {
             Some(injector) => injector.push(piece, &mut leave),
             None => leave(piece),
         }
-        outcome?;
-        if self.flushes_chunks && self.is_hungry() { self.flush(out) } else { Ok(()) }
+        outcome
     }
 
     /// Whether the encoder holds input that the client could use.
@@ -130,6 +165,11 @@ impl Conversion {
             (_, Some(broken)) => return Err(broken),
             (Source::Coded(decoder), None) if !decoder.is_whole() => return Err(BadCoding.into()),
             (Source::Coded(_) | Source::Plain(_), None) => {}
+        }
+        if let Some(mapper) = self.mapper.take() {
+            let (rest, result) = mapper.finish();
+            self.mapped = Some(result);
+            self.pass_on(rest, out)?;
         }
         let encoder = &mut self.encoder;
         let mut outcome = Ok(());

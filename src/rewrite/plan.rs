@@ -121,6 +121,7 @@ pub fn declared_charset(headers: &HeaderMap) -> Charset {
     }
 }
 
+/// Whether the page at `path` (without its query) is to get the footer.
 fn is_chosen(pages: FooterPages, path: &str) -> bool {
     match pages {
         FooterPages::All => true,
@@ -130,14 +131,14 @@ fn is_chosen(pages: FooterPages, path: &str) -> bool {
 }
 
 /// Whether a request may be answered with a page that gets the footer.
-fn may_be_html(method: &Method, path: &str, headers: &HeaderMap) -> bool {
+pub(super) fn may_be_html(method: &Method, path: &str, headers: &HeaderMap) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
         && !has_form_of_asset(path)
         && Destination::of(headers) == Destination::Page
 }
 
 /// The content coding to decode, if any.
-fn coding(
+pub(super) fn coding(
     asked: &HeaderMap,
     headers: &HeaderMap,
     compress: Compress<'_>,
@@ -155,19 +156,23 @@ fn coding(
 
 /// The media type of an answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum MediaType {
+pub(super) enum MediaType {
     Html(Charset),
+    Css(Charset),
     Other,
 }
 
 impl MediaType {
     /// By the last `content-type`, as browsers do.
-    fn of(headers: &HeaderMap) -> Option<Self> {
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let value = headers.get_all(header::CONTENT_TYPE).iter().next_back()?.as_bytes();
         let mut parts = value.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
-        if !parts.next()?.eq_ignore_ascii_case(b"text/html") {
-            return Some(Self::Other);
-        }
+        let essence = parts.next()?;
+        let kind = match () {
+            () if essence.eq_ignore_ascii_case(b"text/html") => Self::Html,
+            () if essence.eq_ignore_ascii_case(b"text/css") => Self::Css,
+            () => return Some(Self::Other),
+        };
         let label = parts.find_map(|parameter| {
             let (name, label) = parameter.split_at_checked(b"charset=".len())?;
             name.eq_ignore_ascii_case(b"charset=").then(|| label.trim_ascii())
@@ -176,11 +181,11 @@ impl MediaType {
             label.strip_prefix(b"\"").and_then(|label| label.strip_suffix(b"\"")).unwrap_or(label)
         });
         let declared = label.and_then(Encoding::for_label);
-        Some(Self::Html(declared.map_or(Charset::Undeclared, Charset::Declared)))
+        Some(kind(declared.map_or(Charset::Undeclared, Charset::Declared)))
     }
 }
 
-fn is_attachment(headers: &HeaderMap) -> bool {
+pub(super) fn is_attachment(headers: &HeaderMap) -> bool {
     let kind = headers
         .get(header::CONTENT_DISPOSITION)
         .and_then(|value| value.as_bytes().split(|&byte| byte == b';').next());

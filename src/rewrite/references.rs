@@ -3,6 +3,7 @@
 //! Templates are inert, and so is what a browser with scripting on does not parse, such as `noscript`. What scripts load is
 //! not seen.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lol_html::html_content::TextChunk;
@@ -121,15 +122,25 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 fn of_element(element: &Element<'_, '_>, found: &mut Vec<Reference>) {
     let name = element.tag_name();
     let value = |attribute: &str| element.get_attribute(attribute).map(|value| unescaped(&value));
-    let loaded: &[&str] = match &*name {
-        "a" => {
-            found.extend(value("href").map(Reference::Link));
-            &[]
-        }
-        "base" => {
-            found.extend(value("href").map(Reference::Base));
-            &[]
-        }
+    match &*name {
+        "a" => found.extend(value("href").map(Reference::Link)),
+        "base" => found.extend(value("href").map(Reference::Base)),
+        _ => {}
+    }
+    let loaded = loaded_attributes(&name, value);
+    found.extend(loaded.iter().filter_map(|attribute| value(attribute)).map(Reference::Loaded));
+    if let Some(set) = srcset_attribute(&name).and_then(value) {
+        found.extend(candidates(&set).map(|url| Reference::Loaded(set[url].to_owned())));
+    }
+    found.extend(value("style").iter().flat_map(|style| of_style(style)));
+}
+
+/// The attributes of an element with a URL that a browser loads.
+pub(super) fn loaded_attributes(
+    name: &str,
+    value: impl Fn(&str) -> Option<String>,
+) -> &'static [&'static str] {
+    match name {
         "link" if value("rel").is_some_and(|rel| is_loaded(&rel)) => &["href"],
         "script" | "img" | "iframe" | "frame" | "embed" | "track" | "source" | "audio" => &["src"],
         "video" => &["src", "poster"],
@@ -138,12 +149,16 @@ fn of_element(element: &Element<'_, '_>, found: &mut Vec<Reference>) {
         "use" | "image" => &["href", "xlink:href"],
         "body" | "table" | "td" | "th" => &["background"],
         _ => &[],
-    };
-    found.extend(loaded.iter().filter_map(|attribute| value(attribute)).map(Reference::Loaded));
-    if matches!(&*name, "img" | "source") {
-        found.extend(value("srcset").iter().flat_map(|set| of_srcset(set)));
     }
-    found.extend(value("style").iter().flat_map(|style| of_style(style)));
+}
+
+/// The attribute of an element with several URLs to choose from.
+pub(super) fn srcset_attribute(name: &str) -> Option<&'static str> {
+    match name {
+        "img" | "source" => Some("srcset"),
+        "link" => Some("imagesrcset"),
+        _ => None,
+    }
 }
 
 /// Whether a browser loads, or connects for, a `link` with this `rel`.
@@ -162,26 +177,64 @@ fn is_loaded(rel: &str) -> bool {
     rel.split_ascii_whitespace().any(|word| LOADED.iter().any(|known| word.eq_ignore_ascii_case(known)))
 }
 
-/// An attribute's value with the references that URLs are written with.
-fn unescaped(value: &str) -> String {
-    value.replace("&#x2f;", "/").replace("&#x2F;", "/").replace("&#47;", "/").replace("&amp;", "&")
+/// An attribute's value with its character references resolved, as far as URLs are written with them.
+pub(super) fn unescaped(value: &str) -> String {
+    let mut parts = value.split('&');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        let resolved = part.split_once(';').and_then(|(name, behind)| Some((referred(name)?, behind)));
+        match resolved {
+            Some((c, behind)) => text + c.encode_utf8(&mut [0; 4]) + behind,
+            None => text + "&" + part,
+        }
+    })
 }
 
-/// The candidates of a `srcset`: a URL, and a descriptor up to a comma (HTML Standard, 4.8.4.2.2).
-fn of_srcset(set: &str) -> Vec<Reference> {
-    let mut found = Vec::new();
-    let mut rest = set;
-    loop {
-        rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ',');
-        let (url, behind) = rest.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((rest, ""));
-        let bare = url.trim_end_matches(',');
-        if bare.is_empty() {
-            return found;
-        }
-        found.push(Reference::Loaded(bare.to_owned()));
-        rest =
-            if bare.len() < url.len() { behind } else { behind.split_once(',').map_or("", |(_, next)| next) };
+/// The character that a reference stands for, without its `&` and `;`.
+fn referred(name: &str) -> Option<char> {
+    if let Some(number) = name.strip_prefix('#') {
+        let code = match number.strip_prefix(['x', 'X']) {
+            Some(hex) => u32::from_str_radix(hex, 16),
+            None => number.parse(),
+        };
+        return char::from_u32(code.ok()?);
     }
+    Some(match name {
+        "amp" | "AMP" => '&',
+        "quot" | "QUOT" => '"',
+        "apos" => '\'',
+        "lt" => '<',
+        "gt" => '>',
+        "sol" => '/',
+        "colon" => ':',
+        "period" => '.',
+        "comma" => ',',
+        "quest" => '?',
+        "equals" => '=',
+        "num" => '#',
+        "lpar" => '(',
+        "rpar" => ')',
+        "lowbar" => '_',
+        "Tab" => '\t',
+        "NewLine" => '\n',
+        _ => return None,
+    })
+}
+
+/// Where the URLs of a `srcset` are: each is followed by a descriptor up to a comma (HTML Standard, 4.8.4.2.2).
+pub(super) fn candidates(set: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let rest = &set[at..];
+        let from = at + rest.find(|c: char| !c.is_ascii_whitespace() && c != ',')?;
+        let url = set[from..].split(|c: char| c.is_ascii_whitespace()).next().unwrap_or_default();
+        let bare = url.trim_end_matches(',');
+        at = from + url.len();
+        if bare.len() == url.len() {
+            at = set[at..].find(',').map_or(set.len(), |comma| at + comma);
+        }
+        Some(from..from + bare.len())
+    })
 }
 
 /// The URLs of a style sheet: in `url()`, and of `@import`.
@@ -275,7 +328,11 @@ mod tests {
         check("<p style=\"background: url( 'a' )\">x</p><a href=b style='x:URL(c)'>", &["a", "c"]);
         check("<style>@import 'a';@IMPORT url(b);p{x:url(\"c\") url( d )}</style>", &["a", "b", "c", "d"]);
         check("<style>/* url(a) */p{x:url(b)/*</style>", &["b"]);
-        check("<img src='https://x/?a&amp;b'><img src='https:&#x2F;/y'>", &["https://x/?a&b", "https://y"]);
+        check(
+            "<img src='https://x/?a&amp;b&c'><img src='https:&#x2F;&#47;y'><img src='https&colon;&sol;/z'>",
+            &["https://x/?a&b&c", "https://y", "https://z"],
+        );
+        check("<link rel=preload href=a imagesrcset='b 1x, c 2x'>", &["a", "b", "c"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use rustls::pki_types::ServerName;
 
 use super::allowlist;
+use super::assets::AssetFolders;
 use super::pairs::{PairPlace, Pairs};
 use super::sources::{Read, Sources};
 use super::{OriginState, OriginTls, Regions, ServerState, Snapshot, Stamps, kernel};
@@ -94,6 +95,7 @@ pub fn build(
         origins.extend(origin_state(&config, place, origin, previous, &mut problems).map(Arc::new));
     }
 
+    let assets = AssetFolders::load(&config, known.map(|known| &known.assets), &mut files, &mut problems);
     let regions = match &config.client_regions {
         Some(file) => regions(file, previous, &mut files, &mut problems),
         None => None,
@@ -105,9 +107,10 @@ pub fn build(
         let redaction = QueryRedaction::new(&config.access_log.redact_query);
         let dates = dates(&gate.filings, &certificates);
         let config = Arc::clone(&config);
-        let sources = Arc::new(Sources { config: read_config, filings: read_filings, pairs });
+        let sources = Arc::new(Sources { config: read_config, filings: read_filings, pairs, assets });
         let footers = Footers::new(config.sites.iter().map(|site| &site.footer));
         let rate_limiters = rate_limiters(&config, previous);
+        let asset_maps = sources.assets.maps(&config);
         Snapshot {
             generation,
             config,
@@ -118,6 +121,7 @@ pub fn build(
             regions,
             rate_limiters,
             footers,
+            asset_maps,
             sources,
             dates,
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Snapshot;
 use crate::config::Config;
+use crate::gate::SiteId;
 
 /// Names of one kind of change that are kept; beyond, they are counted.
 const NAMED: usize = 10;
@@ -102,7 +103,7 @@ impl Changes {
         let parts = [
             compare(Part::Filings, filings(before), filings(after)),
             compare(Part::Listeners, listeners(old), listeners(new)),
-            compare(Part::Sites, sites(old), sites(new)),
+            compare(Part::Sites, sites(before), sites(after)),
             compare(Part::Certificates, certificates(before), certificates(after)),
             compare(Part::Origins, origins(old), origins(new)),
             compare(Part::Sinks, sinks(old), sinks(new)),
@@ -119,8 +120,11 @@ fn listeners(config: &Config) -> Named<&crate::config::Listener> {
     config.listeners.iter().map(|listener| (Arc::clone(&listener.name), &**listener)).collect()
 }
 
-fn sites(config: &Config) -> Named<&crate::config::Site> {
-    config.sites.iter().map(|site| (Arc::clone(&site.name), site)).collect()
+/// With the digests of their copied assets.
+fn sites(snapshot: &Snapshot) -> Named<(&crate::config::Site, Option<u64>)> {
+    let digest = |place| snapshot.asset_map(SiteId(place)).map(|map| map.digest());
+    let sites = snapshot.config.sites.iter().enumerate();
+    sites.map(|(place, site)| (Arc::clone(&site.name), (site, digest(place)))).collect()
 }
 
 fn origins(config: &Config) -> Named<&crate::origin::Origin> {

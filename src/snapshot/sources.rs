@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::assets::AssetFolders;
 use super::pairs::Pairs;
 use super::stamps::{Stamp, Stamps};
 use crate::config::problem::Problem;
@@ -14,6 +15,7 @@ pub(super) struct Sources {
     pub(super) config: Read<Arc<Config>>,
     pub(super) filings: Read<Filings>,
     pub(super) pairs: Pairs,
+    pub(super) assets: AssetFolders,
 }
 
 #[derive(Clone, Debug)]

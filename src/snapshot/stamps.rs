@@ -42,6 +42,18 @@ impl Stamps {
         stamp
     }
 
+    /// The stamps of the same files now.
+    pub(super) fn anew(&self) -> Self {
+        let mut now = Self::default();
+        self.files().for_each(|file| now.take(file));
+        now
+    }
+
+    /// Adds stamps that were taken apart.
+    pub(super) fn extend(&mut self, other: &Self) {
+        self.0.extend(other.0.iter().map(|(file, stamp)| (file.clone(), *stamp)));
+    }
+
     /// The stamped files.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.0.keys().map(PathBuf::as_path)

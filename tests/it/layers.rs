@@ -44,7 +44,16 @@ const DOORS: &[(&[&str], &[&str])] = &[
     (&["httpdate::"], &["cache/freshness.rs"]),
     (&["serde_yaml::"], &["config/file.rs"]),
     (&["minisign_verify::"], &["fleet/signature.rs"]),
-    (&["lol_html::"], &["rewrite/template.rs", "rewrite/references.rs", "rewrite/scan/oracle.rs"]),
+    (
+        &["lol_html::"],
+        &[
+            "rewrite/template.rs",
+            "rewrite/references.rs",
+            "rewrite/scan/oracle.rs",
+            "rewrite/asset_map/page.rs",
+        ],
+    ),
+    (&["use url::{"], &["rewrite/asset_map/names.rs"]),
     (&["maxminddb::"], &["config/regions.rs"]),
     (&["pingora_ketama::"], &["origin/ring.rs"]),
     (&["zlib_rs::"], &["rewrite/decode.rs", "rewrite/encode.rs"]),

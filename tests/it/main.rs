@@ -10,6 +10,7 @@ mod support;
 
 mod acme;
 mod admin;
+mod assets;
 mod bad_input;
 mod bind;
 mod cache;

@@ -44,6 +44,8 @@ pub(super) struct Head {
     route: u64,
     pages: u8,
     footer_html: Option<String>,
+    #[serde(default)]
+    assets: u64,
     footer: Option<String>,
     body: u64,
 }
@@ -102,6 +104,7 @@ impl Head {
             route: stored.stamp.route,
             pages: u8::try_from(pages).unwrap_or(0),
             footer_html: stored.stamp.footer.as_ref().map(|html| text(html)),
+            assets: stored.stamp.assets,
             footer: stored.footer.map(|footer| footer.label().to_owned()),
             body: stored.body.len() as u64,
         }
@@ -121,7 +124,7 @@ impl Head {
             Some(html) => Some(Bytes::from(bytes(html)?)),
             None => None,
         };
-        Some(PageStamp { route: self.route, pages, footer })
+        Some(PageStamp { route: self.route, pages, footer, assets: self.assets })
     }
 
     fn stored(&self, body: Bytes) -> Option<Stored> {

@@ -1,4 +1,4 @@
-//! `footer` and `assets` of a site.
+//! `footer` of a site.
 
 use super::{Value, or};
 use crate::config::schema;
@@ -23,15 +23,6 @@ pub(super) fn footer(value: &Value<'_>) -> Option<FooterSettings> {
     });
     let template = or(fields.get("template"), None, |value| template(value).map(Some));
     Some(FooterSettings { pages: pages?, display: display?, template: template? })
-}
-
-/// `assets`: whether foreign assets are counted, on the pages that get the footer.
-pub(super) fn reports_assets(value: &Value<'_>, pages: Option<FooterPages>) -> Option<bool> {
-    let fields = value.fields(schema::ASSETS)?;
-    if pages == Some(FooterPages::Off) {
-        fields.useless("report", "pages are read for the footer alone, and none gets it (footer.pages: off)");
-    }
-    or(fields.get("report"), false, |value| value.boolean())
 }
 
 fn template(value: &Value<'_>) -> Option<FooterTemplate> {

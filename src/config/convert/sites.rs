@@ -3,11 +3,12 @@
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use super::assets::Assets;
 use super::context::Context;
 use super::limits::rate_limit;
 use super::redirects::SiteShape;
 use super::routes::routes;
-use super::{Value, acme, cache, compress, footer, or};
+use super::{Value, acme, assets, cache, compress, footer, or};
 use crate::config::acme::{DnsProvider, MAX_NAMES, names_to_order};
 use crate::config::findings::quote;
 use crate::config::reader::Fields;
@@ -45,8 +46,9 @@ pub(super) fn site(item: &Value<'_>, context: &mut Context<'_>) -> Option<Site> 
     let footer = or(fields.get("footer"), FooterSettings::default(), footer::footer);
     let cached = cache::of_site(&fields, context.has_cache);
     context.site_cache = cached.unwrap_or_default();
-    let reports_assets = or(fields.get("assets"), false, |assets| {
-        footer::reports_assets(assets, footer.as_ref().map(|footer| footer.pages))
+    let assets = or(fields.get("assets"), Assets::default(), |value| {
+        let pages = footer.as_ref().map(|footer| footer.pages);
+        assets::assets(value, pages, hosts.as_deref().unwrap_or_default(), context.folder)
     });
     let compress = or(fields.get("compress"), CompressMode::default(), compress::mode);
     let rate_limit = or(fields.get("rate_limit"), None, |value| rate_limit(value).map(Some));
@@ -64,7 +66,8 @@ pub(super) fn site(item: &Value<'_>, context: &mut Context<'_>) -> Option<Site> 
         certificate,
         acme,
         footer: footer?,
-        reports_assets: reports_assets?,
+        reports_assets: assets.as_ref()?.is_reported,
+        asset_folders: assets?.folders,
         compress: compress?,
         rate_limit: rate_limit?,
         max_body: max_body?,

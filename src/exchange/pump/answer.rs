@@ -14,7 +14,7 @@ use crate::message::trailers::passable;
 use crate::message::{RequestHead, ResponseHead};
 use crate::rewrite::{
     self, Ask, AssetReport, Broken, Charset, Choice, Coding, Conversion, Decoder, Encoder, FooterResult,
-    Injector, Rewrite, SkipReason,
+    Injector, Mapping, Rewrite, SkipReason,
 };
 use crate::upstream::ResponsePart;
 use crate::upstream::request::BodyFraming;
@@ -104,7 +104,8 @@ impl Pump<'_, '_> {
         if end && !bodiless {
             head.headers.insert(header::CONTENT_LENGTH, 0.into());
         }
-        self.answer = self.phase(plan, &mut head);
+        let mapping = self.mapping(&head);
+        self.answer = self.phase(plan, mapping, &mut head);
         if bodiless {
             self.answer = ResponsePhase::Passing;
         }
@@ -164,10 +165,13 @@ impl Pump<'_, '_> {
     }
 
     /// What happens to the body by this plan. Edits the head to match.
-    fn phase(&mut self, plan: Rewrite, head: &mut ResponseHead) -> ResponsePhase {
+    fn phase(&mut self, plan: Rewrite, mapping: Option<Mapping>, head: &mut ResponseHead) -> ResponsePhase {
         let (asked, compress, status) = (&self.down.head.headers, self.exchange.compress, head.status);
         if status == StatusCode::NOT_MODIFIED {
             compress.apply_to_not_modified(asked, &mut head.headers);
+            if let Some(map) = self.exchange.site.assets {
+                map.apply_to_not_modified(asked, &mut head.headers);
+            }
         }
         let (coding, injector) = match plan {
             Rewrite::Inject(charset) => (None, self.injector(charset)),
@@ -177,6 +181,7 @@ impl Pump<'_, '_> {
                     status == StatusCode::OK && head.headers.contains_key(header::CONTENT_ENCODING);
                 let choice = compress.choose(asked, status, &head.headers, was_coded);
                 rewrite::apply_to_head(&mut head.headers);
+                self.mark(mapping, head);
                 choice.apply_to_head(&mut head.headers);
                 return ResponsePhase::Passing;
             }
@@ -195,8 +200,9 @@ impl Pump<'_, '_> {
             }
             Rewrite::OutOfRange | Rewrite::NotApplicable => (self.unwanted_coding(head), None),
         };
+        let coding = coding.or(mapping.and_then(|mapping| mapping.coding));
         let choice = compress.choose(asked, status, &head.headers, coding.is_some());
-        self.convert(head, coding, injector, choice)
+        self.convert(head, coding, mapping, injector, choice)
     }
 
     /// An approved filing has a number; without one there is nothing to link to.
@@ -218,12 +224,14 @@ impl Pump<'_, '_> {
         &self,
         head: &mut ResponseHead,
         coding: Option<Coding>,
+        mapping: Option<Mapping>,
         injector: Option<Injector>,
         mut choice: Choice,
     ) -> ResponsePhase {
         let is_event_stream = choice != Choice::AsItCame && rewrite::is_event_stream(&head.headers);
-        if coding.is_some() || injector.is_some() {
+        if coding.is_some() || injector.is_some() || mapping.is_some() {
             rewrite::apply_to_head(&mut head.headers);
+            self.mark(mapping, head);
         }
         let has_body = self.down.head.method != Method::HEAD;
         let encoder = match choice.encoding().filter(|_| has_body).map(Encoder::new) {
@@ -235,11 +243,15 @@ impl Pump<'_, '_> {
         };
         choice.apply_to_head(&mut head.headers);
         let counts_assets = self.exchange.site.reports_assets && injector.is_some() && has_body;
+        let mapper = mapping.and_then(|mapping| self.mapper(mapping));
         match (coding, injector, encoder) {
-            (None, None, None) => ResponsePhase::Passing,
-            (None, Some(injector), None) if !counts_assets => ResponsePhase::Injecting(Box::new(injector)),
+            (None, None, None) if mapper.is_none() => ResponsePhase::Passing,
+            (None, Some(injector), None) if !counts_assets && mapper.is_none() => {
+                ResponsePhase::Injecting(Box::new(injector))
+            }
             (coding, injector, encoder) => {
                 let conversion = Conversion::new(coding.map(Decoder::new), injector, encoder)
+                    .mapping(mapper)
                     .counting_assets(counts_assets.then(AssetReport::default))
                     .flushing_chunks(is_event_stream);
                 ResponsePhase::Converting(Box::new(Converted { conversion, waits: false, pauses: false }))
@@ -359,6 +371,9 @@ impl Pump<'_, '_> {
                 self.context.encoded = body.conversion.encoded();
                 if let Some(found) = body.conversion.take_assets() {
                     self.context.count_assets(&found);
+                }
+                if let Some(result) = body.conversion.mapped() {
+                    self.context.count_mapped(result);
                 }
                 self.answer = ResponsePhase::Converting(body);
                 finished?
