@@ -63,11 +63,11 @@ class Bench:
         return place
 
     @contextlib.contextmanager
-    def serving(self, subject, cores=None):
-        """Runs `subject` and checks that it does the job; yields the process with its port and folder."""
+    def serving(self, subject, cores=None, use=None):
+        """Runs `subject`, configured for `use`, and checks that it does the job; yields the process with its port and folder."""
         peer, place = self.subjects[subject], self.place()
         port, = fixture.free_ports(1)
-        command = peer.command(place, port, self.origin_port)
+        command = peer.command(place, port, self.origin_port, use)
         with Process(peer.name, command, place, cores or {self.server_core}) as process:
             process.port, process.place = port, place
             if not fixture.answers(port, process.runs):
@@ -104,6 +104,21 @@ class Bench:
             time.monotonic_ns(), accounting.cpu_ns(pids), accounting.cpu_ticks_ns(pids), count(),
             accounting.involuntary_switches(pids), accounting.busy_ns(self.server_core),
         )
+
+    def hits(self, process, generator, path):
+        """Figures per request of a load that does not reach the origin, from its start to its end."""
+        asked = self.origin_count()
+        seconds, pids = math.ceil(self.options.seconds + self.options.warm_up), process.pids
+        begin, cpu = time.monotonic_ns(), accounting.cpu_ns(pids)
+        generator.start(process.port, path, seconds)
+        try:
+            answers = generator.finish()
+        finally:
+            generator.stop()
+        cpu, took = accounting.cpu_ns(pids) - cpu, time.monotonic_ns() - begin
+        if self.origin_count() - asked > 2:
+            raise checks.Unfair(f"{process.name} asked the origin for what it has stored")
+        return {"cpu_us": cpu / answers / 1000, "per_second": answers / took * 1e9, "busy": cpu / took}
 
     def span(self, process, generator, path, pinned=True):
         """Figures per request during a load, without its start and end."""

@@ -9,6 +9,7 @@ import time
 
 import accounting
 import client
+import exchanges
 import generators
 import openloop
 
@@ -110,6 +111,37 @@ class Idle(Case):
         return connection
 
 
+class Compressed(Case):
+    """A page that gets its footer and is compressed for the client, by both at about the same ratio."""
+
+    name, title = "gzip", "10 KB HTML with footer and gzip, HTTP/1.1 (wrk)"
+    more = (("per_second", "requests/s"), ("bytes", "bytes of the body"))
+    subjects = WITH_FOOTER
+    goals = (ratio(0.8), Goal("bytes", 1.1, "nginx"))
+
+    def measure(self, bench, subject):
+        with bench.serving(subject, use="gzip") as process:
+            length = exchanges.gzip_length(process.port, "/index.html")
+            generator = generators.Wrk(process.place, {bench.other_core}, fields=["Accept-Encoding: gzip"])
+            return bench.span(process, generator, "/index.html") | {"bytes": length}
+
+
+class CacheHit(Case):
+    """A stored answer, without the origin."""
+
+    name, title = "cache_hit", "10 KB from the cache, HTTP/1.1 (wrk)"
+    more = (("per_second", "requests/s"), ("busy", "share of its core"))
+    subjects = WITH_FOOTER
+    goals = (ratio(0.8),)
+
+    def measure(self, bench, subject):
+        with bench.serving(subject, use="cache") as process:
+            connection = client.Http1(process.port)
+            exchanges.expect("/style.css", connection.get("/style.css"))
+            connection.close()
+            return bench.hits(process, generators.Wrk(process.place, {bench.other_core}), "/style.css")
+
+
 def large(folder, cores):
     """wrk with few connections, for large bodies."""
     return generators.Wrk(folder, cores, connections=16)
@@ -122,6 +154,8 @@ CASES = [
          [ratio(0.65), Goal("per_second", 5000, least=True)]),
     Load("html_h2", "10 KB HTML with footer, HTTP/2 (h2load)", "/index.html", generators.H2load, WITH_FOOTER,
          [ratio(0.7)], "h2load"),
+    Compressed(),
+    CacheHit(),
     Load("large", "1 MB bodies, HTTP/1.1 (wrk)", "/large.bin", large, ALL, [ratio(0.8)]),
     Load("handshake", "full handshake for each request", "/data.json", generators.FreshHandshakes, ALL, [ratio(0.5)],
          generators.Clients.program),

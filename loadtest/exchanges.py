@@ -1,10 +1,12 @@
 """The fixed exchanges whose instructions are counted; every answer is checked."""
 
 import collections
+import gzip
+import subprocess
 import time
 
 import client
-from fixture import BODIES, NUMBER, UNFILED
+from fixture import BODIES, HOST, NUMBER, UNFILED
 
 
 class Case(collections.namedtuple("Case", "requests begin ask")):
@@ -61,6 +63,16 @@ def expect(path, body):
         body = body[:begin] + body[end:]
     if body != original:
         raise client.Unexpected(f"{path}: the body is not the origin's")
+
+
+def gzip_length(port, path):
+    """The bytes of a body in gzip, which is checked."""
+    command = ["curl", "-sk", "--resolve", f"{HOST}:{port}:127.0.0.1", "-H", "Accept-Encoding: gzip", f"https://{HOST}:{port}{path}"]
+    body = subprocess.run(command, check=True, capture_output=True, timeout=20).stdout
+    if not body.startswith(b"\x1f\x8b"):
+        raise client.Unexpected(f"{path}: it is not compressed")
+    expect(path, gzip.decompress(body))
+    return len(body)
 
 
 CASES = {

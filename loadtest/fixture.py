@@ -32,11 +32,18 @@ def data(size=1 << 10):
     return json.dumps(document).encode()
 
 
+def style(size=10 << 10):
+    """A style sheet of exactly `size` bytes."""
+    rows = "".join(f".row-{row} {{ color: #{row:06x}; margin: {row % 9}px auto; }}\n" for row in range(size // 40))
+    return rows[:size].ljust(size).encode()
+
+
 # What the origin serves: media type and bytes by path.
 BODIES = {
     "/index.html": ("text/html; charset=utf-8", page()),
     "/chunked.html": ("text/html; charset=utf-8", page()),
     "/data.json": ("application/json", data()),
+    "/style.css": ("text/css", style()),
     "/large.bin": ("application/octet-stream", bytes(range(256)) * (MEGABYTE // 256)),
 }
 
@@ -60,8 +67,17 @@ def filings(count=1, note=""):
     return f"# {note}\nfilings:\n{own}{''.join(others)}"
 
 
-def configure(folder, port, admin_port, origin_port):
+# More keys of icpgate's site and configuration, by what they are for.
+USES = {
+    None: ("", ""),
+    "gzip": ("compress: on", "compress: {encodings: [gzip]}"),
+    "cache": ("cache: on", "cache: {memory: 64MiB}"),
+}
+
+
+def configure(folder, port, admin_port, origin_port, use=None):
     """Writes icpgate's configuration and allowlist into `folder`; the path of the configuration."""
+    of_site, more = USES[use]
     (folder / "filings.yaml").write_text(filings())
     config = folder / "icpgate.yaml"
     config.write_text(f"""\
@@ -71,6 +87,7 @@ listeners:
 sites:
   - hosts: [{HOST}]
     certificate: {{chain: chain.pem, key: key.pem}}
+    {of_site}
     routes:
       - origins: [app]
 origins:
@@ -79,6 +96,7 @@ access_log: {{directory: access, reserve: 0}}
 admin: {{address: "127.0.0.1:{admin_port}"}}
 # All clients have the same address.
 limits: {{connections_per_client: 65536}}
+{more}
 """)
     return config
 

@@ -66,12 +66,13 @@ class Wrk(Tool):
 
     tool = "wrk"
 
-    def __init__(self, folder, cores, connections=64, scheme="https"):
+    def __init__(self, folder, cores, connections=64, scheme="https", fields=()):
         super().__init__(folder, cores)
-        self.connections, self.scheme = connections, scheme
+        self.connections, self.scheme, self.fields = connections, scheme, fields
 
     def command(self, port, path, seconds):
         options = ["-t", 1, "-c", self.connections, "-d", f"{seconds}s", "-s", RESOLVE]
+        options += [word for field in self.fields for word in ("-H", field)]
         return ["wrk", *options, f"{self.scheme}://{HOST}:{port}{path}"]
 
     def check(self, text):

@@ -40,10 +40,10 @@ class Icpgate:
     def version(self):
         return subprocess.run([self.path, "--version"], check=True, capture_output=True, text=True).stdout.strip()
 
-    def command(self, folder, port, origin_port):
+    def command(self, folder, port, origin_port, use=None):
         (self.admin_port,) = fixture.free_ports(1)
         told = [] if self.records else ["env", "ICPGATE_UNRECORDED=1"]
-        return [*told, self.path, "run", "--config", fixture.configure(folder, port, self.admin_port, origin_port)]
+        return [*told, self.path, "run", "--config", fixture.configure(folder, port, self.admin_port, origin_port, use)]
 
     def logged(self, process):
         export = [self.path, "logs", "export", process.place / "access"]
@@ -60,9 +60,9 @@ class Nginx:
     def version(self):
         return subprocess.run([program("nginx"), "-v"], check=True, capture_output=True, text=True).stderr.strip()
 
-    def command(self, folder, port, origin_port):
+    def command(self, folder, port, origin_port, use=None):
         config = folder / "nginx.conf"
-        config.write_text(NGINX_COMMON + nginx_http(folder) + nginx_peer(folder, port, origin_port) + "}\n")
+        config.write_text(NGINX_COMMON + nginx_http(folder) + nginx_peer(folder, port, origin_port, use) + "}\n")
         return [program("nginx"), "-p", folder, "-c", config]
 
     def logged(self, process):
@@ -78,7 +78,7 @@ class Haproxy:
     def version(self):
         return subprocess.run([program("haproxy"), "-v"], check=True, capture_output=True, text=True).stdout.splitlines()[0]
 
-    def command(self, folder, port, origin_port):
+    def command(self, folder, port, origin_port, use=None):
         pair = folder / "haproxy.pem"
         pair.write_text((folder / "chain.pem").read_text() + (folder / "key.pem").read_text())
         config = folder / "haproxy.cfg"
@@ -122,7 +122,7 @@ pid {folder}/nginx.pid;
 http {{
 {places}
     default_type application/octet-stream;
-    types {{ text/html html; application/json json; }}
+    types {{ text/html html; application/json json; text/css css; }}
     keepalive_requests 1000000000;
     tcp_nodelay on;
 """
@@ -144,6 +144,7 @@ def nginx_origin(folder, port):
         root {site};
         charset utf-8;
         location = /count {{ stub_status; }}
+        location = /style.css {{ add_header Cache-Control max-age=3600; }}
     }}
 }}
 """)
@@ -163,14 +164,24 @@ NGINX_RECORD = {
 }
 
 
-def nginx_peer(folder, port, origin_port):
+# More of nginx's `http` block, by what it is for. Level 5 gives the ratio of icpgate's gzip.
+NGINX_USES = {
+    None: "",
+    "gzip": "gzip on; gzip_comp_level 5; gzip_min_length 1024; gzip_vary on;",
+    "cache": "proxy_cache_path {folder}/cache keys_zone=cache:10m max_size=64m; proxy_cache cache;",
+}
+
+
+def nginx_peer(folder, port, origin_port, use):
     """The peer's part of the `http` block."""
+    more = NGINX_USES[use].format(folder=folder)
     record = "{" + ",".join(f'"{key}":"{value}"' for key, value in NGINX_RECORD.items()) + "}"
     return f"""\
     log_format records escape=json '{record}';
     access_log {folder}/nginx-access.ndjson records buffer=64k flush=1s;
+    {more}
     # Large bodies are never buffered in files.
-    proxy_max_temp_file_size 0;
+    {"" if use == "cache" else "proxy_max_temp_file_size 0;"}
     proxy_buffers 32 16k;
     proxy_busy_buffers_size 64k;
 
