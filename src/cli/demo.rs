@@ -9,6 +9,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use axum::Router;
+use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Html;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -35,6 +36,8 @@ pub(super) struct DemoArgs {
 
 const FILED: &str = "www.example.cn";
 const UNFILED: &str = "www.example.net";
+/// The path that the edge cache keeps.
+const NEWS: &str = "/news";
 
 const FILINGS: &str = "\
 # The allowlist. Save a change and watch the ports: they follow within 250 ms.
@@ -76,7 +79,7 @@ fn free(option: &str, address: SocketAddr) -> anyhow::Result<SocketAddr> {
     Ok(socket.local_addr()?)
 }
 
-/// An origin that answers every request with a page that describes it.
+/// An origin that answers every request with a page that describes it. The news may be kept for a minute.
 async fn origin(region: &'static str, place: &'static str) -> anyhow::Result<SocketAddr> {
     let socket = TcpListener::bind("127.0.0.1:0").await.context("an origin cannot be bound on 127.0.0.1")?;
     let address = socket.local_addr()?;
@@ -88,10 +91,12 @@ async fn origin(region: &'static str, place: &'static str) -> anyhow::Result<Soc
         }
         let shown = shown.replace('&', "&amp;").replace('<', "&lt;");
         let path = uri.path().replace('&', "&amp;").replace('<', "&lt;");
-        Html(format!(
+        let lifetime = if path.starts_with(NEWS) { "max-age=60" } else { "no-store" };
+        let page = Html(format!(
             "<!doctype html>\n<html>\n<head><meta charset=\"utf-8\"><title>{region}</title></head>\n<body>\n\
              <h1>{path} from the {region} origin ({place})</h1>\n<pre>{shown}</pre>\n</body>\n</html>\n"
-        ))
+        ));
+        ([(CACHE_CONTROL, lifetime)], page)
     };
     tokio::spawn(async move { axum::serve(socket, Router::new().fallback(page)).await });
     Ok(address)
@@ -121,8 +126,12 @@ sites:
     routes:
       - match: {{path: /pay}}
         origins: [offshore]
+      - match: {{path: {NEWS}}}
+        origins: [offshore]
+        cache: on
       - match: {{path: /}}
         origins: [mainland]
+cache: {{memory: 16MiB}}
 origins:
   - {{name: mainland, region: mainland, scheme: http, servers: [\"{mainland}\"]}}
   - {{name: offshore, region: offshore, scheme: http, servers: [\"{offshore}\"]}}
@@ -195,6 +204,9 @@ In a second terminal, try:
 
 # One route of the host leads to the offshore origin:
 {curl} https://{FILED}:{tls_port}/pay
+
+# What the origin allows to be kept crosses the border once (prints: icpgate; fwd=uri-miss; stored, and: icpgate; hit):
+{curl} -o /dev/null -o /dev/null -w '%header{{cache-status}}\\n' https://{FILED}:{tls_port}{NEWS} https://{FILED}:{tls_port}{NEWS}
 
 # Clear text is redirected (308):
 {curl} -i 'http://{FILED}:{http_port}/a?b=c'

@@ -84,6 +84,8 @@ async fn every_printed_command_does_what_the_guide_says() {
     assert!(page.stdout.find("京ICP备").unwrap() < page.stdout.find("</body>").unwrap());
     assert_eq!(demo.typed(&["curl", "http_version"]).await.stdout.trim(), "2 200");
     assert!(demo.typed(&["curl", "/pay"]).await.stdout.contains("offshore"));
+    let kept = demo.typed(&["curl", "cache-status"]).await;
+    assert_eq!(kept.stdout.lines().collect::<Vec<_>>(), ["icpgate; fwd=uri-miss; stored", "icpgate; hit"]);
     let redirect = demo.typed(&["curl", "http://www.example.cn:8080/a?b=c"]).await;
     assert!(
         redirect.stdout.starts_with("HTTP/1.1 308") && redirect.stdout.contains("https://www.example.cn"),

@@ -4,6 +4,7 @@ use http::Method;
 
 use crate::support::HOST;
 use crate::support::client::{Answer, Target};
+use crate::support::coding::decode;
 use crate::support::edge::Edge;
 use crate::support::origin::{Origin, answer};
 use crate::support::peer::nginx;
@@ -15,9 +16,22 @@ fn block(language: &str) -> String {
     rest.split("```").next().expect("its end").to_owned()
 }
 
-/// An origin that says what it was asked, redirects and sets a cookie.
+/// nginx fetches once; icpgate once for each `accept-encoding`, since it keeps what leaves.
+const FETCHES: usize = 4;
+/// Static files: a style sheet that is worth compressing, fresh for an hour.
+const STATIC: &str = "/static/";
+
+fn style_sheet() -> String {
+    "p { color: #333333; margin: 0 auto; }\n".repeat(200)
+}
+
+/// An origin that says what it was asked, redirects and sets a cookie; of static files it is plain.
 async fn origin(name: &'static str) -> Origin {
     Origin::start(move |request| {
+        if request.target().starts_with(STATIC) {
+            let fields = ["Content-Type: text/css", "Cache-Control: max-age=3600", "ETag: \"1\""];
+            return answer("200 OK", &fields, style_sheet());
+        }
         let field = |field: &str| request.head.get(field).unwrap_or("-").to_owned();
         let asked =
             [request.method(), request.target(), &field("host"), &field("x-real-ip"), &field("forwarded")];
@@ -40,6 +54,17 @@ fn adapted(example: &str, api: &Origin, web: &Origin) -> String {
         .replace("10.0.1.10:8080", &api.address.to_string())
         .replace("10.0.1.20:8080", &web.address.to_string())
         .replace("certs/example.cn", "site")
+}
+
+/// A static file with the codings of this client: its text, and what both must agree on.
+async fn static_file(target: &Target, accepted: &str) -> (String, Option<String>, Option<String>) {
+    let mut http1 = target.http1(HOST).await;
+    let field = format!("Accept-Encoding: {accepted}\r\n");
+    http1.send(format!("GET {STATIC}a.css HTTP/1.1\r\nHost: {HOST}\r\n{field}\r\n")).await;
+    let answer = http1.answer("GET").await;
+    let coding = answer.field("content-encoding").map(str::to_owned);
+    let text = coding.as_deref().map_or_else(|| answer.body.clone(), |coding| decode(coding, &answer.body));
+    (String::from_utf8(text).expect("UTF-8"), coding, answer.field("vary").map(str::to_ascii_lowercase))
 }
 
 /// What both must agree on; the text of failures is each program's own.
@@ -75,7 +100,8 @@ async fn both_configurations_give_the_same_answers() {
     let (https, http) = (edge.beside(7443), edge.beside(7080));
     let conf = adapted(&block("nginx"), &api, &web)
         .replace("listen 443 ", &format!("listen {https} "))
-        .replace("listen 80;", &format!("listen {http};"));
+        .replace("listen 80;", &format!("listen {http};"))
+        .replace("/var/cache/nginx/static", &edge.path("static").display().to_string());
     let _nginx = nginx(&edge, &conf, https).await;
     edge.ports_open().await;
 
@@ -105,6 +131,16 @@ async fn both_configurations_give_the_same_answers() {
         let answer = http1.get(HOST, "/x?y").await;
         assert_eq!((answer.status, answer.field("location")), (status, Some("https://www.example.cn/x?y")));
     }
+    // Static files are compressed for whom accepts it, and fetched once by each program.
+    for (accepted, coding) in [("gzip", Some("gzip")), ("identity", None), ("gzip, deflate", Some("gzip"))] {
+        for target in [&ours[0], &theirs[0]] {
+            let (text, found, vary) = static_file(target, accepted).await;
+            assert_eq!((found.as_deref(), vary.as_deref()), (coding, Some("accept-encoding")), "{accepted}");
+            assert!(text == style_sheet());
+        }
+    }
+    let fetched = web.seen().iter().filter(|request| request.target().starts_with(STATIC)).count();
+    assert_eq!(fetched, FETCHES);
     // Over HTTP/2 as well.
     for target in [&ours[0], &theirs[0]] {
         let mut http2 = target.http2(HOST).await;

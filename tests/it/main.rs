@@ -39,6 +39,7 @@ mod limits;
 mod long_haul;
 mod names;
 mod own_log;
+mod pages;
 mod probe;
 mod proxy_protocol;
 mod proxying;
