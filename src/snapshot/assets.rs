@@ -211,7 +211,7 @@ impl Walk {
         if kind.is_dir() {
             return self.folder(path, below, depth + 1);
         }
-        let name = AssetName::of_file(OsStr::as_bytes(below.as_os_str()));
+        let name = AssetName::of_path(OsStr::as_bytes(below.as_os_str()));
         if media_type(&name).is_none() {
             return self.remark(format!("{shown} has no known type"));
         }

@@ -57,7 +57,7 @@ mod tests {
             ("a.css.gz", None),
             ("", None),
         ] {
-            assert_eq!(media_type(&AssetName::of_file(file.as_bytes())), expected, "{file}");
+            assert_eq!(media_type(&AssetName::of_path(file.as_bytes())), expected, "{file}");
         }
     }
 }

@@ -19,14 +19,9 @@ pub(super) struct AssetUrl(Url);
 const NOWHERE: &str = "https://nowhere.invalid/";
 
 impl AssetName {
-    /// Of a file, by its path below the folder.
-    pub fn of_file(path: &[u8]) -> Self {
+    /// Of a file, by its path below the folder, or of a URL, by what is behind its host.
+    pub fn of_path(path: &[u8]) -> Self {
         Self(decoded(path).into())
-    }
-
-    /// Of the rest of a local path behind the host.
-    pub(super) fn of_local(path: &[u8]) -> Self {
-        Self::of_file(path)
     }
 
     /// The last segment of its path.
@@ -85,7 +80,7 @@ impl AssetUrl {
     pub(super) fn name(&self) -> AssetName {
         let target = &self.0[Position::BeforePath..Position::AfterQuery];
         let target = target.strip_prefix('/').unwrap_or(target);
-        AssetName(decoded(target.strip_suffix('?').unwrap_or(target).as_bytes()).into())
+        AssetName::of_path(target.strip_suffix('?').unwrap_or(target).as_bytes())
     }
 
     /// Its fragment with the `#`, or nothing.
@@ -138,7 +133,7 @@ mod tests {
             for url in urls {
                 let parsed = AssetUrl::parse(url, None).expect(url);
                 assert_eq!(parsed.host(), "a.cn", "{url}");
-                assert_eq!(parsed.name(), AssetName::of_file(file.as_bytes()), "{url}");
+                assert_eq!(parsed.name(), AssetName::of_path(file.as_bytes()), "{url}");
             }
         }
     }
@@ -163,18 +158,18 @@ mod tests {
         let of = |reference| {
             AssetUrl::parse(reference, base.as_ref()).map(|url| (url.host().to_owned(), url.name()))
         };
-        assert_eq!(of("../f/a.woff2#iefix"), Some(("a.cn".to_owned(), AssetName::of_file(b"f/a.woff2"))));
+        assert_eq!(of("../f/a.woff2#iefix"), Some(("a.cn".to_owned(), AssetName::of_path(b"f/a.woff2"))));
         assert_eq!(of("data:font/woff2,x"), None);
     }
 
     #[test]
     fn an_encoded_name_is_read_back() {
-        let name = AssetName::of_file(b"a b/\"'()<>&;,%25?x=\xff");
+        let name = AssetName::of_path(b"a b/\"'()<>&;,%25?x=\xff");
         assert!(name.encoded().bytes().all(|byte| !b" \"'()<>&;,?#\\".contains(&byte)), "{}", name.encoded());
-        assert_eq!(AssetName::of_local(name.encoded().as_bytes()), name);
+        assert_eq!(AssetName::of_path(name.encoded().as_bytes()), name);
         assert_eq!(
-            AssetUrl::of("a.cn", &AssetName::of_file(b"css%3Fa=b")).unwrap().name(),
-            AssetName::of_file(b"css?a=b")
+            AssetUrl::of("a.cn", &AssetName::of_path(b"css%3Fa=b")).unwrap().name(),
+            AssetName::of_path(b"css?a=b")
         );
     }
 }

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256, Sha384};
 use super::media::media_type;
 use super::names::{AssetName, AssetUrl};
 use super::style::StyleMapper;
+use crate::rewrite::references::host;
 use crate::rewrite::{Compress, CompressSettings, Encoder, Encoding};
 
 /// Where the copies are, on every site that has some: `HOST/PATH` follows.
@@ -112,8 +113,10 @@ impl AssetMap {
 
     /// The copy of what a reference with a host names, and the URL to refer to it by.
     pub(super) fn find(&self, reference: &str) -> Option<(&Asset, String)> {
+        // Most references are to the site itself, and need not be read in full.
+        let files = self.hosts.get(&*host(reference)?)?;
         let url = AssetUrl::parse(reference, None)?;
-        let asset = self.hosts.get(url.host())?.get(&url.name())?;
+        let asset = files.get(&url.name())?;
         Some((asset, format!("{}{}", asset.url, url.fragment())))
     }
 
@@ -125,7 +128,7 @@ impl AssetMap {
     /// What is served at a path of the site, with its query.
     pub fn at(&self, path: &str, query: Option<&str>) -> Option<Found<'_>> {
         let (host, name) = path.strip_prefix(OWN_ASSETS)?.split_once('/')?;
-        let asset = self.hosts.get(host)?.get(&AssetName::of_local(name.as_bytes()))?;
+        let asset = self.hosts.get(host)?.get(&AssetName::of_path(name.as_bytes()))?;
         let version = query.and_then(|query| query.strip_prefix("v="));
         Some(Found { asset, is_versioned: version == Some(&asset.version) })
     }
@@ -257,7 +260,7 @@ mod tests {
 
     fn map(hosts: &[(&str, &[(&str, &str)])]) -> AssetMap {
         let file = |(name, content): &(&str, &str)| {
-            AssetFile::new(AssetName::of_file(name.as_bytes()), Bytes::copy_from_slice(content.as_bytes()))
+            AssetFile::new(AssetName::of_path(name.as_bytes()), Bytes::copy_from_slice(content.as_bytes()))
         };
         let hosts: Vec<_> =
             hosts.iter().map(|(host, files)| (Arc::from(*host), files.iter().map(file).collect())).collect();

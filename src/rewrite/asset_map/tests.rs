@@ -6,7 +6,7 @@ use crate::rewrite::{Charset, CompressSettings};
 fn map() -> Arc<AssetMap> {
     let files = |names: &[&str]| {
         let file = |name: &&str| {
-            AssetFile::new(AssetName::of_file(name.as_bytes()), Bytes::copy_from_slice(name.as_bytes()))
+            AssetFile::new(AssetName::of_path(name.as_bytes()), Bytes::copy_from_slice(name.as_bytes()))
         };
         names.iter().map(file).collect()
     };
@@ -207,4 +207,20 @@ fn a_tag_that_is_too_long_ends_the_mapping_and_no_byte_is_lost() {
 fn thousands_of_open_elements_are_no_reason_to_end() {
     let page = "<ul>".to_owned() + &"<li>x".repeat(10_000) + "<img src=//f.cn/b.png>";
     assert_eq!(mapped(page.as_bytes(), &[4096]).1, MapResult::Mapped);
+}
+
+#[test]
+fn what_never_ends_is_held_up_to_a_limit() {
+    for begins in
+        ["<img alt='", "<style>@import '//f.cn/", "<p style='x:url(//f.cn/", "</p title='", "<!doctype "]
+    {
+        let mapping = Mapping { kind: Mapped::Page, coding: None, charset: Charset::Undeclared };
+        let mut mapper = AssetMapper::new(mapping, &map(), "www.example.cn");
+        let mut held = begins.len() - mapper.push(Bytes::copy_from_slice(begins.as_bytes())).len();
+        for _ in 0..1000 {
+            held += 4096;
+            held -= mapper.push(Bytes::from_static(&[b'x'; 4096])).len();
+            assert!(held <= 261 << 10, "{begins}: {held} bytes");
+        }
+    }
 }
