@@ -11,6 +11,8 @@ use crate::config::CacheSettings;
 use crate::message::{RequestHead, ResponseHead};
 use crate::rewrite::FooterPages;
 
+mod oracle;
+
 /// The first second of every case.
 const BEGINNING: i64 = 1_790_000_000;
 
