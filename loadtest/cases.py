@@ -142,6 +142,67 @@ class CacheHit(Case):
             return bench.hits(process, generators.Wrk(process.place, {bench.other_core}), "/style.css")
 
 
+class Stalled(Case):
+    """User-space memory of a client that asks for 1 MB over HTTP/1.1 and reads nothing."""
+
+    name, title = "stalled", "a client that does not read 1 MB"
+    shown = ("kib", "KiB of PSS")
+    subjects = ALL
+    goals = (Goal("kib", 256.0),)
+    rounds = 2
+
+    def measure(self, bench, subject):
+        with bench.serving(subject) as process:
+            for connection in [self.stalled(process.port) for _ in range(8)]:
+                connection.stream.close()
+            time.sleep(1)
+            before = accounting.pss(process.pids)
+            held = [self.stalled(process.port) for _ in range(200)]
+            time.sleep(2)
+            after = accounting.pss(process.pids)
+            for connection in held:
+                connection.stream.close()
+            return {"kib": (after - before) / len(held) / 1024}
+
+    @staticmethod
+    def stalled(port):
+        connection = client.Http1(port)
+        connection.ask("/large.bin")
+        return connection
+
+
+class Uploads(Case):
+    """User-space memory of an upload that has sent 1,000 of its bytes and goes on later."""
+
+    name, title = "uploads", "a slow upload"
+    shown = ("kib", "KiB of PSS")
+    subjects = ALL
+    goals = ()
+    rounds = 2
+
+    def measure(self, bench, subject):
+        with bench.serving(subject) as process:
+            for connection in [self.begun(process.port) for _ in range(64)]:
+                connection.stream.close()
+            time.sleep(1)
+            before = accounting.pss(process.pids)
+            held = [self.begun(process.port) for _ in range(2000)]
+            time.sleep(2)
+            after = accounting.pss(process.pids)
+            for connection in held:
+                # None was cut: all of them may go on.
+                connection.stream.sendall(b"x")
+                connection.stream.close()
+            return {"kib": (after - before) / len(held) / 1024}
+
+    @staticmethod
+    def begun(port):
+        connection = client.Http1(port)
+        connection.ask("/data.json", "POST", "content-length: 100000")
+        connection.stream.sendall(b"x" * 1000)
+        return connection
+
+
 def large(folder, cores):
     """wrk with few connections, for large bodies."""
     return generators.Wrk(folder, cores, connections=16)
@@ -165,5 +226,7 @@ CASES = [
     Load("json_oha", "1 KB JSON, HTTP/1.1 kept alive (oha)", "/data.json", generators.Oha, ALL, [], "oha"),
     Load("html_oha", "10 KB HTML with footer, HTTP/1.1 (oha)", "/index.html", generators.Oha, WITH_FOOTER, [], "oha"),
     Idle(),
+    Stalled(),
+    Uploads(),
     FixedRate(),
 ]

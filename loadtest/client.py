@@ -46,10 +46,14 @@ class Http1:
     def __init__(self, port, tls=None):
         self.stream = connect(port, tls or self.tls)
 
+    def ask(self, path, method="GET", *more):
+        """Sends a request's head, with these fields as well."""
+        fields = [f"host: {HOST}", *(f"{name}: {value}" for name, value in self.headers.items()), *more]
+        self.stream.sendall("\r\n".join([f"{method} {path} HTTP/1.1", *fields, "", ""]).encode())
+
     def get(self, path):
         """The body of the answer."""
-        lines = [f"GET {path} HTTP/1.1", f"host: {HOST}", *(f"{name}: {value}" for name, value in self.headers.items())]
-        self.stream.sendall("\r\n".join([*lines, "", ""]).encode())
+        self.ask(path)
         received = bytearray()
         while (end := received.find(b"\r\n\r\n")) < 0:
             received += self._some()
