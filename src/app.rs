@@ -42,7 +42,8 @@ use crate::config::{self, Config, Unreadable};
 use crate::edge::admission::Admission;
 use crate::edge::descriptors::Descriptors;
 use crate::edge::journal::ReloadJournal;
-use crate::edge::{Edge, Phase};
+use crate::edge::memory::Memory;
+use crate::edge::{Edge, Phase, available, evict};
 use crate::exchange::Proxy;
 use crate::fleet::status::SourceBoard;
 use crate::listen::accept::Acceptor;
@@ -117,6 +118,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
         succeeded: AtomicBool::new(false),
         admission: Admission::default(),
         descriptors,
+        memory: Memory::new(available::available()),
         connections: AtomicU64::new(connections),
     });
     let proxy =
@@ -158,6 +160,7 @@ pub async fn run(file: PathBuf, clock: Clock) -> Result<(), Failure> {
     let mut background = JoinSet::new();
     background.spawn(checks::run(Arc::clone(&edge), Arc::clone(&upstreams)));
     background.spawn(links::run(Arc::clone(&edge), Arc::clone(&upstreams)));
+    background.spawn(evict::run(Arc::clone(&edge)));
     background.spawn(maintenance::run(Arc::clone(&edge), upstreams));
     let set = ListenerSet::new(acceptor, loops);
     let mut binding = Binding::new(set, Arc::clone(&edge), listeners_status, shipping.board());

@@ -313,6 +313,25 @@ impl BodyPace {
     }
 }
 
+/// How much memory: an amount, or a share of what the machine or the cgroup has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MemoryLimit {
+    /// In bytes.
+    Bytes(u64),
+    /// In percent, up to 100.
+    Share(u32),
+}
+
+impl MemoryLimit {
+    /// In bytes, of those that are `available`.
+    pub fn bytes(self, available: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Share(percent) => available / 100 * u64::from(percent),
+        }
+    }
+}
+
 /// Limits on what clients can make the program hold.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
@@ -320,6 +339,10 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections of one client address.
     pub connections_per_client: usize,
+    /// What all clients may make the program hold.
+    pub memory: MemoryLimit,
+    /// What one client may make it hold.
+    pub memory_per_client: MemoryLimit,
     /// From accept to a whole ClientHello.
     pub client_hello_timeout: Duration,
     /// From the hello to a finished handshake.
@@ -350,6 +373,8 @@ impl Default for Limits {
         Self {
             connections: 65_536,
             connections_per_client: 1_024,
+            memory: MemoryLimit::Share(50),
+            memory_per_client: MemoryLimit::Share(25),
             client_hello_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(10),
             request_head_timeout: Duration::from_secs(10),

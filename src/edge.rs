@@ -1,9 +1,13 @@
 //! What every listener, connection and request shares.
 
 pub mod admission;
+pub mod available;
 pub mod client_use;
 pub mod descriptors;
+pub mod evict;
+pub mod holding;
 pub mod journal;
+pub mod memory;
 pub mod metrics;
 pub mod presence;
 pub mod updates;
@@ -18,6 +22,7 @@ use crate::retention::Recorder;
 use crate::snapshot::Snapshots;
 use admission::Admission;
 use descriptors::Descriptors;
+use memory::Memory;
 
 /// The state that the whole program shares.
 #[derive(Debug)]
@@ -38,6 +43,8 @@ pub struct Edge {
     pub admission: Admission,
     /// How many descriptors there are.
     pub descriptors: Descriptors,
+    /// What clients make the program hold.
+    pub memory: Memory,
     /// The source of the allowlist.
     pub filings_source: SourceBoard,
     /// The number of the next connection.

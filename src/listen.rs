@@ -27,6 +27,7 @@ use crate::access::{AccessRecord, Event};
 use crate::edge::Edge;
 use crate::edge::admission::Admitted;
 use crate::edge::client_use::ClientUse;
+use crate::edge::presence::Presence;
 use crate::gate::{Coverage, Refusal};
 use crate::hostname::Hostname;
 use crate::message::request::{NoRequest, Request};
@@ -101,6 +102,8 @@ pub struct Established {
     pub client: ClientAddress,
     /// What the client uses, over all of its connections.
     pub uses: Arc<ClientUse>,
+    /// The connection among the open ones, and what it holds.
+    pub presence: Arc<Presence>,
     /// The host it was opened for: the server name in TLS, else that of the first request. `None` for a load
     /// balancer's probe in clear text, which may name any host.
     pub host: Option<Hostname>,

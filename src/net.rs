@@ -4,8 +4,10 @@
 //! Nothing here takes decisions.
 
 pub mod address;
+mod field_count;
 pub(crate) mod frame_budget;
 pub mod frames;
+mod held;
 pub mod http1_stream;
 pub mod http2_stream;
 pub mod outflow;

@@ -63,6 +63,7 @@ impl Metrics {
     ) -> Result<(), Error> {
         acme::metrics::register(&self.registry, edge, orders)?;
         edge::metrics::register(&self.registry, edge)?;
+        edge::evict::register(&self.registry, edge)?;
         fleet::metrics::register(&self.registry, edge.filings_source.clone())?;
         ship::metrics::register(&self.registry, sinks, edge.clock.clone())?;
         server_metrics::register(&self.registry, Arc::clone(edge), Arc::clone(upstreams))

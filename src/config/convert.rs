@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use super::reader::Value;
 use super::schema;
-use super::{AccessLog, Admin, BodyPace, Config, Limits, Log, LogFormat, WhenFull, units};
+use super::{AccessLog, Admin, BodyPace, Config, Limits, Log, LogFormat, MemoryLimit, WhenFull, units};
 use crate::hostname::Hostname;
 use crate::rewrite::CompressSettings;
 use crate::route::region::is_internal;
@@ -247,6 +247,33 @@ fn log(value: &Value<'_>, default: Log) -> Option<Log> {
     Some(Log { format: format?, level: level? })
 }
 
+/// A share such as `50%`, or a size of at least 16 MiB: a few connections take as much.
+fn memory_limit(value: &Value<'_>) -> Option<MemoryLimit> {
+    let is_share = value.plain_text().is_some_and(|text| text.ends_with('%'));
+    if !is_share {
+        return value.size(16 << 20, 1 << 50).map(MemoryLimit::Bytes);
+    }
+    match value.percent()? {
+        percent @ 1..=90 => Some(MemoryLimit::Share(percent)),
+        percent => {
+            let hint = "the program itself, its caches and the kernel need the rest";
+            value.fatal(format_args!("{percent}% is not from 1% to 90%"), Some(hint.to_owned()));
+            None
+        }
+    }
+}
+
+/// Whether a limit of the same kind is larger. Of two kinds, nobody knows before the program runs.
+fn exceeds(one: MemoryLimit, all: MemoryLimit) -> bool {
+    match (one, all) {
+        (MemoryLimit::Bytes(one), MemoryLimit::Bytes(all)) => one > all,
+        (MemoryLimit::Share(one), MemoryLimit::Share(all)) => one > all,
+        (MemoryLimit::Bytes(_), MemoryLimit::Share(_)) | (MemoryLimit::Share(_), MemoryLimit::Bytes(_)) => {
+            false
+        }
+    }
+}
+
 fn limits(value: &Value<'_>, default: Limits) -> Option<Limits> {
     let fields = value.fields(schema::LIMITS)?;
     let count = |key, default| or(fields.get(key), default, |v| v.count(1, 10_000_000)?.try_into().ok());
@@ -263,6 +290,13 @@ fn limits(value: &Value<'_>, default: Limits) -> Option<Limits> {
     {
         value.warn(format_args!("{one} is more than limits.connections, {all}"), None);
     }
+    let memory = or(fields.get("memory"), default.memory, memory_limit);
+    let memory_of_one = or(fields.get("memory_per_client"), default.memory_per_client, memory_limit);
+    if let (Some(all), Some(one), Some(value)) = (memory, memory_of_one, fields.get("memory_per_client"))
+        && exceeds(one, all)
+    {
+        value.warn("it is more than limits.memory, which holds for all clients together", None);
+    }
     let client_hello_timeout = time("client_hello_timeout", default.client_hello_timeout);
     let handshake_timeout = time("handshake_timeout", default.handshake_timeout);
     let request_head_timeout = time("request_head_timeout", default.request_head_timeout);
@@ -278,6 +312,8 @@ fn limits(value: &Value<'_>, default: Limits) -> Option<Limits> {
     Some(Limits {
         connections: connections?,
         connections_per_client: per_client?,
+        memory: memory?,
+        memory_per_client: memory_of_one?,
         client_hello_timeout: client_hello_timeout?,
         handshake_timeout: handshake_timeout?,
         request_head_timeout: request_head_timeout?,

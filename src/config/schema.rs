@@ -95,7 +95,7 @@ sections! {
     ADMIN = "admin": ["address", "hosts"];
     LOG = "log": ["format", "level"];
     LIMITS = "limits": [
-        "connections", "connections_per_client", "client_hello_timeout", "handshake_timeout",
+        "connections", "connections_per_client", "memory", "memory_per_client", "client_hello_timeout", "handshake_timeout",
         "request_head_timeout", "request_head_bytes", "body_idle_timeout", "body_rate", "body_rate_grace",
         "idle_timeout", "drain_timeout", "upgrade_timeout", "revocation_grace", "filings_stale_after",
     ];

@@ -315,6 +315,10 @@ fn the_rest() {
         ("limits", "idle_timeout", "0s", "it may not be zero"),
         ("limits", "idle_timeout", "5 s", "is not a duration"),
         ("limits", "request_head_bytes", "10", "not from 1KiB to 1MiB"),
+        ("limits", "memory", "0%", "0% is not from 1% to 90%"),
+        ("limits", "memory", "100%", "100% is not from 1% to 90%"),
+        ("limits", "memory", "much", "is not a size"),
+        ("limits", "memory_per_client", "1MiB", "1MiB is not from 16MiB"),
     ] {
         let text = format!("{section}: {{{key}: {value}}}\nfilings:");
         fatal("filings:", &text, &format!("{section}.{key}"), message);
@@ -328,6 +332,12 @@ fn the_rest() {
         "limits: {connections: 9, connections_per_client: 10}\nfilings:",
         "limits.connections_per_client",
         "10 is more than limits.connections, 9",
+    );
+    warning(
+        "filings:",
+        "limits: {memory: 20%, memory_per_client: 30%}\nfilings:",
+        "limits.memory_per_client",
+        "more than limits.memory",
     );
 }
 

@@ -14,6 +14,7 @@ use super::ClientFailure;
 use crate::message::{REQUEST_FIELDS, RequestHead, ResponseHead, fields, trailers, websocket};
 use crate::net::outflow::Outflow;
 use crate::net::timer::Timer;
+use crate::net::untaken::{StreamUse, Untaken};
 
 pub(crate) struct ClientHttp2 {
     body: RecvStream,
@@ -27,18 +28,25 @@ pub(crate) struct ClientHttp2 {
     /// Limit for one write of the response.
     pub(crate) write_limit: Duration,
     pub(crate) deadline: Timer,
+    /// What it makes the connection hold.
+    uses: StreamUse,
 }
+
+/// What each field of a head takes in memory beside its bytes: its place in the map, which is not full.
+const FIELD_BYTES: usize = 160;
 
 /// A malformed request: it was answered with this status or reset.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Rejected(pub(crate) StatusCode);
 
 impl ClientHttp2 {
-    /// Accepts a request that names one host and states its length unambiguously (RFC 9113, 8.1.1 and 8.3.1).
+    /// Accepts a request that names one host and states its length unambiguously (RFC 9113, 8.1.1 and 8.3.1). `None` if the
+    /// connection holds too many heads already: the client may ask again.
     pub(crate) fn accept(
         request: Request<RecvStream>,
         mut respond: SendResponse<Bytes>,
-    ) -> Result<(RequestHead, Self), Rejected> {
+        untaken: &Untaken,
+    ) -> Result<Option<(RequestHead, Self)>, Rejected> {
         let (parts, body) = request.into_parts();
         let protocol = parts.extensions.get::<Protocol>();
         let is_websocket = protocol.is_some_and(|protocol| protocol.as_str() == "websocket");
@@ -79,6 +87,10 @@ impl ClientHttp2 {
             let _ = respond.send_response(answer, true);
             return Err(Rejected(status));
         }
+        let Some(uses) = untaken.begin(respond.stream_id().as_u32(), bytes_of(&head)) else {
+            respond.send_reset(Reason::REFUSED_STREAM);
+            return Ok(None);
+        };
         if is_websocket {
             websocket::from_http2(&mut head);
         }
@@ -92,8 +104,9 @@ impl ClientHttp2 {
             whole: false,
             write_limit: Duration::MAX,
             deadline: Timer::default(),
+            uses,
         };
-        Ok((head, session))
+        Ok(Some((head, session)))
     }
 
     pub(crate) fn is_body_done(&self) -> bool {
@@ -110,6 +123,7 @@ impl ClientHttp2 {
                 // Flow control: the window is returned when the bytes are handed on. The next read reports a
                 // closed connection.
                 let _ = self.body.flow_control().release_capacity(bytes.len());
+                self.uses.read(bytes.len());
                 Ok(Some(bytes))
             }
             Some(Err(_)) => Err(ClientFailure::Gone),
@@ -170,7 +184,12 @@ impl ClientHttp2 {
     /// Ready once flow control had room for all accepted bytes.
     pub(crate) fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientFailure>> {
         let Some(answer) = &mut self.answer else { return Poll::Ready(Err(ClientFailure::Gone)) };
-        answer.poll_sent(cx).map_err(|_| ClientFailure::Gone)
+        answer.poll_sent(cx, Some(&self.uses)).map_err(|_| ClientFailure::Gone)
+    }
+
+    /// How much of the answer may be read from the server at once.
+    pub(crate) fn piece(&self) -> usize {
+        self.uses.piece()
     }
 
     pub(crate) fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), ClientFailure> {
@@ -195,6 +214,7 @@ impl ClientHttp2 {
         let rest = async {
             while let Some(Ok(bytes)) = self.body.data().await {
                 let _ = self.body.flow_control().release_capacity(bytes.len());
+                self.uses.read(bytes.len());
             }
         };
         if !self.ended {
@@ -202,6 +222,12 @@ impl ClientHttp2 {
             let _ = timeout(limit, rest).await;
         }
     }
+}
+
+/// What a head takes in memory.
+fn bytes_of(head: &RequestHead) -> usize {
+    let fields = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES);
+    head.target.len() + fields.sum::<usize>()
 }
 
 /// Whether a value begins or ends with white space.

@@ -80,6 +80,17 @@ impl Admission {
         }
     }
 
+    /// The connections with a request under way, with the networks of their clients.
+    pub(super) fn holders(&self) -> Vec<(Option<IpAddr>, Arc<Presence>)> {
+        let busy = self.0.presences.busy_ones().into_iter();
+        busy.map(|presence| (presence.client(), presence)).collect()
+    }
+
+    /// Closes a connection at once; `false` if it is closing already.
+    pub(super) fn close(&self, presence: &Presence) -> bool {
+        self.0.presences.close(presence)
+    }
+
     /// The number of open connections.
     pub fn open(&self) -> usize {
         self.0.all.load(Ordering::Relaxed)
@@ -120,6 +131,7 @@ impl Admitted {
             entry.connections += 1;
             self.uses = Arc::clone(&entry.uses);
             self.client = Some(client);
+            self.presence.is_of(client);
         }
         has_room
     }

@@ -3,11 +3,14 @@
 //! A connection says that it is idle or busy with one store, and never waits for a lock.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
+
+use super::holding::Holding;
 
 /// Tables over which connections are spread, so that cores rarely contend for one lock.
 const TABLES: usize = 16;
@@ -38,12 +41,26 @@ pub struct Presence {
     idle_since: AtomicU64,
     stage: AtomicU8,
     task: OnceLock<AbortHandle>,
+    /// The network of its client, once known.
+    client: OnceLock<IpAddr>,
+    /// What it holds.
+    pub holding: Holding,
 }
 
 impl Presence {
     /// Sets the task that serves the connection. Aborting it closes the connection.
     pub fn serve_in(&self, task: AbortHandle) {
         let _ = self.task.set(task);
+    }
+
+    /// Sets the network of the client.
+    pub(super) fn is_of(&self, client: IpAddr) {
+        let _ = self.client.set(client);
+    }
+
+    /// The network of the client, once known.
+    pub(super) fn client(&self) -> Option<IpAddr> {
+        self.client.get().copied()
     }
 }
 
@@ -66,6 +83,8 @@ impl Presences {
             idle_since: AtomicU64::new(self.millis(Instant::now())),
             stage: AtomicU8::new(OPEN),
             task: OnceLock::new(),
+            client: OnceLock::new(),
+            holding: Holding::default(),
         });
         self.table(presence.number).insert(presence.number, Arc::clone(&presence));
         presence
@@ -107,12 +126,23 @@ impl Presences {
         Some(idle[..=last].iter().filter(|(_, presence)| self.close(presence)).count())
     }
 
+    /// The connections with a request under way.
+    pub(super) fn busy_ones(&self) -> Vec<Arc<Presence>> {
+        let mut busy = Vec::new();
+        for table in &self.tables {
+            let is_busy = |presence: &&Arc<Presence>| presence.idle_since.load(Ordering::Relaxed) == BUSY;
+            busy.extend(lock(table).values().filter(is_busy).map(Arc::clone));
+        }
+        busy
+    }
+
     /// Whether connections that were told to close are still there.
     pub(super) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed) > 0
     }
 
-    fn close(&self, presence: &Presence) -> bool {
+    /// Closes a connection at once; `false` if it is closing already.
+    pub(super) fn close(&self, presence: &Presence) -> bool {
         let Some(task) = presence.task.get() else { return false };
         // Counted first: it may be gone at any moment, and is then subtracted.
         self.closing.fetch_add(1, Ordering::Relaxed);

@@ -22,8 +22,9 @@ use crate::access::record::{ServerFacts, UNKNOWN_ADDRESS};
 use crate::cache::Validators;
 use crate::config::Limits;
 use crate::downstream::session::Downstream;
+use crate::edge::holding::Ahead;
 use crate::message::ResponseHead;
-use crate::origin::{Origin, ProxyProtocol, Region, Timeouts};
+use crate::origin::{Origin, ProxyProtocol, Region, Scheme, Timeouts};
 use crate::rewrite::{self, Ask, Compress};
 use crate::route::{Forward, Residency};
 use crate::snapshot::{OriginState, Snapshot};
@@ -135,6 +136,11 @@ impl<'a, 'd> Attempt<'a, 'd> {
             down,
             context,
         }
+    }
+
+    /// How much of the answer the server may send ahead of the client. It matters over HTTP/2 alone.
+    fn ahead(&mut self, origin: &OriginState) -> Ahead {
+        if origin.origin.scheme == Scheme::Http { Ahead::Little } else { self.context.ahead() }
     }
 
     /// The PROXY header for a new connection, where the origin wants one.

@@ -20,6 +20,7 @@ use crate::access::{AccessRecord, Event, QueryRedaction, Reason, RequestId};
 use crate::clock::Moment;
 use crate::config::Listener;
 use crate::edge::client_use::{ClientUse, CountedRequest};
+use crate::edge::holding::{Ahead, AheadPlace, HeldBytes};
 use crate::gate::{ListenerId, Permit, Refusal, SiteId};
 use crate::listen::Established;
 use crate::message::{BadMessage, RequestHead};
@@ -47,6 +48,10 @@ pub(crate) struct RequestContext<'x> {
     /// When the head was complete.
     pub(crate) moment: Moment,
     slot: Option<Slot<'x>>,
+    /// What the request makes the program hold.
+    pub(crate) held: HeldBytes<'x>,
+    /// How much of the answer may come ahead, once asked.
+    ahead: Option<AheadPlace<'x>>,
     /// Counts the request among those of its client.
     _counted: CountedRequest<'x>,
     /// The client has had its share of the record store's slots.
@@ -130,6 +135,8 @@ impl<'x> RequestContext<'x> {
             began: Instant::now(),
             moment: proxy.edge.moment(),
             slot: proxy.edge.recorder.reserve().ok(),
+            held: established.presence.holding.begin(),
+            ahead: None,
             _counted: established.uses.begin(),
             beyond_share: false,
             site: None,
@@ -143,6 +150,16 @@ impl<'x> RequestContext<'x> {
             upstream: None,
             encoded: None,
         }
+    }
+
+    /// How much of the answer a server may send ahead of the client: by the exchanges of its connection. A trusted proxy stands
+    /// for many clients.
+    pub(crate) fn ahead(&mut self) -> Ahead {
+        if self.proxy_is_trusted {
+            return Ahead::Much;
+        }
+        let holding = &self.established.presence.holding;
+        self.ahead.get_or_insert_with(|| holding.place()).ahead()
     }
 
     pub(crate) fn request_id(&self) -> IdText<'_> {

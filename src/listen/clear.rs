@@ -60,6 +60,7 @@ pub async fn establish(
             facts,
             client: endpoints.client,
             uses: admitted.uses(),
+            presence: admitted.presence(),
             host,
             coverage: None,
         }),

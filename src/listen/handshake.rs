@@ -177,6 +177,7 @@ pub(super) async fn handshake(
             facts: Arc::new(facts),
             client: endpoints.client,
             uses: admitted.uses(),
+            presence: admitted.presence(),
             host: Some(permit.host().clone()),
             coverage: Some(Arc::clone(&certificate.coverage)),
         }),

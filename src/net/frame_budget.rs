@@ -97,6 +97,11 @@ impl FrameBudget {
         }
     }
 
+    /// The peer has sent more than it may of something else.
+    pub(super) fn exhaust(&mut self) {
+        self.exhausted = true;
+    }
+
     /// Whether the peer has sent more than it may.
     pub(super) fn is_exhausted(&self) -> bool {
         self.exhausted

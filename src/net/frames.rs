@@ -11,7 +11,7 @@ pub(super) const HEADERS: u8 = 0x1;
 pub(super) const RST_STREAM: u8 = 0x3;
 pub(super) const SETTINGS: u8 = 0x4;
 pub(super) const CONTINUATION: u8 = 0x9;
-const END_HEADERS: u8 = 0x4;
+pub(super) const END_HEADERS: u8 = 0x4;
 
 /// The parts of a frame header that are used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,6 +21,14 @@ pub(super) struct FrameHeader {
     pub(super) stream: u32,
     /// Bytes of the payload.
     pub(super) length: u32,
+}
+
+/// A part of what is observed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Seen<'b> {
+    Header(FrameHeader),
+    /// Bytes of the preface or of the last frame.
+    Payload(&'b [u8]),
 }
 
 /// Finds frame headers, however the bytes are split.
@@ -44,12 +52,22 @@ impl FrameHeaders {
     }
 
     /// Takes the next bytes and calls `each` with every complete header.
-    pub(super) fn observe(&mut self, mut bytes: &[u8], mut each: impl FnMut(FrameHeader)) {
+    pub(super) fn observe(&mut self, bytes: &[u8], mut each: impl FnMut(FrameHeader)) {
+        self.observe_all(bytes, |seen| {
+            if let Seen::Header(header) = seen {
+                each(header);
+            }
+        });
+    }
+
+    /// Takes the next bytes and calls `each` with every complete header, and with the bytes of payloads as they come.
+    pub(super) fn observe_all<'b>(&mut self, mut bytes: &'b [u8], mut each: impl FnMut(Seen<'b>)) {
         while !bytes.is_empty() {
             if self.passing > 0 {
-                let passed = self.passing.min(bytes.len());
-                self.passing -= passed;
-                bytes = &bytes[passed..];
+                let (passed, rest) = bytes.split_at(self.passing.min(bytes.len()));
+                self.passing -= passed.len();
+                bytes = rest;
+                each(Seen::Payload(passed));
                 continue;
             }
             let taken = (FRAME_HEADER_BYTES - self.header_bytes).min(bytes.len());
@@ -63,7 +81,7 @@ impl FrameHeaders {
                 self.header_bytes = 0;
                 // The first bit is reserved (RFC 9113, 4.1).
                 let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
-                each(FrameHeader { kind, flags, stream, length });
+                each(Seen::Header(FrameHeader { kind, flags, stream, length }));
             }
         }
     }

@@ -17,7 +17,7 @@ use super::transport::Transport;
 /// Writes are gathered up to this many bytes: one TLS record of maximum size.
 const GATHER: usize = 16 * 1024;
 /// Bytes that TLS may encrypt ahead, so that a large write leaves in one system call.
-const RECORDS: usize = 256 * 1024;
+const RECORDS: usize = 64 * 1024;
 /// Initial capacity of the output buffer, in bytes: a head and a small body.
 const OUTPUT: usize = 2048;
 /// Longer byte strings are written from where they are, without a copy.
@@ -172,10 +172,15 @@ impl Http1Stream {
             }
             *unflushed = true;
             let of_output = written.min(output.len());
+            // A long head is not kept in memory until the next message.
+            let was_long = of_output > GATHER;
             let of_large = (written - of_output).min(large.len());
             output.advance(of_output);
             large.advance(of_large);
             tail.advance(written - of_output - of_large);
+            if was_long && output.is_empty() {
+                *output = BytesMut::new();
+            }
         }
         self.large = Bytes::new();
         Poll::Ready(Ok(()))

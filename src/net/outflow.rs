@@ -1,10 +1,12 @@
-//! Sends body bytes into an HTTP/2 stream, as far as flow control allows.
+//! Sends body bytes into an HTTP/2 stream, as far as flow control allows, and the share of its connection.
 
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http::HeaderMap;
+
+use super::untaken::StreamUse;
 
 /// A stream, and the bytes that flow control has no room for yet.
 #[derive(Debug)]
@@ -23,10 +25,19 @@ impl Outflow {
         self.waiting = bytes;
     }
 
-    /// Ready once flow control had room for all accepted bytes.
-    pub(crate) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+    /// Ready once flow control had room for all accepted bytes. They share what a client's connection may hold with its other
+    /// streams; towards a server, `shared` is `None`.
+    pub(crate) fn poll_sent(
+        &mut self,
+        cx: &mut Context<'_>,
+        shared: Option<&StreamUse>,
+    ) -> Poll<Result<(), h2::Error>> {
         let Self { stream, waiting } = self;
         while !waiting.is_empty() {
+            let most = match shared {
+                Some(shared) => ready!(shared.poll_room(cx)),
+                None => usize::MAX,
+            };
             stream.reserve_capacity(waiting.len());
             let room = stream.capacity();
             if room == 0 {
@@ -36,7 +47,11 @@ impl Outflow {
                 };
                 continue;
             }
-            stream.send_data(waiting.split_to(room.min(waiting.len())), false)?;
+            let piece = waiting.split_to(room.min(waiting.len()).min(most));
+            if let Some(shared) = shared {
+                shared.queued(piece.len());
+            }
+            stream.send_data(piece, false)?;
         }
         Poll::Ready(Ok(()))
     }

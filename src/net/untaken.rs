@@ -5,9 +5,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
+use super::field_count::FieldCount;
 use super::frame_budget::{FrameBudget, Peer};
-use super::frames::{FrameHeader, FrameHeaders, HEADERS, RST_STREAM};
+use super::frames::{CONTINUATION, DATA, END_HEADERS, FrameHeader, FrameHeaders, HEADERS, RST_STREAM, Seen};
+use super::held::Held;
 
 /// The most streams that are followed: more than one read of a connection holds.
 const STREAMS: usize = 4096;
@@ -15,6 +18,13 @@ const STREAMS: usize = 4096;
 const TURN_BYTES: usize = 256 * 1024;
 /// Heads that are read in one turn: they are decoded, and held until they are taken.
 const TURN_HEADS: usize = 8;
+/// A head of one frame of this size is small whatever its fields are: it is not counted before it is decoded.
+const SMALL_HEAD: u32 = 512;
+/// The most fields of a head, and of trailers: twice what a request may have. Up to there it is answered 431.
+const FIELDS: usize = 256;
+const TRAILER_FIELDS: usize = 128;
+/// What the map of trailers takes beside their bytes.
+const TRAILERS: usize = 8 * 1024;
 
 /// How a request was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,7 +35,7 @@ pub enum Refused {
     TooLarge,
     /// The connection ended with it.
     Connection,
-    /// The client sent too many frames that move no message; its connection was closed.
+    /// The client sent too many frames that move no message, or too many fields; its connection was closed.
     Flood,
 }
 
@@ -58,6 +68,16 @@ struct Streams {
     refused: Vec<Refused>,
     budget: FrameBudget,
     turn: Turn,
+    /// The fields of the head that comes, and how many it may have.
+    block: Option<(FieldCount, usize)>,
+    held: Held,
+}
+
+/// A request of the connection, until it is dropped: what it makes the h2 crate hold.
+#[derive(Debug)]
+pub struct StreamUse {
+    untaken: Untaken,
+    stream: u32,
 }
 
 /// What was read since the requests before were taken.
@@ -92,6 +112,8 @@ impl Default for Streams {
             refused: Vec::new(),
             budget: FrameBudget::new(Peer::Client),
             turn: Turn::default(),
+            block: None,
+            held: Held::default(),
         }
     }
 }
@@ -100,39 +122,31 @@ impl Untaken {
     /// Follows bytes of the client.
     pub(super) fn came(&self, bytes: &[u8]) {
         self.with(|streams| {
-            let Streams { from_client, newest, untaken, budget, turn, .. } = streams;
-            turn.bytes += bytes.len();
-            from_client.observe(bytes, |frame @ FrameHeader { kind, stream, .. }| {
-                budget.received(frame);
-                match kind {
-                    // Later ones of a stream are trailers.
-                    HEADERS if stream > *newest => {
-                        *newest = stream;
-                        turn.heads += 1;
-                        if untaken.len() >= STREAMS {
-                            untaken.pop_first();
-                        }
-                        untaken.insert(stream);
-                    }
-                    // The client has taken it back.
-                    RST_STREAM => {
-                        untaken.remove(&stream);
-                    }
-                    _ => {}
-                }
+            let mut from_client = std::mem::replace(&mut streams.from_client, FrameHeaders::of_server());
+            from_client.observe_all(bytes, |seen| match seen {
+                Seen::Header(frame) => streams.frame_came(frame),
+                Seen::Payload(payload) => streams.payload_came(payload),
             });
+            streams.from_client = from_client;
+            streams.turn.bytes += bytes.len();
         });
     }
 
     /// Follows bytes to the client.
     pub(super) fn went(&self, bytes: &[u8]) {
         self.with(|streams| {
-            let Streams { to_client, untaken, refused, budget, .. } = streams;
-            to_client.observe(bytes, |frame @ FrameHeader { kind, stream, .. }| {
+            let Streams { to_client, untaken, refused, budget, held, .. } = streams;
+            to_client.observe(bytes, |frame @ FrameHeader { kind, stream, length, .. }| {
                 budget.sent(frame);
                 match kind {
+                    DATA => held.sent(stream, length as usize),
                     HEADERS if untaken.remove(&stream) => refused.push(Refused::TooLarge),
-                    RST_STREAM if untaken.remove(&stream) => refused.push(Refused::Reset),
+                    RST_STREAM => {
+                        if untaken.remove(&stream) {
+                            refused.push(Refused::Reset);
+                        }
+                        held.reset(stream);
+                    }
                     _ => {}
                 }
             });
@@ -142,6 +156,17 @@ impl Untaken {
     /// The stream was handed out as a request.
     pub fn taken(&self, stream: u32) {
         self.with(|streams| streams.untaken.remove(&stream));
+    }
+
+    /// Begins a request with a head of that many bytes; `None` if the heads of others leave no room for it.
+    pub fn begin(&self, stream: u32, head: usize) -> Option<StreamUse> {
+        self.with(|streams| streams.held.open(stream, head))
+            .then(|| StreamUse { untaken: self.clone(), stream })
+    }
+
+    /// Bytes that the h2 crate holds for the connection.
+    pub fn held(&self) -> usize {
+        self.with(|streams| streams.held.bytes())
     }
 
     /// Whether more may be read in this turn. If not, reading goes on after [`Self::next`].
@@ -188,6 +213,95 @@ impl Untaken {
 
     fn with<T>(&self, what: impl FnOnce(&mut Streams) -> T) -> T {
         what(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Streams {
+    fn frame_came(&mut self, frame: FrameHeader) {
+        let FrameHeader { kind, flags, stream, length } = frame;
+        self.budget.received(frame);
+        match kind {
+            DATA => self.body_came(stream, length as usize),
+            HEADERS => self.head_came(stream, flags, length),
+            CONTINUATION => {
+                // Of trailers: a head is of no open stream.
+                self.body_came(stream, length as usize);
+                if let Some((block, _)) = &mut self.block {
+                    block.go_on(length);
+                }
+                return;
+            }
+            // The client has taken it back.
+            RST_STREAM => {
+                self.untaken.remove(&stream);
+                self.held.reset(stream);
+            }
+            _ => {}
+        }
+        if kind != HEADERS {
+            self.block = None;
+        }
+    }
+
+    fn head_came(&mut self, stream: u32, flags: u8, length: u32) {
+        // Later ones of a stream are trailers.
+        let is_request = stream > self.newest;
+        self.turn.heads += 1;
+        let is_small = is_request && length <= SMALL_HEAD && flags & END_HEADERS != 0;
+        let most = if is_request { FIELDS } else { TRAILER_FIELDS };
+        self.block = (!is_small).then(|| (FieldCount::begin(flags, length), most));
+        if is_request {
+            self.newest = stream;
+            if self.untaken.len() >= STREAMS {
+                self.untaken.pop_first();
+            }
+            self.untaken.insert(stream);
+        } else {
+            self.body_came(stream, length as usize + TRAILERS);
+        }
+    }
+
+    fn body_came(&mut self, stream: u32, bytes: usize) {
+        if !self.held.came(stream, bytes) {
+            self.budget.exhaust();
+        }
+    }
+
+    fn payload_came(&mut self, payload: &[u8]) {
+        if let Some((block, most)) = &mut self.block {
+            block.observe(payload);
+            if block.fields() > *most {
+                self.budget.exhaust();
+            }
+        }
+    }
+}
+
+impl StreamUse {
+    /// A frame of the request's body was read, with that many bytes.
+    pub(crate) fn read(&self, bytes: usize) {
+        self.untaken.with(|streams| streams.held.read(self.stream, bytes));
+    }
+
+    /// How many bytes of the answer may be queued now; at least one.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<usize> {
+        self.untaken.with(|streams| streams.held.poll_room(self.stream, cx))
+    }
+
+    /// Bytes of the answer were queued.
+    pub(crate) fn queued(&self, bytes: usize) {
+        self.untaken.with(|streams| streams.held.queued(self.stream, bytes));
+    }
+
+    /// How much of the answer may be read at once.
+    pub(crate) fn piece(&self) -> usize {
+        self.untaken.with(|streams| streams.held.piece())
+    }
+}
+
+impl Drop for StreamUse {
+    fn drop(&mut self) {
+        self.untaken.with(|streams| streams.held.close(self.stream));
     }
 }
 

@@ -11,6 +11,9 @@ use super::{
     AssetCounts, AssetMapper, AssetReport, BadCoding, Decoder, FooterResult, Injector, MapResult, PIECE,
 };
 
+/// The most that an encoder holds, in bytes.
+const ENCODER: usize = 256 << 10;
+
 /// Why a body cannot be completed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Broken {
@@ -89,6 +92,15 @@ impl Conversion {
     /// What was done to references, once the body is complete.
     pub fn mapped(&self) -> Option<MapResult> {
         self.mapped
+    }
+
+    /// What it takes in memory, in bytes, its input included.
+    pub fn bytes(&self) -> usize {
+        let source = match &self.source {
+            Source::Plain(held) => held.len(),
+            Source::Coded(decoder) => decoder.bytes(),
+        };
+        source + if self.encoder.is_some() { ENCODER } else { 0 }
     }
 
     /// Takes the next bytes of the body.

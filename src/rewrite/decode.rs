@@ -23,6 +23,10 @@ const DEFLATE_WINDOW: u8 = 15;
 const GZIP_FRAME: u8 = 16;
 /// The largest window of zstd, 8 MiB, as a power of two (RFC 9659).
 const ZSTD_WINDOW: u32 = 23;
+/// What decoders take beside their windows, in bytes: tables, and the window of deflate.
+const INFLATE: usize = 48 << 10;
+const BROTLI: usize = 64 << 10;
+const ZSTD: usize = 288 << 10;
 /// The first bytes of a gzip member.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// The length of zlib's header.
@@ -94,7 +98,8 @@ enum State {
 enum Codec {
     Inflate(Inflate),
     Brotli(Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>),
-    Zstd(Zstd<'static>),
+    /// With the window of its first frame, in bytes.
+    Zstd(Zstd<'static>, usize),
 }
 
 /// The outcome of one call of a codec.
@@ -172,6 +177,15 @@ impl Decoder {
         }
     }
 
+    /// What it takes in memory, in bytes, its input included.
+    pub fn bytes(&self) -> usize {
+        let codec = match &self.state {
+            State::Inside(codec) | State::BetweenFrames(codec) => codec.bytes(),
+            State::Start | State::BetweenMembers | State::End | State::Bad => 0,
+        };
+        codec + self.input.len() + self.room.capacity()
+    }
+
     /// How many bytes identify a stream.
     fn beginning(&self) -> usize {
         match self.coding {
@@ -193,7 +207,7 @@ impl Decoder {
                 Codec::Brotli(Box::new(BrotliState::new_strict(alloc(), alloc(), alloc())))
             }
             Coding::Zstd => match zstd() {
-                Ok(zstd) if is_zstd(&self.input) => Codec::Zstd(zstd),
+                Ok(zstd) if is_zstd(&self.input) => Codec::Zstd(zstd, zstd_window(&self.input)),
                 Ok(_) | Err(_) => return State::Bad,
             },
         };
@@ -252,6 +266,26 @@ fn is_zstd(stream: &[u8]) -> bool {
     }
 }
 
+/// The window of the frame that begins here, in bytes (RFC 8878, 3.1.1.1); the largest one if it is not said yet.
+fn zstd_window(stream: &[u8]) -> usize {
+    const SINGLE_SEGMENT: u8 = 0x20;
+    let window = match stream.get(ZSTD_MAGIC.len()..) {
+        // The window is the content.
+        Some([descriptor, rest @ ..]) if descriptor & SINGLE_SEGMENT != 0 => {
+            let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
+            let length = 1 << (descriptor >> 6);
+            let size = rest.get(dictionary..dictionary + length);
+            size.map(|size| size.iter().rev().fold(0, |size: usize, byte| size << 8 | usize::from(*byte)))
+        }
+        Some([_, window, ..]) => {
+            let base = 1_usize << (10 + (window >> 3)).min(30);
+            Some(base + base / 8 * usize::from(window & 7))
+        }
+        _ => None,
+    };
+    window.map_or(1 << ZSTD_WINDOW, |window| window.min(1 << ZSTD_WINDOW))
+}
+
 fn zstd() -> std::io::Result<Zstd<'static>> {
     let mut zstd = Zstd::new()?;
     zstd.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW))?;
@@ -259,6 +293,15 @@ fn zstd() -> std::io::Result<Zstd<'static>> {
 }
 
 impl Codec {
+    /// What it takes in memory, in bytes.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Inflate(_) => INFLATE,
+            Self::Brotli(brotli) => BROTLI + usize::try_from(brotli.ringbuffer_size).unwrap_or(0),
+            Self::Zstd(_, window) => ZSTD + window,
+        }
+    }
+
     /// Decodes some of `input` into `output`, which must not be empty.
     fn step(&mut self, input: &[u8], output: &mut [u8]) -> Step {
         match self {
@@ -297,7 +340,7 @@ impl Codec {
                 };
                 Step { read, written, then }
             }
-            Self::Zstd(zstd) => match zstd.run_on_buffers(input, output) {
+            Self::Zstd(zstd, _) => match zstd.run_on_buffers(input, output) {
                 Ok(status) => {
                     let then = if status.remaining == 0 { Then::Ends } else { Then::GoesOn };
                     Step { read: status.bytes_read, written: status.bytes_written, then }

@@ -65,6 +65,7 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
     let limits = edge.snapshots.load().config.limits;
     let mut updates = SnapshotUpdates::of(&edge);
     let untaken = stream.follow_streams();
+    established.presence.holding.follow(untaken.clone());
     let handshake = handshake(stream, &limits);
     let Ok(Ok(mut http2)) = timeout(limits.request_head_timeout, handshake).await else { return };
     // All streams run in the connection's own task, so that what they send in one turn leaves in one write.
@@ -102,8 +103,9 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, connection: Connection) {
                     Ok(None) => break,
                 };
                 untaken.taken(respond.stream_id().as_u32());
-                match ClientHttp2::accept(request, respond) {
-                    Ok((head, session)) => {
+                match ClientHttp2::accept(request, respond, &untaken) {
+                    Ok(None) => record_refused(&proxy, &established, Refused::Reset),
+                    Ok(Some((head, session))) => {
                         if stage == ConnectionStage::New {
                             stage = ConnectionStage::Open;
                         }

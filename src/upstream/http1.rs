@@ -18,8 +18,8 @@ use crate::net::http1_stream::Http1Stream;
 const HEAD_BYTES: usize = 128 * 1024;
 /// Bytes of the first read; four times as many after each full read.
 const READ: usize = 16 * 1024;
-/// Bytes of the largest read: what is held for a client that stops reading.
-const LARGEST_READ: usize = 256 * 1024;
+/// Bytes of the largest read: what is held for a client that stops reading, beside as much that TLS has encrypted.
+const LARGEST_READ: usize = 64 * 1024;
 
 pub(crate) struct ServerHttp1 {
     stream: Box<Http1Stream>,
@@ -36,6 +36,8 @@ pub(crate) struct ServerHttp1 {
     /// Fields of the answer that were dropped, and not counted yet.
     dropped: u32,
     read: usize,
+    /// What `read` may grow to.
+    most: usize,
 }
 
 /// How the request body is sent.
@@ -74,6 +76,7 @@ impl ServerHttp1 {
             asks_for_tunnel: false,
             dropped: 0,
             read: READ,
+            most: LARGEST_READ,
         }
     }
 
@@ -165,7 +168,7 @@ impl ServerHttp1 {
             }
             match ready!(self.stream.poll_fill(cx, self.read))? {
                 0 => return Poll::Ready(self.at_end()),
-                read if read >= self.read => self.read = LARGEST_READ.min(self.read * 4),
+                read if read >= self.read => self.read = self.most.min(self.read * 4),
                 _ => {}
             }
         }
@@ -176,9 +179,20 @@ impl ServerHttp1 {
         std::mem::take(&mut self.dropped)
     }
 
+    /// Bytes that have come, and were not taken.
+    pub(crate) fn unread(&self) -> usize {
+        self.stream.input.len()
+    }
+
     /// Reads less at a time: the client does not keep up.
     pub(crate) fn read_less(&mut self) {
-        self.read = READ;
+        self.read = READ.min(self.most);
+    }
+
+    /// Reads at most this much at a time from now on.
+    pub(crate) fn read_at_most(&mut self, bytes: usize) {
+        self.most = LARGEST_READ.min(bytes);
+        self.read = self.read.min(self.most);
     }
 
     fn at_end(&mut self) -> Result<ResponsePart, UpstreamFailure> {

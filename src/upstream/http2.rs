@@ -27,7 +27,7 @@ use crate::message::interim::InterimHeads;
 use crate::message::{BadMessage, RESPONSE_FIELDS, ResponseHead, trailers, websocket};
 use crate::net::outflow::Outflow;
 pub(crate) use connection::StreamSlot;
-pub(crate) use pool::{Connected, Http2Connections, Room, WaitLimits};
+pub(crate) use pool::{Connected, ConnectionKind, Http2Connections, Room, WaitLimits};
 
 pub(crate) struct ServerHttp2 {
     /// Dropped before the stream, whose drop wakes the connection.
@@ -48,8 +48,8 @@ pub(crate) struct ServerHttp2 {
 enum ResponseState {
     Unasked,
     Awaited(ResponseFuture),
-    /// The body or its trailers are arriving.
-    Begun(RecvStream),
+    /// The body or its trailers are arriving. So many bytes were handed on last.
+    Begun(RecvStream, usize),
     Whole,
 }
 
@@ -141,7 +141,7 @@ impl ServerHttp2 {
                     }
                     let (head, body) = ready!(Pin::new(response).poll(cx))?.into_parts();
                     let end = body.is_end_stream();
-                    self.answer = if end { ResponseState::Whole } else { ResponseState::Begun(body) };
+                    self.answer = if end { ResponseState::Whole } else { ResponseState::Begun(body, 0) };
                     let mut head = head_of(head);
                     if let Some(key) = self.tunnel.take().filter(|_| head.status.is_success()) {
                         websocket::accepted(&mut head, key.as_ref());
@@ -149,24 +149,35 @@ impl ServerHttp2 {
                     }
                     return Poll::Ready(Ok(ResponsePart::Head { head, end }));
                 }
-                ResponseState::Begun(body) => match ready!(body.poll_data(cx)) {
-                    Some(bytes) => {
-                        let bytes = bytes?;
-                        // Flow control: the window is returned when the bytes are handed on. The next read
-                        // reports a closed connection.
-                        let _ = body.flow_control().release_capacity(bytes.len());
-                        if !bytes.is_empty() {
-                            return Poll::Ready(Ok(ResponsePart::Body(bytes)));
+                ResponseState::Begun(body, taken) => {
+                    // Flow control: the window is returned when the client has taken the bytes, and more is wanted. The next
+                    // read reports a closed connection.
+                    let _ = body.flow_control().release_capacity(std::mem::take(taken));
+                    match ready!(body.poll_data(cx)) {
+                        Some(bytes) => {
+                            let bytes = bytes?;
+                            *taken = bytes.len();
+                            if !bytes.is_empty() {
+                                return Poll::Ready(Ok(ResponsePart::Body(bytes)));
+                            }
+                        }
+                        None => {
+                            let trailers = ready!(body.poll_trailers(cx))?;
+                            self.answer = ResponseState::Whole;
+                            return Poll::Ready(Ok(ResponsePart::End(trailers)));
                         }
                     }
-                    None => {
-                        let trailers = ready!(body.poll_trailers(cx))?;
-                        self.answer = ResponseState::Whole;
-                        return Poll::Ready(Ok(ResponsePart::End(trailers)));
-                    }
-                },
+                }
                 ResponseState::Whole => return Poll::Ready(Ok(ResponsePart::End(None))),
             }
+        }
+    }
+
+    /// Bytes of the answer that have come, and were not taken.
+    pub(crate) fn unread(&mut self) -> usize {
+        match &mut self.answer {
+            ResponseState::Begun(body, _) => body.flow_control().used_capacity(),
+            ResponseState::Unasked | ResponseState::Awaited(_) | ResponseState::Whole => 0,
         }
     }
 
@@ -181,7 +192,7 @@ impl ServerHttp2 {
     pub(crate) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamFailure>> {
         match &mut self.upload {
             // The response reports the reason.
-            Some(upload) => upload.poll_sent(cx).map_err(failure),
+            Some(upload) => upload.poll_sent(cx, None).map_err(failure),
             None => Poll::Ready(Ok(())),
         }
     }

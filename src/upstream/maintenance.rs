@@ -12,6 +12,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use super::connect::Upstreams;
 use super::reach::ConnectTarget;
 use crate::edge::Edge;
+use crate::edge::holding::Ahead;
 use crate::origin::OriginId;
 use crate::snapshot::Snapshot;
 
@@ -88,7 +89,9 @@ async fn keep_warm(upstreams: Arc<Upstreams>, snapshot: Arc<Snapshot>, id: Origi
             sleep(jittered(READY)).await;
             continue;
         }
-        let result = match upstreams.prepare(ConnectTarget { origin: state, index, proxy_header: None }).await
+        let result = match upstreams
+            .prepare(ConnectTarget { origin: state, index, proxy_header: None, ahead: Ahead::Much })
+            .await
         {
             Ok(()) => {
                 pause = SHORTEST;

@@ -8,11 +8,12 @@ use std::io;
 use std::sync::Arc;
 
 use super::connect::Upstreams;
-use super::http2::{Connected, Room, StreamSlot, WaitLimits};
+use super::http2::{Connected, ConnectionKind, Room, StreamSlot, WaitLimits};
 use super::{
     AlpnOffer, ConnectFailure, ConnectionOrigin, NegotiatedProtocol, ProxyHeader, UpstreamConnection,
 };
 use crate::access::record::ServerFacts;
+use crate::edge::holding::Ahead;
 use crate::origin::Scheme;
 use crate::snapshot::{OriginState, ServerState};
 use crate::tls::roots::is_no_protocol_in_common;
@@ -50,6 +51,8 @@ pub(crate) struct ConnectTarget<'t> {
     pub(crate) origin: &'t Arc<OriginState>,
     pub(crate) index: usize,
     pub(crate) proxy_header: Option<ProxyHeader>,
+    /// How much of the answer may come ahead of the client, over HTTP/2.
+    pub(crate) ahead: Ahead,
 }
 
 impl Upstreams {
@@ -80,7 +83,7 @@ impl Upstreams {
 
     /// Makes a connection for later requests.
     pub(crate) async fn prepare(self: &Arc<Self>, target: ConnectTarget<'_>) -> Result<(), ConnectFailure> {
-        let ConnectTarget { origin, index, proxy_header } = target;
+        let ConnectTarget { origin, index, proxy_header, ahead: _ } = target;
         if origin.origin.scheme != Scheme::Http && self.shared(target).await?.is_some() {
             return Ok(());
         }
@@ -107,7 +110,7 @@ impl Upstreams {
         target: ConnectTarget<'_>,
         reuse: bool,
     ) -> Result<Channel, ConnectFailure> {
-        let ConnectTarget { origin, index, proxy_header } = target;
+        let ConnectTarget { origin, index, proxy_header, ahead: _ } = target;
         let server = origin.servers.get(index).ok_or(io::ErrorKind::NotFound)?;
         let connection = match reuse.then(|| self.idle.take(server, proxy_header)).flatten() {
             Some(connection) => connection,
@@ -118,7 +121,7 @@ impl Upstreams {
 
     /// A stream of an HTTP/2 connection; `None` if the server speaks HTTP/1.1.
     async fn shared(self: &Arc<Self>, target: ConnectTarget<'_>) -> Result<Option<Channel>, ConnectFailure> {
-        let ConnectTarget { origin, index, proxy_header } = target;
+        let ConnectTarget { origin, index, proxy_header, ahead } = target;
         let server = origin.servers.get(index).ok_or(io::ErrorKind::NotFound)?;
         let timeouts = origin.origin.timeouts;
         let waits = WaitLimits { room: timeouts.connect, idle: timeouts.idle };
@@ -135,7 +138,7 @@ impl Upstreams {
                 Ok(Connected::Http1)
             }
         };
-        Ok(match self.http2.room(server, proxy_header, waits, make).await? {
+        Ok(match self.http2.room(server, ConnectionKind { proxy_header, ahead }, waits, make).await? {
             Room::Shared(slot, reached) => Some(Channel::Http2(slot, reached, ConnectionOrigin::Reused)),
             Room::New(slot, reached) => Some(Channel::Http2(slot, reached, ConnectionOrigin::New)),
             Room::Http1 => None,

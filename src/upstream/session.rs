@@ -81,11 +81,28 @@ impl ServerSession {
         }
     }
 
+    /// Bytes of the answer that have come, and were not taken.
+    pub(crate) fn unread(&mut self) -> usize {
+        match self {
+            Self::Http1(session) => session.unread(),
+            Self::Http2(session) => session.unread(),
+        }
+    }
+
     /// Reads less ahead: the client does not keep up.
     pub(crate) fn read_less(&mut self) {
         match self {
             Self::Http1(session) => session.read_less(),
             // Flow control bounds what is read.
+            Self::Http2(_) => {}
+        }
+    }
+
+    /// Reads at most this much at a time from now on.
+    pub(crate) fn read_at_most(&mut self, bytes: usize) {
+        match self {
+            Self::Http1(session) => session.read_at_most(bytes),
+            // A frame is read at a time, and flow control bounds what waits.
             Self::Http2(_) => {}
         }
     }

@@ -1,6 +1,8 @@
 //! Limits of connections and time.
 
+mod crowds;
 mod floods;
+mod memory;
 mod shares;
 
 use std::io;

@@ -195,7 +195,8 @@ impl<'a> Attempt<'a, '_> {
         }
         self.failed_attempts += 1;
         let (proxy, index) = (self.proxy, rival.index);
-        let target = ConnectTarget { origin, index, proxy_header: self.proxy_header(origin) };
+        let ahead = self.ahead(origin);
+        let target = ConnectTarget { origin, index, proxy_header: self.proxy_header(origin), ahead };
         race.connecting = Some(Box::pin(proxy.upstreams.reach(target, Purpose::Answer, true)));
         race.rival = Some(rival);
     }

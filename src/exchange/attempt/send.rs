@@ -77,7 +77,8 @@ impl<'a> Attempt<'a, '_> {
     async fn send_to(&mut self, candidate: &Candidate<'a>) -> Result<AttemptResult, StatusCode> {
         let origin = candidate.origin;
         let proxy_header = self.proxy_header(origin);
-        let target = ConnectTarget { origin, index: candidate.index, proxy_header };
+        let ahead = self.ahead(origin);
+        let target = ConnectTarget { origin, index: candidate.index, proxy_header, ahead };
         let purpose = if self.framing == BodyFraming::Tunnel { Purpose::Tunnel } else { Purpose::Answer };
         let mut reuse_idle = !candidate.fresh_only;
         let mut refused = 0;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{Converted, ExchangeEnd, FooterContext, Pump, ResponsePhase, Upload};
 use crate::downstream::ClientFailure;
+use crate::downstream::session::ClientSession;
 use crate::exchange::response;
 use crate::message::trailers::passable;
 use crate::message::{RequestHead, ResponseHead};
@@ -18,6 +19,9 @@ use crate::rewrite::{
 };
 use crate::upstream::ResponsePart;
 use crate::upstream::request::BodyFraming;
+
+/// 1 MiB: beyond it, answers of a connection are not encoded. An encoder holds up to 256 KiB.
+const ENCODERS: usize = 1024 * 1024;
 
 impl Pump<'_, '_> {
     /// Forwards a part of the response. `true` once the exchange is over.
@@ -221,7 +225,7 @@ impl Pump<'_, '_> {
 
     /// Prepares what is done to the body and edits the head to match.
     fn convert(
-        &self,
+        &mut self,
         head: &mut ResponseHead,
         coding: Option<Coding>,
         mapping: Option<Mapping>,
@@ -234,13 +238,14 @@ impl Pump<'_, '_> {
             self.mark(mapping, head);
         }
         let has_body = self.down.head.method != Method::HEAD;
-        let encoder = match choice.encoding().filter(|_| has_body).map(Encoder::new) {
-            Some(Err(_)) => {
-                choice = Choice::Plain;
-                None
-            }
-            encoder => encoder.and_then(Result::ok),
+        // On a connection that holds much already, an answer leaves as it is.
+        let encoder = match choice.encoding().filter(|_| has_body) {
+            Some(encoding) if self.context.held.of_connection() < ENCODERS => Encoder::new(encoding).ok(),
+            Some(_) | None => None,
         };
+        if encoder.is_none() && has_body && choice.encoding().is_some() {
+            choice = Choice::Plain;
+        }
         choice.apply_to_head(&mut head.headers);
         let counts_assets = self.exchange.site.reports_assets && injector.is_some() && has_body;
         let mapper = mapping.and_then(|mapping| self.mapper(mapping));
@@ -254,6 +259,7 @@ impl Pump<'_, '_> {
                     .mapping(mapper)
                     .counting_assets(counts_assets.then(AssetReport::default))
                     .flushing_chunks(is_event_stream);
+                self.context.held.set(conversion.bytes());
                 ResponsePhase::Converting(Box::new(Converted { conversion, waits: false, pauses: false }))
             }
         }
@@ -332,6 +338,9 @@ impl Pump<'_, '_> {
     }
 
     fn put(&mut self, bytes: Bytes, now: Instant) -> Result<(), ClientFailure> {
+        if let ClientSession::Http2(session) = &self.down.session {
+            self.up.read_at_most(session.piece());
+        }
         self.context.facts.bytes_out += bytes.len() as u64;
         self.down_since = Some(now);
         self.leaving_bytes = bytes.len();

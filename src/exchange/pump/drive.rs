@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{ExchangeEnd, ExchangeSettings, Pump, ResponsePhase, Upload};
@@ -140,8 +141,21 @@ impl Pump<'_, '_> {
         {
             return Poll::Ready(Ok(self.on_sent(&Err(failure))));
         }
+        let held = self.held_bytes();
+        self.context.held.set(held);
         ready!(deadline.poll_reached(cx, self.deadline()));
         Poll::Ready(self.late())
+    }
+
+    /// What the exchange holds while it waits.
+    fn held_bytes(&mut self) -> usize {
+        let leaving = if self.down_since.is_some() { self.leaving_bytes } else { 0 };
+        let queued: usize = self.leaving.iter().map(Bytes::len).sum();
+        let conversion = match &self.answer {
+            ResponsePhase::Converting(body) => body.conversion.bytes(),
+            _ => 0,
+        };
+        leaving + queued + conversion + self.up.unread()
     }
 
     fn wanted(&self) -> Wanted {

@@ -318,3 +318,37 @@ proptest! {
         prop_assert!(decode(coding, encoded.chunks(cut)) == (page, Some(true)));
     }
 }
+
+#[test]
+fn the_window_of_a_zstd_frame_is_known_from_its_head() {
+    let frame = |rest: &[u8]| [&ZSTD_MAGIC[..], rest].concat();
+    const MIB: usize = 1 << 20;
+    assert_eq!(zstd_window(&frame(&[0x00, 0x58])), 2 * MIB);
+    assert_eq!(zstd_window(&frame(&[0x00, 0x59])), 2 * MIB + 2 * MIB / 8);
+    assert_eq!(zstd_window(&frame(&[0x20, 100])), 100, "all of it is one segment");
+    assert_eq!(
+        zstd_window(&frame(&[0xa1, 7, 0x00, 0x00, 0x10, 0x00])),
+        MIB,
+        "behind the number of a dictionary"
+    );
+    for unknown in [&[][..], &[0x00], &[0xe0, 1], &[0x00, 0xff]] {
+        assert_eq!(zstd_window(&frame(unknown)), 8 * MIB, "{unknown:?}");
+    }
+}
+
+#[test]
+fn a_decoder_says_what_it_holds() {
+    let page = vec![b'x'; 3 << 20];
+    for (coding, least) in [
+        (Coding::Gzip, 32 << 10),
+        (Coding::Deflate, 32 << 10),
+        (Coding::Brotli, 1 << 16),
+        (Coding::Zstd, 1 << 16),
+    ] {
+        let mut decoder = Decoder::new(coding);
+        assert_eq!(decoder.bytes(), 0, "{coding:?}");
+        decoder.feed(encode(coding, &page).into());
+        decoder.step().expect("a piece");
+        assert!((least..20 << 20).contains(&decoder.bytes()), "{coding:?}: {}", decoder.bytes());
+    }
+}

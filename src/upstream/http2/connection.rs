@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::liveness::{Liveness, Observation, Turn};
 use super::windows::{self, STREAMS};
+use crate::edge::holding::Ahead;
 use crate::net::frame_budget::PeerFrames;
 
 /// Bytes of a request body buffered per stream for a slow server.
@@ -83,6 +84,7 @@ impl Http2Connection {
     /// Starts HTTP/2 over `io`. The connection closes after `idle` without streams.
     pub(crate) async fn begin<T>(
         io: T,
+        ahead: Ahead,
         idle: Duration,
         count: &ConnectionCount,
         room: Arc<watch::Sender<()>>,
@@ -92,7 +94,7 @@ impl Http2Connection {
     {
         let shared = windows::shared(count.0.fetch_add(1, Ordering::Relaxed) + 1);
         let counted = CountedConnection(count.clone());
-        let stream_window = windows::of_stream(shared, 1);
+        let stream_window = windows::of_stream(ahead, shared, 1);
         let connection = Arc::new(Self {
             slots: Mutex::new(Slots { send: None, taken: 0, limit: None }),
             heard: AtomicBool::new(false),
@@ -120,6 +122,7 @@ impl Http2Connection {
             liveness: Liveness::new(Duration::ZERO),
             timer: Box::pin(tokio::time::sleep(idle)),
             idle,
+            ahead,
             shared,
             stream_window,
             closing: None,
@@ -199,6 +202,7 @@ struct Driver<T> {
     liveness: Liveness,
     timer: Pin<Box<Sleep>>,
     idle: Duration,
+    ahead: Ahead,
     shared: u32,
     stream_window: u32,
     /// When a closing connection is dropped at the latest.
@@ -283,7 +287,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 
     fn share_window(&mut self, streams: usize) {
-        let share = windows::of_stream(self.shared, streams);
+        let share = windows::of_stream(self.ahead, self.shared, streams);
         // Fails until the server has acknowledged the previous change; tried again later.
         if share != self.stream_window && self.driven.set_initial_window_size(share).is_ok() {
             self.stream_window = share;

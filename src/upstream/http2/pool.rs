@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connection::{ConnectionCount, Http2Connection, StreamSlot};
 use crate::access::record::ServerFacts;
+use crate::edge::holding::Ahead;
 use crate::net::transport::Transport;
 use crate::snapshot::ServerState;
 use crate::upstream::{ConnectFailure, ProxyHeader};
@@ -44,16 +45,24 @@ struct ServerConnections {
     room: Arc<watch::Sender<()>>,
 }
 
+/// What requests on one connection have in common.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct ConnectionKind {
+    pub(crate) proxy_header: Option<ProxyHeader>,
+    /// How much of their answers may come ahead of the clients.
+    pub(crate) ahead: Ahead,
+}
+
 #[derive(Debug)]
 struct OpenConnection {
-    proxy_header: Option<ProxyHeader>,
+    kind: ConnectionKind,
     reached: Arc<ServerFacts>,
     connection: Arc<Http2Connection>,
 }
 
 #[derive(Debug)]
 struct PendingConnection {
-    proxy_header: Option<ProxyHeader>,
+    kind: ConnectionKind,
     waiting: usize,
     done: Arc<watch::Sender<Option<ConnectOutcome>>>,
 }
@@ -103,11 +112,11 @@ enum ClaimResult {
 }
 
 impl Http2Connections {
-    /// Room for a request to `server` on a connection with the same PROXY header. `make` makes a connection.
+    /// Room for a request to `server` on a connection of this kind. `make` makes a connection.
     pub(crate) async fn room<M>(
         self: &Arc<Self>,
         server: &Arc<ServerState>,
-        proxy_header: Option<ProxyHeader>,
+        kind: ConnectionKind,
         waits: WaitLimits,
         make: impl Fn() -> M,
     ) -> Result<Room, ConnectFailure>
@@ -117,7 +126,7 @@ impl Http2Connections {
         let deadline = Instant::now() + waits.room;
         let mut waited = false;
         loop {
-            let mut done = match self.claim(server, proxy_header) {
+            let mut done = match self.claim(server, kind) {
                 ClaimResult::StreamSlot(slot, reached) if waited => return Ok(Room::New(slot, reached)),
                 ClaimResult::StreamSlot(slot, reached) => return Ok(Room::Shared(slot, reached)),
                 ClaimResult::Http1 => return Ok(Room::Http1),
@@ -130,7 +139,7 @@ impl Http2Connections {
                 ClaimResult::Join(done) => done,
                 ClaimResult::Make(sender, done) => {
                     let (all, server) = (Arc::clone(self), Arc::clone(server));
-                    tokio::spawn(all.make(server, proxy_header, waits.idle, make(), sender));
+                    tokio::spawn(all.make(server, kind, waits.idle, make(), sender));
                     done
                 }
             };
@@ -144,14 +153,14 @@ impl Http2Connections {
     }
 
     /// Room on an existing connection, without waiting.
-    fn claim(&self, server: &Arc<ServerState>, proxy_header: Option<ProxyHeader>) -> ClaimResult {
+    fn claim(&self, server: &Arc<ServerState>, kind: ConnectionKind) -> ClaimResult {
         let mut servers = self.servers();
         let entry = servers.entry(address(server)).or_insert_with(|| ServerConnections::of(server));
         if entry.server.as_ptr() != Arc::as_ptr(server) {
             *entry = ServerConnections::of(server);
         }
         entry.open.retain(|open| !open.connection.is_closing());
-        if let Some((slot, reached)) = entry.slot(proxy_header) {
+        if let Some((slot, reached)) = entry.slot(kind) {
             return ClaimResult::StreamSlot(slot, reached);
         }
         if entry.http1_until.is_some_and(|until| until > Instant::now()) {
@@ -159,17 +168,15 @@ impl Http2Connections {
         }
         // Subscribed before the second look, so that no freed slot is missed.
         let room = entry.room.subscribe();
-        if let Some((slot, reached)) = entry.slot(proxy_header) {
+        if let Some((slot, reached)) = entry.slot(kind) {
             return ClaimResult::StreamSlot(slot, reached);
         }
-        let mut alike = entry.open.iter().filter(|open| open.proxy_header == proxy_header);
+        let mut alike = entry.open.iter().filter(|open| open.kind == kind);
         if alike.any(|open| open.connection.limit().is_none()) {
             return ClaimResult::Wait(room);
         }
         let limit = entry.limit;
-        if let Some(making) =
-            entry.making.iter_mut().find(|one| one.proxy_header == proxy_header && one.waiting < limit)
-        {
+        if let Some(making) = entry.making.iter_mut().find(|one| one.kind == kind && one.waiting < limit) {
             making.waiting += 1;
             return ClaimResult::Join(making.done.subscribe());
         }
@@ -178,7 +185,7 @@ impl Http2Connections {
         }
         let (sender, done) = watch::channel(None);
         let sender = Arc::new(sender);
-        entry.making.push(PendingConnection { proxy_header, waiting: 1, done: Arc::clone(&sender) });
+        entry.making.push(PendingConnection { kind, waiting: 1, done: Arc::clone(&sender) });
         ClaimResult::Make(sender, done)
     }
 
@@ -186,7 +193,7 @@ impl Http2Connections {
     async fn make(
         self: Arc<Self>,
         server: Arc<ServerState>,
-        proxy_header: Option<ProxyHeader>,
+        kind: ConnectionKind,
         idle: Duration,
         made: impl Future<Output = Result<Connected, ConnectFailure>>,
         sender: Arc<watch::Sender<Option<ConnectOutcome>>>,
@@ -200,10 +207,12 @@ impl Http2Connections {
         let outcome = match made.unwrap_or_else(|| Err(io::ErrorKind::ConnectionAborted.into())) {
             Ok(Connected::Http1) => Ok(None),
             Ok(Connected::Http2(stream, reached)) => {
-                let begun = Http2Connection::begin(stream, idle, &self.count, room.unwrap_or_default()).await;
+                let begun =
+                    Http2Connection::begin(stream, kind.ahead, idle, &self.count, room.unwrap_or_default())
+                        .await;
                 let address = Some(reached.address);
                 begun
-                    .map(|connection| Some(OpenConnection { proxy_header, reached, connection }))
+                    .map(|connection| Some(OpenConnection { kind, reached, connection }))
                     .map_err(|error| ConnectFailure { error, address })
             }
             Err(error) => Err(error),
@@ -274,8 +283,8 @@ impl ServerConnections {
         }
     }
 
-    fn slot(&mut self, proxy_header: Option<ProxyHeader>) -> Option<(StreamSlot, Arc<ServerFacts>)> {
-        for open in self.open.iter().filter(|open| open.proxy_header == proxy_header) {
+    fn slot(&mut self, kind: ConnectionKind) -> Option<(StreamSlot, Arc<ServerFacts>)> {
+        for open in self.open.iter().filter(|open| open.kind == kind) {
             if let Some(limit) = open.connection.limit() {
                 self.limit = limit.max(1);
             }

@@ -1,9 +1,12 @@
 //! Flow-control windows of connections to servers, by the number of streams that share one.
 //!
-//! A window below bandwidth x delay leaves a link idle: 100 Mbit/s over 250 ms are 3 MiB. Data sent ahead is held in
-//! memory while a client is slow, so that a connection's streams share a budget, and all connections of the process
-//! another. A smaller share only affects data not sent yet: streams that got their share one after another hold up to
-//! 2.5 times as much in total.
+//! A window below bandwidth x delay leaves a link idle: 100 Mbit/s over 125 ms are 1.5 MiB. Data sent ahead is held in
+//! memory while a client is slow. A client's connection therefore has one exchange with a large window, eight with a middle one,
+//! and all others with a small one, each on a connection to the server of its own kind: 4 MiB in all. Streams with large windows share
+//! a budget, and all connections of the process another. A smaller share only affects data not sent yet: streams that got their
+//! share one after another hold up to 2.5 times as much in total.
+
+use crate::edge::holding::Ahead;
 
 /// The most streams on one connection, whatever the server allows.
 pub(crate) const STREAMS: usize = 64;
@@ -12,8 +15,13 @@ pub(crate) const STREAMS: usize = 64;
 /// the others.
 pub(crate) const CONNECTION: u32 = STREAMS as u32 * STREAM_MOST;
 
-/// The largest window of a stream: 100 Mbit/s x 250 ms.
-const STREAM_MOST: u32 = 3 * MIB;
+/// The largest window of a stream: 100 Mbit/s x 125 ms.
+const STREAM_MOST: u32 = 1536 * KIB;
+/// The window of [`Ahead::Some`]: an image in one or two round trips.
+const STREAM_SOME: u32 = 32 * KIB;
+/// The window of [`Ahead::Little`]: one frame of it fits, with its head, the 8 KiB that the h2 crate reads at a time. A larger one
+/// would be held in 16 KiB.
+const STREAM_LITTLE: u32 = 7 * KIB;
 const STREAM_LEAST: u32 = 64 * KIB;
 /// Shared by the streams of a connection while there are few connections.
 const SHARED_MOST: u32 = 16 * MIB;
@@ -31,9 +39,13 @@ pub(crate) fn shared(connections: usize) -> u32 {
     share.clamp(SHARED_LEAST, SHARED_MOST)
 }
 
-/// The window of each of `streams` that share `shared`. It changes in steps, since each change costs a
-/// SETTINGS frame.
-pub(crate) fn of_stream(shared: u32, streams: usize) -> u32 {
+/// The window of each of `streams`. Large ones share `shared`; they change in steps, since each change costs a SETTINGS frame.
+pub(crate) fn of_stream(ahead: Ahead, shared: u32, streams: usize) -> u32 {
+    match ahead {
+        Ahead::Much => {}
+        Ahead::Some => return STREAM_SOME,
+        Ahead::Little => return STREAM_LITTLE,
+    }
     let sharing = match streams {
         0..=4 => 4,
         5..=16 => 16,
@@ -51,13 +63,13 @@ mod tests {
         for connections in [1, 64, 100, 256, 100_000] {
             let shared = shared(connections);
             for streams in [1, 4, 5, 16, 17, 64_u32] {
-                let stream = of_stream(shared, usize::try_from(streams).expect("few"));
+                let stream = of_stream(Ahead::Much, shared, usize::try_from(streams).expect("few"));
                 assert!(u64::from(stream) * u64::from(streams) <= u64::from(shared), "{streams}");
             }
         }
-        assert_eq!(of_stream(shared(1), 1), 3 * MIB);
-        assert_eq!(of_stream(shared(1), 64), 256 * KIB);
-        assert_eq!(of_stream(shared(100_000), 64), 64 * KIB);
+        assert_eq!(of_stream(Ahead::Much, shared(1), 1), STREAM_MOST);
+        assert_eq!(of_stream(Ahead::Much, shared(1), 64), 256 * KIB);
+        assert_eq!(of_stream(Ahead::Much, shared(100_000), 64), 64 * KIB);
     }
 
     #[test]

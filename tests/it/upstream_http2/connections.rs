@@ -16,6 +16,7 @@ use crate::support::http2_origin::{Exchange, Http2Origin};
 use crate::support::message::Wire;
 use crate::support::origin::Gate;
 use crate::support::time::{not_before, pause, within};
+use crate::support::{PATIENCE, eventually};
 
 #[tokio::test]
 async fn requests_share_a_connection() {
@@ -30,20 +31,33 @@ async fn requests_share_a_connection() {
     })
     .await;
     let edge = h2c().origin(origin.address).start().await;
+    let all_are_there = async |count| {
+        eventually("all are there", PATIENCE, async || (origin.requests() == count).then_some(())).await;
+    };
+    let mut clients = Vec::new();
+    for _ in 0..50 {
+        let mut client = Target::https(&edge).http1(HOST).await;
+        client.ask("GET", HOST, "/").await;
+        clients.push(client);
+    }
+    all_are_there(50).await;
+    assert_eq!(origin.connections(), 1);
+
+    // Many requests of one client have smaller windows, on two connections more.
     let mut client = Target::https(&edge).http2(HOST).await;
     let mut responses = Vec::new();
-    for _ in 0..50 {
+    for _ in 0..40 {
         responses.push(client.begin(Method::GET, HOST, "/", &[], true).await.0);
     }
-    crate::support::eventually("all are there", crate::support::PATIENCE, async || {
-        (origin.requests() == 50).then_some(())
-    })
-    .await;
+    all_are_there(90).await;
+    assert_eq!(origin.connections(), 3);
     gate.open();
+    for mut client in clients {
+        assert_eq!(client.answer("GET").await.text(), "shared");
+    }
     for response in responses {
         assert_eq!(answer(response).await.expect("an answer").text(), "shared");
     }
-    assert_eq!(origin.connections(), 1);
 }
 
 #[tokio::test]
@@ -191,9 +205,10 @@ async fn streams_above_the_last_stream_of_goaway_are_retried() {
     })
     .await;
     let edge = h2c().origin(origin.address).start().await;
-    let mut client = Target::https(&edge).http2(HOST).await;
-    let (first, _) = client.begin(Method::POST, HOST, "/", &[], true).await;
-    let (second, _) = client.begin(Method::POST, HOST, "/", &[], true).await;
+    let (mut one, mut other) =
+        (Target::https(&edge).http2(HOST).await, Target::https(&edge).http2(HOST).await);
+    let (first, _) = one.begin(Method::POST, HOST, "/", &[], true).await;
+    let (second, _) = other.begin(Method::POST, HOST, "/", &[], true).await;
     assert_eq!(answer(first).await.expect("an answer").status, 200);
     assert_eq!(answer(second).await.expect("an answer").status, 200);
     assert_eq!(origin.connections(), 2);
