@@ -143,9 +143,9 @@ class CacheHit(Case):
 
 
 class Stalled(Case):
-    """User-space memory of a client that asks for 1 MB over HTTP/1.1 and reads nothing."""
+    """User-space memory of a client that asks for 64 MB over HTTP/1.1 and reads nothing."""
 
-    name, title = "stalled", "a client that does not read 1 MB"
+    name, title = "stalled", "a client that does not read 64 MB"
     shown = ("kib", "KiB of PSS")
     subjects = ALL
     goals = (Goal("kib", 256.0),)
@@ -167,7 +167,7 @@ class Stalled(Case):
     @staticmethod
     def stalled(port):
         connection = client.Http1(port)
-        connection.ask("/large.bin")
+        connection.ask("/huge.bin")
         return connection
 
 
@@ -198,7 +198,7 @@ class Uploads(Case):
     @staticmethod
     def begun(port):
         connection = client.Http1(port)
-        connection.ask("/data.json", "POST", "content-length: 100000")
+        connection.ask("/upload", "PUT", "content-length: 100000")
         connection.stream.sendall(b"x" * 1000)
         return connection
 

@@ -134,6 +134,9 @@ def nginx_origin(folder, port):
     site.mkdir(exist_ok=True)
     for path, (_, body) in fixture.BODIES.items():
         (site / path[1:]).write_bytes(body)
+    # More than the kernel's buffers hold.
+    with (site / "huge.bin").open("wb") as huge:
+        huge.truncate(64 << 20)
     config = folder / "origin.conf"
     config.write_text(NGINX_COMMON + nginx_http(folder) + f"""\
     access_log off;
@@ -145,6 +148,8 @@ def nginx_origin(folder, port):
         charset utf-8;
         location = /count {{ stub_status; }}
         location = /style.css {{ add_header Cache-Control max-age=3600; }}
+        # Takes a body whole before it answers.
+        location = /upload {{ dav_methods PUT; }}
     }}
 }}
 """)
