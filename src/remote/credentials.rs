@@ -115,7 +115,7 @@ impl CredentialSource {
     }
 
     /// `text` of a service, without the token that it may quote.
-    pub(super) fn without_token(&self, text: &str) -> String {
+    pub(crate) fn without_token(&self, text: &str) -> String {
         let token = self.held.as_ref().and_then(|held| held.keys.security_token.as_deref());
         token
             .filter(|token| !token.is_empty())

@@ -70,6 +70,14 @@ impl AssetMapper {
         }
     }
 
+    /// What it takes in memory, in bytes, at most.
+    pub fn bytes(&self) -> usize {
+        match &self.0 {
+            Kind::Page(page) => page.bytes(),
+            Kind::Style(..) => style::LONGEST,
+        }
+    }
+
     /// Ends the body; returns the rest, and what was done.
     pub fn finish(self) -> (Bytes, MapResult) {
         match self.0 {

@@ -100,7 +100,8 @@ impl Conversion {
             Source::Plain(held) => held.len(),
             Source::Coded(decoder) => decoder.bytes(),
         };
-        source + if self.encoder.is_some() { ENCODER } else { 0 }
+        let mapper = self.mapper.as_ref().map_or(0, AssetMapper::bytes);
+        source + mapper + if self.encoder.is_some() { ENCODER } else { 0 }
     }
 
     /// Takes the next bytes of the body.

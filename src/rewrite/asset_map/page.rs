@@ -131,6 +131,11 @@ impl PageMapper {
         out.freeze()
     }
 
+    /// What it takes in memory, in bytes: what waits is here and in the tokenizer, whose tables take about a look's worth.
+    pub(super) fn bytes(&self) -> usize {
+        2 * self.pending.len() + LOOKS
+    }
+
     /// Ends the page; returns the rest, and what was done.
     pub(super) fn finish(mut self) -> (Bytes, MapResult) {
         let is_cut = self.tokenizer.is_none();

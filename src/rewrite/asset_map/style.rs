@@ -5,7 +5,7 @@
 use encoding_rs::{Encoding, SHIFT_JIS, UTF_8};
 
 /// Bytes of a URL that is looked at; longer ones are images within the style sheet.
-const LONGEST: usize = 4 << 10;
+pub(super) const LONGEST: usize = 4 << 10;
 
 /// Replaces the URLs of one style sheet.
 #[derive(Debug, Default)]
