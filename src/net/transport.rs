@@ -9,6 +9,9 @@ use tokio::net::TcpStream;
 
 use super::tls_stream::ServerStream;
 
+/// 17 KiB: a piece of an upload with its framing.
+const UPLOAD: usize = 17 * 1024;
+
 /// A socket with its TLS session.
 #[derive(Debug)]
 pub enum Transport {
@@ -38,12 +41,13 @@ impl Transport {
         }
     }
 
-    /// Lets TLS encrypt up to `bytes` before they are written to the socket.
+    /// Lets TLS encrypt up to `bytes` before they are written to the socket, and towards a server no more than a piece of an
+    /// upload: a hundred of one client may wait for a server that does not read.
     pub fn gather_records(&mut self, bytes: usize) {
         match self {
             Self::Tcp(_) => {}
             Self::Server(tls) => tls.gather_records(bytes),
-            Self::Client(tls) => tls.get_mut().1.set_buffer_limit(Some(bytes)),
+            Self::Client(tls) => tls.get_mut().1.set_buffer_limit(Some(bytes.min(UPLOAD))),
         }
     }
 

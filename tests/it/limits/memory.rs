@@ -7,7 +7,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::connect_from;
 use crate::support::client::{
-    DATA, Frames, HEADERS, Http2, PREFACE, Target, answer, frame, get_block, head_of, next_data,
+    DATA, Frames, GOAWAY, HEADERS, Http2, PREFACE, RST_STREAM, Target, answer, frame, get_block, head_of,
+    next_data,
 };
 use crate::support::coding::encode;
 use crate::support::edge::Edge;
@@ -18,8 +19,8 @@ use crate::support::slow::{download, slow};
 use crate::support::time::settled;
 use crate::support::{HOST, PATIENCE, eventually};
 
-/// What a connection over HTTP/2 may hold, in MiB: 4 are promised. A build without optimisation has larger tasks, and the
-/// allocator keeps some.
+/// What a connection over HTTP/2 may hold, in MiB: its limits add up to about 4, and the allocator keeps
+/// some besides.
 const MOST: u64 = 6;
 /// Connections that are measured at once.
 const CLIENTS: u64 = 8;
@@ -29,6 +30,8 @@ const STREAMS: u32 = 100;
 const OTHER: u64 = 4;
 const EVICTED_FOR_CLIENT: &str = "icpgate_memory_evictions_total{limit=\"client\"}";
 const EVICTED_FOR_ALL: &str = "icpgate_memory_evictions_total{limit=\"process\"}";
+const ENHANCE_YOUR_CALM: [u8; 4] = [0, 0, 0, 11];
+const REFUSED_STREAM: [u8; 4] = [0, 0, 0, 7];
 const SETTINGS: u8 = 4;
 const WINDOW_UPDATE: u8 = 8;
 const END_HEADERS: u8 = 4;
@@ -92,7 +95,7 @@ async fn heads_of_many_references_are_not_held() {
         ("of one field", one, vec![0xbe_u8; 1800]),
         ("of distinct fields", distinct, (0..1800).map(|number| 0x80 + 62 + (number % 60) as u8).collect()),
     ] {
-        let (held, _open) = measured(&edge, async |_| {
+        let (held, mut open) = measured(&edge, async |_| {
             let mut frames = connect(&edge, 0).await;
             for number in 0..STREAMS {
                 let fields = if number == 0 { &first } else { &references };
@@ -104,6 +107,8 @@ async fn heads_of_many_references_are_not_held() {
         })
         .await;
         assert!(held <= MOST * CLIENTS + OTHER, "{kind}: {held} MiB");
+        let end = open[0].next_of(GOAWAY).await.expect("GOAWAY");
+        assert_eq!(end.payload[4..8], ENHANCE_YOUR_CALM, "{kind}");
     }
 }
 
@@ -115,7 +120,7 @@ async fn heads_of_long_fields_are_not_held_on_every_stream() {
     let long = [&[0x40, 1, b'x', 0x7f, 0xbd, 0x1d][..], &[b'y'; 3900]].concat();
     let literals = [&[0x00, 1, b'x', 0x7f, 0xbd, 0x1d][..], &[b'y'; 3900]].concat().repeat(15);
     for (kind, first, others) in [("references", long, vec![0xbe; 15]), ("literals", Vec::new(), literals)] {
-        let (held, _open) = measured(&edge, async |_| {
+        let (held, mut open) = measured(&edge, async |_| {
             let mut frames = connect(&edge, 0).await;
             for number in 0..STREAMS {
                 let block = post_block(if number == 0 { &first } else { &others });
@@ -132,6 +137,9 @@ async fn heads_of_long_fields_are_not_held_on_every_stream() {
         })
         .await;
         assert!(held <= MOST * CLIENTS + OTHER, "{kind}: {held} MiB");
+        // The client may ask again.
+        let refused = open[0].next_of(RST_STREAM).await.expect("a reset");
+        assert_eq!(*refused.payload, REFUSED_STREAM, "{kind}");
     }
 }
 
