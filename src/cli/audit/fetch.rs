@@ -43,7 +43,8 @@ pub(in crate::cli) struct Page {
     pub(in crate::cli) media_type: String,
 }
 
-/// Fetches the page at `url` and what its head says of its charset. A server at an IP address is asked for `host`.
+/// Fetches the page at `url` and what its head says of its charset. A server at an IP address is asked for `host`, and
+/// verified by it.
 pub(super) async fn fetch(
     url: &str,
     host: Option<&Hostname>,
@@ -62,7 +63,15 @@ async fn follow(
 ) -> anyhow::Result<(Vec<u8>, Charset)> {
     let mut url = parse(url)?;
     for _ in 0..=REDIRECTS {
-        let mut client = HttpClient::new(&endpoint(&url)?, trust)?;
+        let server = endpoint(&url)?;
+        let mut client = match host.filter(|_| address(&url).is_some()) {
+            // Over TLS, the server is asked for the host and verified by it.
+            Some(host) => {
+                let named = ServerAddress { host: SinkHost::Name(host.clone()), port: server.address.port };
+                HttpClient::reached_at(&Endpoint { address: named, ..server }, server.address, trust)?
+            }
+            None => HttpClient::new(&server, trust)?,
+        };
         match get(&mut client, &url, host).await? {
             Fetched::Redirect(next) => url = next,
             Fetched::Page(page) => return Ok((page.body, page.charset)),

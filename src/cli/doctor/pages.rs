@@ -17,6 +17,7 @@ use crate::clock::Moment;
 use crate::config::sinks::{ServerAddress, SinkHost};
 use crate::config::{ClientAddressSource, Listener, Protocol, Redirect};
 use crate::hostname::{HostPattern, Hostname};
+use crate::remote::failure::{FailureKind, RemoteFailure};
 use crate::remote::http::HttpClient;
 use crate::rewrite::{self, Audit, LinkFound, NumberFound};
 use crate::snapshot::Snapshot;
@@ -56,8 +57,11 @@ pub(super) async fn check(snapshot: &Snapshot, bound: &[SocketAddr], at: Moment)
     let looks = places.iter().map(|place| async move {
         match timeout(PATIENCE, visit(place)).await {
             Ok(Ok(seen)) => judge(snapshot, place.host, &seen),
-            Ok(Err(error)) => vec![unseen(place.host, &format!("{error:#}"))],
-            Err(_) => vec![unseen(place.host, &format!("it did not come within {} s", PATIENCE.as_secs()))],
+            Ok(Err(error)) => vec![unseen(place.host, &error)],
+            Err(_) => {
+                let late = anyhow::anyhow!("it did not come within {} s", PATIENCE.as_secs());
+                vec![unseen(place.host, &late)]
+            }
         }
     });
     let looks: Vec<_> = looks.collect();
@@ -137,10 +141,14 @@ async fn visit(place: &Place<'_>) -> anyhow::Result<Seen> {
     anyhow::bail!("more than {REDIRECTS} redirects, the last one to {url}")
 }
 
-fn unseen(host: &Hostname, why: &str) -> Finding {
-    let hint =
-        "see what the origin answers there; a host without a home page needs none, if it is no website";
-    Finding::warn(Check::Page, host, format!("its page at / cannot be seen: {why}"), hint)
+fn unseen(host: &Hostname, why: &anyhow::Error) -> Finding {
+    let is_tls = |failure: &RemoteFailure| failure.kind == FailureKind::Tls;
+    let hint = if why.downcast_ref().is_some_and(is_tls) {
+        "browsers cannot verify its certificate either: see the check `certificate`"
+    } else {
+        "see what the origin answers there; a host without a home page needs none, if it is no website"
+    };
+    Finding::warn(Check::Page, host, format!("its page at / cannot be seen: {why:#}"), hint)
 }
 
 fn judge(snapshot: &Snapshot, host: &Hostname, seen: &Seen) -> Vec<Finding> {

@@ -281,6 +281,9 @@ impl fmt::Display for RequestAnswer {
             write!(f, " {location}")?;
         }
         match &self.route {
+            Some(RouteReport { index, conditions }) if conditions.is_empty() => {
+                writeln!(f, " (routes[{index}], which takes everything)")?;
+            }
             Some(RouteReport { index, conditions }) => {
                 writeln!(f, " (routes[{index}] {})", Value::Object(conditions.clone()))?
             }

@@ -138,7 +138,7 @@ pub(super) fn print(report: &ProbeReport, out: &mut dyn Write) -> io::Result<()>
         .map(|column| rows.iter().map(|row| row.get(column).map_or(0, |cell| cell.chars().count())).max())
         .map(Option::unwrap_or_default)
         .collect();
-    writeln!(out, "milliseconds: min / median / 95 of 100, over {} rounds", report.count)?;
+    writeln!(out, "milliseconds: min / median / p95, over {} rounds", report.count)?;
     for row in &rows {
         let cells: Vec<String> =
             row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();

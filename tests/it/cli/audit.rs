@@ -159,3 +159,17 @@ async fn what_the_edge_serves_passes_its_audit() {
     assert_eq!(run.code, 0, "the server at an address is asked for the host: {run:?}");
     assert_eq!(audit(&url, &["--config", config]).await.code, 2, "without it, the host is refused");
 }
+
+#[tokio::test]
+async fn a_page_is_audited_over_tls_before_its_name_leads_there() {
+    let origin = Origin::html("<!doctype html><html><body>x</body></html>").await;
+    let edge = Edge::in_front_of(&origin).await;
+    edge.ports_open().await;
+    let (url, config, trust) =
+        (format!("https://{}/", edge.https()), edge.config_path(), edge.path("ca.pem"));
+    let words = ["--config", config.to_str().unwrap(), "--trust", trust.to_str().unwrap(), "--host"];
+    let run = audit(&url, &[&words[..], &[HOST]].concat()).await;
+    assert_eq!(run.code, 0, "the edge is asked for the host, and verified by it: {run:?}");
+    let run = audit(&url, &[&words[..], &["www.example.net"]].concat()).await;
+    assert_eq!(run.code, 2, "a host that is not filed: {run:?}");
+}
