@@ -4,6 +4,7 @@
 //! changes nothing: the last good certificate stays in use. HTTP-01 is never used, since it needs port 80 open.
 
 mod account;
+mod alias;
 mod authority;
 pub mod cloud;
 mod dns;

@@ -73,6 +73,16 @@ pub(super) async fn txt(server: SocketAddr, name: &Name) -> Result<Vec<Vec<u8>>,
     Ok(answer.answers.iter().filter_map(|record| value(&record.data)).collect())
 }
 
+/// Where a CNAME at the name leads, without a dot at its end.
+pub(super) async fn alias(server: SocketAddr, name: &Name) -> Result<Option<String>, String> {
+    let answer = ask(server, name, RecordType::CNAME).await?;
+    let target = |data: &RData| match data {
+        RData::CNAME(target) => Some(target.0.to_ascii().trim_end_matches('.').to_ascii_lowercase()),
+        _ => None,
+    };
+    Ok(answer.answers.iter().filter(|record| record.name == *name).find_map(|record| target(&record.data)))
+}
+
 /// The zone that a name is in, which the server tells by its SOA record.
 pub(super) async fn zone_of(server: SocketAddr, name: &Name) -> Result<Name, String> {
     let answer = ask(server, name, RecordType::SOA).await?;

@@ -24,7 +24,7 @@ pub(super) async fn run(settings: &ExecSettings, change: Change, record: &TxtRec
     };
     let program = settings.program.display();
     let mut child = Command::new(&settings.program)
-        .args([word, &record.name(), &record.value])
+        .args([word, &record.name, &record.value])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -52,5 +52,5 @@ pub(super) async fn run(settings: &ExecSettings, change: Change, record: &TxtRec
     if status.success() {
         return Ok(());
     }
-    Err(format!("{program} {word} {} failed ({status}): {}", record.name(), shown(&text)))
+    Err(format!("{program} {word} {} failed ({status}): {}", record.name, shown(&text)))
 }

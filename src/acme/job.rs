@@ -60,16 +60,9 @@ pub(super) struct Job {
 /// A TXT record that proves control of a name.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct TxtRecord {
-    /// The name below which it stands, such as `example.cn`.
-    pub(super) domain: String,
+    /// Without a dot at its end.
+    pub(super) name: String,
     pub(super) value: String,
-}
-
-impl TxtRecord {
-    /// The record's own name (RFC 8555, 8.4), without a dot at its end.
-    pub(super) fn name(&self) -> String {
-        format!("_acme-challenge.{}", self.domain)
-    }
 }
 
 /// Whether a record is to be there.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::authority::failed;
 use super::job::{Change, Failure, Job, TxtRecord};
 use super::status::OrderResult;
-use super::{files, propagation, provider};
+use super::{alias, files, propagation, provider};
 use crate::remote::foreign_text::shown;
 use crate::tls::issued::Issued;
 
@@ -68,11 +68,18 @@ async fn resume(job: &Job, account: &Account) -> Result<Option<(Order, KeyPair)>
         |pending: &Pending| pending.directory == wanted.settings.directory && pending.names == wanted.names();
     if let Some(pending) = pending.filter(same)
         && let Ok(key) = KeyPair::from_pem(&pending.key)
-        && let Ok(mut order) = account.order(pending.url).await
-        && order.state().status != OrderStatus::Invalid
     {
-        tracing::info!(site = &*wanted.site, "going on with the order of the certificate");
-        return Ok(Some((order, key)));
+        match account.order(pending.url).await {
+            Ok(mut order) => {
+                if order.state().status != OrderStatus::Invalid {
+                    tracing::info!(site = &*wanted.site, "going on with the order of the certificate");
+                    return Ok(Some((order, key)));
+                }
+            }
+            // The authority knows it no more.
+            Err(Error::Api(_)) => {}
+            Err(error) => return Err(failed(error)),
+        }
     }
     files::remove(&file);
     Ok(None)
@@ -117,7 +124,7 @@ async fn drive(job: &Job, order: &mut Order, key: &KeyPair) -> Result<String, Fa
         let proved = prove(job, order, &mut records).await;
         for record in &records {
             if let Err(failure) = provider::change(job, Change::Cleanup, record).await {
-                tracing::warn!(site = &*job.wanted.site, record = record.name(), %failure, "the TXT record stays");
+                tracing::warn!(site = &*job.wanted.site, record = record.name, %failure, "the TXT record stays");
             }
         }
         proved?;
@@ -154,7 +161,8 @@ async fn prove(job: &Job, order: &mut Order, records: &mut Vec<TxtRecord>) -> Re
             let message = format!("the authority offers no dns-01 challenge for {domain}");
             return Err(Failure::new(OrderResult::CaRefused, message));
         };
-        let record = TxtRecord { domain, value: challenge.key_authorization().dns_value() };
+        let name = alias::proof_name(job, &domain).await;
+        let record = TxtRecord { name, value: challenge.key_authorization().dns_value() };
         // Before it is set: a change that failed may have been made.
         records.push(record.clone());
         provider::change(job, Change::Present, &record).await?;

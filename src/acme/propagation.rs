@@ -25,7 +25,7 @@ type Server = (String, Vec<SocketAddr>);
 pub(super) async fn wait(job: &Job, records: &[TxtRecord]) -> Result<(), Failure> {
     let mut expected: BTreeMap<String, Vec<&[u8]>> = BTreeMap::new();
     for record in records {
-        expected.entry(record.name()).or_default().push(record.value.as_bytes());
+        expected.entry(record.name.clone()).or_default().push(record.value.as_bytes());
     }
     let end = Instant::now() + LONGEST;
     let mut pause = FIRST;
@@ -62,7 +62,8 @@ async fn look(job: &Job, expected: &BTreeMap<String, Vec<&[u8]>>) -> Result<(), 
     Ok(())
 }
 
-async fn servers(job: &Job, name: &str) -> Result<Vec<Server>, String> {
+/// The servers to ask about `name`: the provider's own, or those of its zone.
+pub(super) async fn servers(job: &Job, name: &str) -> Result<Vec<Server>, String> {
     match job.wanted.provider.server() {
         Some(server) => Ok(vec![(server.to_string(), dns::addresses(server).await?)]),
         None => authorities::of(name, &job.wanted.name_servers).await,

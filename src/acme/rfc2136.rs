@@ -32,7 +32,7 @@ pub(super) async fn update(
     let signer = signer(settings)?;
     let servers = dns::addresses(&settings.server).await?;
     let server = *servers.first().ok_or_else(|| format!("{} has no address", settings.server))?;
-    let name = dns::name(&record.name())?;
+    let name = dns::name(&record.name)?;
     let zone = dns::zone_of(server, &name).await?;
     let set = Record::from_rdata(name, LIFETIME, RData::TXT(TXT::new(vec![record.value.clone()]))).into();
     let mut message = match change {

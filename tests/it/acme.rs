@@ -229,3 +229,18 @@ async fn an_authority_that_knows_its_customers_gets_the_key_of_one() {
     issued(&edge, 1).await;
     served(&edge, &authority, "www.example.cn").await;
 }
+
+#[tokio::test]
+async fn a_proof_is_set_where_a_cname_leads() {
+    let origin = Origin::text("ok").await;
+    // A record beside a CNAME cannot be.
+    let dns = Bind::with("_acme-challenge CNAME proofs.validation\n").await;
+    let folder = builder(HOSTS, &by_updates(dns.address), &origin).write();
+    folder.replace("tsig.key", SECRET);
+    let authority = Pebble::start(&folder, dns.address).await;
+    let edge = folder.start().await;
+    issued(&edge, 1).await;
+    for host in ["example.cn", "www.example.cn"] {
+        served(&edge, &authority, host).await;
+    }
+}

@@ -26,11 +26,11 @@ pub(in crate::acme) async fn change(
 }
 
 async fn apply<A: DnsApi>(api: &mut A, change: Change, record: &TxtRecord) -> Result<(), CloudError> {
-    let name = record.name();
-    let zones = zones_above(&record.domain);
+    let name = &record.name;
+    let zones = zones_above(name.split_once('.').map_or(name, |(_, domain)| domain));
     let mut forbidden = None;
     for zone in &zones {
-        let at = NameInZone { name: &name, zone };
+        let at = NameInZone { name, zone };
         match api.find(at).await {
             Ok(Some(found)) => {
                 return match change {

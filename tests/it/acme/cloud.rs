@@ -149,9 +149,14 @@ async fn dnspod_proves_names_with_keys_of_a_file() {
 
     folder.replace("keys.yaml", keys("wr0ng"));
     let authority = Pebble::start(&folder, dns.dns).await;
-    let edge = folder.start().await;
+    let mut edge = folder.start().await;
     fails(&edge, "AuthFailure.SignatureFailure: the keys are not accepted").await;
     edge.replace("keys.yaml", keys(SECRET));
+    // The order outlives the program.
+    edge.signal(Signal::TERM);
+    assert_eq!(edge.wait_exit().await, 0);
+    edge.restart().await;
+    edge.logged("going on with the order of the certificate").await;
     recovers(&edge, &authority, &cloud).await;
 }
 

@@ -103,10 +103,15 @@ pub(crate) struct Bind {
 impl Bind {
     /// Starts it on 127.0.0.1: it listens only on addresses that an interface has.
     pub(crate) async fn start() -> Self {
+        Self::with("").await
+    }
+
+    /// The same with more records, in the form of a zone file.
+    pub(crate) async fn with(records: &str) -> Self {
         let address = free_port();
         let folder = tempfile::tempdir().expect("a folder");
         let zone = "$TTL 60\n@ SOA ns.example.cn. ops.example.cn. 1 60 60 60 60\n@ NS ns\nns A 127.0.0.1\n";
-        fs_err::write(folder.path().join("zone"), zone).expect("written");
+        fs_err::write(folder.path().join("zone"), format!("{zone}{records}")).expect("written");
         let (shown, port) = (folder.path().display(), address.port());
         let text = format!(
             "options {{ directory \"{shown}\"; pid-file none; lock-file none; session-keyfile none; \
