@@ -42,7 +42,7 @@ pub(super) async fn answer(
         .await
 }
 
-/// The copied asset at a target. Its path is as pages refer to it: it has one spelling.
+/// The copied asset at a target. Its path is not normalised: pages refer to an asset by one spelling.
 fn find<'m>(assets: &'m AssetMap, target: &[u8]) -> Option<Found<'m>> {
     let target = std::str::from_utf8(target).ok()?;
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));

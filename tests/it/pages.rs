@@ -3,10 +3,15 @@
 
 mod shapes;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use encoding_rs::{BIG5, Encoding, GB18030, GBK, UTF_8};
 use icpgate::gate::FilingNumber;
-use icpgate::rewrite::{Charset, Coding, Conversion, Decoder, Encoder, Footer, FooterResult, Injector};
+use icpgate::rewrite::{
+    AssetFile, AssetMap, AssetMapper, AssetName, Charset, Coding, CompressSettings, Conversion, Decoder,
+    Encoder, Footer, FooterResult, Injector, Mapped, Mapping,
+};
 use serde_json::Value;
 
 use crate::support::coding::{decode, encode};
@@ -118,12 +123,16 @@ fn filler() -> String {
 fn converted<'p>(
     page: &Page,
     encoder: Option<Encoder>,
+    map: Option<&Arc<AssetMap>>,
     pieces: impl IntoIterator<Item = &'p [u8]>,
 ) -> (Vec<u8>, FooterResult) {
     let number = FilingNumber::parse("京ICP备2024012345号-1", 2026).unwrap();
     let injector = Injector::new(Footer::new(&number, None), page.charset());
     let decoder = page.form.coding.map(|(coding, _)| Decoder::new(coding));
-    let mut conversion = Conversion::new(decoder, Some(injector), encoder);
+    // None of the pages refers to a copied file: on a site with some they are the same.
+    let mapping = Mapping { kind: Mapped::Page, coding: None, charset: page.charset() };
+    let mapper = map.map(|map| AssetMapper::new(mapping, map, HOST));
+    let mut conversion = Conversion::new(decoder, Some(injector), encoder).mapping(mapper);
     let mut out = Vec::new();
     let mut put = |part: Bytes| out.extend_from_slice(&part);
     for piece in pieces {
@@ -139,7 +148,7 @@ fn converted<'p>(
 /// Rewritten whole; fails if anything but the footer was added, or at another place.
 fn whole(page: &Page) -> (Vec<u8>, FooterResult) {
     let coded = page.coded();
-    let (out, result) = converted(page, None, [&*coded]);
+    let (out, result) = converted(page, None, None, [&*coded]);
     let footer = out.strip_prefix(&*page.before).and_then(|rest| rest.strip_suffix(&*page.after));
     let footer = footer.unwrap_or_else(|| panic!("{}: {result:?}: the page is not what it was", page.name));
     assert_eq!(!footer.is_empty(), page.has_place, "{}: {result:?}", page.name);
@@ -152,7 +161,11 @@ fn every_cut_of_a_page_gives_the_page_as_rewritten_whole() {
         let (expected, coded) = (whole(&page), page.coded());
         for place in 0..=coded.len() {
             let (first, second) = coded.split_at(place);
-            assert!(converted(&page, None, [first, second]) == expected, "{} cut at {place}", page.name);
+            assert!(
+                converted(&page, None, None, [first, second]) == expected,
+                "{} cut at {place}",
+                page.name
+            );
         }
     }
 }
@@ -160,6 +173,9 @@ fn every_cut_of_a_page_gives_the_page_as_rewritten_whole() {
 #[test]
 fn random_cuts_of_a_large_page_give_the_page_as_rewritten_whole() {
     let mut random = fastrand::Rng::with_seed(22);
+    let file = AssetFile::new(AssetName::of_path(b"a.css"), Bytes::from_static(b"p{}"));
+    let hosts = [("cdn.example.net".into(), [file].into())];
+    let map = Arc::new(AssetMap::new(&hosts, &CompressSettings::default()));
     for page in corpus(&filler()) {
         let (expected, coded) = (whole(&page), page.coded());
         for _ in 0..10 {
@@ -168,11 +184,16 @@ fn random_cuts_of_a_large_page_give_the_page_as_rewritten_whole() {
             let starts = [0].into_iter().chain(cuts.iter().copied());
             let ends = cuts.iter().copied().chain([coded.len()]);
             let pieces = starts.zip(ends).map(|(start, end)| &coded[start..end]);
-            assert!(converted(&page, None, pieces) == expected, "{} cut at {cuts:?}", page.name);
+            assert!(converted(&page, None, None, pieces) == expected, "{} cut at {cuts:?}", page.name);
         }
         let encoder = Encoder::new(icpgate::rewrite::Encoding::Gzip).unwrap();
-        let (encoded, _) = converted(&page, Some(encoder), coded.chunks(1000));
+        let (encoded, _) = converted(&page, Some(encoder), None, coded.chunks(1000));
         assert!(decode("gzip", &encoded) == expected.0, "{} encoded", page.name);
+        assert!(
+            converted(&page, None, Some(&map), coded.chunks(777)) == expected,
+            "{} with a map",
+            page.name
+        );
     }
 }
 

@@ -36,7 +36,7 @@ pub enum Mapped {
 }
 
 impl Mapping {
-    /// Ends the entity tag of a mapped answer, which is weak, in the digest.
+    /// Makes the entity tag of a mapped answer weak, and appends the digest of all files.
     pub fn mark(headers: &mut HeaderMap, map: &AssetMap) {
         if let Some(marked) = headers.get(header::ETAG).and_then(|etag| marked(etag, map)) {
             headers.insert(header::ETAG, marked);

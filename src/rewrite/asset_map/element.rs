@@ -52,8 +52,8 @@ pub(super) fn edits(
     edits
 }
 
-/// Scripts and style sheets are checked by the browser. What loads the same for later must have the same `integrity`, or
-/// is loaded twice; fonts and images have none.
+/// The `integrity` of an element, if it changes. Browsers check scripts and style sheets. A preload needs the same value as
+/// the element that uses it, or the file is loaded twice. Fonts and images have none.
 fn integrity(
     name: &str,
     reference: &Attribute,
@@ -81,7 +81,7 @@ fn integrity(
         }
         Some(_) => None,
         None if integrity.is_empty() => None,
-        // The first of two attributes counts, and nothing is in front of this one.
+        // In front of the reference: of two attributes with one name, browsers take the first.
         None => {
             let begins = reference.begins;
             Some(Edit { range: begins..begins, with: format!("integrity=\"{integrity}\" ").into() })

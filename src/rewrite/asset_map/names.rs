@@ -15,7 +15,7 @@ pub struct AssetName(Box<[u8]>);
 #[derive(Clone, Debug)]
 pub(super) struct AssetUrl(Url);
 
-/// What references without a host are relative to, to find their own. No host has this name (RFC 6761, 6.4).
+/// The base for references without a host, which then have this one. No real host has this name (RFC 6761, 6.4).
 const NOWHERE: &str = "https://nowhere.invalid/";
 
 impl AssetName {

@@ -21,7 +21,8 @@ use crate::rewrite::references::{host, unescaped};
 
 /// Bytes of the longest tag. Behind a longer one the page passes unchanged.
 const LONGEST: usize = 256 << 10;
-/// Every so many bytes of the page it is seen how much is held: at the same places however the page is cut.
+/// How often a tag is checked for its length, in bytes of the page. The offsets are fixed, so that the result does not
+/// depend on how the page is cut.
 const LOOKS: usize = 4 << 10;
 /// Bytes that lol_html may hold: the longest tag, and some 100 for each element that is not closed.
 const MEMORY: usize = 2 << 20;

@@ -1,4 +1,5 @@
 use encoding_rs::{BIG5, Encoding, GB18030, GBK, SHIFT_JIS, UTF_8, WINDOWS_1252};
+use proptest::prelude::*;
 
 use super::*;
 use crate::rewrite::{Charset, CompressSettings};
@@ -221,6 +222,59 @@ fn what_never_ends_is_held_up_to_a_limit() {
             held += 4096;
             held -= mapper.push(Bytes::from_static(&[b'x'; 4096])).len();
             assert!(held <= 261 << 10, "{begins}: {held} bytes");
+        }
+    }
+}
+
+/// What pages are made of, and what they break by.
+const PARTS: [&str; 32] = [
+    "<img src=",
+    "<img srcset='",
+    "<p style=\"",
+    "<link rel=stylesheet href=",
+    "<script src='",
+    "<style>",
+    "</style>",
+    "</script>",
+    "//f.cn/b.png",
+    "//f.cn/a.css",
+    "https://f.cn/a.js",
+    "url(",
+    "@import ",
+    ")",
+    "'",
+    "\"",
+    ">",
+    "/>",
+    " ",
+    "=",
+    "&quot;",
+    "&amp;",
+    "\\",
+    "/*",
+    "*/",
+    "<!--",
+    "-->",
+    "<svg>",
+    "<textarea>",
+    "</textarea>",
+    "中",
+    " 2x, ",
+];
+
+proptest! {
+    #[test]
+    fn any_page_is_mapped_alike_however_it_is_cut(
+        parts in prop::collection::vec(0..PARTS.len(), 1..40),
+        sizes in prop::collection::vec(1_usize..20, 1..6),
+    ) {
+        let page: String = parts.into_iter().map(|part| PARTS[part]).collect();
+        let (whole, result) = mapped(page.as_bytes(), &[page.len()]);
+        prop_assert_eq!(mapped(page.as_bytes(), &sizes), (whole.clone(), result));
+        let whole = String::from_utf8(whole).unwrap();
+        prop_assert_eq!(whole != page, result == MapResult::Mapped);
+        for mark in ['<', '>'] {
+            prop_assert_eq!(whole.matches(mark).count(), page.matches(mark).count());
         }
     }
 }
