@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -11,6 +12,9 @@ use crate::support::edge::{Loopback, Run, run};
 use crate::support::probe::is_refused;
 use crate::support::time::within;
 use crate::support::{PATIENCE, eventually};
+
+/// The first segment is sealed after 30 s.
+const FIRST_SEGMENT: Duration = Duration::from_secs(60);
 
 /// The running demonstration.
 struct Demo {
@@ -104,6 +108,8 @@ async fn every_printed_command_does_what_the_guide_says() {
     );
     let verified = demo.typed(&["logs verify"]).await;
     assert_eq!(verified.code, 0, "{verified:?}");
+    let sinks = demo.typed(&["logs sinks"]).await;
+    assert!(sinks.code == 0 && sinks.stdout.contains("audit"), "{sinks:?}");
     let audited = demo.typed(&["doctor --offline"]).await;
     assert!(audited.code == 0 && audited.stdout.contains("held by the running icpgate"), "{audited:?}");
     let status = demo.typed(&["curl", "status.json"]).await;
@@ -124,6 +130,16 @@ async fn every_printed_command_does_what_the_guide_says() {
     assert_eq!(demo.typed(&["curl", "https://www.example.cn:8443/"]).await.code, 0);
 
     let folder = demo.folder().to_owned();
+    eventually("the first segment is shipped", FIRST_SEGMENT, async || {
+        let mut shipped = fs_err::read_dir(folder.join("audit")).ok()?;
+        shipped
+            .any(|entry| entry.is_ok_and(|entry| entry.path().extension().is_some_and(|end| end == "seg")))
+            .then_some(())
+    })
+    .await;
+    let verified = demo.typed(&["logs verify", "--sink audit"]).await;
+    assert!(verified.code == 0 && !verified.stdout.contains("intact: 0 records"), "{verified:?}");
+
     assert!(folder.is_dir());
     let pid = Pid::from_raw(demo.child.id().unwrap().try_into().unwrap()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();

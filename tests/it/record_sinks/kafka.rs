@@ -254,6 +254,7 @@ async fn codes_say_what_failed_and_nothing_is_lost() {
         (10, FailureKind::TooLarge),
         (19, FailureKind::Unavailable),
         (29, FailureKind::Unauthorized),
+        (32, FailureKind::ClockSkew),
         (56, FailureKind::Full),
         (87, FailureKind::Rejected),
         (89, FailureKind::Throttled),

@@ -86,6 +86,15 @@ async fn a_share_that_is_full_or_read_only_is_named_and_caught_up_with() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_directory_whose_parent_is_missing_parks_the_sink() {
+    let mut spool = Spool::new();
+    let config = spool.configure("{name: nas, type: directory, path: nowhere/copy}");
+    let board = spool.start(&config);
+    fails_by(&board, "missing").await;
+    assert!(board.look()[0].is_parked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_or_changed_in_the_copy_is_found() {
     let mut spool = Spool::new();
     let config = spool.configure(SINK);

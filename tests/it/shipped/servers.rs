@@ -39,7 +39,7 @@ pub(super) trait Server {
     }
 }
 
-fn object(value: Value) -> Record {
+pub(super) fn object(value: Value) -> Record {
     match value {
         Value::Object(record) => record,
         other => panic!("{other} is no object"),
