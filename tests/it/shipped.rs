@@ -1,6 +1,7 @@
 //! The program itself with each type of sink, while the sink or the program is killed: every durable record arrives,
 //! equal to `logs export` field by field, and repeats are equal to each other.
 
+mod backlog;
 mod lanes;
 mod servers;
 

@@ -87,8 +87,17 @@ impl Edge {
 
     /// The program's resident memory, in MiB.
     pub(crate) fn resident(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The program's memory that no file backs, in MiB.
+    pub(crate) fn anonymous(&self) -> u64 {
+        self.memory("RssAnon:")
+    }
+
+    fn memory(&self, key: &str) -> u64 {
         let status = fs_err::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("a size");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
     }
 
