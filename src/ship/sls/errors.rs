@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn only_the_service_acknowledges() {
         assert_eq!(outcome(200, true, ""), None);
-        assert_eq!(outcome(200, false, ""), None);
+        assert_eq!(outcome(200, false, "").expect("a failure").kind, FailureKind::Protocol);
         let portal = outcome(200, false, "<html>log in</html>").expect("a failure");
         assert_eq!(portal.kind, FailureKind::Protocol);
         let redirect = outcome(302, false, "").expect("a failure");

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::Spool;
 use crate::support::edge::icpgate;
+use crate::support::{PATIENCE, eventually};
 
 const SINK: &str = "{name: nas, type: directory, path: copy}";
 /// Starts of the program. All but the first anchor the checkpoint of the end before.
@@ -12,9 +13,14 @@ const STARTS: usize = 4;
 /// Records requests over several starts and ends of the program.
 async fn write_history(spool: &mut Spool, records: u64) {
     let config = spool.configure(SINK);
-    for _ in 0..STARTS {
+    let before = files(spool, "copy/checkpoints", "").len();
+    for earlier in 0..STARTS {
         spool.start(&config);
         spool.record(records).await;
+        eventually("the checkpoint of the end before is anchored", PATIENCE, async || {
+            (files(spool, "copy/checkpoints", "").len() == before + earlier).then_some(())
+        })
+        .await;
         spool.close().await;
     }
 }
@@ -23,7 +29,8 @@ async fn write_history(spool: &mut Spool, records: u64) {
 fn files(spool: &Spool, directory: &str, start: &str) -> Vec<PathBuf> {
     let (mut folders, mut found) = (vec![spool.path(directory)], Vec::new());
     while let Some(folder) = folders.pop() {
-        for entry in fs_err::read_dir(folder).expect("listed") {
+        // There is none before the first file.
+        for entry in fs_err::read_dir(folder).into_iter().flatten() {
             let entry = entry.expect("listed");
             if entry.path().is_dir() {
                 folders.push(entry.path());
