@@ -11,6 +11,7 @@ use crate::support::edge::{APPROVED, Loopback, SUSPENDED, run};
 use crate::support::peer::Peer;
 use crate::support::pki::Authority;
 use crate::support::time::pause;
+use crate::support::{PATIENCE, eventually};
 
 const KEY: &str = "/icpgate/filings";
 
@@ -86,20 +87,23 @@ impl Etcd {
     }
 
     async fn call(&self, path: &str, ask: &Value, more: &[&str]) -> Value {
+        let answer = self.answer(path, ask, more).await;
+        assert!(answer.get("error").is_none(), "{path}: {answer}");
+        answer
+    }
+
+    async fn answer(&self, path: &str, ask: &Value, more: &[&str]) -> Value {
         let (url, ask) = (format!("{}://{}{path}", self.scheme(), self.address()), ask.to_string());
         let mut words =
             vec!["-sSk", "--retry", "20", "--retry-all-errors", "--retry-delay", "1", "-d", &ask, &url];
         words.extend(more);
         let ran = run("curl", words).await;
         assert_eq!(ran.code, 0, "{ran:?}");
-        let answer = ran.json();
-        assert!(answer.get("error").is_none(), "{path}: {answer}");
-        answer
+        ran.json()
     }
 
     async fn put(&self, allowlist: &str, more: &[&str]) -> i64 {
-        let ask = json!({"key": BASE64_STANDARD.encode(KEY), "value": BASE64_STANDARD.encode(allowlist)});
-        let answer = self.call("/v3/kv/put", &ask, more).await;
+        let answer = self.call("/v3/kv/put", &pair(allowlist), more).await;
         answer["header"]["revision"].as_str().and_then(|text| text.parse().ok()).expect("a revision")
     }
 
@@ -121,9 +125,15 @@ impl Etcd {
 
     async fn put_as_root(&self, allowlist: &str) {
         let login = json!({"name": "root", "password": "root-secret"});
-        let answer = self.call("/v3/auth/authenticate", &login, &[]).await;
-        let token = answer["token"].as_str().expect("a token");
-        self.put(allowlist, &["-H", &format!("authorization: {token}")]).await;
+        // On a busy machine a token may expire before it is used.
+        eventually("a put", PATIENCE, async || {
+            let answer = self.call("/v3/auth/authenticate", &login, &[]).await;
+            let token = answer["token"].as_str().expect("a token");
+            let field = format!("authorization: {token}");
+            let answer = self.answer("/v3/kv/put", &pair(allowlist), &["-H", &field]).await;
+            answer.get("error").is_none().then_some(())
+        })
+        .await;
     }
 
     /// `filings` of a configuration. The first endpoint is of a member that is down.
@@ -132,6 +142,11 @@ impl Etcd {
         let scheme = self.scheme();
         format!("{{etcd: {{endpoints: [\"{scheme}://{down}\", \"{scheme}://{up}\"], key: {KEY}{more}}}}}")
     }
+}
+
+/// The key, and what it is to hold.
+fn pair(allowlist: &str) -> Value {
+    json!({"key": BASE64_STANDARD.encode(KEY), "value": BASE64_STANDARD.encode(allowlist)})
 }
 
 #[tokio::test]
