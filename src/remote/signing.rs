@@ -5,6 +5,19 @@
 use aws_lc_rs::{digest, hmac};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
+/// What is signed besides the headers.
+#[derive(Clone, Copy, Debug)]
+pub struct Signed<'a> {
+    /// In upper case.
+    pub method: &'a str,
+    /// As it is sent, without a query.
+    pub path: &'a str,
+    /// Names and values, not encoded.
+    pub query: &'a [(&'a str, &'a str)],
+    /// As it is sent.
+    pub body: &'a [u8],
+}
+
 /// Part of a header cannot be sent: a key, a token or a host with control characters.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0} holds characters that no HTTP field may have")]

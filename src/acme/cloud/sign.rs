@@ -7,22 +7,10 @@ use http::header::{CONTENT_TYPE, HOST};
 use jiff::Timestamp;
 
 use crate::remote::credentials::Credentials;
+pub use crate::remote::signing::Signed;
 use crate::remote::signing::{
     NotAField, authorize, canonical_fields, canonical_query, hex, hmac_chain, insert, sha256,
 };
-
-/// What is signed besides the headers.
-#[derive(Clone, Copy, Debug)]
-pub struct Signed<'a> {
-    /// In upper case.
-    pub method: &'a str,
-    /// As it is sent, of unreserved characters and slashes alone.
-    pub path: &'a str,
-    /// Names and values, not encoded.
-    pub query: &'a [(&'a str, &'a str)],
-    /// As it is sent.
-    pub body: &'a [u8],
-}
 
 /// Alibaba Cloud's `ACS3-HMAC-SHA256`: adds date, nonce, payload digest, token and `authorization` to `headers`. No
 /// nonce counts twice.

@@ -6,6 +6,7 @@ use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HOST, HeaderName};
 use jiff::Timestamp;
 
+pub use crate::remote::signing::Signed;
 use crate::remote::signing::{
     NotAField, authorize, canonical_fields, hex, hmac_chain, insert, percent_encoded, sha256,
 };
@@ -21,19 +22,6 @@ pub struct Signer<'a> {
     pub security_token: Option<&'a str>,
     /// The service's region.
     pub region: &'a str,
-}
-
-/// What is signed besides the headers.
-#[derive(Clone, Copy, Debug)]
-pub struct Signed<'a> {
-    /// In upper case.
-    pub method: &'a str,
-    /// Without a query.
-    pub path: &'a str,
-    /// Names and values, not encoded.
-    pub query: &'a [(&'a str, &'a str)],
-    /// As it is sent.
-    pub body: &'a [u8],
 }
 
 impl Signer<'_> {
